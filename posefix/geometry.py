@@ -1,0 +1,146 @@
+"""Boxes, crops, affine maps and flips: pure functions on arrays.
+
+Coordinates follow COCO: x right, y down, integer coordinates are pixel centres. All maps scale by size - 1 (unbiased
+data processing, Huang et al., CVPR 2020), so that crop, heatmap and image agree about where a pixel centre is, and a
+flip is ``x -> width - 1 - x`` at every scale.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+BOX_PADDING = 1.25  # how much wider than the person's box a crop is (Xiao et al., ECCV 2018; PoseFix)
+POSE_BOX_PADDING = 0.15  # share of the pose's extent added on each side to make a person's box from a pose
+MIN_BOX_SIZE = 4.0  # px; smaller boxes are widened to this
+
+
+def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_BOX_PADDING) -> np.ndarray:
+    """Box around each pose from its own extent, robust to stray points.
+
+    A keypoint further from the pose's median than four times the median distance from it (a stray detection, a
+    placeholder at the origin) does not stretch the box.
+
+    Args:
+        keypoints: (N, K, 2) pixels.
+        valid: (N, K) bool, which keypoints say something.
+        padding: widening on each side as a share of the extent.
+
+    Returns:
+        (N, 4) float64 xywh; w = h = 0 where no keypoint is valid.
+    """
+    keypoints = np.asarray(keypoints, np.float64)
+    valid = np.asarray(valid, bool) & np.isfinite(keypoints).all(-1)
+    some = valid.any(1)
+    masked = np.where(valid[..., None], keypoints, np.nan)
+    masked[~some] = 0.0
+    centre = np.nanmedian(masked, axis=1, keepdims=True)
+    distance = np.linalg.norm(masked - centre, axis=-1)
+    spread = np.nanmedian(distance, axis=1, keepdims=True)
+    near = np.nan_to_num(distance, nan=np.inf) <= np.maximum(4.0 * spread, MIN_BOX_SIZE)
+    low = np.where(near[..., None], masked, np.inf).min(1)
+    high = np.where(near[..., None], masked, -np.inf).max(1)
+    extent = high - low
+    boxes = np.concatenate([low - padding * extent, (1 + 2 * padding) * extent], axis=1)
+    boxes[~some] = 0.0
+    return boxes
+
+
+def known_boxes(boxes: np.ndarray) -> np.ndarray:
+    """(N,) bool: boxes (N, 4) xywh that are finite and of some area."""
+    boxes = np.asarray(boxes, np.float64)
+    return np.isfinite(boxes).all(-1) & (boxes[..., 2] > 0) & (boxes[..., 3] > 0)
+
+
+def person_boxes(boxes: np.ndarray, keypoints: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The given box (N, 4) where there is one, else the extent of the pose; see :func:`pose_boxes`."""
+    return np.where(known_boxes(boxes)[:, None], boxes, pose_boxes(keypoints, valid))
+
+
+def crop_matrices(
+    boxes: np.ndarray,
+    size: tuple[int, int],
+    padding: float = BOX_PADDING,
+    scale: np.ndarray | float = 1.0,
+    rotation: np.ndarray | float = 0.0,
+    shift: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """Affine maps from original pixels to crop pixels.
+
+    The box is widened to the crop's aspect ratio, then by ``padding`` and ``scale``, turned by ``rotation`` and mapped
+    so that its edges fall on the centres of the crop's outermost pixels.
+
+    Args:
+        boxes: (N, 4) xywh in original pixels.
+        size: (height, width) of the crop in pixels.
+        padding: factor on the box's size.
+        scale: (N,) or scalar extra factor on the box's size.
+        rotation: (N,) or scalar, degrees, clockwise on the screen.
+        shift: (N, 2) or scalar, displacement of the centre as a share of the padded box.
+
+    Returns:
+        (N, 2, 3) float64 matrices M with ``crop = M @ [x, y, 1]``.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    height, width = size
+    centre = boxes[:, :2] + boxes[:, 2:] / 2
+    w = np.maximum(boxes[:, 2], MIN_BOX_SIZE)
+    h = np.maximum(boxes[:, 3], MIN_BOX_SIZE)
+    aspect = (width - 1) / (height - 1)
+    w = np.maximum(w, h * aspect) * padding * scale
+    centre = centre + np.asarray(shift) * np.stack([w, w / aspect], axis=1)
+    zoom = (width - 1) / w
+    angle = np.deg2rad(np.broadcast_to(np.asarray(rotation, np.float64), zoom.shape))
+    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+    linear = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], -2)
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    offset = middle - np.einsum("nij,nj->ni", linear, centre)
+    return np.concatenate([linear, offset[..., None]], axis=-1)
+
+
+def transform(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Apply maps (N, 2, 3) to points (N, ..., 2)."""
+    matrices = matrices.reshape(len(matrices), *([1] * (points.ndim - 2)), 2, 3)
+    return np.einsum("...ij,...j->...i", matrices[..., :2], points) + matrices[..., 2]
+
+
+def invert(matrices: np.ndarray) -> np.ndarray:
+    """Inverse of affine maps (N, 2, 3), same shape."""
+    linear = np.linalg.inv(matrices[..., :2])
+    offset = -np.einsum("...ij,...j->...i", linear, matrices[..., 2])
+    return np.concatenate([linear, offset[..., None]], axis=-1)
+
+
+def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The affine map (N, 2, 3) that applies ``inner`` first, then ``outer``."""
+    linear = outer[..., :2] @ inner[..., :2]
+    offset = np.einsum("...ij,...j->...i", outer[..., :2], inner[..., 2]) + outer[..., 2]
+    return np.concatenate([linear, offset[..., None]], axis=-1)
+
+
+def map_scale(matrices: np.ndarray) -> np.ndarray:
+    """(N,) length scale of affine maps (N, 2, 3): the square root of the determinant's magnitude."""
+    return np.sqrt(np.abs(np.linalg.det(matrices[..., :2])))
+
+
+def flip_matrices(matrices: np.ndarray, width: int, flipped: np.ndarray | bool = True) -> np.ndarray:
+    """Maps (N, 2, 3) followed by a horizontal flip of the crop where ``flipped`` (N,) is true."""
+    mirror = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]])
+    chosen = np.broadcast_to(np.asarray(flipped), (len(matrices),))[:, None, None]
+    return np.where(chosen, compose(np.broadcast_to(mirror, matrices.shape), matrices), matrices)
+
+
+def flip_keypoints(keypoints: np.ndarray, width: float, flip: np.ndarray) -> np.ndarray:
+    """Mirror keypoints (..., K, 2) in an image of ``width`` pixels and exchange left and right by ``flip`` (K,)."""
+    mirrored = keypoints[..., flip, :].copy()
+    mirrored[..., 0] = width - 1 - mirrored[..., 0]
+    return mirrored
+
+
+def iou_matrix(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(N, M) intersection over union of boxes (N, 4) and (M, 4), xywh."""
+    boxes, others = np.asarray(boxes, np.float64), np.asarray(others, np.float64)
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
+    intersection = np.clip(high - low, 0, None).prod(-1)
+    union = boxes[:, 2:].prod(-1)[:, None] + others[:, 2:].prod(-1)[None] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)

@@ -1,0 +1,25 @@
+"""Shared fixtures: where the real data lies, and a seeded generator."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the real photos and results; the test is skipped where it is absent."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("POSEFIX_DATA", default))
+    if not (root / "coco" / "annotations").is_dir():
+        pytest.skip(f"no data at {root}; set POSEFIX_DATA to the folder that holds coco/ and lspet/")
+    return root
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator with a fixed seed."""
+    return np.random.default_rng(20190401)
