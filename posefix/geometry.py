@@ -11,14 +11,16 @@ import numpy as np
 
 BOX_PADDING = 1.25  # how much wider than the person's box a crop is (Xiao et al., ECCV 2018; PoseFix)
 POSE_BOX_PADDING = 0.15  # share of the pose's extent added on each side to make a person's box from a pose
+STRAY_DISTANCE = 4.0  # times the spread of a pose: keypoints further out are strays
 MIN_BOX_SIZE = 4.0  # px; smaller boxes are widened to this
 
 
 def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_BOX_PADDING) -> np.ndarray:
     """Box around each pose from its own extent, robust to stray points.
 
-    A keypoint further from the pose's median than four times the median distance from it (a stray detection, a
-    placeholder at the origin) does not stretch the box.
+    A keypoint further from the pose's median than four times the distance within which two thirds of the keypoints lie
+    (a stray detection, a placeholder at the origin) does not stretch the box. Of the annotated poses of COCO train2017 1
+    in 100 has a keypoint so far out.
 
     Args:
         keypoints: (N, K, 2) pixels.
@@ -34,9 +36,10 @@ def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_B
     masked = np.where(valid[..., None], keypoints, np.nan)
     masked[~some] = 0.0
     centre = np.nanmedian(masked, axis=1, keepdims=True)
-    distance = np.linalg.norm(masked - centre, axis=-1)
-    spread = np.nanmedian(distance, axis=1, keepdims=True)
-    near = np.nan_to_num(distance, nan=np.inf) <= np.maximum(4.0 * spread, MIN_BOX_SIZE)
+    distance = np.nan_to_num(np.linalg.norm(masked - centre, axis=-1), nan=np.inf)
+    two_thirds = np.maximum(np.ceil(2 / 3 * valid.sum(1)).astype(int) - 1, 0)
+    spread = np.take_along_axis(np.sort(distance, axis=1), two_thirds[:, None], axis=1)
+    near = distance <= np.maximum(STRAY_DISTANCE * spread, MIN_BOX_SIZE)
     low = np.where(near[..., None], masked, np.inf).min(1)
     high = np.where(near[..., None], masked, -np.inf).max(1)
     extent = high - low

@@ -157,10 +157,6 @@ def from_dict(spec: Mapping, source: str = "skeleton") -> Skeleton:
             template = np.array([spec["template"][n] for n in names], dtype=np.float64).reshape(len(names), 2)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{source}: 'template' needs x, y for every keypoint ({error})") from None
-    mappings = spec.get("mappings") or {}
-    for other, table in mappings.items():
-        if unknown := sorted(set(table.values()) - set(names)):
-            raise InputError(f"{source}: mapping from {other} leads to the unknown keypoint {unknown[0]!r}")
     return Skeleton(
         name=str(spec.get("name", source)),
         keypoint_names=names,
@@ -169,8 +165,20 @@ def from_dict(spec: Mapping, source: str = "skeleton") -> Skeleton:
         limbs=index_pairs("limbs"),
         groups=groups,
         template=template,
-        mappings={str(k): dict(v) for k, v in mappings.items()},
+        mappings=_mappings(spec.get("mappings") or {}, names, source),
     )
+
+
+def _mappings(spec: object, names: tuple[str, ...], source: str) -> dict[str, dict[str, str]]:
+    if not isinstance(spec, Mapping) or not all(isinstance(table, Mapping) for table in spec.values()):
+        raise InputError(f"{source}: 'mappings' needs, for each other skeleton, their keypoint: our keypoint")
+    for other, table in spec.items():
+        ours = [str(name) for name in table.values()]
+        if unknown := sorted(set(ours) - set(names)):
+            raise InputError(f"{source}: mapping from {other} leads to the unknown keypoint {unknown[0]!r}")
+        if len(set(ours)) != len(ours):
+            raise InputError(f"{source}: mapping from {other} leads twice to the same keypoint")
+    return {str(other): {str(k): str(v) for k, v in table.items()} for other, table in spec.items()}
 
 
 @lru_cache(maxsize=64)
@@ -186,7 +194,7 @@ def load(name_or_path: str | Path) -> Skeleton:
         raise InputError(f"no skeleton {str(name_or_path)!r}: give a YAML file or one of {known}")
     try:
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
     if not isinstance(spec, Mapping):
         raise InputError(f"{path}: a skeleton file holds a mapping with name, keypoints, limbs")

@@ -1,0 +1,233 @@
+"""COCO's keypoint JSON: results in and out, annotations in.
+
+Results are a list of ``{"image_id": 139, "keypoints": [x, y, score, ...], "score": 0.9, ...}``; what else a record
+holds is kept and written again. Format: https://cocodataset.org/#format-results
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from posefix.adapters import records as checks
+from posefix.errors import InputError
+from posefix.files import read_json, write_atomically
+from posefix.people import People
+from posefix.skeleton import Skeleton, load
+
+BOX_AREA_TO_AREA = 0.515  # mean share of the box that a person's mask fills, over the people of COCO
+
+OnError = Literal["stop", "skip"]
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """What an annotations file says of one image.
+
+    Attributes:
+        file_name: its file, relative to the folder of images.
+        width: in pixels; 0 where it is not said.
+        height: likewise.
+    """
+
+    file_name: str
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(eq=False)
+class CocoResults:
+    """The content of a results file.
+
+    Attributes:
+        people: the N people of the usable records, in file order; ``extra`` holds their raw records.
+        records: every record as it came, M >= N of them.
+        rows: (N,) int64, for each of the people its place in ``records``.
+        problems: one sentence for each record that is not among the people.
+    """
+
+    people: People
+    records: list
+    rows: np.ndarray
+    problems: list[str]
+
+
+@dataclass(eq=False)
+class CocoAnnotations:
+    """The people and images of an annotations file.
+
+    Attributes:
+        people: those with annotated keypoints who are not crowds; ``scores`` are visibility flags, ``areas`` the
+            annotated ones, or 0.515 of the box's where there are none; ``extra`` holds the raw annotations.
+        images: every image by its id.
+    """
+
+    people: People
+    images: dict[int, ImageRecord]
+
+
+def read_results(path: str | Path, skeleton: Skeleton | None = None, on_error: OnError = "stop") -> CocoResults:
+    """Read a file of COCO keypoint results.
+
+    Args:
+        path: a JSON list of records with ``image_id`` and ``keypoints`` (3K numbers, in pixels of the original image);
+            ``bbox`` (xywh) and ``score`` are used where they are there.
+        skeleton: what the keypoints are; COCO-17 if not given.
+        on_error: whether an unusable record ends the reading or is skipped and told of in ``problems``.
+
+    Raises:
+        InputError: the file is not a list of records; or, with ``"stop"``, the first unusable record and why.
+    """
+    skeleton = skeleton or load("coco17")
+    records = read_json(path)
+    if not isinstance(records, list):
+        raise InputError(f"{path}: {_not_results(records)}")
+    rows = np.arange(len(records), dtype=np.int64)
+    problems: list[str] = []
+    if not checks.flawless(records, skeleton):
+        found = [checks.problem(record, skeleton) for record in records]
+        problems = [f"{path}: record {i} {what}" for i, what in enumerate(found) if what]
+        if problems and on_error == "stop":
+            raise InputError(problems[0])
+        rows = np.array([i for i, what in enumerate(found) if what is None], dtype=np.int64)
+    return CocoResults(_people([records[i] for i in rows], skeleton), records, rows, problems)
+
+
+def write_results(path: str | Path, results: CocoResults, refined: People) -> None:
+    """Write results again with other keypoints: same records, same order, only ``keypoints`` of the people replaced.
+
+    Coordinates are rounded to 3 decimals and scores to 4. What equals, as float32, what was read keeps its original
+    numbers, so unchanged people give the JSON that was read. The file appears whole or not at all.
+
+    Args:
+        path: file to write.
+        results: what was read.
+        refined: ``results.people`` with other keypoints and scores, in the same order.
+
+    Raises:
+        InputError: ``path`` cannot be written.
+        ValueError: ``refined`` are not the people of ``results``, or have keypoints that are not finite.
+    """
+    write_atomically(path, json.dumps(refined_records(results, refined)) + "\n")
+
+
+def refined_records(results: CocoResults, refined: People) -> list:
+    """The records that :func:`write_results` writes; those of ``results`` are not changed."""
+    people = results.people
+    if len(refined) != len(people) or refined.skeleton != people.skeleton:
+        raise ValueError(f"expected the {len(people)} people that were read, got {len(refined)}")
+    if not (np.isfinite(refined.keypoints).all() and np.isfinite(refined.scores).all()):
+        raise ValueError("refined keypoints and scores must be finite")
+    moved = (refined.keypoints != people.keypoints).any(-1)
+    changed = np.stack([moved, moved, refined.scores != people.scores], axis=-1).reshape(len(people), -1)
+    xy = np.round(refined.keypoints.astype(np.float64), 3) + 0.0  # no -0.0
+    score = np.round(refined.scores.astype(np.float64), 4)
+    rounded = np.concatenate([xy, score[..., None]], axis=-1).reshape(len(people), -1)
+
+    written = list(results.records)
+    for person in np.flatnonzero(changed.any(1)):
+        row = results.rows[person]
+        original = np.array(written[row]["keypoints"], dtype=object)
+        keypoints = np.where(changed[person], rounded[person].astype(object), original).tolist()
+        written[row] = {**written[row], "keypoints": keypoints}
+    return written
+
+
+def read_annotations(path: str | Path, skeleton: Skeleton | None = None, image_id_offset: int = 0) -> CocoAnnotations:
+    """Read a file of COCO keypoint annotations.
+
+    Annotations without keypoints, with none of them annotated, and crowds are left out.
+
+    Args:
+        path: a JSON object with ``images`` and ``annotations``.
+        skeleton: what the keypoints are; COCO-17 if not given.
+        image_id_offset: added to every image id, so that data sets whose ids collide can be put together.
+
+    Raises:
+        InputError: the file is no such object, or the first image or annotation that is malformed.
+    """
+    skeleton = skeleton or load("coco17")
+    content = read_json(path)
+    if not isinstance(content, Mapping):
+        found = "holds a list, as results do" if isinstance(content, list) else f"holds {checks.describe(content)}"
+        raise InputError(f"{path}: {found}, expected an object with images and annotations")
+    for key in ("images", "annotations"):
+        if not isinstance(content.get(key), list):
+            raise InputError(f"{path}: has no list of {key}, expected an object with images and annotations")
+    images = _images(path, content["images"], image_id_offset)
+    kept = {i: a for i, a in enumerate(content["annotations"]) if not isinstance(a, Mapping) or _has_keypoints(a)}
+    annotations = list(kept.values())
+    if not checks.flawless(annotations, skeleton):
+        _raise_first(path, kept, lambda annotation: checks.problem(annotation, skeleton))
+    _raise_first(path, kept, lambda annotation: _annotation_problem(annotation, images, image_id_offset))
+    people = _people(annotations, skeleton, image_id_offset)
+    given = np.array([a["area"] if a.get("area") is not None else np.nan for a in annotations], np.float32)
+    people.areas = np.where(np.isnan(given), np.float32(BOX_AREA_TO_AREA) * people.areas, given)
+    return CocoAnnotations(people[people.labelled.any(1)], images)
+
+
+def _people(records: list[Mapping], skeleton: Skeleton, image_id_offset: int = 0) -> People:
+    keypoints, scores = checks.keypoint_arrays(records, skeleton)
+    boxes = checks.box_array(records)
+    return People(
+        skeleton,
+        keypoints,
+        scores,
+        np.array([int(r["image_id"]) + image_id_offset for r in records], np.int64),
+        boxes=boxes,
+        person_scores=np.array([r.get("score") or 0 for r in records], np.float32),
+        areas=np.clip(boxes[:, 2:], 0, None).prod(axis=1),
+        extra=records,
+    )
+
+
+def _images(path: str | Path, images: list, image_id_offset: int) -> dict[int, ImageRecord]:
+    found: dict[int, ImageRecord] = {}
+    for i, image in enumerate(images):
+        if not isinstance(image, Mapping) or not checks.is_image_id(image.get("id")):
+            raise InputError(f"{path}: image {i} has no integer id")
+        name, size = image.get("file_name"), [image.get(key, 0) for key in ("width", "height")]
+        if not isinstance(name, str) or not name:
+            raise InputError(f"{path}: image {i} (id {image['id']}) has no file_name")
+        if not all(checks.is_number(length) and 0 <= length <= checks.LARGEST for length in size):
+            raise InputError(f"{path}: image {i} (id {image['id']}) has a width or height that is no number of pixels")
+        record = ImageRecord(name, int(size[0]), int(size[1]))
+        if found.setdefault(int(image["id"]) + image_id_offset, record) != record:
+            raise InputError(f"{path}: image {i} has the id {image['id']} of another image")
+    return found
+
+
+def _has_keypoints(annotation: Mapping) -> bool:
+    crowd, count = annotation.get("iscrowd"), annotation.get("num_keypoints", 1)
+    return bool(annotation.get("keypoints")) and not crowd and count != 0
+
+
+def _annotation_problem(annotation: Mapping, images: Mapping[int, ImageRecord], image_id_offset: int) -> str | None:
+    if int(annotation["image_id"]) + image_id_offset not in images:
+        return f"is of image_id {annotation['image_id']}, which is not among the images"
+    for key, usable in (("bbox", checks.is_box), ("area", _is_area)):
+        value = annotation.get(key)
+        if value is not None and not usable(value):
+            return f"has {checks.describe(value)} as {key}, which is no {key}"
+    return None
+
+
+def _raise_first(path: str | Path, annotations: Mapping[int, Any], problem: Callable[[Any], str | None]) -> None:
+    for i, annotation in annotations.items():
+        if what := problem(annotation):
+            raise InputError(f"{path}: annotation {i} {what}")
+
+
+def _is_area(value: Any) -> bool:
+    return checks.is_number(value) and 0 <= value <= checks.LARGEST**2
+
+
+def _not_results(content: Any) -> str:
+    if isinstance(content, Mapping) and "annotations" in content:
+        return "is an annotations file, expected results: a list of records with image_id and keypoints"
+    return f"holds {checks.describe(content)}, expected a list of records with image_id and keypoints"

@@ -1,0 +1,221 @@
+"""Typed, validated configuration: ``configs/*.yaml``, overridable as ``key.sub=value``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from posefix import resources
+from posefix.errors import InputError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Strict):
+    """The network, and all that must be known to run it.
+
+    ``sigma`` is the standard deviation of the input Gaussians in crop pixels and ``amplitude`` their height: 1 for every
+    keypoint that is there, or the estimator's score; ``box_padding`` is how much wider than the person's box the crop is;
+    ``pretrained`` what the backbone starts from (see ``posefix.model.backbone``).
+    """
+
+    backbone: str = "resnet50"
+    pretrained: str | None = None
+    pad_type: Literal["", "same"] = ""
+    head: Literal["deconv", "fpn"] = "deconv"
+    head_channels: int = Field(256, ge=1)
+    input_size: tuple[int, int] = (256, 192)
+    sigma: float = Field(7.0, gt=0)
+    amplitude: Literal["constant", "score"] = "constant"
+    box_padding: float = Field(1.25, gt=0)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channels_last: bool = True
+
+    @model_validator(mode="after")
+    def _divisible(self) -> ModelConfig:
+        if any(side < 32 or side % 16 for side in self.input_size):
+            raise ValueError("input_size must be multiples of 16, at least 32")
+        return self
+
+
+class Fold(_Strict):
+    """Every ``of``-th image of a set by order of id, beginning with the ``index``-th: for choosing without a test set."""
+
+    index: int = Field(ge=0)
+    of: int = Field(ge=2)
+
+
+class DataSource(_Strict):
+    """One training set: COCO annotations with their image folder, or one packed file.
+
+    ``repeat`` is how often an epoch sees each person; ``observed`` are result files on these images, whose poses can
+    serve as inputs beside synthesised ones; the images of ``held_out`` are not trained on.
+    """
+
+    annotations: str | None = None
+    images: str | None = None
+    packed: str | None = None
+    repeat: int = Field(1, ge=1)
+    observed: tuple[str, ...] = ()
+    held_out: Fold | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> DataSource:
+        if (self.packed is None) == (self.annotations is None or self.images is None):
+            raise ValueError("a data source is either 'packed', or 'annotations' with 'images'")
+        return self
+
+
+class SynthesisConfig(_Strict):
+    """Input poses: statistics by name or path; probabilities of what is done to them.
+
+    ``leg_occlusion`` is the probability that a person's legs are shortened in the input and cut out of the image;
+    ``dropout`` that an input keypoint is withheld; ``observed`` that a person's input is a real estimator's where the
+    data source has one.
+    """
+
+    statistics: str = "posefix"
+    leg_occlusion: float = Field(0.0, ge=0, le=1)
+    dropout: float = Field(0.0, ge=0, le=1)
+    observed: float = Field(0.0, ge=0, le=1)
+
+
+class AugmentationConfig(_Strict):
+    """Geometry and appearance; see ``posefix.data.augment``."""
+
+    scale: float = Field(0.3, ge=0, lt=1)
+    rotation: float = Field(40.0, ge=0, le=180)
+    rotation_probability: float = Field(0.6, ge=0, le=1)
+    shift: float = Field(0.0, ge=0, le=1)
+    flip: float = Field(0.5, ge=0, le=1)
+    pose_box: float = Field(0.5, ge=0, le=1)
+    photometric: float = Field(0.5, ge=0, le=1)
+    occlusion: float = Field(0.0, ge=0, le=1)
+
+
+class OptimizerConfig(_Strict):
+    """How weights move: rates, schedule, averaging. ``milestones`` are epochs, for ``step``."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(5e-4, gt=0)
+    backbone_factor: float = Field(1.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[int, ...] = (90, 120)
+    decay: float = Field(0.1, gt=0, le=1)
+    warmup_steps: int = Field(0, ge=0)
+    clip: float = Field(0.0, ge=0)
+    ema: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainingConfig(_Strict):
+    """The loop. ``coordinate_weight`` scales the L1 loss against the cross-entropy."""
+
+    epochs: int = Field(140, ge=1)
+    batch: int = Field(128, ge=1)
+    test_batch: int = Field(128, ge=1)
+    flip_test: bool = True
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    coordinate_weight: float = Field(1.0, ge=0)
+    workers: int = Field(4, ge=0)
+    evaluate_every: int = Field(5, ge=0)
+    save_minutes: float = Field(10.0, gt=0)
+
+
+class EvaluationSource(_Strict):
+    """A real estimator's results to refine while training, to see when to stop; on the images of ``fold`` if given."""
+
+    annotations: str
+    images: str
+    results: str
+    fold: Fold | None = None
+
+
+class Config(_Strict):
+    """One experiment."""
+
+    name: str
+    seed: int = Field(0, ge=0)
+    skeleton: str = "coco17"
+    model: ModelConfig = ModelConfig()
+    train: tuple[DataSource, ...] = ()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: tuple[EvaluationSource, ...] = ()
+
+
+def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read an experiment by shipped name or path and apply overrides such as ``optimizer.learning_rate=1e-3``.
+
+    ``{data}`` in a path stands for the folder in ``$POSEFIX_DATA`` (``../shared/data`` when unset).
+
+    Raises:
+        InputError: naming the file and the first key that does not fit.
+    """
+    path = resources.find(".", name_or_path)
+    if path is None:
+        known = ", ".join(resources.available("."))
+        raise InputError(f"no configuration {str(name_or_path)!r}: give a YAML file or one of {known}")
+    try:
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
+    if not isinstance(spec, dict):
+        raise InputError(f"{path}: a configuration is a mapping with name, model, train, ...")
+    for override in overrides:
+        _override(spec, override)
+    return from_dict({"name": path.stem, **spec}, str(path))
+
+
+def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
+    """Validate the plain-data form; the inverse of ``Config.model_dump()``."""
+    root = os.environ.get("POSEFIX_DATA", "../shared/data")
+    try:
+        return Config.model_validate(_replace(spec, "{data}", root))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise InputError(f"{source}: {where}: {first['msg']} (found {first.get('input')!r:.60})") from None
+
+
+def _override(spec: dict, override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"override {override!r} is not of the form key.sub=value")
+    *parents, last = key.split(".")
+    node: Any = spec
+    for parent in parents:
+        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        raise InputError(f"override {override!r}: {'.'.join(parents)} is not a group of settings")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"override {override!r}: {value!r} is not a YAML value") from None
+    if isinstance(node[last], str):  # YAML 1.1 reads 1e-3 as a string
+        try:
+            node[last] = float(node[last])
+        except ValueError:
+            pass
+
+
+def _replace(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, dict):
+        return {k: _replace(v, old, new) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replace(v, old, new) for v in value]
+    return value

@@ -1,0 +1,196 @@
+"""Training batches: people, their crops, and the poses somebody might have estimated for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from posefix import geometry
+from posefix.config import Config
+from posefix.data.augment import Appearance, cut_out, random_maps
+from posefix.data.crops import crop_image
+from posefix.data.stores import Store, in_fold
+from posefix.people import concatenate
+from synth import Statistics, leg_regions, neighbour_index, shorten_legs, synthesize
+
+IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
+
+Batch = dict[str, torch.Tensor]
+
+
+def input_amplitudes(scores: np.ndarray, mode: str) -> np.ndarray:
+    """Heights of the input Gaussians (N, K) float32 from an estimator's scores (N, K); 0 where there is no input."""
+    scores = np.asarray(scores, np.float32)
+    return np.clip(scores, 0, 1) if mode == "score" else (scores > 0).astype(np.float32)
+
+
+class TrainingBatches(Dataset):
+    """Batch ``index`` of epoch ``epoch``: a pure function of the configuration's seed and those two numbers.
+
+    Args:
+        config: the experiment.
+        stores: one per data source, in its order.
+        observed: per source, real estimators' keypoints (R, N, K, 2) and scores (R, N, K), or None.
+        batch: people in a batch.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        stores: Sequence[Store],
+        observed: Sequence[tuple[np.ndarray, np.ndarray] | None],
+        batch: int,
+    ) -> None:
+        self.config, self.stores, self.batch = config, stores, batch
+        self.people = concatenate(
+            [replace(s.people, image_ids=s.people.image_ids + i * IMAGE_ID_BLOCK) for i, s in enumerate(stores)]
+        )
+        self.skeleton = self.people.skeleton
+        self._neighbours = neighbour_index(self.people)
+        self.statistics = Statistics.load(config.synthesis.statistics)
+        self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
+        repeats = np.array([config.train[i].repeat for i in self._place[:, 0]])
+        trained = [
+            ~in_fold(s.people.image_ids, source.held_out) if source.held_out else np.ones(len(s.people), bool)
+            for s, source in zip(stores, config.train, strict=True)
+        ]
+        usable = self.people.labelled.any(1) & np.concatenate(trained)
+        self._pool = np.repeat(np.arange(len(self.people)), repeats * usable)
+        self._observed = observed
+        self._appearance = Appearance(config.augmentation)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._pool) // self.batch
+
+    def rows(self, index: int) -> np.ndarray:
+        """(batch,) people of a batch."""
+        order = np.random.default_rng([self.config.seed, self.epoch]).permutation(self._pool)
+        return order[index * self.batch : (index + 1) * self.batch]
+
+    def __getitem__(self, index: int) -> Batch:
+        rng = np.random.default_rng([self.config.seed, self.epoch, index])
+        rows = self.rows(index)
+        people = self.people[rows]
+        keypoints, scores = self._inputs(rows, rng)
+        legs = self.config.synthesis.leg_occlusion
+        keypoints, occluded = shorten_legs(keypoints, scores, self.skeleton, rng, probability=legs)
+
+        size = self.config.model.input_size
+        boxes = self._boxes(people.boxes, people.keypoints, people.labelled, keypoints, scores, rng)
+        maps, flipped = random_maps(boxes, size, self.config.model.box_padding, self.config.augmentation, rng)
+        crops = np.stack([self._crop(row, matrix) for row, matrix in zip(rows, maps, strict=True)])
+        if occluded.any():
+            crops = self._hide_legs(crops, maps, people.keypoints, people.labelled, occluded, rng)
+        crops = self._appearance(crops, rng)
+
+        exchange = np.where(flipped[:, None], self.skeleton.flip, np.arange(len(self.skeleton)))
+
+        def place(points: np.ndarray) -> torch.Tensor:
+            moved = np.take_along_axis(geometry.transform(points, maps), exchange[..., None], axis=1)
+            return torch.from_numpy(moved.astype(np.float32))
+
+        def arrange(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.take_along_axis(values, exchange, axis=1))
+
+        return {
+            "crops": torch.from_numpy(crops).permute(0, 3, 1, 2),
+            "keypoints": place(keypoints),
+            "amplitudes": arrange(input_amplitudes(scores, self.config.model.amplitude)),
+            "target": place(people.keypoints),
+            "labelled": arrange(people.labelled),
+        }
+
+    def _inputs(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        drawn = synthesize(
+            self.people[rows],
+            self._neighbours.gather(self.people, rows),
+            self.statistics,
+            rng,
+            dropout=self.config.synthesis.dropout,
+        )
+        keypoints, scores = drawn.keypoints.copy(), drawn.scores.copy()
+        real = rng.random(len(rows)) < self.config.synthesis.observed
+        which = rng.random(len(rows))
+        for source, found in enumerate(self._observed):
+            chosen = np.flatnonzero(real & (self._place[rows, 0] == source))
+            if found is None or not len(chosen):
+                continue
+            people = self._place[rows[chosen], 1]
+            result = (which[chosen] * len(found[0])).astype(int)
+            there = (found[1][result, people] > 0).any(1)
+            chosen, people, result = chosen[there], people[there], result[there]
+            keypoints[chosen], scores[chosen] = found[0][result, people], found[1][result, people]
+        return keypoints, scores
+
+    def _boxes(
+        self,
+        boxes: np.ndarray,
+        truth: np.ndarray,
+        labelled: np.ndarray,
+        keypoints: np.ndarray,
+        scores: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """The annotated box, or the extent of the input pose as it would be without one."""
+        annotated = geometry.person_boxes(boxes, truth, labelled)
+        padding = rng.choice([0.0, geometry.POSE_BOX_PADDING])
+        posed = geometry.pose_boxes(keypoints, scores > 0, padding)
+        use_pose = (rng.random(len(boxes)) < self.config.augmentation.pose_box) & ((scores > 0).sum(1) >= 3)
+        return np.where(use_pose[:, None], posed, annotated)
+
+    def _crop(self, row: int, matrix: np.ndarray) -> np.ndarray:
+        source, local = self._place[row]
+        image, stored = self.stores[source].pixels(local)
+        composed = geometry.compose(matrix[None], geometry.invert(stored[None]))[0]
+        return crop_image(image, composed, self.config.model.input_size)
+
+    def _hide_legs(
+        self,
+        crops: np.ndarray,
+        maps: np.ndarray,
+        truth: np.ndarray,
+        labelled: np.ndarray,
+        occluded: np.ndarray,
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        regions = leg_regions(truth, labelled, self.skeleton, occluded, rng)
+        x0, y0, x1, y1 = regions.T
+        corners = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
+        corners = geometry.transform(corners, maps)
+        colours = rng.integers(0, 256, (len(crops), 3))
+        for i in np.flatnonzero((regions[:, 2:] > regions[:, :2]).all(1)):
+            crops[i] = cut_out(crops[i], corners[i], colours[i])
+        return crops
+
+
+def training_loader(batches: TrainingBatches, start: int, rank: int, world: int, workers: int) -> DataLoader:
+    """Batches of the current epoch for one of ``world`` processes, from its ``start``-th on."""
+    usable = len(batches) // world
+
+    class Order:
+        def __iter__(self) -> Iterator[int]:
+            return iter(range(start * world + rank, usable * world, world))
+
+        def __len__(self) -> int:
+            return usable - start
+
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=Order(),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_single_threaded,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _single_threaded(_: int) -> None:
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

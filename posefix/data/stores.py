@@ -1,0 +1,105 @@
+"""Training people with their pixels: from a COCO folder, or from one packed file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from posefix import skeleton as skeletons
+from posefix.adapters import coco
+from posefix.config import DataSource, Fold
+from posefix.data.images import ImageFolder, decode
+from posefix.errors import InputError
+from posefix.evaluation.matching import match_people
+from posefix.people import People
+from posefix.skeleton import Skeleton
+
+IDENTITY = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+
+
+class Store(Protocol):
+    """People with ground truth, and the pixels around each of them."""
+
+    people: People
+
+    def pixels(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W, 3) uint8 RGB around person ``row``, and the (2, 3) map from original pixels to its pixels."""
+        ...
+
+
+class FolderStore:
+    """COCO annotations and a folder of images."""
+
+    def __init__(self, annotations: Path, images: Path, skeleton: Skeleton) -> None:
+        truth = coco.read_annotations(annotations, skeleton)
+        self.people = truth.people
+        self.images = ImageFolder(images, truth.images)
+        self.images.require(np.unique(self.people.image_ids))
+
+    def pixels(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.images[int(self.people.image_ids[row])], IDENTITY
+
+
+class PackedStore:
+    """One memory-mapped safetensors file of JPEG crops and arrays; ``tools/pack.py`` writes it."""
+
+    def __init__(self, path: Path, skeleton: Skeleton) -> None:
+        self._path = path
+        try:
+            with safe_open(path, framework="numpy") as packed:
+                metadata = packed.metadata() or {}
+                arrays = {name: packed.get_tensor(name) for name in packed.keys() if name != "jpegs"}  # noqa: SIM118
+            own = skeletons.from_dict(json.loads(metadata["skeleton"]), str(path))
+            self._offsets, self._maps = arrays.pop("offsets"), arrays.pop("maps")
+            self.people = People(own, **arrays).to_skeleton(skeleton)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not a packed training set ({type(error).__name__}); see tools/pack.py") from None
+        self._jpegs = None
+
+    def pixels(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._jpegs is None:  # opened where it is used: a worker process has its own
+            self._jpegs = safe_open(self._path, framework="numpy").get_slice("jpegs")
+        start, stop = self._offsets[row]
+        return decode(self._jpegs[int(start) : int(stop)].tobytes()), self._maps[row]
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_jpegs": None}
+
+
+def in_fold(image_ids: np.ndarray, fold: Fold) -> np.ndarray:
+    """Bool mask of the image ids whose rank among the distinct ones falls into a fold."""
+    _, rank = np.unique(image_ids, return_inverse=True)
+    return rank % fold.of == fold.index % fold.of
+
+
+def open_store(source: DataSource, skeleton: Skeleton) -> Store:
+    """The store that a data source describes."""
+    if source.packed is not None:
+        return PackedStore(Path(source.packed), skeleton)
+    return FolderStore(Path(source.annotations), Path(source.images), skeleton)
+
+
+def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+    """What real estimators said of these people, matched by OKS as an evaluation would.
+
+    Args:
+        people: N people with ground truth.
+        results: R files in COCO's result format, on the same images.
+
+    Returns:
+        keypoints (R, N, K, 2) float32 and scores (R, N, K) float32; all scores 0 where nobody was matched.
+    """
+    keypoints = np.zeros((len(results), *people.keypoints.shape), np.float32)
+    scores = np.zeros((len(results), *people.scores.shape), np.float32)
+    for r, path in enumerate(results):
+        found = coco.read_results(path, people.skeleton).people
+        matched = match_people(people, found)
+        rows = np.flatnonzero(matched >= 0)
+        keypoints[r, rows] = found.keypoints[matched[rows]]
+        scores[r, rows] = found.scores[matched[rows]]
+    return keypoints, scores

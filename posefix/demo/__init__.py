@@ -1,0 +1,1 @@
+"""A demonstration on photographs that installed packages ship: no data set, no download."""

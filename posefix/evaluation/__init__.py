@@ -1,0 +1,1 @@
+"""How good results are: COCO's metrics before and after, and how sure a difference is."""

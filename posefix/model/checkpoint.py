@@ -1,0 +1,95 @@
+"""Checkpoints: one safetensors file with the weights, and the configuration and skeleton inside."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from posefix import resources
+from posefix import skeleton as skeletons
+from posefix.config import Config, from_dict
+from posefix.errors import InputError
+from posefix.files import write_atomically
+from posefix.model.network import RefinerNetwork
+from posefix.skeleton import Skeleton
+
+DEFAULT = "posefix-small"
+METADATA_KEY = "posefix"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with all that must be known to run it. ``facts`` says how it was trained (steps, crops, ...)."""
+
+    network: RefinerNetwork
+    config: Config
+    skeleton: Skeleton
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> None:
+    """Write a checkpoint, whole or not at all; ``half`` stores floats as fp16."""
+    tensors = {
+        name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous().clone()
+        for name, value in checkpoint.network.state_dict().items()
+    }
+    metadata = {
+        "config": checkpoint.config.model_dump(mode="json"),
+        "skeleton": checkpoint.skeleton.to_dict(),
+        "facts": checkpoint.facts,
+    }
+    write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(metadata)}))
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """The file of a checkpoint given by the name of a shipped one, or by path.
+
+    Raises:
+        InputError: when there is neither.
+    """
+    path = Path(name_or_path)
+    shipped = resources.weights_dir() / f"{name_or_path}.safetensors"
+    if path.is_file():
+        return path
+    if shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(p.stem for p in resources.weights_dir().glob("*.safetensors"))) or "none"
+    raise InputError(f"no checkpoint {str(name_or_path)!r}: give a .safetensors file or a shipped name ({names})")
+
+
+def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """Read a checkpoint by path or shipped name. Never runs code from the file.
+
+    Raises:
+        InputError: naming the file, when it is missing, truncated, not safetensors or not made by this program.
+    """
+    path = resolve(name_or_path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get(METADATA_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: not a readable checkpoint, which is a whole .safetensors file ({error}); pickles are never loaded"
+        ) from None
+    if metadata is None:
+        raise InputError(f"{path}: has weights but no posefix configuration inside; was it made by train.py?")
+    try:
+        parsed = json.loads(metadata)
+        config = from_dict(parsed["config"], str(path))
+        skeleton = skeletons.from_dict(parsed["skeleton"], str(path))
+        facts = dict(parsed.get("facts", {}))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: its configuration cannot be read ({type(error).__name__})") from None
+    network = RefinerNetwork(config.model, len(skeleton), pretrained=False)
+    try:
+        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
+    except RuntimeError:
+        raise InputError(f"{path}: its weights do not fit its own configuration; the file is damaged") from None
+    return Checkpoint(network.eval().to(device), config, skeleton, facts)

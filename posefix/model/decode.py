@@ -1,0 +1,170 @@
+"""From a network's heatmaps to coordinates, and back: all in pixels of the crop, without bias.
+
+Heatmap pixel (i, j) lies at crop pixel (i (H-1)/(h-1), j (W-1)/(w-1)): corners fall on corners (unbiased data processing,
+Huang et al., CVPR 2020), so that a flip of the heatmap is a flip of the crop.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+
+def map_stride(crop_size: tuple[int, int], map_size: tuple[int, int]) -> tuple[float, float]:
+    """Crop pixels between neighbouring heatmap pixels, (y, x)."""
+    return (crop_size[0] - 1) / (map_size[0] - 1), (crop_size[1] - 1) / (map_size[1] - 1)
+
+
+def spatial_softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Logits (N, K, h, w) to probabilities over each map, float32, each summing to 1."""
+    return functional.softmax(logits.float().flatten(2), dim=2).view(logits.shape)
+
+
+def soft_argmax(probabilities: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
+    """Expected position of each map (Sun et al., ECCV 2018).
+
+    Args:
+        probabilities: (N, K, h, w), each map summing to 1.
+        crop_size: (height, width) of the crop in pixels.
+
+    Returns:
+        (N, K, 2) x, y in pixels of the crop.
+    """
+    h, w = probabilities.shape[2:]
+    stride_y, stride_x = map_stride(crop_size, (h, w))
+    x = probabilities.sum(2) @ torch.arange(w, dtype=probabilities.dtype, device=probabilities.device)
+    y = probabilities.sum(3) @ torch.arange(h, dtype=probabilities.dtype, device=probabilities.device)
+    return torch.stack([x * stride_x, y * stride_y], dim=-1)
+
+
+def bilinear_one_hot(
+    keypoints: torch.Tensor, map_size: tuple[int, int], crop_size: tuple[int, int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The distribution over four neighbouring pixels whose expectation is the keypoint.
+
+    Args:
+        keypoints: (N, K, 2) pixels of the crop.
+        map_size: (h, w) of the heatmap.
+        crop_size: (height, width) of the crop.
+
+    Returns:
+        indices (N, K, 4) int64 into the flattened map and weights (N, K, 4) that sum to 1. Points outside are moved to
+        the border; mask them with :func:`inside`.
+    """
+    h, w = map_size
+    stride_y, stride_x = map_stride(crop_size, map_size)
+    x = (keypoints[..., 0] / stride_x).clamp(0, w - 1)
+    y = (keypoints[..., 1] / stride_y).clamp(0, h - 1)
+    x0, y0 = x.floor().clamp(max=w - 2), y.floor().clamp(max=h - 2)
+    fx, fy = x - x0, y - y0
+    first = (y0 * w + x0).long()
+    indices = torch.stack([first, first + 1, first + w, first + w + 1], dim=-1)
+    weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=-1)
+    return indices, weights
+
+
+def inside(keypoints: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
+    """(N, K) bool: keypoints (N, K, 2) that lie in the crop."""
+    limit = torch.tensor([crop_size[1] - 1, crop_size[0] - 1], device=keypoints.device)
+    return ((keypoints >= 0) & (keypoints <= limit)).all(-1)
+
+
+def flip_maps(maps: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
+    """Mirror maps (N, K, h, w) and exchange left and right keypoints by ``flip`` (K,); its own inverse."""
+    return maps[:, flip].flip(3)
+
+
+def expected_similarity(
+    probabilities: torch.Tensor, tolerances: torch.Tensor, crop_size: tuple[int, int]
+) -> torch.Tensor:
+    """Expected keypoint similarity of every heatmap pixel under the network's own belief.
+
+    ``E[KS(c)] = sum_y p(y) exp(-|c - y|^2 / (2 t^2))`` with the tolerance ``t = s k_j`` of OKS: a Gaussian blur of the
+    belief, separable, whose width is the keypoint's own.
+
+    Args:
+        probabilities: (N, K, h, w), each map summing to 1.
+        tolerances: (N, K) s k_j in pixels of the crop.
+        crop_size: (height, width) of the crop.
+
+    Returns:
+        (N, K, h, w) in [0, 1].
+    """
+    stride_y, stride_x = map_stride(crop_size, tuple(probabilities.shape[2:]))
+
+    def kernel(count: int, stride: float) -> torch.Tensor:
+        position = torch.arange(count, dtype=probabilities.dtype, device=probabilities.device) * stride
+        squared = (position[:, None] - position[None]).square()
+        return torch.exp(-0.5 * squared / tolerances[..., None, None].square())
+
+    h, w = probabilities.shape[2:]
+    return kernel(h, stride_y) @ probabilities @ kernel(w, stride_x)
+
+
+def peaks(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Highest point of each map, between pixels by the parabola through the logarithm of three neighbours.
+
+    Exact for a Gaussian wherever its peak lies inside the map, borders included.
+
+    Args:
+        maps: (N, K, h, w), not negative.
+        crop_size: (height, width) of the crop in pixels.
+
+    Returns:
+        positions (N, K, 2) x, y in pixels of the crop, and values (N, K) of the highest pixels.
+    """
+    h, w = maps.shape[2:]
+    stride_y, stride_x = map_stride(crop_size, (h, w))
+    values, best = maps.flatten(2).max(2)
+    row, column = best // w, best % w
+    logs = maps.clamp(min=torch.finfo(maps.dtype).tiny).log()
+
+    def vertex(line: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        middle = index.clamp(1, line.shape[2] - 2)
+        left, centre, right = (line.gather(2, (middle + d)[..., None])[..., 0] for d in (-1, 0, 1))
+        curvature = left - 2 * centre + right
+        offset = 0.5 * (left - right) / torch.where(curvature < 0, curvature, -torch.ones_like(curvature))
+        offset = torch.where(curvature < 0, offset, (index - middle).to(offset.dtype))
+        return (middle + offset).clamp(index - 0.5, index + 0.5).clamp(0, line.shape[2] - 1)
+
+    along_x = logs.gather(2, row[..., None, None].expand(-1, -1, 1, w))[:, :, 0]
+    along_y = logs.gather(3, column[..., None, None].expand(-1, -1, h, 1))[..., 0]
+    return torch.stack([vertex(along_x, column) * stride_x, vertex(along_y, row) * stride_y], dim=-1), values
+
+
+def sample_maps(maps: torch.Tensor, keypoints: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
+    """Bilinear value (N, K) of each map (N, K, h, w) at keypoints (N, K, 2), pixels of the crop; 0 outside."""
+    indices, weights = bilinear_one_hot(keypoints, tuple(maps.shape[2:]), crop_size)
+    values = (maps.flatten(2).gather(2, indices) * weights).sum(-1)
+    return values * inside(keypoints, crop_size)
+
+
+def most_similar(
+    probabilities: torch.Tensor,
+    tolerances: torch.Tensor,
+    crop_size: tuple[int, int],
+    keypoints: torch.Tensor,
+    present: torch.Tensor,
+    margin: float = 0.0,
+) -> torch.Tensor:
+    """The positions whose expected keypoint similarity is highest; the input's own where moving promises no gain.
+
+    OKS is a mean of keypoint similarities, so the position that maximises :func:`expected_similarity` is the best answer
+    that a belief allows; an expectation (soft-argmax) falls between two candidates instead, where neither is.
+
+    Args:
+        probabilities: (N, K, h, w), each map summing to 1.
+        tolerances: (N, K) s k_j in pixels of the crop.
+        crop_size: (height, width) of the crop.
+        keypoints: (N, K, 2) input pose in pixels of the crop.
+        present: (N, K) bool, whether there is an input.
+        margin: expected gain in KS below which a keypoint stays where it is.
+
+    Returns:
+        (N, K, 2) pixels of the crop.
+    """
+    similarity = expected_similarity(probabilities, tolerances, crop_size)
+    positions, best = peaks(similarity, crop_size)
+    own = sample_maps(similarity, keypoints, crop_size)
+    stay = present & inside(keypoints, crop_size) & (best - own <= margin)
+    return torch.where(stay[..., None], keypoints, positions)

@@ -1,0 +1,264 @@
+"""The public face: images and estimated poses in, better poses out."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from posefix import geometry
+from posefix.data.crops import crop_image
+from posefix.data.loader import input_amplitudes
+from posefix.errors import InputError
+from posefix.model import checkpoint as checkpoints
+from posefix.model import decode
+from posefix.people import People
+from posefix.skeleton import Skeleton
+
+AREA_OF_BOX = 0.515  # mean ratio of a person's area to their box's in COCO; the s^2 of OKS where nobody annotated one
+PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
+
+
+@dataclass(frozen=True)
+class RefinedBatch:
+    """What became of one batch of people.
+
+    Attributes:
+        rows: (B,) int64 positions in the people that were given.
+        keypoints: (B, K, 2) float32, pixels of the original image.
+        problems: for each row whose image could not be used, ``(row, sentence)``; its keypoints are the input's.
+    """
+
+    rows: np.ndarray
+    keypoints: np.ndarray
+    problems: list[tuple[int, str]]
+
+
+class Refiner:
+    """A trained refiner.
+
+    Args:
+        checkpoint: the network with its configuration and skeleton.
+        device: where the network runs.
+        keep_margin: a keypoint moves only where the network expects its similarity to the truth (KS) to grow by more
+            than this; 0 moves whenever any gain is expected, 1 never moves.
+
+    Example::
+
+        refiner = Refiner.from_pretrained("posefix-small")
+        better = refiner(image, keypoints)
+    """
+
+    def __init__(
+        self, checkpoint: checkpoints.Checkpoint, device: str | torch.device = "cpu", keep_margin: float = 0.0
+    ) -> None:
+        self.device = torch.device(device)
+        self.network = checkpoint.network.to(self.device).eval()
+        self.config = checkpoint.config
+        self.skeleton: Skeleton = checkpoint.skeleton
+        self.facts = checkpoint.facts
+        self.keep_margin = keep_margin
+        if self.config.model.channels_last:
+            self.network = self.network.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path = checkpoints.DEFAULT, device: str | torch.device | None = None, **options: Any
+    ) -> Refiner:
+        """Load by the name of a checkpoint in the package or by path; ``device`` defaults to a GPU if there is one.
+
+        Raises:
+            InputError: when the checkpoint or the device cannot be used.
+        """
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
+        return cls(checkpoints.load_checkpoint(name_or_path, device), device, **options)
+
+    def __call__(
+        self, image: np.ndarray, keypoints: np.ndarray, boxes: np.ndarray | None = None, flip_test: bool = True
+    ) -> np.ndarray:
+        """Refine the people of one image.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate.
+            boxes: (N, 4) xywh in pixels, or None to take the poses' extents.
+            flip_test: average over the mirrored image.
+
+        Returns:
+            (N, K, 3) float32, scores as they came.
+
+        Raises:
+            ValueError: when shapes or types are not these.
+        """
+        keypoints = np.asarray(keypoints, np.float32)
+        k = len(self.skeleton)
+        if keypoints.ndim != 3 or keypoints.shape[1:] != (k, 3) or not np.isfinite(keypoints).all():
+            raise ValueError(f"keypoints must be finite and (N, {k}, 3) for {self.skeleton.name}, got {keypoints.shape}")
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError("image must be a numpy array (H, W, 3) of uint8, RGB")
+        people = People(self.skeleton, keypoints[..., :2], keypoints[..., 2], np.zeros(len(keypoints)), boxes=boxes)
+        refined = self.refine(people, {0: image}, flip_test=flip_test)
+        return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
+
+    def refine(
+        self,
+        people: People,
+        images: Mapping[int, np.ndarray],
+        *,
+        batch_size: int = 64,
+        flip_test: bool = True,
+        workers: int = 2,
+        on_error: str = "stop",
+    ) -> People:
+        """Refine many people of many images; the same people in the same order, with better keypoints.
+
+        Args:
+            people: of this refiner's skeleton.
+            images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one), in
+                order of image id, by ``workers`` threads: a :class:`posefix.data.images.ImageFolder` decodes there.
+            batch_size: people in a batch; batches run across images.
+            flip_test: average over the mirrored image; twice the work.
+            workers: threads that decode and crop while the network runs.
+            on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` hands its people through.
+
+        Raises:
+            InputError: for an unusable image, or people of another skeleton.
+        """
+        keypoints = people.keypoints.copy()
+        batches = self.refine_batches(
+            people, images, batch_size=batch_size, flip_test=flip_test, workers=workers, on_error=on_error
+        )
+        for batch in batches:
+            keypoints[batch.rows] = batch.keypoints
+        return people.with_keypoints(keypoints)
+
+    def refine_batches(
+        self,
+        people: People,
+        images: Mapping[int, np.ndarray],
+        *,
+        batch_size: int = 64,
+        flip_test: bool = True,
+        workers: int = 2,
+        on_error: str = "stop",
+        first_batch: int = 0,
+    ) -> Iterator[RefinedBatch]:
+        """Like :meth:`refine`, a batch at a time as they are done.
+
+        Which people make up a batch depends on the people and ``batch_size`` alone, so that a run which starts at
+        ``first_batch`` goes on exactly where another one stopped.
+        """
+        if people.skeleton.keypoint_names != self.skeleton.keypoint_names:
+            raise InputError(
+                f"the checkpoint refines {self.skeleton.name} poses ({len(self.skeleton)} keypoints), "
+                f"not {people.skeleton.name} ({len(people.skeleton)})"
+            )
+        order = np.argsort(people.image_ids, kind="stable")[first_batch * batch_size :]
+        boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+        maps = geometry.crop_matrices(boxes, self.config.model.input_size, self.config.model.box_padding)
+        usable = geometry.known_boxes(boxes)
+        stream = self._crops(people.image_ids, maps, order, images, max(workers, 1), 3 * batch_size, on_error)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            crops, problems = [], []
+            for row in rows:
+                crop = next(stream)
+                crops.append(None if isinstance(crop, str) else crop)
+                if isinstance(crop, str):
+                    problems.append((int(row), crop))
+            keypoints = people.keypoints[rows].copy()
+            good = np.array([crop is not None for crop in crops]) & usable[rows]
+            if good.any():
+                chosen = rows[good]
+                keypoints[good] = self._refine_crops(
+                    np.stack([crop for crop, ok in zip(crops, good, strict=True) if ok]),
+                    people.keypoints[chosen],
+                    input_amplitudes(people.scores[chosen], self.config.model.amplitude),
+                    maps[chosen],
+                    boxes[chosen],
+                    flip_test,
+                )
+            yield RefinedBatch(rows, keypoints, problems)
+
+    def _crops(
+        self,
+        image_ids: np.ndarray,
+        maps: np.ndarray,
+        order: np.ndarray,
+        images: Mapping[int, np.ndarray],
+        workers: int,
+        ahead: int,
+        on_error: str,
+    ) -> Iterator[np.ndarray | str]:
+        """The crop of each person in ``order``, or the sentence that says why there is none."""
+        size = self.config.model.input_size
+
+        def read(rows: np.ndarray) -> list[np.ndarray | str]:
+            try:
+                image = images[int(image_ids[rows[0]])]
+            except InputError as error:
+                if on_error == "stop":
+                    raise
+                return [str(error)] * len(rows)
+            return [crop_image(image, maps[row], size) for row in rows]
+
+        ids = image_ids[order]
+        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, int)
+        bounds = np.r_[starts, len(ids)]
+        pieces = (
+            order[first : min(first + PEOPLE_PER_READ, end)]
+            for begin, end in zip(bounds[:-1], bounds[1:], strict=True)
+            for first in range(begin, end, PEOPLE_PER_READ)
+        )
+        pending: deque[tuple[int, Future]] = deque()
+        waiting = 0
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="crop")
+        try:
+            for piece in pieces:
+                pending.append((len(piece), pool.submit(read, piece)))
+                waiting += len(piece)
+                while waiting > ahead:
+                    count, future = pending.popleft()
+                    waiting -= count
+                    yield from future.result()
+            while pending:
+                yield from pending.popleft()[1].result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    @torch.inference_mode()
+    def _refine_crops(
+        self,
+        crops: np.ndarray,
+        keypoints: np.ndarray,
+        amplitudes: np.ndarray,
+        maps: np.ndarray,
+        boxes: np.ndarray,
+        flip_test: bool,
+    ) -> np.ndarray:
+        """Crops (B, H, W, 3) and original-pixel poses (B, K, 2) to refined original-pixel poses (B, K, 2)."""
+        size = self.config.model.input_size
+        image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
+        pose = torch.from_numpy(geometry.transform(keypoints, maps).astype(np.float32)).to(self.device)
+        heights = torch.from_numpy(amplitudes).to(self.device)
+        belief = decode.spatial_softmax(self.network(image, pose, heights))
+        if flip_test:
+            exchange = torch.as_tensor(self.skeleton.flip, device=self.device)
+            mirrored = pose[:, exchange] * pose.new_tensor([-1, 1]) + pose.new_tensor([size[1] - 1, 0])
+            logits = self.network(image.flip(3), mirrored, heights[:, exchange])
+            belief = (belief + decode.flip_maps(decode.spatial_softmax(logits), exchange)) / 2
+        lengths = np.sqrt(AREA_OF_BOX * boxes[:, 2] * boxes[:, 3]) * geometry.map_scale(maps)
+        tolerances = torch.from_numpy((lengths[:, None] * 2 * self.skeleton.sigmas).astype(np.float32)).to(self.device)
+        refined = decode.most_similar(belief, tolerances, size, pose, heights > 0, self.keep_margin)
+        return geometry.transform(refined.cpu().numpy().astype(np.float64), geometry.invert(maps)).astype(np.float32)

@@ -1,0 +1,253 @@
+"""The training loop: one process or several under torchrun, CPU or GPU, interruptible and resumable."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from posefix import skeleton as skeletons
+from posefix.config import Config, OptimizerConfig
+from posefix.data.loader import Batch, TrainingBatches, training_loader
+from posefix.data.stores import observed_poses, open_store
+from posefix.errors import InputError
+from posefix.files import write_atomically
+from posefix.model.checkpoint import Checkpoint, save_checkpoint
+from posefix.model.losses import refinement_losses
+from posefix.model.network import RefinerNetwork
+
+STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Evaluator = Callable[[Checkpoint], dict[str, Any]]
+
+
+def rate_at(config: OptimizerConfig, step: int, epoch_steps: int, epochs: int) -> float:
+    """Learning-rate factor at a step: linear warm-up, then tenfold steps at milestones or half a cosine to 0."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.schedule == "step":
+        return config.decay ** sum(step >= milestone * epoch_steps for milestone in config.milestones)
+    total = max(epochs * epoch_steps - config.warmup_steps, 1)
+    return 0.5 * (1 + math.cos(math.pi * min((step - config.warmup_steps) / total, 1)))
+
+
+class Trainer:
+    """Trains one configuration into one folder.
+
+    The folder holds ``model.safetensors`` (the averaged weights, ready for ``test.py``), ``state.pt`` (all that a resumed run
+    needs to go on to the same losses) and ``log.jsonl`` (one JSON object a line).
+
+    Args:
+        config: the experiment.
+        folder: where everything goes; made if missing.
+        device: where the network runs.
+        evaluate: called each ``evaluate_every`` epochs with the current averaged checkpoint; its result is logged.
+    """
+
+    def __init__(self, config: Config, folder: Path, device: torch.device, evaluate: Evaluator | None = None) -> None:
+        self.config, self.folder, self.device, self.evaluate = config, folder, device, evaluate
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if not config.train:
+            raise InputError(f"configuration {config.name} names no training data under 'train'")
+        torch.manual_seed(config.seed)
+        self.skeleton = skeletons.load(config.skeleton)
+        stores = [open_store(source, self.skeleton) for source in config.train]
+        observed = [
+            observed_poses(store.people, [Path(p) for p in source.observed]) if source.observed else None
+            for store, source in zip(stores, config.train, strict=True)
+        ]
+        self.batches = TrainingBatches(config, stores, observed, config.training.batch)
+        self.epoch_steps = len(self.batches) // self.world
+        if not self.epoch_steps:
+            raise InputError(
+                f"{len(self.batches.people)} training people do not fill one batch of {config.training.batch} "
+                f"on {self.world} process(es); lower --train_batch"
+            )
+        network = RefinerNetwork(config.model, len(self.skeleton)).to(device)
+        if config.model.channels_last:
+            network = network.to(memory_format=torch.channels_last)
+        self.network = network
+        ema = get_ema_multi_avg_fn(config.optimizer.ema)
+        self.averaged = AveragedModel(network, multi_avg_fn=ema, use_buffers=True) if config.optimizer.ema else None
+        self.optimizer = self._make_optimizer()
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.training.precision == "fp16")
+        self.model: nn.Module = DistributedDataParallel(network) if self.world > 1 else network
+        self.step, self.trained_seconds = 0, 0.0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        config = self.config.optimizer
+        groups = [
+            {"params": list(self.network.backbone.parameters()), "factor": config.backbone_factor},
+            {"params": list(self.network.head.parameters()), "factor": 1.0},
+        ]
+        make = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+        return make(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+    def checkpoint(self) -> Checkpoint:
+        """The averaged network (the network itself without averaging), with how it came about."""
+        network = self.averaged.module if self.averaged is not None and self.step else self.network
+        facts = {
+            "steps": self.step,
+            "crops": self.step * self.config.training.batch * self.world,
+            "epochs": round(self.step / self.epoch_steps, 2),
+            "seconds": round(self.trained_seconds),
+        }
+        return Checkpoint(network.eval(), self.config, self.skeleton, facts)
+
+    def save(self) -> None:
+        """Write weights and training state, each whole or not at all."""
+        if self.rank:
+            return
+        save_checkpoint(self.folder / MODEL_FILE, self.checkpoint())
+        state = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "step": self.step,
+            "seconds": self.trained_seconds,
+            "config": json.dumps(self.config.model_dump(mode="json")),
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.folder / STATE_FILE, buffer.getvalue())
+
+    def resume(self) -> bool:
+        """Go on from the folder's state, if there is one; False if not.
+
+        Raises:
+            InputError: when the state is unreadable or of another configuration.
+        """
+        path = self.folder / STATE_FILE
+        if not path.is_file():
+            return False
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            other = json.loads(state["config"])
+        except Exception as error:  # the unpickler raises whatever the damage provokes
+            raise InputError(f"{path}: not a readable training state ({type(error).__name__})") from None
+        own = self.config.model_dump(mode="json")
+        differing = [k for k in own if own[k] != other.get(k)]
+        if differing:
+            raise InputError(f"{path}: was trained with another '{differing[0]}'; choose another --out to start anew")
+        self.network.load_state_dict(state["network"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.trained_seconds = state["step"], state["seconds"]
+        return True
+
+    def fit(self, minutes: float | None = None) -> bool:
+        """Train to the last epoch; stop early and save when ``minutes`` have passed. True when finished.
+
+        KeyboardInterrupt saves and is raised again.
+        """
+        config = self.config.training
+        deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+        total = config.epochs * self.epoch_steps
+        columns = (
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} crops/s"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, disable=bool(self.rank)) as progress:
+            task = progress.add_task(
+                "", total=total, completed=self.step, epoch=1, epochs=config.epochs, loss=0.0, speed=0.0
+            )
+            try:
+                while self.step < total:
+                    self._run_epoch(progress, task, deadline)
+                    if time.monotonic() > deadline:
+                        self.save()
+                        return self.step >= total
+                    self._after_epoch()
+            except KeyboardInterrupt:
+                self.save()
+                raise
+        self.save()
+        return True
+
+    def _run_epoch(self, progress: Progress, task: Any, deadline: float) -> None:
+        config = self.config.training
+        epoch, start = divmod(self.step, self.epoch_steps)
+        self.batches.epoch = epoch
+        self.model.train()
+        loader = training_loader(self.batches, start, self.rank, self.world, config.workers)
+        begun = saved = last = time.monotonic()
+        sums, count = np.zeros(2), 0
+        for batch in loader:
+            losses = self._train_step(batch)
+            sums, count = sums + losses, count + 1
+            now = time.monotonic()
+            self.trained_seconds, last = self.trained_seconds + now - last, now
+            speed = count * config.batch * self.world / (now - begun)
+            progress.update(task, completed=self.step, epoch=epoch + 1, loss=sums.sum() / count, speed=speed)
+            if count % 20 == 0 or self.step % self.epoch_steps == 0:
+                mean = sums / count
+                self._log(
+                    kind="train", epoch=epoch + 1, cross_entropy=mean[0], coordinate=mean[1], crops_per_second=speed
+                )
+                sums, count, begun = np.zeros(2), 0, now
+            if now > deadline:
+                return
+            if now - saved > 60 * config.save_minutes:
+                self.save()
+                saved = now
+
+    def _train_step(self, batch: Batch) -> np.ndarray:
+        config = self.config
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+        factor = rate_at(config.optimizer, self.step, self.epoch_steps, config.training.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.optimizer.learning_rate * group["factor"] * factor
+        precision = PRECISIONS[config.training.precision]
+        half = precision != torch.float32
+        with torch.autocast(self.device.type, precision) if half else nullcontext():
+            logits = self.model(batch["crops"], batch["keypoints"], batch["amplitudes"])
+        cross_entropy, coordinate = refinement_losses(
+            logits, batch["target"], batch["labelled"], config.model.input_size
+        )
+        loss = cross_entropy + config.training.coordinate_weight * coordinate
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        if config.optimizer.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+        self.step += 1
+        return np.array([cross_entropy.item(), coordinate.item()])
+
+    def _after_epoch(self) -> None:
+        epoch, every = self.step // self.epoch_steps, self.config.training.evaluate_every
+        self.save()
+        if self.evaluate and every and not self.rank and (epoch % every == 0 or epoch == self.config.training.epochs):
+            self._log(kind="evaluation", epoch=epoch, **self.evaluate(self.checkpoint()))
+
+    def _log(self, **entry: Any) -> None:
+        if self.rank:
+            return
+        entry = {"step": self.step, "seconds": round(self.trained_seconds, 1), **entry}
+        rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in entry.items()}
+        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(rounded) + "\n")

@@ -1,0 +1,29 @@
+"""Synthesis of pose errors: what an estimator might have said about people whose true pose is known.
+
+Example::
+
+    from synth import Statistics, neighbours_of, synthesize
+    drawn = synthesize(people, neighbours_of(people), Statistics.load("posefix"), np.random.default_rng(0))
+    drawn.keypoints, drawn.types  # (N, K, 2) pixels, (N, K) ErrorType
+"""
+
+from synth.errors import ErrorType, classify
+from synth.neighbours import NeighbourIndex, Neighbours, neighbour_index, neighbours_of
+from synth.occlusion import leg_regions, shorten_legs
+from synth.sampler import Synthesized, synthesize
+from synth.statistics import Rule, Statistics
+
+__all__ = [
+    "ErrorType",
+    "NeighbourIndex",
+    "Neighbours",
+    "Rule",
+    "Statistics",
+    "Synthesized",
+    "classify",
+    "leg_regions",
+    "neighbour_index",
+    "neighbours_of",
+    "shorten_legs",
+    "synthesize",
+]

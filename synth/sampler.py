@@ -1,0 +1,185 @@
+"""Draw the poses that an estimator might have found for people whose true pose is known (PoseFix, CVPR 2019, sec. 4).
+
+For each keypoint an error type is drawn from the statistics, then a position that carries it: around the point that the
+type means, in its ring of keypoint similarity, with a distance uniform between the ring's two radii and a uniform
+direction. A position that the diagnosis gives to another type is rejected and drawn anew, so the type that is drawn is
+the type that :func:`synth.errors.classify` finds, always.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from posefix.people import People
+from synth.errors import FAR_EXPONENT, GOOD_EXPONENT, MIN_AREA, NEAR_EXPONENT, Candidates, ErrorType
+from synth.imputation import impute as impute_positions
+from synth.neighbours import Neighbours
+from synth.statistics import Statistics
+
+REACH = (
+    1.5  # sqrt(area); a neighbour's keypoint this near can be swapped in: nearly all swaps of top-down estimators are
+)
+MISS_AT_OWN = 0.8  # share of Misses drawn around the keypoint's own truth; the rest around any candidate in reach
+ATTEMPTS = (1, 3, 12, 48, 192)  # positions drawn a round for the keypoints that are still without one
+CHUNK = 512  # people at a time, so that the candidates stay in the cache
+
+# Inner and outer radius of each type's ring in units of sqrt(2 s^2 k^2), in the order of ErrorType from GOOD on.
+_RINGS = np.sqrt(
+    np.array(
+        [
+            (0, GOOD_EXPONENT),
+            (GOOD_EXPONENT, NEAR_EXPONENT),
+            (0, NEAR_EXPONENT),
+            (0, NEAR_EXPONENT),
+            (NEAR_EXPONENT, FAR_EXPONENT),
+        ],
+        np.float32,
+    )
+)
+
+
+class Synthesized(NamedTuple):
+    """Input poses of N people.
+
+    Attributes:
+        keypoints: (N, K, 2) float32 pixels; (0, 0) where there is no input.
+        scores: (N, K) float32: 1 where there is an input, else 0.
+        types: (N, K) int8 :class:`ErrorType` of each keypoint, also of those that were withheld.
+    """
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+    types: np.ndarray
+
+
+def synthesize(
+    people: People,
+    neighbours: Neighbours,
+    statistics: Statistics,
+    rng: np.random.Generator,
+    *,
+    dropout: float = 0.0,
+    impute: float = 0.5,
+    reach: float = REACH,
+) -> Synthesized:
+    """Draw an input pose for each person.
+
+    An error that cannot happen (no annotated counterpart, no annotated neighbour in reach, no room left by other
+    candidates) gives its probability to the others in proportion; where none remains, the keypoint is Good.
+
+    Args:
+        people: N people of ground truth; keypoints of score 0 are not annotated and get type UNLABELLED.
+        neighbours: the other people of their images, in the same coordinates.
+        statistics: how often which error happens; conditions are counted on ``people`` and ``neighbours``.
+        rng: source of randomness; the same state gives the same result.
+        dropout: probability that a keypoint's input is withheld.
+        impute: probability, by person, that keypoints which are not annotated get an input: the skeleton's template
+            fitted to the annotated ones, with noise.
+        reach: how near, in sqrt(area), an annotated keypoint of a neighbour must be to be swapped in.
+
+    Raises:
+        InputError: when the statistics do not cover the skeleton.
+    """
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(people), CHUNK)]
+    drawn = [_draw_errors(people[c], neighbours.take(c), statistics, rng, reach) for c in chunks]
+    empty = (people.keypoints.copy(), np.full(people.scores.shape, ErrorType.UNLABELLED, np.int8))
+    keypoints, types = (np.concatenate(parts) for parts in zip(*drawn, strict=True)) if drawn else empty
+    imputed = impute_positions(people, np.sqrt(np.maximum(people.areas, MIN_AREA)), impute, rng)
+    keypoints = np.where(people.labelled[..., None], keypoints, imputed)
+    given = ~np.isnan(keypoints[..., 0]) & (rng.random(types.shape) >= dropout)
+    keypoints[~given] = 0
+    return Synthesized(keypoints, given.astype(np.float32), types)
+
+
+def _draw_errors(
+    people: People, neighbours: Neighbours, statistics: Statistics, rng: np.random.Generator, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 2) float32 and types (N, K) int8; what is not annotated stays where it is."""
+    labelled = people.labelled
+    candidates = Candidates.of(people, neighbours)
+    anchors = _anchors(candidates, people.areas, reach)
+    table = statistics.probabilities(labelled.sum(1), neighbours.overlaps, people.skeleton)
+    table[..., ErrorType.INVERSION] *= anchors[1]
+    table[..., ErrorType.SWAP] *= anchors[2:].any(0)
+
+    table = table.reshape(-1, table.shape[-1])
+    anchors = anchors.reshape(len(anchors), -1)
+    candidates = candidates.flatten()
+    keypoints = people.keypoints.reshape(-1, 2).copy()
+    types = np.full(len(keypoints), ErrorType.UNLABELLED, np.int8)
+    pending = np.flatnonzero(labelled)
+    while len(pending):
+        kinds = _draw_types(table[pending], rng)
+        positions, found = _draw_positions(kinds, candidates.take(pending), anchors[:, pending], rng)
+        types[pending] = kinds
+        keypoints[pending[found]] = positions[found]
+        stuck = ~found & (kinds != ErrorType.GOOD)  # a Good keypoint without room stays at its truth
+        pending, kinds = pending[stuck], kinds[stuck]
+        table[pending, kinds] = 0
+    return keypoints.reshape(people.keypoints.shape), types.reshape(labelled.shape)
+
+
+def _anchors(candidates: Candidates, areas: np.ndarray, reach: float) -> np.ndarray:
+    """(C, N, K) bool: the candidates that an error may be drawn around; neighbours' only within reach."""
+    anchors = candidates.labelled
+    with np.errstate(invalid="ignore"):
+        x, y = candidates.x[2:] - candidates.x[0], candidates.y[2:] - candidates.y[0]
+        anchors[2:] &= x**2 + y**2 <= reach**2 * np.maximum(areas, MIN_AREA)[:, None]
+    return anchors
+
+
+def _draw_types(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(P,) int8 types drawn with weights (P, 5), which need not sum to 1; GOOD where all are 0."""
+    cumulative = weights.cumsum(axis=1)
+    below = rng.random((len(weights), 1)) * cumulative[:, -1:] < cumulative
+    return below.argmax(axis=1).astype(np.int8)
+
+
+def _draw_positions(
+    kinds: np.ndarray, candidates: Candidates, anchors: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (P, 2) float32 that carry the types ``kinds`` (P,), and (P,) bool where one was found."""
+    positions = np.zeros((len(kinds), 2), np.float32)
+    found = np.zeros(len(kinds), bool)
+    pending = np.arange(len(kinds))
+    for attempts in ATTEMPTS:
+        x, y = _propose(kinds[pending], candidates, anchors, attempts, rng)
+        carried = candidates.decide(x, y)[0] == kinds[pending, None]
+        hit = carried.any(axis=1)
+        first = carried[hit].argmax(axis=1)[:, None]
+        positions[pending[hit]] = np.concatenate([np.take_along_axis(v[hit], first, 1) for v in (x, y)], axis=1)
+        found[pending[hit]] = True
+        left = np.flatnonzero(~hit)
+        if not len(left):
+            break
+        pending, candidates, anchors = pending[left], candidates.take(left), anchors[:, left]
+    return positions, found
+
+
+def _propose(
+    kinds: np.ndarray, candidates: Candidates, anchors: np.ndarray, attempts: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """x and y (P, attempts) float32 in the rings of ``kinds`` (P,), whoever else may be nearer."""
+    shape = (len(kinds), attempts)
+    anchor = np.zeros(shape, np.intp)
+    anchor[kinds == ErrorType.INVERSION] = 1
+    swapped = kinds == ErrorType.SWAP
+    anchor[swapped] = 2 + _pick(anchors[2:, swapped], attempts, rng)
+    missed = kinds == ErrorType.MISS
+    at_own = rng.random((int(missed.sum()), attempts)) < MISS_AT_OWN
+    anchor[missed] = np.where(at_own, 0, _pick(anchors[:, missed], attempts, rng))
+
+    row = np.arange(len(kinds))[:, None]
+    inner, outer = _RINGS[kinds].T[..., None]
+    radius = inner + (outer - inner) * rng.random(shape, np.float32)
+    radius /= np.sqrt(candidates.inverse_scale[anchor, row])
+    angle = np.float32(2 * np.pi) * rng.random(shape, np.float32)
+    return candidates.x[anchor, row] + radius * np.cos(angle), candidates.y[anchor, row] + radius * np.sin(angle)
+
+
+def _pick(options: np.ndarray, attempts: int, rng: np.random.Generator) -> np.ndarray:
+    """(P, attempts) indices along the first axis of options (C, P) bool, uniform among the true ones."""
+    rank = np.floor(rng.random((options.shape[1], attempts)) * options.sum(axis=0)[:, None])
+    return (options.cumsum(axis=0)[..., None] <= rank).sum(axis=0)

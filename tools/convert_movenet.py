@@ -1,0 +1,110 @@
+"""Turn MoveNet Lightning's ONNX graph into a timm ``mobilenetv2_100`` state dict to start training from.
+
+    python tools/convert_movenet.py movenet-lightning.onnx --images PHOTOS --out movenet_mobilenetv2.safetensors
+
+The graph's first 51 convolutions are timm's, in order, with batch norm folded into weight and bias. Training wants the batch
+norm back in a sane state: with the mean m and variance v of each convolution's output over real photos, running mean = m,
+running variance = v, weight = sqrt(v + eps) and bias = m + folded bias leave the network's function as it was.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from posefix.config import ModelConfig
+from posefix.data.images import decode
+from posefix.errors import InputError
+from posefix.model.backbone import create_backbone
+
+SIZE = 192
+
+
+def folded_convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weight (O, I, kh, kw) and bias (O,) of each convolution of an ONNX graph, in graph order."""
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError:
+        raise InputError("converting needs the onnx package: pip install onnx") from None
+    graph = onnx.load(path).graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    convolutions = []
+    for node in graph.node:
+        if node.op_type == "Conv":
+            weight = constants[node.input[1]]
+            bias = constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight), np.float32)
+            convolutions.append((weight, bias))
+    return convolutions
+
+
+def calibrate(backbone: nn.Module, folded: list[tuple[np.ndarray, np.ndarray]], photos: torch.Tensor) -> None:
+    """Load folded convolutions and express their biases as batch norm, layer by layer, over photos (N, 3, H, W)."""
+    convolutions = [m for m in backbone.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    if len(convolutions) > len(folded) or len(convolutions) != len(norms):
+        raise InputError(f"{len(folded)} convolutions in the graph do not fit {len(convolutions)} in the backbone")
+    with torch.no_grad():
+        for convolution, norm, (weight, bias) in zip(convolutions, norms, folded, strict=False):
+            if convolution.weight.shape != weight.shape:
+                raise InputError(f"a convolution of shape {weight.shape} stands where {convolution.weight.shape} should")
+            convolution.weight.copy_(torch.from_numpy(weight.copy()))
+            norm.bias.copy_(torch.from_numpy(bias.copy()))
+
+    def measure(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+        outputs = inputs[0]
+        mean, variance = outputs.mean((0, 2, 3)), outputs.var((0, 2, 3), unbiased=False)
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.add_(mean)
+
+    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
+    backbone.eval()
+    with torch.no_grad():
+        backbone(photos)
+    for hook in hooks:
+        hook.remove()
+
+
+def load_photos(folder: Path, count: int) -> torch.Tensor:
+    """(count, 3, 192, 192) float32 in [-1, 1]: centre squares of the first photos of a folder, by name."""
+    import cv2
+
+    squares = []
+    for path in sorted(folder.glob("*.jpg"))[:count]:
+        image = decode(path)
+        side = min(image.shape[:2])
+        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+        squares.append(cv2.resize(image[top : top + side, left : left + side], (SIZE, SIZE)))
+    if not squares:
+        raise InputError(f"{folder}: no .jpg to calibrate on")
+    return torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("onnx_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--images", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+@click.option("--count", default=64, show_default=True, help="Photos to calibrate on.")
+@click.option("--out", type=click.Path(path_type=Path), required=True)
+def main(onnx_file: Path, images: Path, count: int, out: Path) -> None:
+    """Convert, check nothing is left over, write."""
+    try:
+        backbone = create_backbone(ModelConfig(backbone="mobilenetv2_100", pad_type="same"), in_channels=3)
+        calibrate(backbone, folded_convolutions(onnx_file), load_photos(images, count))
+    except InputError as error:
+        raise click.UsageError(str(error)) from None
+    save_file(backbone.state_dict(), out)
+    click.echo(f"wrote {out}: {sum(p.numel() for p in backbone.parameters()):,} parameters")
+
+
+if __name__ == "__main__":
+    main()
