@@ -19,8 +19,8 @@ def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_B
     """Box around each pose from its own extent, robust to stray points.
 
     A keypoint further from the pose's median than four times the distance within which two thirds of the keypoints lie
-    (a stray detection, a placeholder at the origin) does not stretch the box. Of the annotated poses of COCO train2017 1
-    in 100 has a keypoint so far out.
+    (a stray detection, a placeholder at the origin) does not stretch the box. Of the poses of COCO train2017 one in 100
+    has an annotated keypoint so far out.
 
     Args:
         keypoints: (N, K, 2) pixels.

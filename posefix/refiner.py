@@ -104,7 +104,9 @@ class Refiner:
         keypoints = np.asarray(keypoints, np.float32)
         k = len(self.skeleton)
         if keypoints.ndim != 3 or keypoints.shape[1:] != (k, 3) or not np.isfinite(keypoints).all():
-            raise ValueError(f"keypoints must be finite and (N, {k}, 3) for {self.skeleton.name}, got {keypoints.shape}")
+            raise ValueError(
+                f"keypoints must be finite and (N, {k}, 3) for {self.skeleton.name}, got {keypoints.shape}"
+            )
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError("image must be a numpy array (H, W, 3) of uint8, RGB")
         people = People(self.skeleton, keypoints[..., :2], keypoints[..., 2], np.zeros(len(keypoints)), boxes=boxes)

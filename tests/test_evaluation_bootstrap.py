@@ -89,7 +89,7 @@ def test_exchanging_before_and_after_changes_the_sign() -> None:
 def test_interval_narrows_with_the_number_of_images() -> None:
     widths = []
     for images in (20, 320):
-        dataset, records = scene(np.random.default_rng(5), images=images, noise=0.1)
+        dataset, records = scene(np.random.default_rng(5), images=images, noise=0.03)
         worse = [{**r, "score": 1 - r["score"]} for r in records]
         summary = paired_bootstrap(
             evaluate(coco(dataset), records), evaluate(coco(dataset), worse), 300, rng=np.random.default_rng(0)
@@ -100,7 +100,7 @@ def test_interval_narrows_with_the_number_of_images() -> None:
 
 def test_interval_covers_the_true_gain() -> None:
     """Samples of images from a population whose true gain is known: a 95 % interval covers it nearly always."""
-    dataset, records = scene(np.random.default_rng(7), images=1200, noise=0.12)
+    dataset, records = scene(np.random.default_rng(7), images=1200, noise=0.03)
     rng = np.random.default_rng(8)
     noisy = [{**r, "keypoints": (np.array(r["keypoints"]) + rng.normal(0, 4, 51)).tolist()} for r in records]
     population = [evaluate(coco(dataset), r) for r in (records, noisy)]
@@ -108,20 +108,10 @@ def test_interval_covers_the_true_gain() -> None:
     covered = 0
     for start in range(1, 1200, 60):
         image_ids = list(range(start, start + 60))
-        pair = [_on_images(dataset, r, image_ids) for r in (records, noisy)]
+        pair = [evaluate(coco(dataset), r, image_ids) for r in (records, noisy)]
         interval = paired_bootstrap(*pair, 300, rng=rng)["AP"]
         covered += interval["low"] <= true_gain <= interval["high"]
-    assert covered >= 16  # of 20
-
-
-def _on_images(dataset: dict, records: list, image_ids: list[int]):
-    chosen = set(image_ids)
-    part = {
-        **dataset,
-        "images": [i for i in dataset["images"] if i["id"] in chosen],
-        "annotations": [a for a in dataset["annotations"] if a["image_id"] in chosen],
-    }
-    return evaluate(coco(part), [r for r in records if r["image_id"] in chosen])
+    assert covered >= 17  # of 20; fewer has a chance under 2 % at the nominal 95 %
 
 
 def test_different_images_are_refused(rng) -> None:

@@ -44,7 +44,7 @@ def test_the_padded_box_fills_the_crop_between_pixel_centres(boxes: np.ndarray, 
     sides = np.maximum(boxes[:, 2:], geometry.MIN_BOX_SIZE)
     low = boxes[:, :2] + boxes[:, 2:] / 2 - sides / 2
     corners = geometry.transform(np.stack([low, low + sides], axis=1), matrices)
-    np.testing.assert_allclose(corners.mean(1), np.broadcast_to([(width - 1) / 2, (height - 1) / 2], low.shape), atol=1e-6)
+    np.testing.assert_allclose(corners.mean(1) - [(width - 1) / 2, (height - 1) / 2], 0, atol=1e-6)
     extent = (corners[:, 1] - corners[:, 0]) / [width - 1, height - 1]
     assert (extent <= 1 + 1e-9).all()
     np.testing.assert_allclose(extent.max(1), 1)
@@ -116,11 +116,11 @@ def test_flip_maps_pixel_centres_as_an_array_flip_does(rng: np.random.Generator)
 def test_pose_box_holds_every_point_of_an_ordinary_pose(seed: int, padding: float) -> None:
     keypoints = points(seed, 3, 100, 300)
     valid = np.random.default_rng(seed).uniform(size=(3, 17)) < 0.7
+    valid[:, :12] = True  # of very few keypoints nobody can say which is the stray one
     boxes = geometry.pose_boxes(keypoints, valid, padding=0)
     wider = geometry.pose_boxes(keypoints, valid, padding)
     for k, v, box in zip(keypoints, valid, boxes, strict=True):
-        low, high = (k[v].min(0), k[v].max(0)) if v.any() else (np.zeros(2), np.zeros(2))
-        np.testing.assert_allclose(box, [*low, *(high - low)])
+        np.testing.assert_allclose(box, [*k[v].min(0), *np.ptp(k[v], axis=0)])
     np.testing.assert_allclose(wider[:, 2:], boxes[:, 2:] * (1 + 2 * padding))
     np.testing.assert_allclose(wider[:, :2] + wider[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
 
@@ -156,8 +156,9 @@ def test_pose_boxes_keep_real_poses_whole(data_root: Path) -> None:
     many = (real[..., 2] > 0).sum(1) >= 10
     keypoints, valid = real[many, :, :2], real[many, :, 2] > 0
     boxes = geometry.pose_boxes(keypoints, valid, padding=0)
-    extent = np.where(valid[..., None], keypoints, -np.inf).max(1) - np.where(valid[..., None], keypoints, np.inf).min(1)
-    assert (np.abs(extent - boxes[:, 2:]).max(1) > 0.5).mean() < 0.01
+    seen = np.where(valid[..., None], keypoints, np.nan)
+    extent = np.nanmax(seen, 1) - np.nanmin(seen, 1)
+    assert (np.abs(extent - boxes[:, 2:]).max(1) > 0.5).mean() < 0.005
 
 
 def test_person_boxes_prefer_the_given_box() -> None:
@@ -169,16 +170,18 @@ def test_person_boxes_prefer_the_given_box() -> None:
     np.testing.assert_array_equal(chosen[1:], geometry.pose_boxes(keypoints, valid)[1:])
 
 
-@given(some_boxes, some_boxes, coordinate)
+side = st.just(0.0) | st.floats(0.01, 3000)
+solid_boxes = st.lists(st.tuples(coordinate, coordinate, side, side), min_size=1, max_size=4).map(np.array)
+
+
+@given(solid_boxes, solid_boxes, coordinate)
 def test_iou_is_symmetric_bounded_and_moves_along(a: np.ndarray, b: np.ndarray, shift: float) -> None:
     iou = geometry.iou_matrix(a, b)
     assert iou.shape == (len(a), len(b))
     np.testing.assert_allclose(iou, geometry.iou_matrix(b, a).T)
     assert ((iou >= 0) & (iou <= 1 + 1e-6)).all()
-    # (a thin box moved far loses digits: only boxes of some size are compared)
-    thick = (a[:, 2:].min(1) > 1)[:, None] & (b[:, 2:].min(1) > 1)[None]
-    moved = geometry.iou_matrix(a + [shift, 0, 0, 0], b + [shift, 0, 0, 0])
-    np.testing.assert_allclose(moved[thick], iou[thick], atol=1e-6)
+    offset = np.array([shift, 0, 0, 0])
+    np.testing.assert_allclose(geometry.iou_matrix(a + offset, b + offset), iou, atol=1e-6)
     own = np.diag(geometry.iou_matrix(a, a))
     np.testing.assert_allclose(own, (a[:, 2:] > 0).all(1), atol=1e-6)
 

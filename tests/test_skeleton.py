@@ -171,5 +171,5 @@ def test_a_bad_yaml_is_named_with_what_is_wrong(tmp_path: Path, spec: object, sa
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match="coco17.*mpii16"):
+    with pytest.raises(InputError, match=r"coco17.*mpii16"):
         load("coco18")

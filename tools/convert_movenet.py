@@ -55,7 +55,9 @@ def calibrate(backbone: nn.Module, folded: list[tuple[np.ndarray, np.ndarray]], 
     with torch.no_grad():
         for convolution, norm, (weight, bias) in zip(convolutions, norms, folded, strict=False):
             if convolution.weight.shape != weight.shape:
-                raise InputError(f"a convolution of shape {weight.shape} stands where {convolution.weight.shape} should")
+                raise InputError(
+                    f"a convolution of shape {weight.shape} stands where {convolution.weight.shape} should"
+                )
             convolution.weight.copy_(torch.from_numpy(weight.copy()))
             norm.bias.copy_(torch.from_numpy(bias.copy()))
 

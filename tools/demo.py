@@ -23,6 +23,7 @@ from posefix.people import People
 from synth import ErrorType, Statistics
 
 TOLERANCES = (0.02, 0.05, 0.10)  # PCK, as shares of the longer side of a person's box
+PCK_NOTE = "of the box: share of the keypoints that are this near, by the longer side of the person's box"
 KINDS = [kind for kind in ErrorType if kind != ErrorType.UNLABELLED]
 
 EPILOG = """Example: python -m tools.demo --out demo_output --seed 1
@@ -80,8 +81,8 @@ def demonstrate(console: Console, out: Path, seed: int, draws: int, checkpoint: 
     console.print(
         f"{len(truth)} people in {len(photos)} photographs that PoseFix was not trained on, annotated by hand, "
         f"{draws} erroneous poses of each drawn from the published statistics of real estimators (seed {seed}). The "
-        "errors are synthetic: this shows that the refiner works, not how much it gains on an estimator, which the "
-        "README reports. The intervals say how far the numbers hang on the draws, not how other people would fare.",
+        "errors are synthetic: this shows what becomes of them, not what an estimator gains, which the README reports. "
+        "The intervals say how far the numbers hang on the draws, not how other people would fare.",
         highlight=False,
     )
     console.print(
@@ -123,7 +124,7 @@ def credits_of(photos: list[Photo]) -> str:
 def people_table(photos: list[Photo], truth: People, trial: Trial) -> Table:
     """Who is on the photographs, where these come from, and the mean OKS of each person."""
     table = Table(title="Photographs")
-    for column in ("person", "from", "licence"):
+    for column in ("person", "photo in", "licence"):
         table.add_column(column)
     for column in ("keypoints", "OKS before", "after"):
         table.add_column(column, justify="right")
@@ -132,13 +133,13 @@ def people_table(photos: list[Photo], truth: People, trial: Trial) -> Table:
     for i, record in enumerate(truth.extra):
         photo = by_id[int(truth.image_ids[i])]
         means = [f"{poses.oks[i].mean():.3f}" for poses in (trial.before, trial.after)]
-        table.add_row(record["label"], f"{photo.package} ({photo.credit})", photo.license, str(counts[i]), *means)
+        table.add_row(record["label"], photo.package, photo.license, str(counts[i]), *means)
     return table
 
 
 def quality_table(numbers: dict) -> Table:
     """OKS with intervals, and PCK, before and after."""
-    table = Table("", title="How near the poses are to the truth")
+    table = Table("", title="How near the poses are to the truth", caption=PCK_NOTE)
     for column in ("before", "after", "gain"):
         table.add_column(column, justify="right")
     oks = [numbers["OKS"][name] for name in ("before", "after", "gain")]
@@ -146,9 +147,7 @@ def quality_table(numbers: dict) -> Table:
     table.add_row("  95 % interval", *(f"{o['low']:.3f} to {o['high']:.3f}" for o in oks))
     for key, before in numbers["PCK"]["before"].items():
         after = numbers["PCK"]["after"][key]
-        table.add_row(
-            f"within {float(key):.0%} of the box's longer side", *(f"{v:.1%}" for v in (before, after, after - before))
-        )
+        table.add_row(f"within {float(key):.0%} of the box", *(f"{v:.1%}" for v in (before, after, after - before)))
     return table
 
 

@@ -120,14 +120,16 @@ def refined_records(results: CocoResults, refined: People) -> list:
     """The records that :func:`write_results` writes; those of ``results`` are not changed."""
     people = results.people
     if len(refined) != len(people) or refined.skeleton != people.skeleton:
-        raise ValueError(f"expected the {len(people)} people that were read, got {len(refined)}")
+        expected, got = (f"{len(p)} people of {p.skeleton.name}" for p in (people, refined))
+        raise ValueError(f"refined must be the {expected} that were read, got {got}")
     if not (np.isfinite(refined.keypoints).all() and np.isfinite(refined.scores).all()):
         raise ValueError("refined keypoints and scores must be finite")
     moved = (refined.keypoints != people.keypoints).any(-1)
-    changed = np.stack([moved, moved, refined.scores != people.scores], axis=-1).reshape(len(people), -1)
+    flat = (len(people), 3 * len(people.skeleton))
+    changed = np.stack([moved, moved, refined.scores != people.scores], axis=-1).reshape(flat)
     xy = np.round(refined.keypoints.astype(np.float64), 3) + 0.0  # no -0.0
     score = np.round(refined.scores.astype(np.float64), 4)
-    rounded = np.concatenate([xy, score[..., None]], axis=-1).reshape(len(people), -1)
+    rounded = np.concatenate([xy, score[..., None]], axis=-1).reshape(flat)
 
     written = list(results.records)
     for person in np.flatnonzero(changed.any(1)):

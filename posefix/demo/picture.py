@@ -138,7 +138,7 @@ def _legend(figure: Figure, total: int) -> None:
     entries = [
         ("●", SIDE_COLOURS["left_"], "the person's left"),
         ("●", SIDE_COLOURS["right_"], "the person's right"),
-        ("○", WRONG_COLOUR, "wrong: keypoint similarity to the truth under 0.85"),
+        ("○", WRONG_COLOUR, "wrong: keypoint similarity to its truth under 0.85, or another keypoint is nearer"),
     ]
     x = MARGIN
     for mark, colour, text in entries:

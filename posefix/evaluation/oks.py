@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def keypoint_similarity(
-    keypoints: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
-) -> np.ndarray:
+def keypoint_similarity(keypoints: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
     """Similarity of each keypoint, ``exp(-d^2 / (2 s^2 k^2))`` with ``k = 2 sigma``; all arguments broadcast.
 
     Args:

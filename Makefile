@@ -1,0 +1,27 @@
+# One-word tasks. Each sets up .venv first when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/ready
+	$(BIN)/python tools/demo.py
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/ready
+	$(BIN)/python tools/benchmark.py
+
+# A torch that is there is taken as it is; tools/setup_venv.sh says how one is chosen where there is none.
+$(VENV)/ready: setup.py tools/setup_venv.sh
+	PYTHON=$(PYTHON) sh tools/setup_venv.sh $(VENV)
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo_output

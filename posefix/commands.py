@@ -1,0 +1,226 @@
+"""The commands: they parse options, call, and say what came of it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posefix.errors import InputError
+
+EXISTING = click.Path(path_type=Path)
+
+
+def friendly(command: Callable) -> Callable:
+    """Bad input ends in one sentence and exit code 2, Ctrl-C in one sentence and 130; nothing ends in a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except InputError as error:
+            _end(f"Error: {error}", 2)
+        except KeyboardInterrupt as error:
+            _end(str(error) or "stopped", 130)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _end(f"Error: {where}{error.strerror or error}", 2)
+
+    return run
+
+
+def _end(message: str, code: int) -> None:
+    click.echo(message, err=True)
+    sys.exit(code)
+
+
+@click.command(epilog="Example: test.py --detection_json results.json --images val2017 --out refined.json")
+@click.option("--detection_json", type=EXISTING, required=True, help="An estimator's results in COCO's format.")
+@click.option("--images", type=EXISTING, help="Folder of the images.")
+@click.option("--video_path", type=EXISTING, help="A video in place of --images; image_id is the frame number from 0.")
+@click.option("--annotations", type=EXISTING, help="COCO ground truth: measures AP before and after; names the files.")
+@click.option(
+    "--checkpoint", default="posefix-small", show_default=True, help="A .safetensors file, or a shipped name."
+)
+@click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
+@click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
+@click.option("--out", type=EXISTING, help="Write the refined results here, in the form they came in.")
+@click.option("--metrics", type=EXISTING, help="Write the measurements here, as JSON.")
+@click.option("--visualize", type=EXISTING, help="Folder for before/after pictures, or for the video with both poses.")
+@click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")
+@click.option(
+    "--on_error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="At an unusable record or image: stop, or hand it through untouched and count it.",
+)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run with the same --out stopped.")
+@friendly
+def refine(
+    detection_json: Path,
+    images: Path | None,
+    video_path: Path | None,
+    annotations: Path | None,
+    checkpoint: str,
+    test_batch: int,
+    flip_test: bool,
+    out: Path | None,
+    metrics: Path | None,
+    visualize: Path | None,
+    device: str | None,
+    workers: int,
+    on_error: str,
+    resume: bool,
+) -> None:
+    """Refine an estimator's results; with --annotations, measure the gain."""
+    from rich.console import Console
+
+    from posefix import pipeline
+    from posefix.data.images import quiet_opencv
+    from posefix.files import require_writable, write_atomically
+    from posefix.report.table import summary_table
+
+    if (images is None) == (video_path is None):
+        raise click.UsageError("give either --images FOLDER or --video_path FILE")
+    quiet_opencv()
+    console = Console(stderr=True)
+    options = pipeline.RefineOptions(
+        detection_json=detection_json,
+        images=images,
+        video=video_path,
+        annotations=annotations,
+        checkpoint=checkpoint,
+        batch_size=test_batch,
+        flip_test=flip_test,
+        out=out,
+        device=device,
+        workers=workers,
+        on_error="skip" if on_error == "skip" else "stop",
+        resume=resume,
+    )
+    if metrics is not None:
+        require_writable(metrics)
+    refined = pipeline.refine_file(options, console)
+    measured = pipeline.measure(options, refined)
+    if metrics is not None:
+        write_atomically(metrics, json.dumps(measured, indent=2) + "\n")
+    if "gain" in measured:
+        Console().print(summary_table(measured, title=f"{detection_json.name}, {checkpoint}"))
+        click.echo(_gain_line(measured))
+    click.echo(
+        f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
+        f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s"
+    )
+    if refined.problems:
+        click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
+    if visualize is not None:
+        click.echo(pipeline.draw(options, refined, visualize))
+
+
+def _gain_line(measured: dict) -> str:
+    before, after, gain = measured["before"]["AP"], measured["after"]["AP"], measured["gain"]
+    if before is None or gain["AP"] is None:
+        return "AP: nothing to measure"
+    interval = f"[{gain['AP_low']:+.2f}, {gain['AP_high']:+.2f}]"
+    return f"AP before {before:.2f}, after {after:.2f}, gain {gain['AP']:+.2f}, 95 % interval {interval}"
+
+
+@click.command(
+    epilog="Example: train.py --config configs/small_mobilenetv2.yaml --train_batch 64 optimizer.learning_rate=5e-4"
+)
+@click.option("--config", required=True, help="A YAML file, or the name of one in configs/.")
+@click.option("--train_batch", type=click.IntRange(1), help="People in a training batch, on each process.")
+@click.option("--test_batch", type=click.IntRange(1), help="People in a batch of the evaluation.")
+@click.option("--flip_test/--no_flip_test", default=None, help="Average over mirrored images in the evaluation.")
+@click.option("--out", type=EXISTING, help="Folder for weights, state and log; runs/NAME unless given.")
+@click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop and save after so long.")
+@click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@friendly
+def train(
+    config: str,
+    train_batch: int | None,
+    test_batch: int | None,
+    flip_test: bool | None,
+    out: Path | None,
+    resume: bool,
+    minutes: float | None,
+    device: str | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too."""
+    from posefix import config as configuration
+    from posefix import distributed
+    from posefix.train import STATE_FILE, Trainer
+    from posefix.validation import RealResults
+
+    options = {"batch": train_batch, "test_batch": test_batch, "flip_test": flip_test}
+    given = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
+    experiment = configuration.load(config, [*given, *overrides])
+    folder = out or Path("runs") / experiment.name
+    if (folder / STATE_FILE).exists() and not resume:
+        raise InputError(f"{folder}: holds the state of an earlier run; add --resume to go on, or choose another --out")
+    with distributed.process_group(device) as chosen:
+        evaluate = (
+            RealResults(experiment, chosen) if experiment.evaluation and experiment.training.evaluate_every else None
+        )
+        trainer = Trainer(experiment, folder, chosen, evaluate)
+        if resume and trainer.resume():
+            click.echo(f"going on at step {trainer.step}")
+        try:
+            finished = trainer.fit(minutes)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped at step {trainer.step}; the same command with --resume goes on") from None
+    click.echo(f"{folder}: " + ("finished" if finished else f"time is up at step {trainer.step}; --resume goes on"))
+
+
+@click.command(epilog="Example: posefix evaluate results.json --annotations person_keypoints_val2017.json")
+@click.argument("results", type=EXISTING)
+@click.argument("other", type=EXISTING, required=False)
+@click.option("--annotations", type=EXISTING, required=True, help="COCO ground truth.")
+@click.option("--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@friendly
+def evaluate(results: Path, other: Path | None, annotations: Path, skeleton: str, as_json: bool) -> None:
+    """Measure results, or compare two files on the same images with a 95 % interval."""
+    import numpy as np
+    from rich.console import Console
+
+    from posefix.adapters import coco
+    from posefix.evaluation.coco import evaluate as evaluate_records
+    from posefix.evaluation.comparison import compare
+    from posefix.report.table import summary_table
+    from posefix.skeleton import load
+
+    chosen = load(skeleton)
+    first = coco.read_results(results, chosen).records
+    if other is None:
+        measured: dict[str, Any] = evaluate_records(annotations, first, sigmas=chosen.sigmas).metrics()
+        text = "\n".join(f"{name:5} {'-' if value is None else f'{value:.2f}'}" for name, value in measured.items())
+        click.echo(json.dumps(measured) if as_json else text)
+        return
+    second = coco.read_results(other, chosen).records
+    measured = compare(annotations, first, second, rng=np.random.default_rng(0), sigmas=chosen.sigmas)
+    if as_json:
+        click.echo(json.dumps(measured))
+    else:
+        Console().print(summary_table(measured, title=f"{results.name} to {other.name}"))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="posefix")
+def main() -> None:
+    """Refine human poses, whatever estimator they come from."""
+
+
+main.add_command(refine)
+main.add_command(train)
+main.add_command(evaluate)

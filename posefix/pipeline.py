@@ -1,0 +1,192 @@
+"""From files to files: read results and images, refine, write, measure, draw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from posefix.adapters import coco
+from posefix.data.images import ImageFolder
+from posefix.data.video import VideoImages
+from posefix.errors import InputError
+from posefix.evaluation.comparison import compare
+from posefix.files import require_writable
+from posefix.journal import Journal, fingerprint
+from posefix.model.checkpoint import resolve
+from posefix.people import People
+from posefix.refiner import RefinedBatch, Refiner
+
+BOOTSTRAP_SEED = 0
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """What to refine and where to put it; the options of ``test.py``."""
+
+    detection_json: Path
+    images: Path | None = None
+    video: Path | None = None
+    annotations: Path | None = None
+    checkpoint: str = "posefix-small"
+    batch_size: int = 64
+    flip_test: bool = True
+    out: Path | None = None
+    device: str | None = None
+    workers: int = 2
+    on_error: coco.OnError = "stop"
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A refined file.
+
+    Attributes:
+        results: what was read.
+        people: ``results.people``, refined.
+        images: where the pixels came from.
+        problems: a sentence for each record or person handed through untouched.
+        people_refined: how many people this run refined (a resumed run: without those of the run before).
+        seconds: how long that took, decoding included.
+    """
+
+    results: coco.CocoResults
+    people: People
+    images: ImageFolder | VideoImages
+    problems: list[str]
+    people_refined: int
+    seconds: float
+
+
+class Interrupted(Exception):
+    """Ctrl-C; the message says what is done and how to go on."""
+
+
+def refine_file(options: RefineOptions, console: Console) -> Refined:
+    """Read, refine and, if ``options.out`` is given, write.
+
+    Raises:
+        InputError: for anything unusable; ``options.out`` is then not written, but what was refined is kept beside it.
+        Interrupted: on Ctrl-C.
+    """
+    if options.out is not None:
+        require_writable(options.out)
+    elif options.resume:
+        raise InputError("--resume needs --out: the refined people are kept beside the output file")
+    refiner = Refiner.from_pretrained(options.checkpoint, options.device)
+    results = coco.read_results(options.detection_json, refiner.skeleton, options.on_error)
+    images = _open_images(options, results.people)
+    keypoints = results.people.keypoints.copy()
+    problems = list(results.problems)
+    journal = _open_journal(options)
+    finished = journal.finished if journal else []
+    for batch in finished:
+        _take(batch, keypoints, problems)
+    done, total = sum(len(batch.rows) for batch in finished), len(results.people)
+    started, begun = time.perf_counter(), done
+    batches = refiner.refine_batches(
+        results.people,
+        images,
+        batch_size=options.batch_size,
+        flip_test=options.flip_test,
+        workers=1 if options.video else options.workers,
+        on_error=options.on_error,
+        first_batch=len(finished),
+    )
+    columns = (TextColumn("refining"), BarColumn(), MofNCompleteColumn(), TextColumn("people"), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("", total=total, completed=done)
+            for batch in batches:
+                _take(batch, keypoints, problems)
+                if journal:
+                    journal.append(batch)
+                done += len(batch.rows)
+                progress.update(task, completed=done)
+    except KeyboardInterrupt:
+        raise Interrupted(_interrupted(options, done, total)) from None
+    except InputError as error:
+        if journal and done:
+            raise InputError(f"{error} [{done} of {total} people are refined and kept; --resume goes on]") from None
+        if journal:
+            journal.remove()
+        raise
+    seconds = time.perf_counter() - started
+    people = results.people.with_keypoints(keypoints)
+    if options.out is not None:
+        coco.write_results(options.out, results, people)
+        journal.remove()
+    return Refined(results, people, images, problems, done - begun, seconds)
+
+
+def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
+    """The content of ``metrics.json``; ``before``, ``after`` and ``gain`` only with annotations."""
+    metrics: dict[str, Any] = {}
+    if options.annotations is not None:
+        metrics = dict(
+            compare(
+                options.annotations,
+                [r for r in refined.results.records if isinstance(r, dict)],
+                [r for r in coco.refined_records(refined.results, refined.people) if isinstance(r, dict)],
+                rng=np.random.default_rng(BOOTSTRAP_SEED),
+                sigmas=refined.people.skeleton.sigmas,
+            )
+        )
+    rate = refined.people_refined / refined.seconds if refined.people_refined else 0.0
+    moved = np.linalg.norm(refined.people.keypoints - refined.results.people.keypoints, axis=-1)
+    moved = moved[refined.people.labelled]
+    return {
+        **metrics,
+        "people": len(refined.people),
+        "images": len(np.unique(refined.people.image_ids)),
+        "skipped": len(refined.problems),
+        "moved_keypoints": float((moved > 0.5).mean()) if moved.size else 0.0,
+        "median_move": float(np.median(moved)) if moved.size else 0.0,
+        "seconds": round(refined.seconds, 3),
+        "people_per_second": round(rate, 2),
+        "checkpoint": str(options.checkpoint),
+        "flip_test": options.flip_test,
+    }
+
+
+def _open_images(options: RefineOptions, people: People) -> ImageFolder | VideoImages:
+    if (options.images is None) == (options.video is None):
+        raise InputError("give either --images FOLDER or --video_path FILE")
+    if options.video is not None:
+        return VideoImages(options.video)
+    listed: Mapping | None = coco.read_annotations(options.annotations).images if options.annotations else None
+    folder = ImageFolder(options.images, listed)
+    if options.on_error == "stop":
+        folder.require(np.unique(people.image_ids))
+    return folder
+
+
+def _open_journal(options: RefineOptions) -> Journal | None:
+    if options.out is None:
+        return None
+    files = [options.detection_json, resolve(options.checkpoint)]
+    source = options.video or options.images
+    settings = {
+        "batch_size": options.batch_size,
+        "flip_test": options.flip_test,
+        "source": str(source.resolve()) if source else None,
+    }
+    return Journal(options.out, fingerprint(files, settings), options.resume)
+
+
+def _take(batch: RefinedBatch, keypoints: np.ndarray, problems: list[str]) -> None:
+    keypoints[batch.rows] = batch.keypoints
+    problems.extend(text for _, text in batch.problems)
+
+
+def _interrupted(options: RefineOptions, done: int, total: int) -> str:
+    if options.out is None:
+        return f"stopped: {done} of {total} people were refined; with --out they would have been kept"
+    return f"stopped: {done} of {total} people are refined and kept; the same command with --resume goes on from there"

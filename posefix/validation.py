@@ -1,0 +1,71 @@
+"""Refining real estimators' results while training, to see when to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from posefix.adapters import coco
+from posefix.config import Config
+from posefix.data.images import ImageFolder
+from posefix.data.stores import in_fold
+from posefix.evaluation.comparison import compare
+from posefix.model.checkpoint import Checkpoint
+from posefix.refiner import Refiner
+from posefix.skeleton import load
+
+
+class RealResults:
+    """Call it with a checkpoint to have the gain on every ``evaluation`` source of a configuration.
+
+    Raises:
+        InputError: at once, for files that cannot be used.
+    """
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self._device, self._options = device, config.training
+        skeleton = load(config.skeleton)
+        self._sources = []
+        for source in config.evaluation:
+            images = coco.read_annotations(source.annotations, skeleton).images
+            ids = np.array(sorted(images))
+            if source.fold:
+                ids = ids[in_fold(ids, source.fold)]
+            results = coco.read_results(source.results, skeleton)
+            self._sources.append((source, ImageFolder(source.images, images), results, ids))
+
+    def __call__(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """For each results file ``{"AP_before", "AP_after", "AP_gain", "AP_low", "AP_high"}``, and the mean gain."""
+        refiner = Refiner(checkpoint, self._device)
+        report: dict[str, Any] = {}
+        for source, folder, results, ids in self._sources:
+            chosen = np.isin(results.people.image_ids, ids)
+            keypoints = results.people.keypoints.copy()
+            refined = refiner.refine(
+                results.people[chosen],
+                folder,
+                batch_size=self._options.test_batch,
+                flip_test=self._options.flip_test,
+            )
+            keypoints[chosen] = refined.keypoints
+            metrics = compare(
+                source.annotations,
+                results.records,
+                coco.refined_records(results, results.people.with_keypoints(keypoints)),
+                rng=np.random.default_rng(0),
+                image_ids=ids.tolist(),
+                sigmas=refiner.skeleton.sigmas,
+            )
+            before, after, gain = metrics["before"], metrics["after"], metrics["gain"]
+            report[f"{Path(source.annotations).parts[-3]}/{Path(source.results).stem}"] = {
+                "AP_before": before["AP"],
+                "AP_after": after["AP"],
+                "AP_gain": gain["AP"],
+                "AP_low": gain["AP_low"],
+                "AP_high": gain["AP_high"],
+            }
+        gains = [entry["AP_gain"] for entry in report.values() if entry["AP_gain"] is not None]
+        return {"sources": report, "mean_gain": float(np.mean(gains)) if gains else None}
