@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,9 +24,9 @@ class _Strict(BaseModel):
 class ModelConfig(_Strict):
     """The network, and all that must be known to run it.
 
-    ``sigma`` is the standard deviation of the input Gaussians in crop pixels and ``amplitude`` their height: 1 for every
-    keypoint that is there, or the estimator's score; ``box_padding`` is how much wider than the person's box the crop is;
-    ``pretrained`` what the backbone starts from (see ``posefix.model.backbone``).
+    ``sigma`` is the standard deviation of the input Gaussians in crop pixels and ``amplitude`` their height: 1 for
+    every keypoint that is there, or the estimator's score; ``box_padding`` is how much wider than the person's box
+    the crop is; ``pretrained`` what the backbone starts from (see ``posefix.model.backbone``).
     """
 
     backbone: str = "resnet50"
@@ -49,7 +50,7 @@ class ModelConfig(_Strict):
 
 
 class Fold(_Strict):
-    """Every ``of``-th image of a set by order of id, beginning with the ``index``-th: for choosing without a test set."""
+    """Every ``of``-th image of a set by order of id, from the ``index``-th on: to choose by without a test set."""
 
     index: int = Field(ge=0)
     of: int = Field(ge=2)
@@ -205,10 +206,8 @@ def _override(spec: dict, override: str) -> None:
     except yaml.YAMLError:
         raise InputError(f"override {override!r}: {value!r} is not a YAML value") from None
     if isinstance(node[last], str):  # YAML 1.1 reads 1e-3 as a string
-        try:
+        with suppress(ValueError):
             node[last] = float(node[last])
-        except ValueError:
-            pass
 
 
 def _replace(value: Any, old: str, new: str) -> Any:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,7 @@ class Refiner:
         bounds = np.r_[starts, len(ids)]
         pieces = (
             order[first : min(first + PEOPLE_PER_READ, end)]
-            for begin, end in zip(bounds[:-1], bounds[1:], strict=True)
+            for begin, end in pairwise(bounds)
             for first in range(begin, end, PEOPLE_PER_READ)
         )
         pending: deque[tuple[int, Future]] = deque()

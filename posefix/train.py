@@ -48,8 +48,8 @@ def rate_at(config: OptimizerConfig, step: int, epoch_steps: int, epochs: int) -
 class Trainer:
     """Trains one configuration into one folder.
 
-    The folder holds ``model.safetensors`` (the averaged weights, ready for ``test.py``), ``state.pt`` (all that a resumed run
-    needs to go on to the same losses) and ``log.jsonl`` (one JSON object a line).
+    The folder holds ``model.safetensors`` (the averaged weights, ready for ``test.py``), ``state.pt`` (all that a
+    resumed run needs to go on to the same losses) and ``log.jsonl`` (one JSON object a line).
 
     Args:
         config: the experiment.

@@ -101,14 +101,14 @@ def test_interval_narrows_with_the_number_of_images() -> None:
 def test_interval_covers_the_true_gain() -> None:
     """Samples of images from a population whose true gain is known: a 95 % interval covers it nearly always."""
     dataset, records = scene(np.random.default_rng(7), images=1200, noise=0.03)
-    rng = np.random.default_rng(8)
+    rng, truth = np.random.default_rng(8), coco(dataset)
     noisy = [{**r, "keypoints": (np.array(r["keypoints"]) + rng.normal(0, 4, 51)).tolist()} for r in records]
-    population = [evaluate(coco(dataset), r) for r in (records, noisy)]
+    population = [evaluate(truth, r) for r in (records, noisy)]
     true_gain = population[1].metrics()["AP"] - population[0].metrics()["AP"]
     covered = 0
     for start in range(1, 1200, 60):
         image_ids = list(range(start, start + 60))
-        pair = [evaluate(coco(dataset), r, image_ids) for r in (records, noisy)]
+        pair = [evaluate(truth, r, image_ids) for r in (records, noisy)]
         interval = paired_bootstrap(*pair, 300, rng=rng)["AP"]
         covered += interval["low"] <= true_gain <= interval["high"]
     assert covered >= 17  # of 20; fewer has a chance under 2 % at the nominal 95 %

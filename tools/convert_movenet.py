@@ -2,9 +2,10 @@
 
     python tools/convert_movenet.py movenet-lightning.onnx --images PHOTOS --out movenet_mobilenetv2.safetensors
 
-The graph's first 51 convolutions are timm's, in order, with batch norm folded into weight and bias. Training wants the batch
-norm back in a sane state: with the mean m and variance v of each convolution's output over real photos, running mean = m,
-running variance = v, weight = sqrt(v + eps) and bias = m + folded bias leave the network's function as it was.
+The graph's first 51 convolutions are timm's, in order, with batch norm folded into weight and bias. Training wants
+the batch norm back in a sane state: with the mean m and variance v of each convolution's output over real photos,
+running mean = m, running variance = v, weight = sqrt(v + eps) and bias = m + folded bias leave the network's function
+as it was.
 """
 
 from __future__ import annotations

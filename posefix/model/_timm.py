@@ -1,8 +1,8 @@
 """Import timm, also beside a torchvision whose compiled operators do not fit the installed torch.
 
-PyPI's torchvision wheels are built against CUDA. Next to a CPU-only torch their operators cannot be loaded, and importing
-torchvision (which timm does) fails at the first operator it wants to describe. timm's networks use none of them, so
-declaring their signatures is enough.
+PyPI's torchvision wheels are built against CUDA. Next to a CPU-only torch their operators cannot be loaded, and
+importing torchvision (which timm does) fails at the first operator it wants to describe. timm's networks use none of
+them, so declaring their signatures is enough.
 """
 
 from __future__ import annotations
@@ -25,6 +25,6 @@ except RuntimeError as error:
         _library.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _declared.append(_library)
 
-import timm
+import timm  # noqa: E402
 
 __all__ = ["timm"]

@@ -19,9 +19,9 @@ NEW_CHANNEL_STD = 0.01  # of the first convolution's weights for the pose channe
 def create_backbone(config: ModelConfig, in_channels: int, pretrained: bool = True) -> nn.Module:
     """A timm network cut into features at strides 4, 8, 16 and 32.
 
-    ``config.pretrained`` names its first weights: ``null`` from scratch; ``imagenet`` through timm (which downloads them);
-    anything else a local timm state dict (safetensors, or a ``.pth`` read with ``weights_only``). With weights, the
-    channels of the input pose start near zero, so that the network starts as the one that was trained.
+    ``config.pretrained`` names its first weights: ``null`` from scratch; ``imagenet`` through timm (which downloads
+    them); anything else a local timm state dict (safetensors, or a ``.pth`` read with ``weights_only``). With
+    weights, the channels of the input pose start near zero, so that the network starts as the one that was trained.
 
     Raises:
         InputError: for an unknown backbone, or weights that cannot be had or do not fit.

@@ -1,7 +1,7 @@
 """From a network's heatmaps to coordinates, and back: all in pixels of the crop, without bias.
 
-Heatmap pixel (i, j) lies at crop pixel (i (H-1)/(h-1), j (W-1)/(w-1)): corners fall on corners (unbiased data processing,
-Huang et al., CVPR 2020), so that a flip of the heatmap is a flip of the crop.
+Heatmap pixel (i, j) lies at crop pixel (i (H-1)/(h-1), j (W-1)/(w-1)): corners fall on corners (unbiased data
+processing, Huang et al., CVPR 2020), so that a flip of the heatmap is a flip of the crop.
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ def most_similar(
 ) -> torch.Tensor:
     """The positions whose expected keypoint similarity is highest; the input's own where moving promises no gain.
 
-    OKS is a mean of keypoint similarities, so the position that maximises :func:`expected_similarity` is the best answer
-    that a belief allows; an expectation (soft-argmax) falls between two candidates instead, where neither is.
+    OKS is a mean of keypoint similarities, so the position that maximises :func:`expected_similarity` is the best
+    answer that a belief allows; an expectation (soft-argmax) falls between two candidates instead, where neither is.
 
     Args:
         probabilities: (N, K, h, w), each map summing to 1.

@@ -38,8 +38,8 @@ class DeconvHead(nn.Module):
 class FPNHead(nn.Module):
     """A light feature pyramid (Lin et al., CVPR 2017) that meets the input pose again at its finest level.
 
-    Coarse levels are brought up by nearest-neighbour doubling and separable convolutions; at stride 4 the rendered input pose
-    is concatenated before the last two convolutions.
+    Coarse levels are brought up by nearest-neighbour doubling and separable convolutions; at stride 4 the rendered
+    input pose is concatenated before the last two convolutions.
     """
 
     def __init__(self, in_channels: list[int], channels: int, keypoint_count: int, pose_channels: int) -> None:

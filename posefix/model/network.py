@@ -17,8 +17,8 @@ from synth.heatmaps import render_heatmaps
 class RefinerNetwork(nn.Module):
     """Image crop plus input pose to corrected heatmaps.
 
-    The input pose enters as K extra channels of the first convolution (PoseFix, CVPR 2019, section 4) and, with the ``fpn``
-    head, once more at the head's finest level, where it need not survive the backbone's downsampling.
+    The input pose enters as K extra channels of the first convolution (PoseFix, CVPR 2019, section 4) and, with the
+    ``fpn`` head, once more at the head's finest level, where it need not survive the backbone's downsampling.
 
     Args:
         config: sizes and choices; see :class:`posefix.config.ModelConfig`.

@@ -1,0 +1,41 @@
+"""Pack a training set into one file of JPEG crops and arrays, for fast disks and short GPU slots.
+
+    python -m tools.pack --annotations train.json --images train --out train.packed --resolution 256
+
+A configuration then names it as ``train: [{packed: train.packed}]`` and trains as it does from the folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.progress import Progress
+
+from posefix import skeleton as skeletons
+from posefix.commands import friendly
+from posefix.data.packing import pack
+from posefix.data.stores import FolderStore
+from posefix.files import require_writable
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--annotations", type=click.Path(path_type=Path), required=True, help="COCO ground truth.")
+@click.option("--images", type=click.Path(path_type=Path), required=True, help="Folder of the images.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
+@click.option("--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one.")
+@click.option("--resolution", type=click.IntRange(16), default=256, show_default=True, help="Longer side of a crop.")
+@friendly
+def main(annotations: Path, images: Path, out: Path, skeleton: str, resolution: int) -> None:
+    """Read, pack, say how large it is."""
+    require_writable(out)
+    store = FolderStore(annotations, images, skeletons.load(skeleton))
+    with Progress() as progress:
+        task = progress.add_task("packing", total=len(store.people))
+        size = pack(store, out, resolution, lambda: progress.advance(task))
+    people = max(len(store.people), 1)
+    click.echo(f"{out}: {len(store.people)} people, {size / 2**20:.1f} MiB, {size / people / 1024:.1f} KiB a person")
+
+
+if __name__ == "__main__":
+    main()
