@@ -25,7 +25,7 @@ setup(
         "timm>=1.0.9,<2",
         "numpy>=1.26,<3",
         "pycocotools>=2.0.8,<3",
-        "opencv-python-headless>=4.9,<6",
+        "opencv-python-headless>=5,<6",
         "albumentations>=2.0,<3",
         "click>=8.1,<9",
         "pyyaml>=6,<7",

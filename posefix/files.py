@@ -78,6 +78,18 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         raise
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a folder ({_reason(error)})") from None
+
+
 def require_writable(path: str | Path) -> None:
     """Find out before long work whether :func:`write_atomically` will be able to write ``path``; leaves nothing behind.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,13 @@ from posefix.data.images import ImageFolder
 from posefix.data.video import VideoImages
 from posefix.errors import InputError
 from posefix.evaluation.comparison import compare
-from posefix.files import require_writable
+from posefix.files import make_folder, require_writable
 from posefix.journal import Journal, fingerprint
 from posefix.model.checkpoint import resolve
 from posefix.people import People
 from posefix.refiner import RefinedBatch, Refiner
+from posefix.report.pictures import write_pictures
+from posefix.report.video import write_comparison
 
 BOOTSTRAP_SEED = 0
 
@@ -156,16 +157,38 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
     }
 
 
+def draw(options: RefineOptions, refined: Refined, folder: Path) -> str:
+    """Write before/after pictures, or the video with both poses, into a folder; says what was written.
+
+    With annotations the pictures show the people whose OKS changed most, for better and for worse. A video is decoded
+    once more for this, since a frame's refined poses are known only when its batch is done.
+
+    Raises:
+        InputError: when the folder cannot be written.
+    """
+    before, after = refined.results.people, refined.people
+    if isinstance(refined.images, VideoImages):
+        make_folder(folder)
+        video = folder / f"{options.video.stem}_before_after.mp4"
+        count = write_comparison(video, refined.images.frames, before, after, refined.images.frames.fps)
+        return f"{video}: {count} frames"
+    truth = coco.read_annotations(options.annotations, before.skeleton).people if options.annotations else None
+    written = write_pictures(folder, refined.images, before, after, truth)
+    return f"{folder}: {sum('file' in entry for entry in written)} pictures"
+
+
 def _open_images(options: RefineOptions, people: People) -> ImageFolder | VideoImages:
     if (options.images is None) == (options.video is None):
         raise InputError("give either --images FOLDER or --video_path FILE")
+    images: ImageFolder | VideoImages
     if options.video is not None:
-        return VideoImages(options.video)
-    listed: Mapping | None = coco.read_annotations(options.annotations).images if options.annotations else None
-    folder = ImageFolder(options.images, listed)
+        images = VideoImages(options.video)
+    else:
+        listed = coco.read_annotations(options.annotations, people.skeleton).images if options.annotations else None
+        images = ImageFolder(options.images, listed)
     if options.on_error == "stop":
-        folder.require(np.unique(people.image_ids))
-    return folder
+        images.require(np.unique(people.image_ids))
+    return images
 
 
 def _open_journal(options: RefineOptions) -> Journal | None:

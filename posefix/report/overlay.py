@@ -136,7 +136,8 @@ def clip_segments(
     delta = ends - starts
     still = delta == 0
     step = np.where(still, 1.0, delta)
-    to_low, to_high = (low - starts) / step, (high - starts) / step
+    with np.errstate(over="ignore"):  # infinitely many steps to the border: the segment is as good as parallel to it
+        to_low, to_high = (low - starts) / step, (high - starts) / step
     enter = np.where(still, 0.0, np.minimum(to_low, to_high)).max(1, initial=0.0)
     leave = np.where(still, 1.0, np.maximum(to_low, to_high)).min(1, initial=1.0)
     within = (~still | ((starts >= low) & (starts <= high))).all(1)
@@ -149,7 +150,7 @@ def _fixed(points: np.ndarray) -> np.ndarray:
 
 
 def _bars(starts: np.ndarray, ends: np.ndarray, width: float) -> np.ndarray:
-    """(L, 4, 2) fixed-point corners of bars along segments: unlike OpenCV's lines, of any width, whole pixels or not."""
+    """(L, 4, 2) fixed-point corners of bars along segments; unlike OpenCV's lines, of any width."""
     along = ends - starts
     length = np.linalg.norm(along, axis=1, keepdims=True)
     unit = np.divide(along, length, out=np.zeros_like(along), where=length > 0)

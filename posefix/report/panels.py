@@ -87,9 +87,10 @@ def _view(image: np.ndarray, box: np.ndarray | None, height: int) -> tuple[np.nd
     size = (height, round(height * aspect))
     extent = PERSON_MARGIN * np.array([max(box[2], box[3] * aspect), max(box[3], box[2] / aspect)])
     corner = box[:2] + (box[2:] - extent) / 2
-    # Rather the surroundings on the other side than nothing beyond the image's border.
+    # Rather the surroundings on the other side than nothing beyond the image's border, as long as the box is in view.
     room = np.array([columns, rows]) - 1 - extent
-    corner = np.where(room >= 0, np.clip(corner, 0, np.maximum(room, 0)), corner)
+    inside = np.where(room >= 0, np.clip(corner, 0, np.maximum(room, 0)), corner)
+    corner = np.clip(inside, box[:2] + box[2:] - extent, box[:2])
     return geometry.crop_matrices(np.concatenate([corner, extent])[None], size, padding=1.0)[0], size
 
 
