@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint bench clean
 
 demo: $(VENV)/ready
-	$(BIN)/python tools/demo.py
+	$(BIN)/python -m tools.demo --out demo_output
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest
@@ -16,7 +16,7 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 
 bench: $(VENV)/ready
-	$(BIN)/python tools/benchmark.py
+	$(BIN)/python -m tools.benchmark
 
 # A torch that is there is taken as it is; tools/setup_venv.sh says how one is chosen where there is none.
 $(VENV)/ready: setup.py tools/setup_venv.sh

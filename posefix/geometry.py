@@ -12,6 +12,7 @@ import numpy as np
 BOX_PADDING = 1.25  # how much wider than the person's box a crop is (Xiao et al., ECCV 2018; PoseFix)
 POSE_BOX_PADDING = 0.15  # share of the pose's extent added on each side to make a person's box from a pose
 STRAY_DISTANCE = 4.0  # times the spread of a pose: keypoints further out are strays
+BOX_AREA_TO_AREA = 0.515  # a person's area, the s^2 of OKS, as a share of their box's: the mean over COCO's people
 MIN_BOX_SIZE = 4.0  # px; smaller boxes are widened to this
 
 

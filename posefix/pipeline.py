@@ -66,7 +66,7 @@ class Refined:
     seconds: float
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """Ctrl-C; the message says what is done and how to go on."""
 
 

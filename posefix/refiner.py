@@ -22,7 +22,6 @@ from posefix.model import decode
 from posefix.people import People
 from posefix.skeleton import Skeleton
 
-AREA_OF_BOX = 0.515  # mean ratio of a person's area to their box's in COCO; the s^2 of OKS where nobody annotated one
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
 
 
@@ -261,7 +260,7 @@ class Refiner:
             mirrored = pose[:, exchange] * pose.new_tensor([-1, 1]) + pose.new_tensor([size[1] - 1, 0])
             logits = self.network(image.flip(3), mirrored, heights[:, exchange])
             belief = (belief + decode.flip_maps(decode.spatial_softmax(logits), exchange)) / 2
-        lengths = np.sqrt(AREA_OF_BOX * boxes[:, 2] * boxes[:, 3]) * geometry.map_scale(maps)
+        lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3]) * geometry.map_scale(maps)
         tolerances = torch.from_numpy((lengths[:, None] * 2 * self.skeleton.sigmas).astype(np.float32)).to(self.device)
         refined = decode.most_similar(belief, tolerances, size, pose, heights > 0, self.keep_margin)
         return geometry.transform(refined.cpu().numpy().astype(np.float64), geometry.invert(maps)).astype(np.float32)

@@ -45,6 +45,19 @@ def rate_at(config: OptimizerConfig, step: int, epoch_steps: int, epochs: int) -
     return 0.5 * (1 + math.cos(math.pi * min((step - config.warmup_steps) / total, 1)))
 
 
+def warmed_average(decay: float) -> Callable[[list, list, torch.Tensor | int], None]:
+    """Exponential moving average whose decay grows with the steps taken, ``min(decay, (1 + n) / (10 + n))``.
+
+    Without the warm-up the first weights, which are far from any good ones, weigh on the average for long.
+    """
+
+    def update(averaged: list, current: list, count: torch.Tensor | int) -> None:
+        n = int(count)
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(averaged, current, count)
+
+    return update
+
+
 class Trainer:
     """Trains one configuration into one folder.
 
@@ -81,8 +94,8 @@ class Trainer:
         if config.model.channels_last:
             network = network.to(memory_format=torch.channels_last)
         self.network = network
-        ema = get_ema_multi_avg_fn(config.optimizer.ema)
-        self.averaged = AveragedModel(network, multi_avg_fn=ema, use_buffers=True) if config.optimizer.ema else None
+        average = warmed_average(config.optimizer.ema)
+        self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if config.optimizer.ema else None
         self.optimizer = self._make_optimizer()
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.training.precision == "fp16")
         self.model: nn.Module = DistributedDataParallel(network) if self.world > 1 else network

@@ -11,18 +11,17 @@ from pathlib import Path
 import click
 import numpy as np
 
+from posefix import geometry
 from posefix import skeleton as skeletons
 from posefix.people import People
 from synth import Statistics, neighbour_index, synthesize
-
-AREA_OF_BOX = 0.515  # mean share of a person's box that the person covers, in COCO
 
 
 def labelled_poses(path: Path, count: int) -> People:
     """The first ``count`` people of an archive of COCO keypoint labels: keypoints (N, 17, 3), bbox, image_id."""
     with np.load(path) as archive:
         keypoints, boxes, image_ids = (archive[name][:count] for name in ("keypoints", "bbox", "image_id"))
-    areas = AREA_OF_BOX * boxes[:, 2:].astype(np.float64).prod(1)
+    areas = geometry.BOX_AREA_TO_AREA * boxes[:, 2:].astype(np.float64).prod(1)
     return People(skeletons.load("coco17"), keypoints[..., :2], keypoints[..., 2], image_ids, boxes, areas=areas)
 
 

@@ -14,13 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from posefix import geometry
 from posefix.adapters import records as checks
 from posefix.errors import InputError
 from posefix.files import read_json, write_atomically
 from posefix.people import People
 from posefix.skeleton import Skeleton, load
-
-BOX_AREA_TO_AREA = 0.515  # mean share of the box that a person's mask fills, over the people of COCO
 
 OnError = Literal["stop", "skip"]
 
@@ -169,7 +168,7 @@ def read_annotations(path: str | Path, skeleton: Skeleton | None = None, image_i
     _raise_first(path, kept, lambda annotation: _annotation_problem(annotation, images, image_id_offset))
     people = _people(annotations, skeleton, image_id_offset)
     given = np.array([a["area"] if a.get("area") is not None else np.nan for a in annotations], np.float32)
-    people.areas = np.where(np.isnan(given), np.float32(BOX_AREA_TO_AREA) * people.areas, given)
+    people.areas = np.where(np.isnan(given), np.float32(geometry.BOX_AREA_TO_AREA) * people.areas, given)
     return CocoAnnotations(people[people.labelled.any(1)], images)
 
 

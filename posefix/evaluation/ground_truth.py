@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pycocotools.coco import COCO
 
-from posefix.adapters.coco import BOX_AREA_TO_AREA
+from posefix import geometry
 from posefix.errors import InputError
 from posefix.files import read_json
 
@@ -108,7 +108,7 @@ def _completed(annotation: Mapping, keypoint_count: int, label: str) -> dict:
     if len(box) != 4:
         raise InputError(f"{label}: 'bbox' has {len(box)} numbers, expected x, y, width, height")
     if annotation.get("area") is None:
-        complete["area"] = BOX_AREA_TO_AREA * float(box[2] * box[3])
+        complete["area"] = geometry.BOX_AREA_TO_AREA * float(box[2] * box[3])
     _numbers([complete["area"]], f"{label}: 'area'")
     complete["keypoints"] = keypoints
     return complete

@@ -1,0 +1,137 @@
+"""Training batches: seeded, consistent between crop and coordinates, the same from folder and packed file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import random_people, tiny_config, write_world
+
+from posefix.config import Config, Fold
+from posefix.data.loader import TrainingBatches, input_amplitudes, training_loader
+from posefix.data.packing import pack
+from posefix.data.stores import FolderStore, PackedStore, Store, in_fold, observed_poses
+from posefix.skeleton import load
+
+PLAIN = {"scale": 0.0, "rotation": 0.0, "shift": 0.0, "flip": 0.0, "photometric": 0.0, "pose_box": 0.0}
+
+
+@pytest.fixture
+def world(tmp_path: Path, rng: np.random.Generator) -> dict[str, Path]:
+    return write_world(tmp_path, rng, count=12)
+
+
+def make(world: dict[str, Path], store: Store | None = None, **settings: object) -> TrainingBatches:
+    source = {"annotations": str(world["annotations"]), "images": str(world["images"])}
+    config = tiny_config(**{"train": [source], **settings})
+    store = store or FolderStore(world["annotations"], world["images"], load("coco17"))
+    return TrainingBatches(config, [store], [None], batch=4)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_batch_depends_on_seed_epoch_and_index_alone(world: dict[str, Path]) -> None:
+    first, second, other = make(world, seed=3), make(world, seed=3), make(world, seed=4)
+    second[0]
+    assert same(first[1], second[1])
+    assert not same(first[1], other[1])
+    second.epoch = 1
+    assert not same(first[1], second[1])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_and_processes_share_the_same_batches(world: dict[str, Path], workers: int) -> None:
+    batches = make(world)
+    expected = [batches[i] for i in range(3)]
+    alone = list(training_loader(batches, 0, 0, 1, workers))
+    assert len(alone) == 3
+    assert all(same(a, b) for a, b in zip(alone, expected, strict=True))
+    late = list(training_loader(batches, 2, 0, 1, workers))
+    assert len(late) == 1
+    assert same(late[0], expected[2])
+    ranks = [list(training_loader(make(world), 0, rank, 3, 0)) for rank in range(3)]
+    assert all(same(ranks[i][0], expected[i]) for i in range(3))
+
+
+def test_an_epoch_sees_everybody_as_often_as_asked(world: dict[str, Path]) -> None:
+    source = {"annotations": str(world["annotations"]), "images": str(world["images"]), "repeat": 3}
+    batches = make(world, train=[source])
+    seen = np.concatenate([batches.rows(i) for i in range(len(batches))])
+    assert np.bincount(seen).tolist() == [3] * 12
+
+
+def test_held_out_images_are_not_trained_on(world: dict[str, Path]) -> None:
+    source = {"annotations": str(world["annotations"]), "images": str(world["images"])}
+    batches = make(world, train=[{**source, "held_out": {"index": 1, "of": 3}}])
+    seen = np.unique(np.concatenate([batches.rows(i) for i in range(len(batches))]))
+    left_out = in_fold(batches.people.image_ids, Fold(index=1, of=3))
+    assert left_out.any()
+    assert not left_out[seen].any()
+
+
+def test_flipping_the_crop_flips_the_coordinates(world: dict[str, Path]) -> None:
+    straight = make(world, augmentation={**PLAIN, "flip": 0.0})[0]
+    flipped = make(world, augmentation={**PLAIN, "flip": 1.0})[0]
+    exchange = torch.from_numpy(load("coco17").flip)
+    difference = (straight["crops"].flip(3).int() - flipped["crops"].int()).abs().float()
+    assert difference.mean() < 1.5
+    for name in ("keypoints", "target"):
+        expected = straight[name][:, exchange] * torch.tensor([-1.0, 1.0]) + torch.tensor([47.0, 0.0])
+        present = straight["amplitudes"][:, exchange] > 0
+        torch.testing.assert_close(flipped[name][present], expected[present], atol=1e-2, rtol=0)
+
+
+def test_targets_lie_where_the_people_are_drawn(world: dict[str, Path]) -> None:
+    batches = make(world, augmentation={**PLAIN, "rotation": 40.0, "scale": 0.3, "flip": 0.5})
+    batch = batches[0]
+    assert batch["crops"].shape == (4, 3, 64, 48)
+    inside = ((batch["target"] > -8) & (batch["target"] < torch.tensor([56.0, 72.0]))).all(-1)
+    assert inside.float().mean() > 0.9
+
+
+@pytest.mark.parametrize("augmentation", [PLAIN, {}])
+def test_a_packed_file_trains_as_its_folder_does(world: dict[str, Path], tmp_path: Path, augmentation: dict) -> None:
+    folder = FolderStore(world["annotations"], world["images"], load("coco17"))
+    pack(folder, tmp_path / "packed", resolution=64)
+    packed = PackedStore(tmp_path / "packed", load("coco17"))
+    from_folder = make(world, folder, augmentation=augmentation)[1]
+    from_file = make(world, packed, augmentation=augmentation)[1]
+    for name in ("keypoints", "amplitudes", "target", "labelled"):
+        assert torch.equal(from_folder[name], from_file[name])
+    assert (from_folder["crops"].int() - from_file["crops"].int()).abs().float().mean() < 2
+
+
+def test_an_estimators_own_results_can_be_the_input(world: dict[str, Path]) -> None:
+    store = FolderStore(world["annotations"], world["images"], load("coco17"))
+    observed = observed_poses(store.people, [world["results"]])
+    assert (observed[1][0] > 0).any(1).mean() > 0.5
+    offset = np.abs(observed[0][0] - store.people.keypoints)[(observed[1][0] > 0).any(1)]
+    assert np.median(offset) < 6
+    config: Config = tiny_config(
+        train=[{"annotations": "a", "images": "b", "observed": ["r"]}], synthesis={"observed": 1.0}, augmentation=PLAIN
+    )
+    batches = TrainingBatches(config, [store], [observed], batch=12)
+    rows = batches.rows(0)
+    keypoints, _ = batches._inputs(rows, np.random.default_rng(0))
+    matched = (observed[1][0][rows] > 0).any(1)
+    assert np.array_equal(keypoints[matched], observed[0][0][rows][matched])
+
+
+def test_annotations_without_a_face_ask_nothing_of_it(world: dict[str, Path], rng: np.random.Generator) -> None:
+    people = random_people(rng, 8)
+    store = FolderStore(world["annotations"], world["images"], load("coco17"))
+    people.scores[:, :5], people.keypoints[:, :5] = 0, 0
+    store.people = people
+    batch = make(world, store, augmentation=PLAIN)[0]
+    assert not batch["labelled"][:, :5].any()
+    assert batch["labelled"][:, 5:].all()
+
+
+def test_amplitudes() -> None:
+    scores = np.array([[0.0, 0.3, 7.0, -1.0]])
+    assert input_amplitudes(scores, "constant").tolist() == [[0, 1, 1, 0]]
+    np.testing.assert_allclose(input_amplitudes(scores, "score"), [[0, 0.3, 1, 0]])

@@ -1,0 +1,143 @@
+"""Training learns, stops, and goes on to the same losses."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from tiny import tiny_config, write_world
+
+from posefix.commands import train
+from posefix.config import Config, OptimizerConfig
+from posefix.errors import InputError
+from posefix.model.checkpoint import load_checkpoint
+from posefix.train import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer, rate_at, warmed_average
+from posefix.validation import RealResults
+
+CPU = torch.device("cpu")
+
+
+def experiment(folder: Path, rng: np.random.Generator, **training: object) -> Config:
+    world = write_world(folder, rng, count=12)
+    source = {"annotations": str(world["annotations"]), "images": str(world["images"])}
+    settings = {"epochs": 3, "batch": 4, "workers": 0, "evaluate_every": 0, **training}
+    return tiny_config(
+        train=[source],
+        training=settings,
+        optimizer={"name": "adamw", "learning_rate": 1e-3, "warmup_steps": 2, "clip": 5.0, "ema": 0.9},
+        evaluation=[{**source, "results": str(world["results"])}],
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / MODEL_FILE).network.state_dict()
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    assert Trainer(config, tmp_path / "whole", CPU).fit()
+
+    first = Trainer(config, tmp_path / "parts", CPU)
+    steps = []
+
+    def interrupt(batch: dict) -> np.ndarray:
+        steps.append(1)
+        if len(steps) == 5:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+        return Trainer._train_step(first, batch)
+
+    first._train_step = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    second = Trainer(config, tmp_path / "parts", CPU)
+    assert second.resume()
+    assert second.step == 4
+    assert second.fit()
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng, epochs=1)
+    for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
+        Trainer(config.model_copy(update={"seed": seed}), tmp_path / name, CPU).fit()
+    a, b, c = (weights(tmp_path / name) for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert any(not torch.equal(a[name], c[name]) for name in a)
+
+
+def test_the_loss_falls(tmp_path: Path, rng: np.random.Generator) -> None:
+    trainer = Trainer(experiment(tmp_path, rng), tmp_path / "run", CPU)
+    trainer.model.train()
+    batch = trainer.batches[0]
+    losses = [trainer._train_step(batch).sum() for _ in range(40)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_evaluation_of_real_results_is_logged(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng, evaluate_every=1, epochs=1, flip_test=False)
+    Trainer(config, tmp_path / "run", CPU, RealResults(config, CPU)).fit()
+    entries = [json.loads(line) for line in (tmp_path / "run" / LOG_FILE).read_text().splitlines()]
+    evaluation = next(e for e in entries if e["kind"] == "evaluation")
+    source = next(iter(evaluation["sources"].values()))
+    assert source["AP_gain"] == pytest.approx(source["AP_after"] - source["AP_before"])
+    assert {"train", "evaluation"} == {e["kind"] for e in entries}
+
+
+def test_a_state_of_another_configuration_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    Trainer(config, tmp_path / "run", CPU).save()
+    with pytest.raises(InputError, match="another 'seed'"):
+        Trainer(config.model_copy(update={"seed": 9}), tmp_path / "run", CPU).resume()
+    (tmp_path / "run" / STATE_FILE).write_bytes(b"not a state")
+    with pytest.raises(InputError, match="not a readable training state"):
+        Trainer(config, tmp_path / "run", CPU).resume()
+
+
+def test_too_few_people_for_a_batch_are_said(tmp_path: Path, rng: np.random.Generator) -> None:
+    with pytest.raises(InputError, match="do not fill one batch of 64"):
+        Trainer(experiment(tmp_path, rng, batch=64), tmp_path / "run", CPU)
+
+
+def test_the_command_trains_stops_in_time_and_resumes(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    path = tmp_path / "experiment.yaml"
+    path.write_text(json.dumps(config.model_dump(mode="json")))
+    out = str(tmp_path / "run")
+    options = ["--config", str(path), "--train_batch", "3", "--out", out, "--device", "cpu"]
+    stopped = CliRunner().invoke(train, [*options, "--minutes", "0.0001", "training.epochs=2"])
+    assert stopped.exit_code == 0, stopped.output
+    assert "--resume goes on" in stopped.output
+    again = CliRunner().invoke(train, [*options, "training.epochs=2"])
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    finished = CliRunner().invoke(train, [*options, "training.epochs=2", "--resume"])
+    assert finished.exit_code == 0, finished.output
+    assert load_checkpoint(Path(out) / MODEL_FILE).facts["steps"] == 8
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    step = OptimizerConfig(schedule="step", milestones=(90, 120), warmup_steps=10)
+    factors = [rate_at(step, epoch * 100, 100, 140) for epoch in (1, 89, 90, 119, 120, 139)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert rate_at(step, 4, 100, 140) == pytest.approx(0.5)
+    cosine = OptimizerConfig(schedule="cosine", warmup_steps=10)
+    values = [rate_at(cosine, s, 100, 2) for s in range(200)]
+    assert values.index(max(values)) in (9, 10)
+    assert values[-1] < 1e-3
+    assert all(a >= b for a, b in pairwise(values[10:]))
+
+
+def test_the_average_starts_with_the_weights_and_ends_as_an_exponential_one() -> None:
+    average = warmed_average(0.99)
+    averaged = [torch.tensor([0.0])]
+    average(averaged, [torch.tensor([1.0])], torch.tensor(1))
+    assert averaged[0].item() > 0.8
+    late = [torch.tensor([0.0])]
+    average(late, [torch.tensor([1.0])], torch.tensor(10**6))
+    assert late[0].item() == pytest.approx(0.01, rel=1e-3)

@@ -1,0 +1,141 @@
+"""People per second of refinement and of its parts, of synthesis, and peak memory.
+
+python -m tools.benchmark --people 256 --json benchmark.json
+
+Photos and poses are drawn from a seed, so that the same numbers can be had without data.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from posefix import geometry
+from posefix.commands import friendly
+from posefix.data.crops import crop_image
+from posefix.data.images import ImageFolder
+from posefix.files import require_writable, write_atomically
+from posefix.model import decode
+from posefix.people import People
+from posefix.refiner import Refiner
+from synth.heatmaps import render_heatmaps
+from tools.benchmark_synthesis import random_poses, synthesis_rate
+
+PEOPLE_PER_PHOTO = 4
+PHOTO_SIZE = (480, 640)
+SYNTHESISED = 20_000
+
+
+def best_time(work: Callable[[], object], repeats: int = 3) -> float:
+    """Seconds of the fastest of a few runs, after one to warm up."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def drawn_photos(folder: Path, count: int, rng: np.random.Generator) -> ImageFolder:
+    """JPEG photos of smooth noise, 640 x 480, named 0.jpg and so on."""
+    for image_id in range(count):
+        coarse = rng.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+        photo = cv2.resize(coarse, PHOTO_SIZE[::-1], interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{image_id}.jpg"), photo)
+    return ImageFolder(folder)
+
+
+def drawn_people(count: int, rng: np.random.Generator) -> People:
+    """Upright people, four to a photo, somewhere inside it."""
+    people = random_poses(count, rng, PEOPLE_PER_PHOTO)
+    people.keypoints += np.array([60, 0]) - people.keypoints.mean(1, keepdims=True) % 60
+    return people
+
+
+def measure(people_count: int, batch: int, flip_test: bool, refiner: Refiner) -> dict[str, float]:
+    """Rates in people per second, times in milliseconds per person, memory in MiB."""
+    rng = np.random.default_rng(0)
+    people = drawn_people(people_count, rng)
+    model, size = refiner.config.model, refiner.config.model.input_size
+    boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+    maps = geometry.crop_matrices(boxes, size, model.box_padding)
+    with tempfile.TemporaryDirectory() as name:
+        images = drawn_photos(Path(name), -(-people_count // PEOPLE_PER_PHOTO), rng)
+        end_to_end = best_time(lambda: refiner.refine(people, images, batch_size=batch, flip_test=flip_test), 2)
+        decoding = best_time(lambda: images[0])
+        photo = images[0]
+    cropping = best_time(lambda: [crop_image(photo, maps[i], size) for i in range(min(batch, people_count))])
+    cropping /= min(batch, people_count)
+
+    crops = torch.from_numpy(rng.integers(0, 256, (batch, 3, *size), dtype=np.uint8)).to(refiner.device)
+    poses = torch.rand(batch, len(refiner.skeleton), 2, device=refiner.device) * (size[1] - 1)
+    heights = torch.ones(poses.shape[:2], device=refiner.device)
+    stride = decode.map_stride(size, refiner.network.heatmap_size)
+
+    def synchronised(work: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            with torch.inference_mode():
+                work()
+            if refiner.device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return run
+
+    def render() -> None:
+        render_heatmaps(poses, heights, size, model.sigma)
+        render_heatmaps(poses, heights, refiner.network.heatmap_size, model.sigma, stride)
+
+    rendering = best_time(synchronised(render)) / batch
+    network = best_time(synchronised(lambda: refiner.network(crops, poses, heights))) / batch
+    return {
+        "end to end, people/s": people_count / end_to_end,
+        "decode, ms/person": 1000 * decoding / PEOPLE_PER_PHOTO,
+        "crop, ms/person": 1000 * cropping,
+        "network with rendering, ms/person": 1000 * network * (1 + flip_test),
+        "rendering, ms/person": 1000 * rendering * (1 + flip_test),
+        "rendering, share of the end-to-end time": (1 + flip_test) * rendering * people_count / end_to_end,
+        "synthesis, people/s": synthesis_rate(random_poses(SYNTHESISED, rng)),
+        "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        / (2**20 if sys.platform == "darwin" else 2**10),
+    }
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--people", type=click.IntRange(1), default=256, show_default=True, help="People to refine.")
+@click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
+@click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
+@click.option("--checkpoint", default="posefix-small", show_default=True, help="Name or path of the weights.")
+@click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
+@friendly
+def main(people: int, test_batch: int, flip_test: bool, checkpoint: str, device: str | None, out: Path | None) -> None:
+    """Measure and print."""
+    if out is not None:
+        require_writable(out)
+    refiner = Refiner.from_pretrained(checkpoint, device)
+    numbers = measure(people, test_batch, flip_test, refiner)
+    where = f"{refiner.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}"
+    table = Table("", "", title=f"{checkpoint} on {where}", title_justify="left")
+    for name, value in numbers.items():
+        table.add_row(name, f"{value:,.3f}" if value < 10 else f"{value:,.0f}")
+    Console().print(table)
+    if out is not None:
+        write_atomically(out, json.dumps({"where": where, **numbers}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

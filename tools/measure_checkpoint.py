@@ -1,0 +1,112 @@
+"""Measure a checkpoint on every results file of a data folder: gain, second pass, and ground truth refined.
+
+python -m tools.measure_checkpoint --data ../shared/data --split val --checkpoint posefix-small --json numbers.json
+
+The folder holds SET/annotations/person_keypoints_SPLIT.json, SET/SPLIT/ (the images) and SET/results/SPLIT/*.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from posefix.adapters import coco
+from posefix.commands import friendly
+from posefix.data.images import ImageFolder
+from posefix.errors import InputError
+from posefix.evaluation.comparison import compare
+from posefix.files import require_writable, write_atomically
+from posefix.people import People
+from posefix.refiner import Refiner
+
+
+def measure_set(folder: Path, split: str, refiner: Refiner, batch_size: int, flip_test: bool, console: Console) -> dict:
+    """Every results file of one set, and its ground truth: the output of ``compare`` by name of the measurement."""
+    annotations = folder / "annotations" / f"person_keypoints_{split}.json"
+    truth = coco.read_annotations(annotations, refiner.skeleton)
+    images = ImageFolder(folder / split, truth.images)
+    measured: dict = {}
+
+    def refine(people: People) -> People:
+        return refiner.refine(people, images, batch_size=batch_size, flip_test=flip_test)
+
+    def against(before: list, after: list) -> dict:
+        rng = np.random.default_rng(0)
+        return compare(annotations, before, after, rng=rng, sigmas=refiner.skeleton.sigmas)
+
+    files = sorted((folder / "results" / split).glob("*.json"))
+    with Progress(console=console) as progress:
+        for path in progress.track(files, description=folder.name):
+            results = coco.read_results(path, refiner.skeleton)
+            once = refine(results.people)
+            twice = refine(once)
+            first, second = (coco.refined_records(results, people) for people in (once, twice))
+            measured[f"{folder.name}/{path.stem}"] = {
+                "once": against(results.records, first),
+                "second_pass": against(first, second),
+            }
+    people = truth.people
+    given = people.with_keypoints(people.keypoints, people.labelled.astype(np.float32))
+    perfect = _records(given)
+    measured[f"{folder.name}/ground truth"] = {"once": against(perfect, _records(refine(given)))}
+    return measured
+
+
+def _records(people: People) -> list[dict]:
+    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1).reshape(len(people), -1)
+    return [
+        {"image_id": int(i), "category_id": 1, "keypoints": row.tolist(), "score": 1.0}
+        for i, row in zip(people.image_ids, triples, strict=True)
+    ]
+
+
+def markdown(measured: dict) -> str:
+    """The numbers as a table for a model card."""
+    lines = [
+        "| results | AP before | AP after | gain | 95 % interval | AP50 gain | AP75 gain | second pass |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, passes in measured.items():
+        once, gain = passes["once"], passes["once"]["gain"]
+        again = f"{passes['second_pass']['gain']['AP']:+.2f}" if "second_pass" in passes else ""
+        lines.append(
+            f"| {name} | {once['before']['AP']:.2f} | {once['after']['AP']:.2f} | {gain['AP']:+.2f} "
+            f"| [{gain['AP_low']:+.2f}, {gain['AP_high']:+.2f}] | {gain['AP50']:+.2f} | {gain['AP75']:+.2f} | {again} |"
+        )
+    return "\n".join(lines)
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the sets.")
+@click.option("--split", default="val", show_default=True)
+@click.option("--checkpoint", default="posefix-small", show_default=True, help="Name or path of the weights.")
+@click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
+@click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
+@click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write all metrics here.")
+@friendly
+def main(
+    data: Path, split: str, checkpoint: str, test_batch: int, flip_test: bool, device: str | None, out: Path | None
+) -> None:
+    """Measure every set and print the table."""
+    if out is not None:
+        require_writable(out)
+    folders = sorted(p.parent for p in data.glob("*/annotations") if p.is_dir())
+    if not folders:
+        raise InputError(f"{data}: holds no SET/annotations folder")
+    refiner = Refiner.from_pretrained(checkpoint, device)
+    measured: dict = {}
+    for folder in folders:
+        measured |= measure_set(folder, split, refiner, test_batch, flip_test, Console(stderr=True))
+    if out is not None:
+        write_atomically(out, json.dumps(measured, indent=1) + "\n")
+    click.echo(markdown(measured))
+
+
+if __name__ == "__main__":
+    main()
