@@ -18,7 +18,7 @@ lint: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python -m tools.benchmark
 
-# A torch that is there is taken as it is; tools/setup_venv.sh says how one is chosen where there is none.
+# The environment is ready when everything is installed; tools/setup_venv.sh says how torch is chosen.
 $(VENV)/ready: setup.py tools/setup_venv.sh
 	PYTHON=$(PYTHON) sh tools/setup_venv.sh $(VENV)
 	touch $@

@@ -37,6 +37,7 @@ from tools.benchmark_synthesis import random_poses, synthesis_rate
 PEOPLE_PER_PHOTO = 4
 PHOTO_SIZE = (480, 640)
 SYNTHESISED = 20_000
+RSS_PER_MEBIBYTE = 2**20 if sys.platform == "darwin" else 2**10
 
 
 def best_time(work: Callable[[], object], repeats: int = 3) -> float:
