@@ -1,0 +1,33 @@
+"""Make a checkpoint ready to ship: fp16 weights, and the margin below which keypoints stay.
+
+python -m tools.export runs/small_mobilenetv2/model.safetensors --keep_margin 0.1 --out posefix-small.safetensors
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from posefix.commands import friendly
+from posefix.model.checkpoint import load_checkpoint, save_checkpoint
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("checkpoint")
+@click.option("--keep_margin", type=click.FloatRange(0, 1), help="Expected gain in KS below which a keypoint stays.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
+@friendly
+def main(checkpoint: str, keep_margin: float | None, out: Path) -> None:
+    """Load, set, write in half precision."""
+    loaded = load_checkpoint(checkpoint)
+    if keep_margin is not None:
+        model = loaded.config.model.model_copy(update={"keep_margin": keep_margin})
+        loaded = replace(loaded, config=loaded.config.model_copy(update={"model": model}))
+    save_checkpoint(out, loaded, half=True)
+    click.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, {loaded.facts}")
+
+
+if __name__ == "__main__":
+    main()
