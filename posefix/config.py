@@ -26,7 +26,8 @@ class ModelConfig(_Strict):
 
     ``sigma`` is the standard deviation of the input Gaussians in crop pixels and ``amplitude`` their height: 1 for
     every keypoint that is there, or the estimator's score; ``box_padding`` is how much wider than the person's box
-    the crop is; ``pretrained`` what the backbone starts from (see ``posefix.model.backbone``).
+    the crop is; ``pretrained`` what the backbone starts from (see ``posefix.model.backbone``). A
+    keypoint moves only where its expected similarity to the truth (KS) grows by more than ``keep_margin``.
     """
 
     backbone: str = "resnet50"
@@ -41,6 +42,7 @@ class ModelConfig(_Strict):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     channels_last: bool = True
+    keep_margin: float = Field(0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _divisible(self) -> ModelConfig:

@@ -47,7 +47,7 @@ class Refiner:
         checkpoint: the network with its configuration and skeleton.
         device: where the network runs.
         keep_margin: a keypoint moves only where the network expects its similarity to the truth (KS) to grow by more
-            than this; 0 moves whenever any gain is expected, 1 never moves.
+            than this; 0 moves whenever any gain is expected, 1 never moves. None takes the checkpoint's own.
 
     Example::
 
@@ -56,14 +56,14 @@ class Refiner:
     """
 
     def __init__(
-        self, checkpoint: checkpoints.Checkpoint, device: str | torch.device = "cpu", keep_margin: float = 0.0
+        self, checkpoint: checkpoints.Checkpoint, device: str | torch.device = "cpu", keep_margin: float | None = None
     ) -> None:
         self.device = torch.device(device)
         self.network = checkpoint.network.to(self.device).eval()
         self.config = checkpoint.config
         self.skeleton: Skeleton = checkpoint.skeleton
         self.facts = checkpoint.facts
-        self.keep_margin = keep_margin
+        self.keep_margin = self.config.model.keep_margin if keep_margin is None else keep_margin
         if self.config.model.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
 
