@@ -11,6 +11,7 @@ def render_heatmaps(
     size: tuple[int, int],
     sigma: float,
     stride: float | tuple[float, float] = 1.0,
+    channels_last: bool = False,
 ) -> torch.Tensor:
     """Render one Gaussian per keypoint: ``a exp(-((x - x0)^2 + (y - y0)^2) / (2 sigma^2))``.
 
@@ -23,6 +24,7 @@ def render_heatmaps(
         size: (height, width) of the maps.
         sigma: standard deviation in pixels of the crop.
         stride: crop pixels between neighbouring map pixels, one number or (y, x).
+        channels_last: how the result lies in memory; convolutions of that layout need it.
 
     Returns:
         (N, K, height, width), dtype and device of ``keypoints``.
@@ -35,4 +37,7 @@ def render_heatmaps(
     factor = -0.5 / sigma**2
     row = torch.exp(factor * (x - keypoints[..., 0:1]).square())
     column = torch.exp(factor * (y - keypoints[..., 1:2]).square()) * amplitudes[..., None]
+    if channels_last:
+        column, row = column.transpose(1, 2).contiguous(), row.transpose(1, 2).contiguous()
+        return (column[:, :, None] * row[:, None]).permute(0, 3, 1, 2)
     return column[..., :, None] * row[..., None, :]

@@ -54,6 +54,15 @@ def test_rendering_is_the_gaussian_of_its_definition() -> None:
         assert rendered[0, 0, y, x].item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_layout_in_memory_changes_no_value() -> None:
+    points = random_points(4)
+    amplitudes = torch.rand(points.shape[:2], generator=torch.Generator().manual_seed(0))
+    plain = render_heatmaps(points, amplitudes, MAP, 5.0, (4.0, 4.1))
+    other = render_heatmaps(points, amplitudes, MAP, 5.0, (4.0, 4.1), channels_last=True)
+    torch.testing.assert_close(other, plain)
+    assert other.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_a_keypoint_without_amplitude_leaves_its_map_empty() -> None:
     points = random_points(1)
     amplitudes = torch.zeros(points.shape[:2])

@@ -63,13 +63,14 @@ class RefinerNetwork(nn.Module):
                 f"got {tuple(crops.shape)} and {tuple(keypoints.shape)}"
             )
         sigma = self.config.sigma
-        poses = render_heatmaps(keypoints, amplitudes, (height, width), sigma)
-        image = (crops.to(poses.dtype) - self.mean) / self.std
-        stacked = torch.cat([image, poses], dim=1)
-        if crops.is_contiguous(memory_format=torch.channels_last) or self.config.channels_last:
-            stacked = stacked.contiguous(memory_format=torch.channels_last)
-        features = self.backbone(stacked)
+        channels_last = self.config.channels_last
+        poses = render_heatmaps(keypoints, amplitudes, (height, width), sigma, channels_last=channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        image = (crops.to(poses.dtype).contiguous(memory_format=layout) - self.mean) / self.std
+        features = self.backbone(torch.cat([image, poses], dim=1))
         if isinstance(self.head, DeconvHead):
             return self.head(features[-1])
         stride = decode.map_stride((height, width), self.heatmap_size)
-        return self.head(features, render_heatmaps(keypoints, amplitudes, self.heatmap_size, sigma, stride))
+        return self.head(
+            features, render_heatmaps(keypoints, amplitudes, self.heatmap_size, sigma, stride, channels_last)
+        )
