@@ -84,7 +84,7 @@ def refine(
 
     from posefix import pipeline
     from posefix.data.images import quiet_opencv
-    from posefix.files import require_writable, write_atomically
+    from posefix.files import write_atomically
     from posefix.report.table import summary_table
 
     if (images is None) == (video_path is None):
@@ -104,9 +104,9 @@ def refine(
         workers=workers,
         on_error="skip" if on_error == "skip" else "stop",
         resume=resume,
+        metrics=metrics,
+        visualize=visualize,
     )
-    if metrics is not None:
-        require_writable(metrics)
     refined = pipeline.refine_file(options, console)
     measured = pipeline.measure(options, refined)
     if metrics is not None:
@@ -121,7 +121,7 @@ def refine(
     if refined.problems:
         click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
     if visualize is not None:
-        click.echo(pipeline.draw(options, refined, visualize))
+        click.echo(pipeline.draw(options, refined))
 
 
 def _gain_line(measured: dict) -> str:

@@ -18,7 +18,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(_Strict):
@@ -46,13 +46,14 @@ class ModelConfig(_Strict):
 
     @model_validator(mode="after")
     def _divisible(self) -> ModelConfig:
-        if any(side < 32 or side % 16 for side in self.input_size):
-            raise ValueError("input_size must be multiples of 16, at least 32")
+        unit = 32 if self.head == "deconv" else 16
+        if any(side < 32 or side % unit for side in self.input_size):
+            raise ValueError(f"input_size must be multiples of {unit}, at least 32, with the {self.head} head")
         return self
 
 
 class Fold(_Strict):
-    """Every ``of``-th image of a set by order of id, from the ``index``-th on: to choose by without a test set."""
+    """Every ``of``-th image of a set in the order of all its ids, from the ``index``-th on."""
 
     index: int = Field(ge=0)
     of: int = Field(ge=2)
@@ -167,13 +168,16 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         InputError: naming the file and the first key that does not fit.
     """
-    path = resources.find(".", name_or_path)
+    try:
+        path = resources.find(".", name_or_path)
+    except OSError:  # a name longer than any file's
+        path = None
     if path is None:
         known = ", ".join(resources.available("."))
-        raise InputError(f"no configuration {str(name_or_path)!r}: give a YAML file or one of {known}")
+        raise InputError(f"no configuration {str(name_or_path)!r:.80}: give a YAML file or one of {known}")
     try:
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
     if not isinstance(spec, dict):
         raise InputError(f"{path}: a configuration is a mapping with name, model, train, ...")
@@ -190,26 +194,43 @@ def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise InputError(f"{source}: {where}: {first['msg']} (found {first.get('input')!r:.60})") from None
+        raise InputError(f"{source}: {where:.80}: {first['msg']} (found {first.get('input')!r:.60})") from None
+    except RecursionError:
+        raise InputError(f"{source}: nested too deep, or within itself, to be a configuration") from None
 
 
 def _override(spec: dict, override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise InputError(f"override {override!r} is not of the form key.sub=value")
+        raise InputError(f"override {override!r:.80} is not of the form key.sub=value")
     *parents, last = key.split(".")
     node: Any = spec
-    for parent in parents:
-        node = node.setdefault(parent, {}) if isinstance(node, dict) else None
-    if not isinstance(node, dict):
-        raise InputError(f"override {override!r}: {'.'.join(parents)} is not a group of settings")
+    for depth, parent in enumerate(parents):
+        if isinstance(node, dict):
+            node = node.setdefault(parent, {})
+        elif isinstance(node, list):
+            node = node[_index(node, parents[:depth], parent, override)]
+        else:
+            break
+    if not isinstance(node, dict | list):
+        raise InputError(f"override {override!r:.80}: {'.'.join(parents):.80} is not a group of settings")
+    place = _index(node, parents, last, override) if isinstance(node, list) else last
     try:
-        node[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError(f"override {override!r}: {value!r} is not a YAML value") from None
-    if isinstance(node[last], str):  # YAML 1.1 reads 1e-3 as a string
+        node[place] = yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError, RecursionError):
+        raise InputError(f"override {override!r:.80}: {value!r:.80} is not a YAML value") from None
+    if isinstance(node[place], str):  # YAML 1.1 reads 1e-3 as a string
         with suppress(ValueError):
-            node[last] = float(node[last])
+            node[place] = float(node[place])
+
+
+def _index(entries: list, parents: Sequence[str], index: str, override: str) -> int:
+    if index.isdecimal() and len(index) < 10 and int(index) < len(entries):
+        return int(index)
+    known = f"0 to {len(entries) - 1}" if entries else "none, the list is empty"
+    raise InputError(
+        f"override {override!r:.80}: {'.'.join(parents):.80} has no entry {index!r:.40}; its entries are {known}"
+    )
 
 
 def _replace(value: Any, old: str, new: str) -> Any:

@@ -111,6 +111,8 @@ def _target_and_temporary(path: str | Path) -> tuple[Path, Path]:
         raise InputError(f"{path!r}: is no file name ({error})") from None
     if os.path.isdir(target):
         raise InputError(f"{path}: is a folder, expected the name of a file to write")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise InputError(f"{path}: is a device or a pipe, expected the name of a file to write")
     return target, target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
 
 

@@ -23,6 +23,9 @@ def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_B
     (a stray detection, a placeholder at the origin) does not stretch the box. Of the poses of COCO train2017 one in 100
     has an annotated keypoint so far out.
 
+    A side shorter than ``MIN_BOX_SIZE``, as that of keypoints on one line, or a single one, is widened to it about its
+    middle.
+
     Args:
         keypoints: (N, K, 2) pixels.
         valid: (N, K) bool, which keypoints say something.
@@ -44,7 +47,9 @@ def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_B
     low = np.where(near[..., None], masked, np.inf).min(1)
     high = np.where(near[..., None], masked, -np.inf).max(1)
     extent = high - low
-    boxes = np.concatenate([low - padding * extent, (1 + 2 * padding) * extent], axis=1)
+    padded = (1 + 2 * padding) * extent
+    size = np.maximum(padded, MIN_BOX_SIZE)
+    boxes = np.concatenate([low - padding * extent - (size - padded) / 2, size], axis=1)
     boxes[~some] = 0.0
     return boxes
 
@@ -140,11 +145,11 @@ def flip_keypoints(keypoints: np.ndarray, width: float, flip: np.ndarray) -> np.
     return mirrored
 
 
-def iou_matrix(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, M) intersection over union of boxes (N, 4) and (M, 4), xywh."""
+def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(...) intersection over union of boxes (..., 4) and others (..., 4), xywh, which broadcast; 0 of empty boxes."""
     boxes, others = np.asarray(boxes, np.float64), np.asarray(others, np.float64)
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (others[:, :2] + others[:, 2:])[None])
+    low = np.maximum(boxes[..., :2], others[..., :2])
+    high = np.minimum(boxes[..., :2] + boxes[..., 2:], others[..., :2] + others[..., 2:])
     intersection = np.clip(high - low, 0, None).prod(-1)
-    union = boxes[:, 2:].prod(-1)[:, None] + others[:, 2:].prod(-1)[None] - intersection
+    union = boxes[..., 2:].prod(-1) + others[..., 2:].prod(-1) - intersection
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)

@@ -34,17 +34,21 @@ class Journal:
         output: the file that will be written in the end; the journal lies beside it.
         signature: of the work; a journal of other work is never continued.
         resume: continue what is there; otherwise begin anew.
+        people: how many people the work has; a line about others is damaged. None: not known.
+        keypoints: how many keypoints each has. None: not known.
 
     Raises:
-        InputError: when the journal to continue is of other work, or the folder cannot be written.
+        InputError: when the journal to continue is of other work or damaged, or the folder cannot be written.
     """
 
-    def __init__(self, output: Path, signature: str, resume: bool) -> None:
+    def __init__(
+        self, output: Path, signature: str, resume: bool, people: int | None = None, keypoints: int | None = None
+    ) -> None:
         self.path = output.with_name(output.name + SUFFIX)
         self.finished: list[RefinedBatch] = []
         try:
             if resume and self.path.is_file():
-                length = self._read(signature)
+                length = self._read(signature, people, keypoints)
                 self._file = self.path.open("r+b")
                 self._file.truncate(length)
                 self._file.seek(length)
@@ -83,7 +87,7 @@ class Journal:
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
 
-    def _read(self, signature: str) -> int:
+    def _read(self, signature: str, people: int | None, keypoints: int | None) -> int:
         """Take in the whole lines of an existing journal; returns their length in bytes."""
         length = 0
         with self.path.open("rb") as file:
@@ -98,8 +102,8 @@ class Journal:
                             "leave out --resume to start anew"
                         )
                     if number:
-                        self.finished.append(_batch(entry))
-                except (ValueError, KeyError, TypeError) as error:
+                        self.finished.append(_batch(entry, people, keypoints))
+                except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                     if isinstance(error, InputError):
                         raise
                     raise InputError(
@@ -109,7 +113,22 @@ class Journal:
         return length
 
 
-def _batch(entry: dict) -> RefinedBatch:
-    rows = np.array(entry["rows"], np.int64)
-    keypoints = np.frombuffer(base64.b64decode(entry["keypoints"]), "<f4").reshape(len(rows), -1, 2)
-    return RefinedBatch(rows, keypoints, [(int(row), str(text)) for row, text in entry["problems"]])
+def _batch(entry: dict, people: int | None, keypoints: int | None) -> RefinedBatch:
+    """The batch of one line; ValueError, KeyError, TypeError or OverflowError where it is none."""
+    rows = _rows(entry["rows"], people)
+    content = base64.b64decode(entry["keypoints"], validate=True)
+    poses = np.frombuffer(content, "<f4").reshape(len(rows), -1 if keypoints is None else keypoints, 2)
+    if not np.isfinite(poses).all():
+        raise ValueError("a keypoint is not finite")
+    problems = [(row, str(text)) for row, text in entry["problems"]]
+    _rows([row for row, _ in problems], people)
+    return RefinedBatch(rows, poses, problems)
+
+
+def _rows(found: list, people: int | None) -> np.ndarray:
+    if not isinstance(found, list) or any(type(row) is not int or row < 0 for row in found):
+        raise ValueError("rows are not whole numbers from 0 on")
+    rows = np.array(found, np.int64)
+    if people is not None and (rows >= people).any():
+        raise ValueError("a row is beyond the people")
+    return rows

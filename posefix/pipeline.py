@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools.coco import COCO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -16,6 +17,7 @@ from posefix.data.images import ImageFolder
 from posefix.data.video import VideoImages
 from posefix.errors import InputError
 from posefix.evaluation.comparison import compare
+from posefix.evaluation.ground_truth import load_ground_truth
 from posefix.files import make_folder, require_writable
 from posefix.journal import Journal, fingerprint
 from posefix.model.checkpoint import resolve
@@ -43,6 +45,8 @@ class RefineOptions:
     workers: int = 2
     on_error: coco.OnError = "stop"
     resume: bool = False
+    metrics: Path | None = None
+    visualize: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Refined:
         results: what was read.
         people: ``results.people``, refined.
         images: where the pixels came from.
+        truth: the ground truth in ``options.annotations``, if it names any.
         problems: a sentence for each record or person handed through untouched.
         people_refined: how many people this run refined (a resumed run: without those of the run before).
         seconds: how long that took, decoding included.
@@ -61,6 +66,7 @@ class Refined:
     results: coco.CocoResults
     people: People
     images: ImageFolder | VideoImages
+    truth: COCO | None
     problems: list[str]
     people_refined: int
     seconds: float
@@ -77,16 +83,16 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         InputError: for anything unusable; ``options.out`` is then not written, but what was refined is kept beside it.
         Interrupted: on Ctrl-C.
     """
-    if options.out is not None:
-        require_writable(options.out)
-    elif options.resume:
+    if options.out is None and options.resume:
         raise InputError("--resume needs --out: the refined people are kept beside the output file")
+    _check_outputs(options)
     refiner = Refiner.from_pretrained(options.checkpoint, options.device)
+    truth = load_ground_truth(options.annotations, len(refiner.skeleton)) if options.annotations else None
     results = coco.read_results(options.detection_json, refiner.skeleton, options.on_error)
     images = _open_images(options, results.people)
     keypoints = results.people.keypoints.copy()
     problems = list(results.problems)
-    journal = _open_journal(options)
+    journal = _open_journal(options, results.people)
     finished = journal.finished if journal else []
     for batch in finished:
         _take(batch, keypoints, problems)
@@ -124,16 +130,16 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     if options.out is not None:
         coco.write_results(options.out, results, people)
         journal.remove()
-    return Refined(results, people, images, problems, done - begun, seconds)
+    return Refined(results, people, images, truth, problems, done - begun, seconds)
 
 
 def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
     """The content of ``metrics.json``; ``before``, ``after`` and ``gain`` only with annotations."""
     metrics: dict[str, Any] = {}
-    if options.annotations is not None:
+    if refined.truth is not None:
         metrics = dict(
             compare(
-                options.annotations,
+                refined.truth,
                 [r for r in refined.results.records if isinstance(r, dict)],
                 [r for r in coco.refined_records(refined.results, refined.people) if isinstance(r, dict)],
                 rng=np.random.default_rng(BOOTSTRAP_SEED),
@@ -157,8 +163,8 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
     }
 
 
-def draw(options: RefineOptions, refined: Refined, folder: Path) -> str:
-    """Write before/after pictures, or the video with both poses, into a folder; says what was written.
+def draw(options: RefineOptions, refined: Refined) -> str:
+    """Write before/after pictures, or the video with both poses, into ``options.visualize``; says what was written.
 
     With annotations the pictures show the people whose OKS changed most, for better and for worse. A video is decoded
     once more for this, since a frame's refined poses are known only when its batch is done.
@@ -166,15 +172,32 @@ def draw(options: RefineOptions, refined: Refined, folder: Path) -> str:
     Raises:
         InputError: when the folder cannot be written.
     """
+    folder = options.visualize
     before, after = refined.results.people, refined.people
     if isinstance(refined.images, VideoImages):
-        make_folder(folder)
         video = folder / f"{options.video.stem}_before_after.mp4"
         count = write_comparison(video, refined.images.frames, before, after, refined.images.frames.fps)
         return f"{video}: {count} frames"
     truth = coco.read_annotations(options.annotations, before.skeleton).people if options.annotations else None
     written = write_pictures(folder, refined.images, before, after, truth)
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"
+
+
+def _check_outputs(options: RefineOptions) -> None:
+    """Find out before the work whether every output can be written, and none of them over an input or another."""
+    inputs = [options.detection_json, options.annotations, options.video, Path(options.checkpoint)]
+    taken = {path.resolve(): path for path in inputs if path is not None}
+    for path in (options.out, options.metrics, options.visualize):
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise InputError(f"{path}: is named twice, as an output and as another file of this run")
+        taken[path.resolve()] = path
+        if path == options.visualize:
+            make_folder(path)
+            require_writable(path / "index.json")
+        else:
+            require_writable(path)
 
 
 def _open_images(options: RefineOptions, people: People) -> ImageFolder | VideoImages:
@@ -191,17 +214,20 @@ def _open_images(options: RefineOptions, people: People) -> ImageFolder | VideoI
     return images
 
 
-def _open_journal(options: RefineOptions) -> Journal | None:
+def _open_journal(options: RefineOptions, people: People) -> Journal | None:
     if options.out is None:
         return None
     files = [options.detection_json, resolve(options.checkpoint)]
+    files += [options.annotations] if options.annotations else []
     source = options.video or options.images
     settings = {
         "batch_size": options.batch_size,
         "flip_test": options.flip_test,
+        "on_error": options.on_error,
         "source": str(source.resolve()) if source else None,
     }
-    return Journal(options.out, fingerprint(files, settings), options.resume)
+    signature = fingerprint(files, settings)
+    return Journal(options.out, signature, options.resume, people=len(people), keypoints=len(people.skeleton))
 
 
 def _take(batch: RefinedBatch, keypoints: np.ndarray, problems: list[str]) -> None:

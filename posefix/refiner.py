@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from posefix import geometry
-from posefix.data.crops import crop_image
-from posefix.data.loader import input_amplitudes
+from posefix.data.crops import crop_image, input_amplitudes
 from posefix.errors import InputError
 from posefix.model import checkpoint as checkpoints
 from posefix.model import decode
@@ -118,8 +117,6 @@ class Refiner:
             raise ValueError(
                 f"keypoints must be finite and (N, {k}, 3) for {self.skeleton.name}, got {keypoints.shape}"
             )
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError("image must be a numpy array (H, W, 3) of uint8, RGB")
         people = People(self.skeleton, keypoints[..., :2], keypoints[..., 2], np.zeros(len(keypoints)), boxes=boxes)
         refined = self.refine(people, {0: image}, flip_test=flip_test)
         return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
@@ -177,11 +174,14 @@ class Refiner:
                 f"the checkpoint refines {self.skeleton.name} poses ({len(self.skeleton)} keypoints), "
                 f"not {people.skeleton.name} ({len(people.skeleton)})"
             )
+        if batch_size < 1 or on_error not in ("stop", "skip"):
+            raise ValueError(
+                f"batch_size must be 1 or more and on_error stop or skip, got {batch_size} and {on_error!r}"
+            )
+        if not (np.isfinite(people.keypoints).all() and np.isfinite(people.scores).all()):
+            raise ValueError("keypoints and scores must be finite; give a keypoint without estimate score 0 at (0, 0)")
         order = np.argsort(people.image_ids, kind="stable")[first_batch * batch_size :]
-        boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-        maps = geometry.crop_matrices(boxes, self.config.model.input_size, self.config.model.box_padding)
-        usable = geometry.known_boxes(boxes)
-        stream = self._crops(people.image_ids, maps, order, images, max(workers, 1), 3 * batch_size, on_error)
+        stream = self._crops(people, order, images, max(workers, 1), 3 * batch_size, on_error)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             crops, problems = [], []
@@ -191,23 +191,27 @@ class Refiner:
                 if isinstance(crop, str):
                     problems.append((int(row), crop))
             keypoints = people.keypoints[rows].copy()
-            good = np.array([crop is not None for crop in crops]) & usable[rows]
+            boxes, maps = self._boxes_and_maps(people, rows)
+            good = np.array([crop is not None for crop in crops]) & geometry.known_boxes(boxes)
             if good.any():
-                chosen = rows[good]
                 keypoints[good] = self._refine_crops(
                     np.stack([crop for crop, ok in zip(crops, good, strict=True) if ok]),
-                    people.keypoints[chosen],
-                    input_amplitudes(people.scores[chosen], self.config.model.amplitude),
-                    maps[chosen],
-                    boxes[chosen],
+                    keypoints[good],
+                    input_amplitudes(people.scores[rows[good]], self.config.model.amplitude),
+                    maps[good],
+                    boxes[good],
                     flip_test,
                 )
             yield RefinedBatch(rows, keypoints, problems)
 
+    def _boxes_and_maps(self, people: People, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (R, 4) of the people at ``rows`` and the maps (R, 2, 3) to their crops."""
+        boxes = geometry.person_boxes(people.boxes[rows], people.keypoints[rows], people.labelled[rows])
+        return boxes, geometry.crop_matrices(boxes, self.config.model.input_size, self.config.model.box_padding)
+
     def _crops(
         self,
-        image_ids: np.ndarray,
-        maps: np.ndarray,
+        people: People,
         order: np.ndarray,
         images: Mapping[int, np.ndarray],
         workers: int,
@@ -219,14 +223,14 @@ class Refiner:
 
         def read(rows: np.ndarray) -> list[np.ndarray | str]:
             try:
-                image = images[int(image_ids[rows[0]])]
+                image = _checked_image(images, int(people.image_ids[rows[0]]))
             except InputError as error:
                 if on_error == "stop":
                     raise
                 return [str(error)] * len(rows)
-            return [crop_image(image, maps[row], size) for row in rows]
+            return [crop_image(image, matrix, size) for matrix in self._boxes_and_maps(people, rows)[1]]
 
-        ids = image_ids[order]
+        ids = people.image_ids[order]
         starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, int)
         bounds = np.r_[starts, len(ids)]
         pieces = (
@@ -275,3 +279,15 @@ class Refiner:
         tolerances = torch.from_numpy((lengths[:, None] * 2 * self.skeleton.sigmas).astype(np.float32)).to(self.device)
         refined = decode.most_similar(belief, tolerances, size, pose, heights > 0, self.keep_margin)
         return geometry.transform(refined.cpu().numpy().astype(np.float64), geometry.invert(maps)).astype(np.float32)
+
+
+def _checked_image(images: Mapping[int, np.ndarray], image_id: int) -> np.ndarray:
+    """The image of an id; InputError when there is none, or it is not (H, W, 3) uint8."""
+    try:
+        image = images[image_id]
+    except KeyError:
+        raise InputError(f"no image for image_id {image_id}") from None
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"image {image_id} must be a numpy array (H, W, 3) of uint8, RGB, found {found}")
+    return image

@@ -6,21 +6,24 @@ import io
 import json
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
 
 from posefix import skeleton as skeletons
-from posefix.config import Config, OptimizerConfig
+from posefix.config import Config, OptimizerConfig, from_dict
 from posefix.data.loader import Batch, TrainingBatches, training_loader
 from posefix.data.stores import observed_poses, open_store
 from posefix.errors import InputError
@@ -36,13 +39,41 @@ Evaluator = Callable[[Checkpoint], dict[str, Any]]
 
 
 def rate_at(config: OptimizerConfig, step: int, epoch_steps: int, epochs: int) -> float:
-    """Learning-rate factor at a step: linear warm-up, then tenfold steps at milestones or half a cosine to 0."""
+    """Learning-rate factor at a step: linear warm-up, then ``decay`` at each milestone or half a cosine to 0."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.schedule == "step":
         return config.decay ** sum(step >= milestone * epoch_steps for milestone in config.milestones)
     total = max(epochs * epoch_steps - config.warmup_steps, 1)
     return 0.5 * (1 + math.cos(math.pi * min((step - config.warmup_steps) / total, 1)))
+
+
+def checked(loader: DataLoader) -> Iterator[Batch]:
+    """The batches; an InputError of a worker process comes out as one here, without that process's traceback."""
+    try:
+        yield from loader
+    except InputError as error:
+        text = str(error)
+        if "Original Traceback" in text:
+            text = text.rstrip().splitlines()[-1].partition("InputError: ")[2]
+        raise InputError(text) from None
+
+
+def _decisive(config: Config) -> dict[str, Any]:
+    """What determines the losses, as plain data: not how often they are looked at, nor by how many workers."""
+    plain = config.model_dump(mode="json")
+    del plain["evaluation"], plain["name"], plain["model"]["keep_margin"]
+    for name in ("test_batch", "flip_test", "workers", "evaluate_every", "save_minutes"):
+        del plain["training"][name]
+    return plain
+
+
+def _first_difference(own: Any, other: Any, key: str = "") -> str | None:
+    """``key.sub (own value, not other value)`` of the first place where two nested values differ."""
+    if isinstance(own, dict) and isinstance(other, dict):
+        found = (_first_difference(v, other.get(k), f"{key}.{k}" if key else k) for k, v in own.items())
+        return next((f for f in found if f), None)
+    return None if own == other else f"{key} ({other!r}, now {own!r})"
 
 
 def warmed_average(decay: float) -> Callable[[list, list, torch.Tensor | int], None]:
@@ -95,11 +126,13 @@ class Trainer:
             network = network.to(memory_format=torch.channels_last)
         self.network = network
         average = warmed_average(config.optimizer.ema)
-        self.averaged = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if config.optimizer.ema else None
+        self.averaged = AveragedModel(network, multi_avg_fn=average) if config.optimizer.ema else None
         self.optimizer = self._make_optimizer()
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.training.precision == "fp16")
         self.model: nn.Module = DistributedDataParallel(network) if self.world > 1 else network
-        self.step, self.trained_seconds = 0, 0.0
+        self.step, self.evaluated, self.trained_seconds = 0, 0, 0.0
+        self._stop = False
+        self._interrupted: list[bool] = []
         folder.mkdir(parents=True, exist_ok=True)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -120,7 +153,7 @@ class Trainer:
             "epochs": round(self.step / self.epoch_steps, 2),
             "seconds": round(self.trained_seconds),
         }
-        return Checkpoint(network.eval(), self.config, self.skeleton, facts)
+        return Checkpoint(network, self.config, self.skeleton, facts)
 
     def save(self) -> None:
         """Write weights and training state, each whole or not at all."""
@@ -133,6 +166,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
+            "evaluated": self.evaluated,
+            "world": self.world,
             "seconds": self.trained_seconds,
             "config": json.dumps(self.config.model_dump(mode="json")),
         }
@@ -151,25 +186,26 @@ class Trainer:
             return False
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            other = json.loads(state["config"])
+            other = from_dict(json.loads(state["config"]), str(path))
+            world = state["world"]
         except Exception as error:  # the unpickler raises whatever the damage provokes
             raise InputError(f"{path}: not a readable training state ({type(error).__name__})") from None
-        own = self.config.model_dump(mode="json")
-        differing = [k for k in own if own[k] != other.get(k)]
-        if differing:
-            raise InputError(f"{path}: was trained with another '{differing[0]}'; choose another --out to start anew")
+        if differing := _first_difference(_decisive(self.config), _decisive(other)):
+            raise InputError(f"{path}: was trained with another {differing}; choose another --out to start anew")
+        if world != self.world:
+            raise InputError(f"{path}: was trained by {world} processes, these are {self.world}")
         self.network.load_state_dict(state["network"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self.trained_seconds = state["step"], state["seconds"]
+        self.step, self.trained_seconds, self.evaluated = state["step"], state["seconds"], state["evaluated"]
         return True
 
     def fit(self, minutes: float | None = None) -> bool:
         """Train to the last epoch; stop early and save when ``minutes`` have passed. True when finished.
 
-        KeyboardInterrupt saves and is raised again.
+        Ctrl-C stops after the step under way, on all processes, saves, and is raised as KeyboardInterrupt.
         """
         config = self.config.training
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
@@ -185,18 +221,45 @@ class Trainer:
             task = progress.add_task(
                 "", total=total, completed=self.step, epoch=1, epochs=config.epochs, loss=0.0, speed=0.0
             )
-            try:
-                while self.step < total:
+            with self._interruptible() as interrupted:
+                self._evaluate_when_due()  # an epoch that an earlier run finished and did not get to evaluate
+                while self.step < total and not self._stop:
                     self._run_epoch(progress, task, deadline)
-                    if time.monotonic() > deadline:
-                        self.save()
-                        return self.step >= total
-                    self._after_epoch()
-            except KeyboardInterrupt:
-                self.save()
-                raise
-        self.save()
-        return True
+                    self.save()
+                    if self.step % self.epoch_steps == 0:
+                        self._evaluate_when_due()
+        if interrupted:
+            raise KeyboardInterrupt
+        return self.step >= total
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[list[bool]]:
+        """Let Ctrl-C stop between steps, where the state is whole; the list is filled when it came."""
+        interrupted: list[bool] = []
+        if threading.current_thread() is not threading.main_thread():
+            yield interrupted
+            return
+
+        def note(*_: Any) -> None:
+            if interrupted:  # asked twice: now
+                raise KeyboardInterrupt
+            interrupted.append(True)
+
+        before = signal.signal(signal.SIGINT, note)
+        self._interrupted = interrupted
+        try:
+            yield interrupted
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _time_to_stop(self, deadline: float) -> bool:
+        """Whether this step is the last of this run: decided by the first process, for all."""
+        stop = bool(self._interrupted) or time.monotonic() > deadline
+        if self.world > 1:
+            shared = torch.tensor([int(stop)], device=self.device)
+            distributed.broadcast(shared, 0)
+            stop = bool(shared.item())
+        return stop
 
     def _run_epoch(self, progress: Progress, task: Any, deadline: float) -> None:
         config = self.config.training
@@ -206,8 +269,10 @@ class Trainer:
         loader = training_loader(self.batches, start, self.rank, self.world, config.workers)
         begun = saved = last = time.monotonic()
         sums, count = np.zeros(2), 0
-        for batch in loader:
+        for batch in checked(loader):
             losses = self._train_step(batch)
+            if not np.isfinite(losses).all():
+                raise InputError(f"the loss is {losses.sum()} at step {self.step}; lower optimizer.learning_rate")
             sums, count = sums + losses, count + 1
             now = time.monotonic()
             self.trained_seconds, last = self.trained_seconds + now - last, now
@@ -219,7 +284,8 @@ class Trainer:
                     kind="train", epoch=epoch + 1, cross_entropy=mean[0], coordinate=mean[1], crops_per_second=speed
                 )
                 sums, count, begun = np.zeros(2), 0, now
-            if now > deadline:
+            if self._time_to_stop(deadline):
+                self._stop = True
                 return
             if now - saved > 60 * config.save_minutes:
                 self.save()
@@ -251,11 +317,17 @@ class Trainer:
         self.step += 1
         return np.array([cross_entropy.item(), coordinate.item()])
 
-    def _after_epoch(self) -> None:
+    def _evaluate_when_due(self) -> None:
+        """Evaluate the last finished epoch if it is its turn and was not done; the other processes wait."""
         epoch, every = self.step // self.epoch_steps, self.config.training.evaluate_every
-        self.save()
-        if self.evaluate and every and not self.rank and (epoch % every == 0 or epoch == self.config.training.epochs):
-            self._log(kind="evaluation", epoch=epoch, **self.evaluate(self.checkpoint()))
+        due = every and (epoch % every == 0 or epoch == self.config.training.epochs)
+        if self.evaluate and due and self.evaluated < epoch:
+            if not self.rank:
+                self._log(kind="evaluation", epoch=epoch, **self.evaluate(self.checkpoint()))
+            self.evaluated = epoch
+            self.save()
+        if self.world > 1:
+            distributed.barrier()
 
     def _log(self, **entry: Any) -> None:
         if self.rank:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,12 +32,14 @@ class RealResults:
             images = coco.read_annotations(source.annotations, skeleton).images
             ids = np.array(sorted(images))
             if source.fold:
-                ids = ids[in_fold(ids, source.fold)]
+                ids = ids[in_fold(ids, ids, source.fold)]
             results = coco.read_results(source.results, skeleton)
-            self._sources.append((source, ImageFolder(source.images, images), results, ids))
+            folder = ImageFolder(source.images, images)
+            folder.require(np.intersect1d(results.people.image_ids, ids))
+            self._sources.append((source, folder, results, ids))
 
     def __call__(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """For each results file ``{"AP_before", "AP_after", "AP_gain", "AP_low", "AP_high"}``, and the mean gain."""
+        """AP before, after, gain and its interval for each results file (by path), and the mean gain."""
         refiner = Refiner(checkpoint, self._device)
         report: dict[str, Any] = {}
         for source, folder, results, ids in self._sources:
@@ -60,7 +61,7 @@ class RealResults:
                 sigmas=refiner.skeleton.sigmas,
             )
             before, after, gain = metrics["before"], metrics["after"], metrics["gain"]
-            report[f"{Path(source.annotations).parts[-3]}/{Path(source.results).stem}"] = {
+            report[source.results] = {
                 "AP_before": before["AP"],
                 "AP_after": after["AP"],
                 "AP_gain": gain["AP"],

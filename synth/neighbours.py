@@ -88,19 +88,10 @@ def neighbour_index(people: People) -> NeighbourIndex:
 
     boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
     person, column = np.nonzero(rows >= 0)
-    overlapping = _paired_iou(boxes[person], boxes[rows[person, column]]) > OVERLAP_IOU
+    overlapping = geometry.iou(boxes[person], boxes[rows[person, column]]) > OVERLAP_IOU
     return NeighbourIndex(rows, np.bincount(person[overlapping], minlength=n))
 
 
 def neighbours_of(people: People) -> Neighbours:
     """The other people in each person's image, ready for :func:`synth.sampler.synthesize`."""
     return neighbour_index(people).gather(people)
-
-
-def _paired_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(P,) intersection over union of boxes (P, 4) with others (P, 4), xywh, row by row."""
-    low = np.maximum(boxes[:, :2], others[:, :2])
-    high = np.minimum(boxes[:, :2] + boxes[:, 2:], others[:, :2] + others[:, 2:])
-    intersection = np.clip(high - low, 0, None).prod(1)
-    union = boxes[:, 2:].prod(1) + others[:, 2:].prod(1) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)

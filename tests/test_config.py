@@ -36,11 +36,46 @@ def test_overrides_reach_every_depth() -> None:
         ("seed", "key.sub=value"),
         ("name.deeper=1", "name"),
         ("synthesis.dropout=2", "synthesis.dropout"),
+        ("optimizer.learning_rate=inf", "optimizer.learning_rate"),
+        ("optimizer.learning_rate=.nan", "optimizer.learning_rate"),
+        ("model.mean=[.inf, 0, 0]", "model.mean"),
+        ("model.head=deconv", "multiples of 32"),
+        ("train.2.repeat=2", "no entry '2'; its entries are 0 to 1"),
+        ("train.-1.repeat=2", "no entry '-1'"),
+        ("train.first.repeat=2", "no entry 'first'"),
+        ("train.2={packed: x}", "no entry '2'"),
+        ("seed=" + "[" * 5000, "not a YAML value"),
+        ("seed=2001-99-99", "not a YAML value"),
     ],
 )
 def test_a_wrong_value_names_its_key(override: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         config.load("small_mobilenetv2", [override])
+
+
+def test_overrides_reach_into_lists() -> None:
+    overrides = ["train.1.repeat=7", "train.0.held_out.of=4", "train.0.observed.1=x.json"]
+    first, second = config.load("small_mobilenetv2", overrides).train
+    assert (first.repeat, second.repeat, first.held_out.of, first.observed[1]) == (4, 7, 4, "x.json")
+
+
+def test_input_sides_fit_the_head() -> None:
+    assert config.ModelConfig(head="fpn", input_size=(192, 144)).input_size == (192, 144)
+    assert config.ModelConfig(head="deconv", input_size=(128, 96)).input_size == (128, 96)
+    with pytest.raises(ValueError, match="multiples of 32"):
+        config.ModelConfig(head="deconv", input_size=(192, 144))
+
+
+def test_endless_and_very_deep_files_and_names_are_refused_in_a_short_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    for text in ("train: &a [*a]", "model: &a {mean: *a}", "model: " + "[" * 20000, "model: 2001-99-99"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"bad\.yaml"):
+            config.load(path)
+    for name in ("x" * 5000, "x" * 200):
+        with pytest.raises(InputError, match="no configuration 'xxx") as caught:
+            config.load(name)
+        assert len(str(caught.value)) < 300
 
 
 def test_files_that_are_no_configuration(tmp_path: Path) -> None:

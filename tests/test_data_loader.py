@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import random_people, tiny_config, write_world
+from click.testing import CliRunner
+from safetensors import safe_open
+from tiny import random_people, tiny_config, write_annotations, write_world
 
 from posefix.config import Config, Fold
-from posefix.data.loader import TrainingBatches, input_amplitudes, training_loader
+from posefix.data.crops import input_amplitudes
+from posefix.data.loader import TrainingBatches, training_loader
 from posefix.data.packing import pack
 from posefix.data.stores import FolderStore, PackedStore, Store, in_fold, observed_poses
+from posefix.errors import InputError
 from posefix.skeleton import load
+from tools.pack import main
 
 PLAIN = {"scale": 0.0, "rotation": 0.0, "shift": 0.0, "flip": 0.0, "photometric": 0.0, "pose_box": 0.0}
 
@@ -68,7 +74,7 @@ def test_held_out_images_are_not_trained_on(world: dict[str, Path]) -> None:
     source = {"annotations": str(world["annotations"]), "images": str(world["images"])}
     batches = make(world, train=[{**source, "held_out": {"index": 1, "of": 3}}])
     seen = np.unique(np.concatenate([batches.rows(i) for i in range(len(batches))]))
-    left_out = in_fold(batches.people.image_ids, Fold(index=1, of=3))
+    left_out = in_fold(batches.people.image_ids, batches.stores[0].image_ids, Fold(index=1, of=3))
     assert left_out.any()
     assert not left_out[seen].any()
 
@@ -96,13 +102,68 @@ def test_targets_lie_where_the_people_are_drawn(world: dict[str, Path]) -> None:
 @pytest.mark.parametrize("augmentation", [PLAIN, {}])
 def test_a_packed_file_trains_as_its_folder_does(world: dict[str, Path], tmp_path: Path, augmentation: dict) -> None:
     folder = FolderStore(world["annotations"], world["images"], load("coco17"))
-    pack(folder, tmp_path / "packed", resolution=64)
+    config = tiny_config(augmentation=augmentation)
+    pack(folder, tmp_path / "packed", config.model, config.augmentation)
     packed = PackedStore(tmp_path / "packed", load("coco17"))
     from_folder = make(world, folder, augmentation=augmentation)[1]
     from_file = make(world, packed, augmentation=augmentation)[1]
     for name in ("keypoints", "amplitudes", "target", "labelled"):
         assert torch.equal(from_folder[name], from_file[name])
     assert (from_folder["crops"].int() - from_file["crops"].int()).abs().float().mean() < 2
+
+
+@pytest.mark.parametrize("sides", [(300, 150), (90, 180), (40, 20)])
+def test_packed_crops_hold_all_that_augmentation_can_show(tmp_path: Path, sides: tuple[int, int]) -> None:
+    rng = np.random.default_rng(5)
+    (tmp_path / "images").mkdir()
+    coarse = rng.integers(60, 256, (10, 8, 3)).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "images" / f"{1:012d}.jpg"), cv2.resize(coarse, (1500, 1400)))
+    people = random_people(rng, 8, images=1)
+    people.keypoints[:] += np.array([750.0, 700.0]) - people.keypoints.mean(1, keepdims=True)
+    centres = rng.uniform((720, 670), (780, 730), (8, 2))
+    people.boxes[:] = np.concatenate([centres - np.array(sides) / 2, np.broadcast_to(sides, (8, 2))], axis=1)
+    world = {"images": tmp_path / "images", "annotations": tmp_path / "annotations.json"}
+    write_annotations(world["annotations"], people, images=1)
+    folder = FolderStore(world["annotations"], world["images"], load("coco17"))
+    full = {**PLAIN, "scale": 0.45, "rotation": 180.0, "rotation_probability": 1.0, "shift": 0.15, "flip": 0.5}
+    config = tiny_config(augmentation=full)
+    size = pack(folder, tmp_path / "packed", config.model, config.augmentation)
+    assert size == (tmp_path / "packed").stat().st_size
+    packed = PackedStore(tmp_path / "packed", load("coco17"))
+    assert packed.people.boxes.tolist() == folder.people.boxes.tolist()
+    for epoch in range(6):
+        batches = [make(world, store, augmentation=full) for store in (folder, packed)]
+        for each in batches:
+            each.epoch = epoch
+        for index in range(2):
+            from_folder, from_file = (each[index]["crops"].int() for each in batches)
+            difference = (from_folder - from_file).abs()
+            assert difference.float().mean() < 3
+            assert (difference > 60).float().mean() <= 0.001
+            assert from_folder.amax(1).min() > 20
+
+
+def test_packing_leaves_nothing_behind_when_an_image_is_damaged(world: dict[str, Path], tmp_path: Path) -> None:
+    folder = FolderStore(world["annotations"], world["images"], load("coco17"))
+    (world["images"] / f"{3:012d}.jpg").write_bytes(b"no image")
+    config = tiny_config()
+    out = tmp_path / "packs" / "packed"
+    out.parent.mkdir()
+    out.write_bytes(b"of last time")
+    with pytest.raises(InputError, match="000000000003"):
+        pack(folder, out, config.model, config.augmentation)
+    assert [p.name for p in out.parent.iterdir()] == ["packed"]
+    assert out.read_bytes() == b"of last time"
+
+
+def test_the_pack_tool_takes_its_measures_from_a_configuration(world: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "train.packed"
+    options = ["--annotations", str(world["annotations"]), "--images", str(world["images"]), "--out", str(out)]
+    done = CliRunner().invoke(main, [*options, "--config", "small_mobilenetv2"])
+    assert (done.exit_code, "12 people" in done.output) == (0, True), done.output
+    with safe_open(out, framework="numpy") as file:
+        assert file.get_tensor("offsets").max() <= file.get_slice("jpegs").get_shape()[0]
+    assert PackedStore(out, load("coco17")).pixels(11)[0].shape[2] == 3
 
 
 def test_an_estimators_own_results_can_be_the_input(world: dict[str, Path]) -> None:

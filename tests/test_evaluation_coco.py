@@ -84,6 +84,8 @@ def test_what_cannot_be_measured_is_left_out_and_counted(rng) -> None:
         {**good, "keypoints": ["3"] * 51},
         {**good, "keypoints": None},
         {**good, "image_id": [1]},
+        {**good, "category_id": [1]},
+        {**good, "category_id": {}},
         {"keypoints": good["keypoints"]},
         "record",
     ]
@@ -135,6 +137,8 @@ def test_fields_that_other_data_sets_leave_out_get_their_plain_meaning(rng, tmp_
         ('{"images": []}', "'annotations'"),
         ('{"images": [3], "annotations": [], "categories": []}', "entry 0 of 'images'"),
         ('{"images": [{"id": 1}], "annotations": [{"id": 1}], "categories": []}', "'image_id'"),
+        ('{"images": [{"id": true}], "annotations": [], "categories": []}', "entry 0 of 'images' has no usable 'id'"),
+        ('{"images": [{"id": 1}], "annotations": [], "categories": []}', "'categories' is empty"),
     ],
 )
 def test_malformed_annotations_are_named(tmp_path, content: str, said: str) -> None:
@@ -151,14 +155,70 @@ def test_malformed_annotations_are_named(tmp_path, content: str, said: str) -> N
         ({"keypoints": flat(np.zeros((16, 2)), np.ones(16))}, "48 numbers .* expected 51"),
         ({"keypoints": [None] * 51}, "finite numbers"),
         ({"bbox": [1, 2, 3]}, "'bbox'"),
-        ({"area": "big"}, "'area'"),
+        ({"area": "big"}, "'area' must be a finite number"),
+        ({"category_id": [1]}, r"'category_id' is \[1\], expected the id of a category"),
+        ({"iscrowd": "no"}, "'iscrowd' is 'no', expected 0 or 1"),
+        ({"num_keypoints": "all"}, "'num_keypoints' must be a number"),
+        ({"image_id": "1"}, "image id '1', a string, others are numbers"),
     ],
 )
-def test_malformed_annotation_is_named(rng, change: dict, said: str) -> None:
+def test_malformed_annotation_is_named(rng, tmp_path, change: dict, said: str) -> None:
     dataset, _ = scene(rng)
     dataset["annotations"][2].update(change)
-    with pytest.raises(InputError, match=f"annotation 3.*{said}"):
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(dataset))
+    with pytest.raises(InputError, match=rf"truth\.json: annotation 3.*{said}"):
+        evaluate(path, [])
+
+
+def test_ids_that_cannot_tell_apart_are_refused(rng) -> None:
+    dataset, _ = scene(rng)
+    for place, key, value, said in (
+        ("annotations", "id", "a", "annotation 'a': the 'id' must be an integer"),
+        ("annotations", "id", 1, "2 annotations have the id 1"),
+        ("images", "id", "3", "an image has the image id '3', a string, others are numbers"),
+    ):
+        changed = copy.deepcopy(dataset)
+        changed[place][2][key] = value
+        with pytest.raises(InputError, match=said):
+            evaluate(coco(changed), [])
+    dataset["categories"].append({"id": "dog"})
+    with pytest.raises(InputError, match="a category has the category id 'dog', a string, others are numbers"):
         evaluate(coco(dataset), [])
+
+
+def test_images_may_all_have_names(rng) -> None:
+    dataset, records = scene(rng)
+    expected = evaluate(coco(dataset), records).metrics()
+    for entry in dataset["images"]:
+        entry["id"] = f"{entry['id']:03d}"
+    for entry in (*dataset["annotations"], *records):
+        entry["image_id"] = f"{entry['image_id']:03d}"
+    assert evaluate(coco(dataset), records).metrics() == expected
+
+
+def test_null_means_left_out(rng) -> None:
+    dataset, records = scene(rng)
+    for annotation in dataset["annotations"]:
+        annotation["iscrowd"] = 0
+    expected = evaluate(coco(dataset), records).metrics()
+    for annotation in dataset["annotations"]:
+        annotation["iscrowd"] = annotation["num_keypoints"] = None
+    records = [{**r, "category_id": None} for r in records]
+    assert evaluate(coco(dataset), records).metrics() == expected
+
+
+def test_results_that_number_their_categories_differently_are_people(rng) -> None:
+    dataset, records = scene(rng)
+    expected = evaluate(coco(dataset), records).metrics()
+    assert expected["AP"] > 0
+    dataset["categories"][0]["id"] = 7
+    for annotation in dataset["annotations"]:
+        annotation["category_id"] = 7
+    assert evaluate(coco(dataset), records).metrics() == expected
+    assert {r["category_id"] for r in records} == {1}
+    one_person = [{**records[0], "category_id": 7}]
+    assert evaluate(coco(dataset), one_person + records[1:]).metrics() == evaluate(coco(dataset), one_person).metrics()
 
 
 def test_a_file_without_keypoints_and_unknown_images_are_refused(rng) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from posefix.evaluation.coco import METRICS, evaluate
 from posefix.evaluation.comparison import compare, oks_change, person_oks
+from posefix.evaluation.matching import match_people
 from posefix.people import People
 from posefix.report.table import summary_table
 from posefix.skeleton import load
@@ -93,3 +95,12 @@ def test_a_result_that_becomes_somebodys_counts_with_that_person(rng) -> None:
     np.testing.assert_array_equal(change.truth_rows, [0, 1])
     assert change.before[1] == pytest.approx(0, abs=1e-6)
     assert change.after[1] == pytest.approx(1)
+
+
+def test_annotations_of_nobody_match_nobody(rng) -> None:
+    found = crowd(rng)
+    unlabelled = replace(found, scores=np.zeros_like(found.scores))
+    np.testing.assert_array_equal(match_people(unlabelled, found), np.full(len(found), -1))
+    assert len(match_people(People.empty(SKELETON), found)) == 0
+    values, rows = person_oks(unlabelled, found)
+    assert np.isnan(values).all() and (rows == -1).all()

@@ -143,12 +143,25 @@ def test_pose_box_does_not_care_about_a_face_of_placeholders() -> None:
     np.testing.assert_allclose(everything, geometry.pose_boxes(keypoints, body))
 
 
-def test_pose_boxes_of_nobody_nothing_and_a_single_point() -> None:
+def test_pose_boxes_of_nobody_and_nothing() -> None:
     assert geometry.pose_boxes(np.zeros((0, 17, 2)), np.zeros((0, 17), bool)).shape == (0, 4)
     assert not geometry.pose_boxes(points(0, 2), np.zeros((2, 17), bool)).any()
-    single = np.arange(17)[None] == 3
-    keypoints = points(0, 1)
-    np.testing.assert_allclose(geometry.pose_boxes(keypoints, single)[0], [*keypoints[0, 3], 0, 0])
+
+
+@pytest.mark.parametrize("padding", [0.0, geometry.POSE_BOX_PADDING])
+def test_pose_boxes_on_a_line_or_a_point_are_widened_about_their_centre(padding: float) -> None:
+    least = geometry.MIN_BOX_SIZE
+    keypoints = np.zeros((3, 17, 2))
+    keypoints[0] = 50, 80  # all in one place
+    keypoints[1] = np.stack([np.full(17, 30), np.linspace(100, 200, 17)], axis=1)
+    keypoints[2] = np.stack([np.linspace(100, 200, 17), np.full(17, 30)], axis=1)
+    boxes = geometry.pose_boxes(keypoints, np.ones((3, 17), bool), padding)
+    long = 100 * (1 + 2 * padding)
+    np.testing.assert_allclose(boxes[:, 2:], [[least, least], [least, long], [long, least]])
+    np.testing.assert_allclose(boxes[:, :2] + boxes[:, 2:] / 2, [[50, 80], [30, 150], [150, 30]])
+    one = geometry.pose_boxes(keypoints[:1], np.arange(17)[None] == 3, padding)
+    np.testing.assert_allclose(one, boxes[:1])
+    assert geometry.known_boxes(boxes).all()
 
 
 def test_pose_boxes_keep_real_poses_whole(data_root: Path) -> None:
@@ -176,13 +189,14 @@ solid_boxes = st.lists(st.tuples(coordinate, coordinate, side, side), min_size=1
 
 @given(solid_boxes, solid_boxes, coordinate)
 def test_iou_is_symmetric_bounded_and_moves_along(a: np.ndarray, b: np.ndarray, shift: float) -> None:
-    iou = geometry.iou_matrix(a, b)
+    iou = geometry.iou(a[:, None], b)
     assert iou.shape == (len(a), len(b))
-    np.testing.assert_allclose(iou, geometry.iou_matrix(b, a).T)
+    np.testing.assert_allclose(iou, geometry.iou(b[:, None], a).T)
     assert ((iou >= 0) & (iou <= 1 + 1e-6)).all()
     offset = np.array([shift, 0, 0, 0])
-    np.testing.assert_allclose(geometry.iou_matrix(a + offset, b + offset), iou, atol=1e-6)
-    own = np.diag(geometry.iou_matrix(a, a))
+    np.testing.assert_allclose(geometry.iou(a[:, None] + offset, b + offset), iou, atol=1e-6)
+    own = geometry.iou(a, a)
+    np.testing.assert_allclose(own, np.diag(geometry.iou(a[:, None], a)))
     np.testing.assert_allclose(own, (a[:, 2:] > 0).all(1), atol=1e-6)
 
 
@@ -191,4 +205,4 @@ def test_iou_is_symmetric_bounded_and_moves_along(a: np.ndarray, b: np.ndarray, 
     [([0, 0, 10, 10], 1), ([5, 0, 10, 10], 1 / 3), ([10, 0, 10, 10], 0), ([2, 2, 5, 2], 0.1), ([0, 0, 0, 0], 0)],
 )
 def test_iou_examples(other: list[float], expected: float) -> None:
-    np.testing.assert_allclose(geometry.iou_matrix(np.array([[0, 0, 10, 10]]), np.array([other])), [[expected]])
+    np.testing.assert_allclose(geometry.iou(np.array([0, 0, 10, 10]), np.array(other)), expected)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import tiny_checkpoint, tiny_config
 
@@ -14,7 +17,7 @@ from posefix import resources
 from posefix.config import ModelConfig
 from posefix.errors import InputError
 from posefix.model.backbone import create_backbone
-from posefix.model.checkpoint import load_checkpoint, save_checkpoint
+from posefix.model.checkpoint import METADATA_KEY, load_checkpoint, save_checkpoint
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -78,6 +81,68 @@ def test_files_that_are_not_checkpoints_say_so(tmp_path: Path) -> None:
             load_checkpoint(path)
     with pytest.raises(InputError, match="no checkpoint 'nobody'"):
         load_checkpoint("nobody")
+    with pytest.raises(InputError, match=r"no checkpoint 'xxx") as caught:
+        load_checkpoint("x" * 5000)
+    assert len(str(caught.value)) < 300
+
+
+def rewrite(path: Path, change: Callable[[dict], object] = dict, text: str | None = None) -> None:
+    """Change the metadata of a checkpoint, or put a text in its place."""
+    with safe_open(path, framework="pt") as file:
+        metadata = json.loads(file.metadata()[METADATA_KEY])
+    change(metadata)
+    save_file(load_file(path), path, {METADATA_KEY: text or json.dumps(metadata)})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("facts", "abc", "facts"),
+        ("facts", [["a", 1]], "facts"),
+        ("skeleton", {"keypoints": 3}, "keypoints"),
+        ("config", [], "dictionary"),
+        ("backbone", "resnet19", "no backbone 'resnet19'"),
+        ("backbone", "resnet18.nobodys", "cannot build backbone"),
+        ("backbone", "test_vit", "strides"),
+        ("pad_type", "same", "cannot build backbone"),
+        ("head_channels", 10**15, "cannot be built"),
+    ],
+)
+def test_metadata_that_describe_no_network_are_refused(tmp_path: Path, key: str, value: object, said: str) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_checkpoint(path, tiny_checkpoint())
+
+    def change(metadata: dict) -> None:
+        if key in metadata:
+            metadata[key] = value
+        else:
+            metadata["config"]["model"][key] = value
+
+    rewrite(path, change)
+    with pytest.raises(InputError, match=rf"odd\.safetensors.*{said}"):
+        load_checkpoint(path)
+
+
+def test_metadata_nested_without_end_and_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    save_checkpoint(path, tiny_checkpoint())
+    rewrite(path, text='{"facts": ' + "[" * 50000 + "]" * 50000 + "}")
+    with pytest.raises(InputError, match=r"odd\.safetensors.*RecursionError"):
+        load_checkpoint(path)
+    for wrong in (float("nan"), float("inf")):
+        checkpoint = tiny_checkpoint()
+        with torch.no_grad():
+            checkpoint.network.head.maps.bias[3] = wrong
+        save_checkpoint(path, checkpoint)
+        with pytest.raises(InputError, match=r"odd\.safetensors.*head\.maps\.bias.*finite"):
+            load_checkpoint(path)
+
+
+def test_a_backbone_can_be_named_with_the_tag_of_its_weights() -> None:
+    tagged, plain = (
+        create_backbone(ModelConfig(backbone=n), 20).state_dict() for n in ("resnet18.a1_in1k", "resnet18")
+    )
+    assert {k: v.shape for k, v in tagged.items()} == {k: v.shape for k, v in plain.items()}
 
 
 def test_a_network_starts_as_the_backbone_it_was_given(tmp_path: Path) -> None:

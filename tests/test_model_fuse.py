@@ -15,7 +15,7 @@ from posefix.model.network import RefinerNetwork
     ("backbone", "head", "left"), [("test_resnet", "fpn", 0), ("resnet18", "deconv", 0), ("mobilenetv2_100", "fpn", 0)]
 )
 def test_the_folded_network_is_the_same_function(backbone: str, head: str, left: int) -> None:
-    config = tiny_config(model={"backbone": backbone, "head": head, "head_channels": 16, "input_size": [64, 48]}).model
+    config = tiny_config(model={"backbone": backbone, "head": head, "head_channels": 16, "input_size": [64, 64]}).model
     torch.manual_seed(0)
     network = RefinerNetwork(config, 17, pretrained=False)
     for module in network.modules():
@@ -25,7 +25,7 @@ def test_the_folded_network_is_the_same_function(backbone: str, head: str, left:
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     network.eval()
-    crops = torch.randint(0, 256, (2, 3, 64, 48), dtype=torch.uint8)
+    crops = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     inputs = (crops, torch.rand(2, 17, 2) * 40, torch.ones(2, 17))
     with torch.inference_mode():
         expected = network(*inputs)

@@ -250,3 +250,39 @@ def test_a_video_frame_is_an_image(world: dict[str, Path], tmp_path: Path, rng: 
     result = CliRunner().invoke(refine, [str(o) for o in options])
     assert result.exit_code == 2
     assert "9" in result.stderr
+
+
+def test_no_output_takes_the_place_of_another_file(world: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    for more in (
+        ["--annotations", world["annotations"], "--out", world["annotations"]],
+        ["--out", world["results"]],
+        ["--out", out, "--metrics", out],
+    ):
+        before = {name: world[name].read_bytes() for name in ("annotations", "results")}
+        result = run(world, *more)
+        assert_clear(result, out)
+        assert "named twice" in result.output
+        assert before == {name: world[name].read_bytes() for name in before}
+    os.mkfifo(tmp_path / "pipe")
+    assert run(world, "--out", tmp_path / "pipe").exit_code == 2
+
+
+def test_unusable_ground_truth_is_said_before_the_work(world: dict[str, Path], tmp_path: Path) -> None:
+    annotations = json.loads(world["annotations"].read_text())
+    annotations["annotations"][0]["id"] = "one"
+    world["annotations"].write_text(json.dumps(annotations))
+    out = tmp_path / "out.json"
+    assert_clear(run(world, "--annotations", world["annotations"], "--out", out), out)
+
+
+def test_resuming_with_other_annotations_is_refused(world: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    broken = world["images"] / "000000000003.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:200])
+    options = ["--out", out, "--test_batch", 1, "--annotations", world["annotations"]]
+    assert run(world, *options).exit_code == 2
+    broken.write_bytes(whole)
+    world["annotations"].write_text(world["annotations"].read_text() + "\n")
+    assert "another run" in run(world, *options, "--resume").output

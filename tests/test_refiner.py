@@ -109,7 +109,7 @@ def test_one_image_as_an_array(refiner: Refiner, rng: np.random.Generator) -> No
     np.testing.assert_allclose(found[..., :2], refiner.refine(people, {1: photo}).keypoints, atol=1e-3)
     assert np.array_equal(found[..., 2], people.scores)
     for wrong in (photo.astype(np.float32), photo[..., 0]):
-        with pytest.raises(ValueError, match="image must be"):
+        with pytest.raises(ValueError, match="must be a numpy array"):
             refiner(wrong, triples)
     with pytest.raises(ValueError, match=r"\(N, 17, 3\)"):
         refiner(photo, triples[:, :16])
@@ -138,6 +138,23 @@ def test_an_unusable_image_stops_or_is_handed_through(refiner: Refiner, rng: np.
     skipped = people.image_ids == 2
     assert np.array_equal(refined.keypoints[skipped], people.keypoints[skipped])
     np.testing.assert_allclose(refined.keypoints[~skipped], whole.keypoints[~skipped], atol=1e-2)
+
+
+def test_what_cannot_be_refined_is_said(refiner: Refiner, rng: np.random.Generator) -> None:
+    people, photos = random_people(rng, 4, images=2), images(rng, 1)
+    people.image_ids[:] = [1, 1, 2, 2]
+    with pytest.raises(InputError, match="no image for image_id 2"):
+        refiner.refine(people, photos)
+    skipped = refiner.refine(people, photos, on_error="skip").keypoints
+    assert np.array_equal(skipped[2:], people.keypoints[2:])
+    with pytest.raises(InputError, match="uint8"):
+        refiner.refine(people[:2], {1: photos[1].astype(np.float32) / 255})
+    for wrong in ({"batch_size": 0}, {"on_error": "nonsense"}):
+        with pytest.raises(ValueError, match="batch_size"):
+            refiner.refine(people, photos, **wrong)
+    people.keypoints[0, 0] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        refiner.refine(people, photos)
 
 
 def test_the_network_sees_the_pose_and_the_image(refiner: Refiner) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from posefix.data.video import VideoFrames
+from posefix.data.video import VideoFrames, VideoImages
 from posefix.errors import InputError
 from posefix.people import People
 from posefix.report.overlay import POSE
@@ -51,6 +51,49 @@ def test_an_interrupted_video_leaves_nothing_and_keeps_the_old_one(tmp_path) -> 
         raise KeyboardInterrupt
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
     assert path.read_bytes() == b"old"
+
+
+def test_a_video_that_vanished_is_not_called_written(tmp_path) -> None:
+    video = VideoWriter(tmp_path / "v.mp4", 25, (64, 48))
+    video.write(shades(1)[0])
+    next(tmp_path.iterdir()).unlink()
+    with pytest.raises(InputError, match=r"v\.mp4: 1 frames could not be written"):
+        video.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_cut_off_by_a_full_disk_leaves_nothing_and_keeps_the_old_one(tmp_path) -> None:
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "v.mp4"
+    path.write_bytes(b"old")
+    rng = np.random.default_rng(0)
+    people = People.empty(SKELETON)
+    frames = [(i, rng.integers(0, 256, (200, 160, 3), np.uint8)) for i in range(5)]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        with pytest.raises(InputError, match="5 frames could not be written"):
+            write_comparison(path, frames, people, people)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
+    assert path.read_bytes() == b"old"
+
+
+def test_frames_are_required_as_they_are_not_as_the_file_says(tmp_path) -> None:
+    with VideoWriter(tmp_path / "v.mp4", 25, (64, 48)) as video:
+        for frame in shades():
+            video.write(frame)
+    images = VideoImages(tmp_path / "v.mp4")
+    assert images.frames.count() == 20
+    for said in (20, 5, None):
+        images.frames.frame_count = said
+        images.require([0, 19])
+        images.require([])
+        with pytest.raises(InputError, match=r"1 of 2 image_ids are not among its 20 frames from 0 on, namely 20$"):
+            images.require([19, 20])
+        with pytest.raises(InputError, match=r"1 of 1 image_ids are not among its \d+ frames from 0 on, namely -1$"):
+            images.require([-1])
 
 
 def test_a_frame_of_another_size_is_refused(tmp_path) -> None:

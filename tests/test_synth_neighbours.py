@@ -33,7 +33,7 @@ def test_neighbours_are_the_others_of_the_image(seed, n, images):
     neighbours = neighbours_of(people)
     same_image = (people.image_ids[:, None] == people.image_ids[None]) & ~np.eye(n, dtype=bool)
     assert neighbours.keypoints.shape == (n, same_image.sum(1).max(initial=0), 17, 2)
-    iou = geometry.iou_matrix(people.boxes, people.boxes)
+    iou = geometry.iou(people.boxes[:, None], people.boxes[None])
     np.testing.assert_array_equal(neighbours.overlaps, (same_image & (iou > 0.1)).sum(1))
     for person in range(n):
         others = np.flatnonzero(same_image[person])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from itertools import pairwise
 from pathlib import Path
 
@@ -43,20 +44,19 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, rng: np.
     assert Trainer(config, tmp_path / "whole", CPU).fit()
 
     first = Trainer(config, tmp_path / "parts", CPU)
-    steps = []
+    backward = first.scaler.scale
 
-    def interrupt(batch: dict) -> np.ndarray:
-        steps.append(1)
-        if len(steps) == 5:  # in the middle of the second epoch
-            raise KeyboardInterrupt
-        return Trainer._train_step(first, batch)
+    def interrupt(loss: torch.Tensor) -> torch.Tensor:
+        if first.step == 4:  # in the middle of a step, in the middle of the second epoch
+            signal.raise_signal(signal.SIGINT)
+        return backward(loss)
 
-    first._train_step = interrupt
+    first.scaler.scale = interrupt
     with pytest.raises(KeyboardInterrupt):
         first.fit()
     second = Trainer(config, tmp_path / "parts", CPU)
     assert second.resume()
-    assert second.step == 4
+    assert second.step == 5
     assert second.fit()
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -89,10 +89,48 @@ def test_evaluation_of_real_results_is_logged(tmp_path: Path, rng: np.random.Gen
     assert {"train", "evaluation"} == {e["kind"] for e in entries}
 
 
+def test_saving_often_changes_nothing_with_or_without_averaging(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    plain = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"ema": 0.0})})
+    often = plain.model_copy(update={"training": plain.training.model_copy(update={"save_minutes": 1e-9})})
+    Trainer(plain, tmp_path / "rarely", CPU).fit()
+    Trainer(often, tmp_path / "often", CPU).fit()
+    rarely, often_saved = weights(tmp_path / "rarely"), weights(tmp_path / "often")
+    assert all(torch.equal(rarely[name], often_saved[name]) for name in rarely)
+
+
+def test_how_losses_are_looked_at_may_change_when_resuming(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    Trainer(config, tmp_path / "run", CPU).save()
+    other = config.model_copy(update={"training": config.training.model_copy(update={"workers": 2, "test_batch": 3})})
+    assert Trainer(other, tmp_path / "run", CPU).resume()
+    rates = config.optimizer.model_copy(update={"learning_rate": 0.5})
+    with pytest.raises(InputError, match=r"optimizer\.learning_rate \(0\.001, now 0\.5\)"):
+        Trainer(config.model_copy(update={"optimizer": rates}), tmp_path / "run", CPU).resume()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_training_image_is_one_sentence(tmp_path: Path, rng: np.random.Generator, workers: int) -> None:
+    trainer = Trainer(experiment(tmp_path, rng, workers=workers), tmp_path / "run", CPU)
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError) as caught:
+        trainer.fit()
+    assert "\n" not in str(caught.value)
+    assert ".jpg" in str(caught.value)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, rng: np.random.Generator) -> None:
+    trainer = Trainer(experiment(tmp_path, rng), tmp_path / "run", CPU)
+    trainer._train_step = lambda batch: np.array([np.nan, 1.0])
+    with pytest.raises(InputError, match="learning_rate"):
+        trainer.fit()
+
+
 def test_a_state_of_another_configuration_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     config = experiment(tmp_path, rng)
     Trainer(config, tmp_path / "run", CPU).save()
-    with pytest.raises(InputError, match="another 'seed'"):
+    with pytest.raises(InputError, match="another seed"):
         Trainer(config.model_copy(update={"seed": 9}), tmp_path / "run", CPU).resume()
     (tmp_path / "run" / STATE_FILE).write_bytes(b"not a state")
     with pytest.raises(InputError, match="not a readable training state"):

@@ -110,8 +110,7 @@ def measure(people_count: int, batch: int, flip_test: bool, refiner: Refiner) ->
         "rendering, ms/person": 1000 * rendering * (1 + flip_test),
         "rendering, share of the end-to-end time": (1 + flip_test) * rendering * people_count / end_to_end,
         "synthesis, people/s": synthesis_rate(random_poses(SYNTHESISED, rng)),
-        "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        / (2**20 if sys.platform == "darwin" else 2**10),
+        "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MEBIBYTE,
     }
 
 

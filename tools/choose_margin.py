@@ -27,13 +27,14 @@ from posefix.evaluation.matching import match_people
 from posefix.people import People
 from posefix.refiner import Refiner
 
-MARGINS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+MARGINS = (0.0, 0.05, 0.1, 0.2, 0.3)
 
 
 def held_out_results(source: DataSource, refiner: Refiner) -> Iterator[tuple[str, People, People, ImageFolder]]:
     """Name, results, their annotated people row by row, and images, for each results file of a data source."""
     annotations = coco.read_annotations(source.annotations, refiner.skeleton)
-    truth = annotations.people[in_fold(annotations.people.image_ids, source.held_out)]
+    ids = np.array(list(annotations.images))
+    truth = annotations.people[in_fold(annotations.people.image_ids, ids, source.held_out)]
     images = ImageFolder(source.images, annotations.images)
     for path in source.observed:
         found = coco.read_results(path, refiner.skeleton).people

@@ -1,6 +1,6 @@
 """Turn MoveNet Lightning's ONNX graph into a timm ``mobilenetv2_100`` state dict to start training from.
 
-    python tools/convert_movenet.py movenet-lightning.onnx --images PHOTOS --out movenet_mobilenetv2.safetensors
+    python -m tools.convert_movenet movenet-lightning.onnx --images PHOTOS --out movenet_mobilenetv2.safetensors
 
 The graph's first 51 convolutions are timm's, in order, with batch norm folded into weight and bias. Training wants
 the batch norm back in a sane state: with the mean m and variance v of each convolution's output over real photos,
@@ -10,20 +10,20 @@ as it was.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
+import cv2
 import numpy as np
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from posefix.commands import friendly
 from posefix.config import ModelConfig
 from posefix.data.images import decode
 from posefix.errors import InputError
+from posefix.files import require_writable, write_atomically
 from posefix.model.backbone import create_backbone
 
 SIZE = 192
@@ -33,14 +33,20 @@ def folded_convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     """Weight (O, I, kh, kw) and bias (O,) of each convolution of an ONNX graph, in graph order."""
     try:
         import onnx
+        from google.protobuf.message import DecodeError
         from onnx import numpy_helper
     except ImportError:
         raise InputError("converting needs the onnx package: pip install onnx") from None
-    graph = onnx.load(path).graph
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    try:
+        graph = onnx.load(path).graph
+        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    except (DecodeError, OSError, ValueError, TypeError, onnx.checker.ValidationError) as error:
+        raise InputError(f"{path}: cannot be read as an ONNX graph ({error})") from None
     convolutions = []
     for node in graph.node:
         if node.op_type == "Conv":
+            if not constants.keys() >= set(node.input[1:]):
+                raise InputError(f"{path}: the weights of convolution {node.name!r} are not stored as constants")
             weight = constants[node.input[1]]
             bias = constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight), np.float32)
             convolutions.append((weight, bias))
@@ -80,8 +86,6 @@ def calibrate(backbone: nn.Module, folded: list[tuple[np.ndarray, np.ndarray]], 
 
 def load_photos(folder: Path, count: int) -> torch.Tensor:
     """(count, 3, 192, 192) float32 in [-1, 1]: centre squares of the first photos of a folder, by name."""
-    import cv2
-
     squares = []
     for path in sorted(folder.glob("*.jpg"))[:count]:
         image = decode(path)
@@ -98,14 +102,13 @@ def load_photos(folder: Path, count: int) -> torch.Tensor:
 @click.option("--images", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
 @click.option("--count", default=64, show_default=True, help="Photos to calibrate on.")
 @click.option("--out", type=click.Path(path_type=Path), required=True)
+@friendly
 def main(onnx_file: Path, images: Path, count: int, out: Path) -> None:
     """Convert, check nothing is left over, write."""
-    try:
-        backbone = create_backbone(ModelConfig(backbone="mobilenetv2_100", pad_type="same"), in_channels=3)
-        calibrate(backbone, folded_convolutions(onnx_file), load_photos(images, count))
-    except InputError as error:
-        raise click.UsageError(str(error)) from None
-    save_file(backbone.state_dict(), out)
+    require_writable(out)
+    backbone = create_backbone(ModelConfig(backbone="mobilenetv2_100", pad_type="same"), in_channels=3)
+    calibrate(backbone, folded_convolutions(onnx_file), load_photos(images, count))
+    write_atomically(out, safetensors.torch.save(backbone.state_dict()))
     click.echo(f"wrote {out}: {sum(p.numel() for p in backbone.parameters()):,} parameters")
 
 

@@ -6,7 +6,6 @@ python -m tools.demo --out demo_output
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from posefix.commands import friendly
 from posefix.demo.experiment import Trial, interval, run_trial
 from posefix.demo.photos import Photo, load_photos
-from posefix.errors import InputError
-from posefix.files import require_writable, write_atomically
+from posefix.files import make_folder, require_writable, write_atomically
 from posefix.people import People
 from synth import ErrorType, Statistics
 
@@ -46,14 +45,10 @@ Results on real estimators' files are in the README."""
 )
 @click.option("--checkpoint", default="posefix-small", show_default=True, help="Name or path of the weights.")
 @click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu, cuda, cuda:1, ...")
+@friendly
 def main(out: Path, seed: int, draws: int, checkpoint: str, device: str) -> None:
     """Put an estimator's typical errors on real people, refine them, show the picture and the numbers."""
-    console = Console()
-    try:
-        demonstrate(console, out, seed, draws, checkpoint, device)
-    except InputError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    demonstrate(Console(), out, seed, draws, checkpoint, device)
 
 
 def demonstrate(console: Console, out: Path, seed: int, draws: int, checkpoint: str, device: str) -> None:
@@ -94,10 +89,7 @@ def demonstrate(console: Console, out: Path, seed: int, draws: int, checkpoint: 
 
 def prepare_folder(out: Path) -> None:
     """Make the output folder; raises InputError when that, or writing in it, is not possible."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: this folder cannot be made ({error.strerror})") from None
+    make_folder(out)
     require_writable(out / "numbers.json")
     require_writable(out / "before_after.png")
 

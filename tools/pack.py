@@ -1,8 +1,9 @@
 """Pack a training set into one file of JPEG crops and arrays, for fast disks and short GPU slots.
 
-    python -m tools.pack --annotations train.json --images train --out train.packed --resolution 256
+    python -m tools.pack --annotations train.json --images train --out train.packed --config small_mobilenetv2
 
-A configuration then names it as ``train: [{packed: train.packed}]`` and trains as it does from the folder.
+How much is kept around each person follows from the configuration's crops and augmentation. The configuration then
+names the file as ``train: [{packed: train.packed}]`` and trains as it does from the folder.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 from rich.progress import Progress
 
+from posefix import config as configs
 from posefix import skeleton as skeletons
 from posefix.commands import friendly
 from posefix.data.packing import pack
@@ -23,16 +25,16 @@ from posefix.files import require_writable
 @click.option("--annotations", type=click.Path(path_type=Path), required=True, help="COCO ground truth.")
 @click.option("--images", type=click.Path(path_type=Path), required=True, help="Folder of the images.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
-@click.option("--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one.")
-@click.option("--resolution", type=click.IntRange(16), default=256, show_default=True, help="Longer side of a crop.")
+@click.option("--config", required=True, help="Configuration that will train on it: a YAML file, or a shipped name.")
 @friendly
-def main(annotations: Path, images: Path, out: Path, skeleton: str, resolution: int) -> None:
+def main(annotations: Path, images: Path, out: Path, config: str) -> None:
     """Read, pack, say how large it is."""
     require_writable(out)
-    store = FolderStore(annotations, images, skeletons.load(skeleton))
+    experiment = configs.load(config)
+    store = FolderStore(annotations, images, skeletons.load(experiment.skeleton))
     with Progress() as progress:
         task = progress.add_task("packing", total=len(store.people))
-        size = pack(store, out, resolution, lambda: progress.advance(task))
+        size = pack(store, out, experiment.model, experiment.augmentation, lambda: progress.advance(task))
     people = max(len(store.people), 1)
     click.echo(f"{out}: {len(store.people)} people, {size / 2**20:.1f} MiB, {size / people / 1024:.1f} KiB a person")
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import albumentations as A
+import os
+
 import cv2
 import numpy as np
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news when it is imported
+
+import albumentations as A
 
 from posefix import geometry
 from posefix.config import AugmentationConfig

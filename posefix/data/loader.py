@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from posefix import geometry
 from posefix.config import Config
 from posefix.data.augment import Appearance, cut_out, random_maps
-from posefix.data.crops import crop_image
+from posefix.data.crops import crop_image, input_amplitudes
 from posefix.data.stores import Store, in_fold
 from posefix.people import concatenate
 from synth import Statistics, leg_regions, neighbour_index, shorten_legs, synthesize
@@ -21,12 +22,6 @@ from synth import Statistics, leg_regions, neighbour_index, shorten_legs, synthe
 IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
 
 Batch = dict[str, torch.Tensor]
-
-
-def input_amplitudes(scores: np.ndarray, mode: str) -> np.ndarray:
-    """Heights of the input Gaussians (N, K) float32 from an estimator's scores (N, K); 0 where there is no input."""
-    scores = np.asarray(scores, np.float32)
-    return np.clip(scores, 0, 1) if mode == "score" else (scores > 0).astype(np.float32)
 
 
 class TrainingBatches(Dataset):
@@ -52,11 +47,15 @@ class TrainingBatches(Dataset):
         )
         self.skeleton = self.people.skeleton
         self._neighbours = neighbour_index(self.people)
-        self.statistics = Statistics.load(config.synthesis.statistics)
+        self.statistics = Statistics.load(config.synthesis.statistics, self.skeleton)
+        nobody = np.zeros(1, int)
+        self.statistics.probabilities(nobody, nobody, self.skeleton)  # or says which keypoint is not covered
         self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
         repeats = np.array([config.train[i].repeat for i in self._place[:, 0]])
         trained = [
-            ~in_fold(s.people.image_ids, source.held_out) if source.held_out else np.ones(len(s.people), bool)
+            ~in_fold(s.people.image_ids, s.image_ids, source.held_out)
+            if source.held_out
+            else np.ones(len(s.people), bool)
             for s, source in zip(stores, config.train, strict=True)
         ]
         usable = self.people.labelled.any(1) & np.concatenate(trained)
@@ -192,5 +191,6 @@ def training_loader(batches: TrainingBatches, start: int, rank: int, world: int,
 
 
 def _single_threaded(_: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process decides when to stop
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

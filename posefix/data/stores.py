@@ -23,9 +23,10 @@ IDENTITY = np.array([[1.0, 0, 0], [0, 1.0, 0]])
 
 
 class Store(Protocol):
-    """People with ground truth, and the pixels around each of them."""
+    """People with ground truth, and the pixels around each of them; ``image_ids`` are all images of the set."""
 
     people: People
+    image_ids: np.ndarray
 
     def pixels(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """(H, W, 3) uint8 RGB around person ``row``, and the (2, 3) map from original pixels to its pixels."""
@@ -38,6 +39,7 @@ class FolderStore:
     def __init__(self, annotations: Path, images: Path, skeleton: Skeleton) -> None:
         truth = coco.read_annotations(annotations, skeleton)
         self.people = truth.people
+        self.image_ids = np.array(sorted(truth.images), np.int64)
         self.images = ImageFolder(images, truth.images)
         self.images.require(np.unique(self.people.image_ids))
 
@@ -56,6 +58,7 @@ class PackedStore:
                 arrays = {name: packed.get_tensor(name) for name in packed.keys() if name != "jpegs"}  # noqa: SIM118
             own = skeletons.from_dict(json.loads(metadata["skeleton"]), str(path))
             self._offsets, self._maps = arrays.pop("offsets"), arrays.pop("maps")
+            self.image_ids = arrays.pop("set_image_ids")
             self.people = People(own, **arrays).to_skeleton(skeleton)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not a packed training set ({type(error).__name__}); see tools/pack.py") from None
@@ -71,10 +74,10 @@ class PackedStore:
         return {**self.__dict__, "_jpegs": None}
 
 
-def in_fold(image_ids: np.ndarray, fold: Fold) -> np.ndarray:
-    """Bool mask of the image ids whose rank among the distinct ones falls into a fold."""
-    _, rank = np.unique(image_ids, return_inverse=True)
-    return rank % fold.of == fold.index % fold.of
+def in_fold(image_ids: np.ndarray, set_ids: np.ndarray, fold: Fold) -> np.ndarray:
+    """Bool mask of image ids (N,) that fall into a fold, by their rank among all ids of the set (I,)."""
+    chosen = np.unique(set_ids)[fold.index % fold.of :: fold.of]
+    return np.isin(image_ids, chosen)
 
 
 def open_store(source: DataSource, skeleton: Skeleton) -> Store:

@@ -24,7 +24,8 @@ class VideoFrames:
     Attributes:
         path: of the video.
         fps: frames a second, or None where the file does not say.
-        frame_count: how many frames the file says it has (there may be fewer), or None where it does not say.
+        frame_count: how many frames the file says it has (there may be fewer, or more), or None where it does not
+            say.
         size: (width, height) of a frame in pixels.
 
     Raises:
@@ -51,6 +52,15 @@ class VideoFrames:
                 _, frame = capture.read()
         finally:
             capture.release()
+
+    def count(self) -> int:
+        """How many frames can be decoded; goes through the whole file, whatever it says of itself."""
+        capture, _ = self._open()
+        frames = 1
+        while capture.grab():
+            frames += 1
+        capture.release()
+        return frames
 
     def _open(self) -> tuple[cv2.VideoCapture, np.ndarray]:
         """The video and its first frame, BGR."""
@@ -93,13 +103,18 @@ class VideoImages:
         return self._frame
 
     def require(self, image_ids: Iterable[int]) -> None:
-        """Raise InputError, with their number and the first five, if the file says that it has no such frames."""
+        """Raise InputError, with their number and the first five, if there are no such frames.
+
+        What the file says of their number is believed where it is enough; else they are counted.
+        """
         wanted = {int(i) for i in image_ids}
         count = self.frames.frame_count
-        missing = sorted(i for i in wanted if i < 0 or (count is not None and i >= count))
+        if count is None or max(wanted, default=0) >= count:
+            count = self.frames.count()
+        missing = sorted(i for i in wanted if not 0 <= i < count)
         if missing:
             first = ", ".join(map(str, missing[:5]))
             raise InputError(
-                f"{self.frames.path}: {len(missing)} of {len(wanted)} image_ids are not among its {count} frames, "
-                f"{'the first five' if len(missing) > 5 else 'namely'} {first}"
+                f"{self.frames.path}: {len(missing)} of {len(wanted)} image_ids are not among its {count} "
+                f"frames from 0 on, {'the first five' if len(missing) > 5 else 'namely'} {first}"
             )

@@ -17,6 +17,7 @@ from posefix.evaluation.ground_truth import load_ground_truth, quietly
 
 # The order of COCOeval.stats for keypoints.
 METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+_ID = (int, str, float, np.integer)  # what an image or a category may be called by
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Evaluation:
         coco_eval: pycocotools' evaluation after ``evaluate``, ``accumulate`` and ``summarize``.
         evaluated: how many records were measured.
         unknown_images: how many were left out because the ground truth has no such image.
-        unusable: how many were left out because their keypoints are not 3 K finite numbers.
+        unusable: how many were left out because their keypoints are not 3 K finite numbers, or because their
+            ``image_id`` or ``category_id`` is neither a number nor a string.
     """
 
     coco_eval: COCOeval
@@ -50,7 +52,10 @@ def evaluate(
     """Measure results in COCO's format.
 
     Scores are taken as they are; a record without a usable ``score`` counts with the mean of its keypoints' scores.
-    Records of unknown images, or whose keypoints are unusable, are left out and counted.
+    Records of unknown images, or whose keypoints, ``image_id`` or ``category_id`` are unusable, are left out and
+    counted. Records of other categories than the annotated ones count for nothing, as in COCOeval; but where not one
+    record is of an annotated category, the two files number their categories differently (people are 7 in one and 1 in
+    the other), and all records are measured as people.
 
     Args:
         ground_truth: COCO keypoint annotations, as a file or a COCO object (which is not changed).
@@ -91,14 +96,16 @@ def _clean(records: Iterable[Mapping], truth: COCO, keypoint_count: int) -> tupl
     pycocotools takes the detections' areas (they decide which false positives count for APM and APL) from the boxes
     if the first record has one, else from the keypoints' extents; so do we, and use the extent where a box is missing.
     """
-    person = min(truth.cats, default=1)
+    person = min(truth.cats)
     detections: list[dict] = []
     unknown = unusable = 0
     use_boxes: bool | None = None
     for record in records:
         image_id = record.get("image_id") if isinstance(record, Mapping) else None
         keypoints = _vector(record.get("keypoints"), 3 * keypoint_count) if image_id is not None else None
-        if keypoints is None or not isinstance(image_id, int | str | float | np.integer):
+        category = record.get("category_id") if isinstance(record, Mapping) else None
+        category = person if category is None else category
+        if keypoints is None or not (isinstance(image_id, _ID) and isinstance(category, _ID)):
             unusable += 1
             continue
         if image_id not in truth.imgs:
@@ -107,7 +114,7 @@ def _clean(records: Iterable[Mapping], truth: COCO, keypoint_count: int) -> tupl
         score, box = _vector([record.get("score")], 1), _vector(record.get("bbox"), 4)
         detection = {
             "image_id": image_id,
-            "category_id": record.get("category_id", person),
+            "category_id": category,
             "keypoints": keypoints,
             "score": float(keypoints[2::3].mean() if score is None else score[0]),
         }
@@ -116,6 +123,8 @@ def _clean(records: Iterable[Mapping], truth: COCO, keypoint_count: int) -> tupl
         if use_boxes:
             detection["bbox"] = (_extent(keypoints) if box is None else box).tolist()
         detections.append(detection)
+    if not any(detection["category_id"] in truth.cats for detection in detections):
+        detections = [{**detection, "category_id": person} for detection in detections]
     return detections, unknown, unusable
 
 

@@ -23,6 +23,8 @@ def match_people(truth: People, found: People, threshold: float = MATCH_OKS) -> 
     """
     matched = np.full(len(truth), -1, np.int64)
     annotated = np.flatnonzero(truth.labelled.any(1))
+    if not len(annotated):
+        return matched
     by_image = annotated[np.argsort(truth.image_ids[annotated], kind="stable")]
     ranked = np.argsort(-found.person_scores, kind="stable")
     ranked = ranked[np.argsort(found.image_ids[ranked], kind="stable")]

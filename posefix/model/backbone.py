@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,6 +16,8 @@ from posefix.model._timm import timm
 
 NEW_CHANNEL_STD = 0.01  # of the first convolution's weights for the pose channels, relative to the image channels' own
 
+STRIDES = [4, 8, 16, 32]  # of the features, in pixels of the crop
+
 
 def create_backbone(config: ModelConfig, in_channels: int, pretrained: bool = True) -> nn.Module:
     """A timm network cut into features at strides 4, 8, 16 and 32.
@@ -24,17 +27,18 @@ def create_backbone(config: ModelConfig, in_channels: int, pretrained: bool = Tr
     weights, the channels of the input pose start near zero, so that the network starts as the one that was trained.
 
     Raises:
-        InputError: for an unknown backbone, or weights that cannot be had or do not fit.
+        InputError: for an unknown or unsuitable backbone, or weights that cannot be had or do not fit.
     """
-    if config.backbone not in timm.list_models():
-        raise InputError(f"timm knows no backbone {config.backbone!r}; see timm.list_models()")
+    if not timm.is_model(config.backbone):
+        raise InputError(f"timm knows no backbone {config.backbone!r:.80}; see timm.list_models()")
     options: dict = {"features_only": True}
     if config.pad_type:
         options["pad_type"] = config.pad_type
-    probe = timm.create_model(config.backbone, pretrained=False, **options)
-    levels = [i for i, stride in enumerate(probe.feature_info.reduction()) if 4 <= stride <= 32]
-    options["out_indices"] = levels
-    backbone = timm.create_model(config.backbone, pretrained=False, in_chans=in_channels, **options)
+    reductions = _build(config.backbone, options).feature_info.reduction()
+    options["out_indices"] = [i for i, stride in enumerate(reductions) if 4 <= stride <= 32]
+    if [reductions[i] for i in options["out_indices"]] != STRIDES:
+        raise InputError(f"backbone {config.backbone!r} has features at strides {reductions}, needed are {STRIDES}")
+    backbone = _build(config.backbone, {**options, "in_chans": in_channels})
     if pretrained and config.pretrained:
         weights = _image_weights(config, options)
         _widen_first_convolution(backbone, weights)
@@ -45,6 +49,15 @@ def create_backbone(config: ModelConfig, in_channels: int, pretrained: bool = Tr
             raise InputError(f"{config.pretrained}: weights do not fit {config.backbone}; {missing[0]} is missing")
         backbone.load_state_dict(fitting)
     return backbone
+
+
+def _build(name: str, options: dict[str, Any]) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=False, **options)
+    except Exception as error:  # timm's networks raise whatever they stumble upon
+        raise InputError(
+            f"timm cannot build backbone {name!r:.80} with {options} ({type(error).__name__}: {error!s:.200})"
+        ) from None
 
 
 def _image_weights(config: ModelConfig, options: dict) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,19 +56,21 @@ def resolve(name_or_path: str | Path) -> Path:
     """
     path = Path(name_or_path)
     shipped = resources.weights_dir() / f"{name_or_path}.safetensors"
-    if path.is_file():
-        return path
-    if shipped.is_file():
-        return shipped
+    with suppress(OSError):  # a name longer than any file's
+        if path.is_file():
+            return path
+        if shipped.is_file():
+            return shipped
     names = ", ".join(sorted(p.stem for p in resources.weights_dir().glob("*.safetensors"))) or "none"
-    raise InputError(f"no checkpoint {str(name_or_path)!r}: give a .safetensors file or a shipped name ({names})")
+    raise InputError(f"no checkpoint {str(name_or_path)!r:.80}: give a .safetensors file or a shipped name ({names})")
 
 
 def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Read a checkpoint by path or shipped name. Never runs code from the file.
 
     Raises:
-        InputError: naming the file, when it is missing, truncated, not safetensors or not made by this program.
+        InputError: naming the file, when it is missing, truncated, not safetensors, not made by this program, or of a
+            network that cannot be built.
     """
     path = resolve(name_or_path)
     try:
@@ -80,16 +83,38 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
         ) from None
     if metadata is None:
         raise InputError(f"{path}: has weights but no posefix configuration inside; was it made by train.py?")
+    config, skeleton, facts = _parse(metadata, path)
+    network = _build(config, skeleton, path)
+    weights = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    for name, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"{path}: {name} has values that are not finite; the file is damaged")
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(f"{path}: its weights do not fit its own configuration; the file is damaged") from None
+    return Checkpoint(network.eval().to(device), config, skeleton, facts)
+
+
+def _parse(metadata: str, path: Path) -> tuple[Config, Skeleton, dict[str, Any]]:
     try:
         parsed = json.loads(metadata)
         config = from_dict(parsed["config"], str(path))
         skeleton = skeletons.from_dict(parsed["skeleton"], str(path))
-        facts = dict(parsed.get("facts", {}))
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        facts = parsed.get("facts", {})
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: its configuration cannot be read ({type(error).__name__})") from None
-    network = RefinerNetwork(config.model, len(skeleton), pretrained=False)
+    if not isinstance(facts, dict):
+        raise InputError(f"{path}: its facts are {facts!r:.40}, expected a mapping of names to values")
+    return config, skeleton, facts
+
+
+def _build(config: Config, skeleton: Skeleton, path: Path) -> RefinerNetwork:
     try:
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in tensors.items()})
-    except RuntimeError:
-        raise InputError(f"{path}: its weights do not fit its own configuration; the file is damaged") from None
-    return Checkpoint(network.eval().to(device), config, skeleton, facts)
+        return RefinerNetwork(config.model, len(skeleton), pretrained=False)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: the network it describes cannot be built ({type(error).__name__})") from None

@@ -12,7 +12,7 @@ import numpy as np
 
 from posefix.errors import InputError
 from posefix.evaluation.comparison import OksChange, oks_change
-from posefix.files import write_atomically
+from posefix.files import make_folder, write_atomically
 from posefix.people import People
 from posefix.report.panels import person_view, side_by_side
 
@@ -59,10 +59,7 @@ def write_pictures(
         InputError: the folder or a file in it cannot be written.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made a folder for pictures ({error.strerror or error})") from None
+    make_folder(folder)
     if truth is None:
         jobs = _image_pictures(before, after, threshold)
     else:

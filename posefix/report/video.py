@@ -33,7 +33,8 @@ class VideoWriter:
         size: (width, height) of the frames in pixels; the video is a pixel larger where one of them is odd.
 
     Raises:
-        InputError: the file cannot be written, or not with this suffix.
+        InputError: the file cannot be written, or not with this suffix; or, on closing, nothing that can be played was
+            written, as on a full disk.
     """
 
     def __init__(self, path: str | Path, fps: float | None, size: tuple[int, int]) -> None:
@@ -63,10 +64,15 @@ class VideoWriter:
         self.frames += 1
 
     def close(self) -> None:
-        """Finish the file and put it in its place."""
+        """Finish the file and put it in its place; raises InputError when it did not come out as a video."""
         self._writer.release()
-        if self._temporary.exists():
-            os.replace(self._temporary, self.path)
+        written = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
+        whole = written.isOpened()
+        written.release()
+        if not whole:
+            self.discard()
+            raise InputError(f"{self.path}: {self.frames} frames could not be written; is there space on the disk?")
+        os.replace(self._temporary, self.path)
 
     def __enter__(self) -> VideoWriter:
         return self
