@@ -85,13 +85,15 @@ class SynthesisConfig(_Strict):
 
     ``leg_occlusion`` is the probability that a person's legs are shortened in the input and cut out of the image;
     ``dropout`` that an input keypoint is withheld; ``observed`` that a person's input is a real estimator's where the
-    data source has one.
+    data source has one; ``clean`` that a synthesised person has no error at all, so that the network meets poses which
+    are right already and learns to leave them alone.
     """
 
     statistics: str = "posefix"
     leg_occlusion: float = Field(0.0, ge=0, le=1)
     dropout: float = Field(0.0, ge=0, le=1)
     observed: float = Field(0.0, ge=0, le=1)
+    clean: float = Field(0.0, ge=0, le=1)
 
 
 class AugmentationConfig(_Strict):
@@ -123,8 +125,9 @@ class OptimizerConfig(_Strict):
 
 
 class TrainingConfig(_Strict):
-    """The loop. ``coordinate_weight`` scales the L1 loss against the cross-entropy."""
+    """The loop. ``init`` is a checkpoint whose weights it starts from; ``coordinate_weight`` scales the L1 loss."""
 
+    init: str | None = None
     epochs: int = Field(140, ge=1)
     batch: int = Field(128, ge=1)
     test_batch: int = Field(128, ge=1)

@@ -28,7 +28,7 @@ from posefix.data.loader import Batch, TrainingBatches, training_loader
 from posefix.data.stores import observed_poses, open_store
 from posefix.errors import InputError
 from posefix.files import write_atomically
-from posefix.model.checkpoint import Checkpoint, save_checkpoint
+from posefix.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from posefix.model.losses import refinement_losses
 from posefix.model.network import RefinerNetwork
 
@@ -121,7 +121,7 @@ class Trainer:
                 f"{len(self.batches.people)} training people do not fill one batch of {config.training.batch} "
                 f"on {self.world} process(es); lower --train_batch"
             )
-        network = RefinerNetwork(config.model, len(self.skeleton)).to(device)
+        network = self._first_network().to(device)
         if config.model.channels_last:
             network = network.to(memory_format=torch.channels_last)
         self.network = network
@@ -134,6 +134,17 @@ class Trainer:
         self._stop = False
         self._interrupted: list[bool] = []
         folder.mkdir(parents=True, exist_ok=True)
+
+    def _first_network(self) -> RefinerNetwork:
+        """The network before the first step: of ``training.init``'s weights, or as its backbone says."""
+        init = self.config.training.init
+        network = RefinerNetwork(self.config.model, len(self.skeleton), pretrained=init is None)
+        if init is not None:
+            try:
+                network.load_state_dict(load_checkpoint(init).network.state_dict())
+            except RuntimeError:
+                raise InputError(f"{init}: holds another network than this configuration's model") from None
+        return network
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         config = self.config.optimizer

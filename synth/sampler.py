@@ -62,6 +62,7 @@ def synthesize(
     *,
     dropout: float = 0.0,
     impute: float = 0.5,
+    clean: float = 0.0,
     reach: float = REACH,
 ) -> Synthesized:
     """Draw an input pose for each person.
@@ -77,13 +78,19 @@ def synthesize(
         dropout: probability that a keypoint's input is withheld.
         impute: probability, by person, that keypoints which are not annotated get an input: the skeleton's template
             fitted to the annotated ones, with noise.
+        clean: probability, by person, that every annotated keypoint is Good: half of these people exactly at the
+            truth, the others at a fraction, drawn for the person, of a Good keypoint's usual displacement.
         reach: how near, in sqrt(area), an annotated keypoint of a neighbour must be to be swapped in.
 
     Raises:
         InputError: when the statistics do not cover the skeleton.
     """
     chunks = [slice(start, start + CHUNK) for start in range(0, len(people), CHUNK)]
-    drawn = [_draw_errors(people[c], neighbours.take(c), statistics, rng, reach) for c in chunks]
+    noise = np.ones(len(people), np.float32)
+    if clean > 0:
+        chosen = rng.random(len(people)) < clean
+        noise[chosen] = np.maximum(rng.uniform(-1, 1, int(chosen.sum())), 0)
+    drawn = [_draw_errors(people[c], neighbours.take(c), statistics, rng, reach, noise[c]) for c in chunks]
     empty = (people.keypoints.copy(), np.full(people.scores.shape, ErrorType.UNLABELLED, np.int8))
     keypoints, types = (np.concatenate(parts) for parts in zip(*drawn, strict=True)) if drawn else empty
     imputed = impute_positions(people, np.sqrt(np.maximum(people.areas, MIN_AREA)), impute, rng)
@@ -94,15 +101,25 @@ def synthesize(
 
 
 def _draw_errors(
-    people: People, neighbours: Neighbours, statistics: Statistics, rng: np.random.Generator, reach: float
+    people: People,
+    neighbours: Neighbours,
+    statistics: Statistics,
+    rng: np.random.Generator,
+    reach: float,
+    noise: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 2) float32 and types (N, K) int8; what is not annotated stays where it is."""
+    """Keypoints (N, K, 2) float32 and types (N, K) int8; what is not annotated stays where it is.
+
+    ``noise`` (N,) is 1 for people with errors; people below have none, and their displacements are so much smaller.
+    """
     labelled = people.labelled
     candidates = Candidates.of(people, neighbours)
     anchors = _anchors(candidates, people.areas, reach)
     table = statistics.probabilities(labelled.sum(1), neighbours.overlaps, people.skeleton)
     table[..., ErrorType.INVERSION] *= anchors[1]
     table[..., ErrorType.SWAP] *= anchors[2:].any(0)
+    clean = noise < 1
+    table[clean] = np.eye(1, table.shape[-1])
 
     table = table.reshape(-1, table.shape[-1])
     anchors = anchors.reshape(len(anchors), -1)
@@ -118,7 +135,19 @@ def _draw_errors(
         stuck = ~found & (kinds != ErrorType.GOOD)  # a Good keypoint without room stays at its truth
         pending, kinds = pending[stuck], kinds[stuck]
         table[pending, kinds] = 0
+    if clean.any():
+        _shrink_displacements(keypoints, np.flatnonzero(labelled & clean[:, None]), noise, candidates)
     return keypoints.reshape(people.keypoints.shape), types.reshape(labelled.shape)
+
+
+def _shrink_displacements(keypoints: np.ndarray, rows: np.ndarray, noise: np.ndarray, candidates: Candidates) -> None:
+    """Draw the Good keypoints at ``rows`` of (N*K, 2) nearer to their truth, in place; never into another's reach."""
+    own = candidates.take(rows)
+    truth = np.stack([own.x[0], own.y[0]], axis=-1)
+    share = np.repeat(noise, len(keypoints) // len(noise))[rows, None]
+    nearer = truth + share * (keypoints[rows] - truth)
+    good = own.decide(nearer[:, 0], nearer[:, 1])[0] == ErrorType.GOOD
+    keypoints[rows] = np.where(good[:, None], nearer, truth)
 
 
 def _anchors(candidates: Candidates, areas: np.ndarray, reach: float) -> np.ndarray:

@@ -104,6 +104,18 @@ def test_between_two_beliefs_the_decoder_takes_the_greater_and_not_the_middle() 
     assert (position - points[0]).abs().max() < 1.0
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.1, 12))
+def test_a_belief_between_pixels_is_decoded_between_them_however_small_the_tolerance(
+    seed: int, tolerance: float
+) -> None:
+    points = random_points(seed, margin=8)
+    nowhere = torch.zeros(points.shape[:2], dtype=torch.bool)
+    tolerances = torch.full(points.shape[:2], tolerance)
+    decoded = decode.most_similar(one_hot_maps(points), tolerances, CROP, points, nowhere)
+    assert (decoded - points).norm(dim=-1).max() < 0.25
+
+
 def test_an_input_that_the_network_agrees_with_stays_exactly_where_it_is() -> None:
     points = random_points(3, margin=8)
     tolerances = torch.full(points.shape[:2], 8.0)

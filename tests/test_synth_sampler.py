@@ -311,3 +311,26 @@ def test_synthesis_commutes_with_maps_of_the_image(rng):
 
 def test_rounds_of_rejection_are_bounded():
     assert sum(ATTEMPTS) <= 256
+
+
+def test_clean_people_have_no_error_and_half_of_them_no_noise(rng):
+    people = couple(rng, 1000, unlabelled=0.2)
+    neighbours = neighbours_of(people)
+    often = even(jitter=0.2, inversion=0.2, swap=0.2, miss=0.35)
+    drawn = synthesize(people, neighbours, often, rng, impute=0.0, clean=0.3)
+    np.testing.assert_array_equal(drawn.types, classify(drawn.keypoints, people, neighbours)[0])
+    labelled = people.labelled
+    clean = ((drawn.types == ErrorType.GOOD) | ~labelled).all(1)
+    offsets = np.linalg.norm(np.where(labelled[..., None], drawn.keypoints - people.keypoints, 0), axis=-1)
+    assert clean.mean() == pytest.approx(0.3, abs=4.5 * np.sqrt(0.21 / len(people)))
+    assert (offsets[clean].max(1) == 0).mean() == pytest.approx(0.5, abs=4.5 * np.sqrt(0.25 / clean.sum()))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 20.0]))
+def test_clean_people_in_a_crowd_are_diagnosed_as_good(seed, spread):
+    rng = np.random.default_rng(seed)
+    people = crowd(rng, 24, 12, spread)
+    neighbours = neighbours_of(people)
+    drawn = synthesize(people, neighbours, even(miss=0.9), rng, impute=0.0, clean=1.0)
+    np.testing.assert_array_equal(drawn.types, classify(drawn.keypoints, people, neighbours)[0])

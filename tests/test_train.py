@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from tiny import tiny_config, write_world
+from tiny import tiny_checkpoint, tiny_config, write_world
 
 from posefix.commands import train
 from posefix.config import Config, OptimizerConfig
 from posefix.errors import InputError
-from posefix.model.checkpoint import load_checkpoint
+from posefix.model.checkpoint import load_checkpoint, save_checkpoint
 from posefix.train import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer, rate_at, warmed_average
 from posefix.validation import RealResults
 
@@ -179,3 +179,15 @@ def test_the_average_starts_with_the_weights_and_ends_as_an_exponential_one() ->
     late = [torch.tensor([0.0])]
     average(late, [torch.tensor([1.0])], torch.tensor(10**6))
     assert late[0].item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_training_starts_from_the_weights_of_a_checkpoint(tmp_path: Path, rng: np.random.Generator) -> None:
+    first = tiny_checkpoint()
+    save_checkpoint(tmp_path / "first.safetensors", first)
+    config = experiment(tmp_path, rng, init=str(tmp_path / "first.safetensors"))
+    own = Trainer(config, tmp_path / "run", CPU).network.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in first.network.state_dict().items())
+
+    wider = config.model_copy(update={"model": config.model.model_copy(update={"head_channels": 24})})
+    with pytest.raises(InputError, match=r"first\.safetensors: holds another network"):
+        Trainer(wider, tmp_path / "other", CPU)

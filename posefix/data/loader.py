@@ -112,6 +112,7 @@ class TrainingBatches(Dataset):
             self.statistics,
             rng,
             dropout=self.config.synthesis.dropout,
+            clean=self.config.synthesis.clean,
         )
         keypoints, scores = drawn.keypoints.copy(), drawn.scores.copy()
         real = rng.random(len(rows)) < self.config.synthesis.observed

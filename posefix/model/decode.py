@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+LEAST_TOLERANCE = 1.5  # heatmap pixels; below, the best position is drawn to the nearest pixel (0.4 px off at 0.75)
+
 
 def map_stride(crop_size: tuple[int, int], map_size: tuple[int, int]) -> tuple[float, float]:
     """Crop pixels between neighbouring heatmap pixels, (y, x)."""
@@ -154,7 +156,8 @@ def most_similar(
 
     Args:
         probabilities: (N, K, h, w), each map summing to 1.
-        tolerances: (N, K) s k_j in pixels of the crop.
+        tolerances: (N, K) s k_j in pixels of the crop; counted as at least ``LEAST_TOLERANCE``, since a belief that is
+            known at pixels alone has its modes there, wherever between them it means.
         crop_size: (height, width) of the crop.
         keypoints: (N, K, 2) input pose in pixels of the crop.
         present: (N, K) bool, whether there is an input.
@@ -163,7 +166,8 @@ def most_similar(
     Returns:
         (N, K, 2) pixels of the crop.
     """
-    similarity = expected_similarity(probabilities, tolerances, crop_size)
+    stride = max(map_stride(crop_size, tuple(probabilities.shape[2:])))
+    similarity = expected_similarity(probabilities, tolerances.clamp(min=LEAST_TOLERANCE * stride), crop_size)
     positions, best = peaks(similarity, crop_size)
     own = sample_maps(similarity, keypoints, crop_size)
     stay = present & inside(keypoints, crop_size) & (best - own <= margin)
