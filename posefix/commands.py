@@ -108,9 +108,13 @@ def refine(
         visualize=visualize,
     )
     refined = pipeline.refine_file(options, console)
-    measured = pipeline.measure(options, refined)
-    if metrics is not None:
-        write_atomically(metrics, json.dumps(measured, indent=2) + "\n")
+    try:
+        measured = pipeline.measure(options, refined)
+        if metrics is not None:
+            write_atomically(metrics, json.dumps(measured, indent=2) + "\n")
+    except KeyboardInterrupt:
+        kept = f"; {out} is written" if out is not None else ""
+        raise KeyboardInterrupt(f"stopped while measuring{kept}") from None
     if "gain" in measured:
         Console().print(summary_table(measured, title=f"{detection_json.name}, {checkpoint}"))
         click.echo(_gain_line(measured))

@@ -33,12 +33,13 @@ class Journal:
     Args:
         output: the file that will be written in the end; the journal lies beside it.
         signature: of the work; a journal of other work is never continued.
-        resume: continue what is there; otherwise begin anew.
+        resume: continue what is there; without, a journal that holds finished people is never overwritten.
         people: how many people the work has; a line about others is damaged. None: not known.
         keypoints: how many keypoints each has. None: not known.
 
     Raises:
-        InputError: when the journal to continue is of other work or damaged, or the folder cannot be written.
+        InputError: when the journal to continue is of other work or damaged, when there is one that is not to be
+            continued, or when the folder cannot be written.
     """
 
     def __init__(
@@ -52,6 +53,11 @@ class Journal:
                 self._file = self.path.open("r+b")
                 self._file.truncate(length)
                 self._file.seek(length)
+            elif self._holds_people():
+                raise InputError(
+                    f"{self.path}: holds what an interrupted run has refined; "
+                    "--resume goes on, or delete it to start anew"
+                )
             else:
                 length = 0
                 self._file = self.path.open("wb")
@@ -83,6 +89,13 @@ class Journal:
         self._file.close()
         self.path.unlink(missing_ok=True)
 
+    def _holds_people(self) -> bool:
+        """Whether there is a journal with more than its first line."""
+        if not self.path.is_file():
+            return False
+        with self.path.open("rb") as file:
+            return file.readline().endswith(b"\n") and file.readline().endswith(b"\n")
+
     def _append(self, entry: dict) -> None:
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
@@ -99,16 +112,14 @@ class Journal:
                     if number == 0 and entry["work"] != signature:
                         raise InputError(
                             f"{self.path}: is of another run (other results, images, checkpoint or options); "
-                            "leave out --resume to start anew"
+                            "delete it to start anew"
                         )
                     if number:
                         self.finished.append(_batch(entry, people, keypoints))
                 except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
                     if isinstance(error, InputError):
                         raise
-                    raise InputError(
-                        f"{self.path}: line {number + 1} is damaged; leave out --resume to start anew"
-                    ) from None
+                    raise InputError(f"{self.path}: line {number + 1} is damaged; delete it to start anew") from None
                 length += len(line)
         return length
 

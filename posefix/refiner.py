@@ -89,7 +89,7 @@ class Refiner:
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            torch.empty(0, device=device)
+            torch.zeros(1, device=device).cpu()
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
         return cls(checkpoints.load_checkpoint(name_or_path, device), device, **options)
@@ -267,12 +267,13 @@ class Refiner:
         """Crops (B, H, W, 3) and original-pixel poses (B, K, 2) to refined original-pixel poses (B, K, 2)."""
         size = self.config.model.input_size
         image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
-        pose = torch.from_numpy(geometry.transform(keypoints, maps).astype(np.float32)).to(self.device)
+        points = geometry.transform(keypoints, maps).astype(np.float32)
+        pose = torch.from_numpy(points).to(self.device)
         heights = torch.from_numpy(amplitudes).to(self.device)
         belief = decode.spatial_softmax(self.network(image, pose, heights))
         if flip_test:
             exchange = torch.as_tensor(self.skeleton.flip, device=self.device)
-            mirrored = pose[:, exchange] * pose.new_tensor([-1, 1]) + pose.new_tensor([size[1] - 1, 0])
+            mirrored = torch.from_numpy(geometry.flip_keypoints(points, size[1], self.skeleton.flip)).to(self.device)
             logits = self.network(image.flip(3), mirrored, heights[:, exchange])
             belief = (belief + decode.flip_maps(decode.spatial_softmax(logits), exchange)) / 2
         lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3]) * geometry.map_scale(maps)

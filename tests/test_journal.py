@@ -80,3 +80,15 @@ def test_a_line_that_is_no_entry_at_all_is_damaged(tmp_path: Path, line: str) ->
         path.write_text(content)
         with pytest.raises(InputError, match=f"line {number} is damaged"):
             Journal(tmp_path / "out.json", "work", resume=True, people=PEOPLE)
+
+
+def test_what_an_interrupted_run_refined_is_never_overwritten(tmp_path: Path, rng: np.random.Generator) -> None:
+    out = tmp_path / "out.json"
+    with Journal(out, "work", resume=False):
+        pass
+    with Journal(out, "work", resume=False, people=PEOPLE) as journal:  # nothing in it: nothing is lost
+        journal.append(batch([4, 0], rng))
+    kept = journal.path.read_bytes()
+    with pytest.raises(InputError, match="--resume goes on, or delete it"):
+        Journal(out, "work", resume=False, people=PEOPLE)
+    assert journal.path.read_bytes() == kept

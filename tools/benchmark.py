@@ -30,6 +30,7 @@ from posefix.data.images import ImageFolder
 from posefix.files import require_writable, write_atomically
 from posefix.model import decode
 from posefix.people import People
+from posefix.pipeline import RefineOptions, refine_file
 from posefix.refiner import Refiner
 from synth.heatmaps import render_heatmaps
 from tools.benchmark_synthesis import random_poses, synthesis_rate
@@ -67,7 +68,17 @@ def drawn_people(count: int, rng: np.random.Generator) -> People:
     return people
 
 
-def measure(people_count: int, batch: int, flip_test: bool, refiner: Refiner) -> dict[str, float]:
+def write_results(path: Path, people: People) -> None:
+    """The people as a file in COCO's result format."""
+    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1).reshape(len(people), -1)
+    records = [
+        {"image_id": int(image_id), "category_id": 1, "keypoints": [round(float(v), 2) for v in row], "score": 1.0}
+        for image_id, row in zip(people.image_ids, triples, strict=True)
+    ]
+    path.write_text(json.dumps(records), encoding="utf-8")
+
+
+def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, refiner: Refiner) -> dict[str, float]:
     """Rates in people per second, times in milliseconds per person, memory in MiB."""
     rng = np.random.default_rng(0)
     people = drawn_people(people_count, rng)
@@ -75,8 +86,20 @@ def measure(people_count: int, batch: int, flip_test: bool, refiner: Refiner) ->
     boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
     maps = geometry.crop_matrices(boxes, size, model.box_padding)
     with tempfile.TemporaryDirectory() as name:
-        images = drawn_photos(Path(name), -(-people_count // PEOPLE_PER_PHOTO), rng)
-        end_to_end = best_time(lambda: refiner.refine(people, images, batch_size=batch, flip_test=flip_test), 2)
+        folder = Path(name)
+        images = drawn_photos(folder, -(-people_count // PEOPLE_PER_PHOTO), rng)
+        write_results(folder / "results.json", people)
+        options = RefineOptions(
+            detection_json=folder / "results.json",
+            images=folder,
+            checkpoint=checkpoint,
+            batch_size=batch,
+            flip_test=flip_test,
+            out=folder / "refined.json",
+            device=str(refiner.device),
+        )
+        command = best_time(lambda: refine_file(options, Console(quiet=True)), 2)
+        refining = best_time(lambda: refiner.refine(people, images, batch_size=batch, flip_test=flip_test), 2)
         decoding = best_time(lambda: images[0])
         photo = images[0]
     cropping = best_time(lambda: [crop_image(photo, maps[i], size) for i in range(min(batch, people_count))])
@@ -103,12 +126,13 @@ def measure(people_count: int, batch: int, flip_test: bool, refiner: Refiner) ->
     rendering = best_time(synchronised(render)) / batch
     network = best_time(synchronised(lambda: refiner.network(crops, poses, heights))) / batch
     return {
-        "end to end, people/s": people_count / end_to_end,
+        "test.py end to end, people/s": people_count / command,
+        "refining alone, people/s": people_count / refining,
         "decode, ms/person": 1000 * decoding / PEOPLE_PER_PHOTO,
         "crop, ms/person": 1000 * cropping,
         "network with rendering, ms/person": 1000 * network * (1 + flip_test),
         "rendering, ms/person": 1000 * rendering * (1 + flip_test),
-        "rendering, share of the end-to-end time": (1 + flip_test) * rendering * people_count / end_to_end,
+        "rendering, share of a batch's time": (1 + flip_test) * rendering * people_count / refining,
         "synthesis, people/s": synthesis_rate(random_poses(SYNTHESISED, rng)),
         "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MEBIBYTE,
     }
@@ -127,7 +151,7 @@ def main(people: int, test_batch: int, flip_test: bool, checkpoint: str, device:
     if out is not None:
         require_writable(out)
     refiner = Refiner.from_pretrained(checkpoint, device)
-    numbers = measure(people, test_batch, flip_test, refiner)
+    numbers = measure(people, test_batch, flip_test, checkpoint, refiner)
     where = f"{refiner.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}"
     table = Table("", "", title=f"{checkpoint} on {where}", title_justify="left")
     for name, value in numbers.items():

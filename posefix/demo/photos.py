@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from posefix.adapters.coco import read_annotations
 from posefix.data.images import decode
+from posefix.data.video import VideoFrames
 from posefix.errors import InputError
 from posefix.files import read_bytes, read_json
 from posefix.people import People
@@ -100,15 +100,10 @@ def read_photo(photo: Photo) -> np.ndarray:
 
 def _read_frame(path: Path, number: int) -> np.ndarray:
     """One frame of a video, reached by decoding from the start: seeking is not exact in every build of OpenCV."""
-    video = cv2.VideoCapture(str(path))
-    try:
-        reached = all(video.grab() for _ in range(number + 1))
-        ok, frame = video.retrieve() if reached else (False, None)
-    finally:
-        video.release()
-    if not ok:
+    frame = next((frame for index, frame in VideoFrames(path) if index == number), None)
+    if frame is None:
         raise InputError(f"{path}: frame {number} of the video cannot be decoded")
-    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    return frame
 
 
 def load_photos() -> tuple[list[Photo], People, dict[int, np.ndarray], list[str]]:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from posefix.demo.experiment import Poses, Trial
 from posefix.people import People
+from posefix.report.overlay import POSE, keypoint_sides
 from posefix.skeleton import Skeleton
 from synth import ErrorType
 
@@ -21,7 +22,7 @@ MARGIN, GAP, PAIR_GAP = 24, 4, 28  # px: around everything, within a pair, betwe
 TITLE, CAPTION, LEGEND = 64, 46, 64  # px
 CONTEXT = 1.15  # how much wider than the person's box a panel shows
 PER_ROW = 4  # pairs
-SIDE_COLOURS = {"left_": "#1f9ee8", "right_": "#ff9a1f", "": "#f4f4f4"}
+SIDE_COLOURS = [tuple(channel / 255 for channel in colour) for colour in POSE.sides]  # neither, left, right
 WRONG_COLOUR = "#f0142f"
 
 
@@ -123,21 +124,18 @@ def _window(box: np.ndarray, axes: Axes, shape: tuple[int, ...]) -> tuple[float,
     )
 
 
-def _limb_colours(skeleton: Skeleton, limbs: np.ndarray) -> list[str]:
+def _limb_colours(skeleton: Skeleton, limbs: np.ndarray) -> list[tuple[float, ...]]:
     """A colour for limbs of the left, one for the right, one for those between."""
-
-    def side(name: str) -> str:
-        return next((prefix for prefix in ("left_", "right_") if name.startswith(prefix)), "")
-
-    ends = [{side(skeleton.keypoint_names[i]) for i in limb} - {""} for limb in limbs]
-    return [SIDE_COLOURS[next(iter(sides)) if len(sides) == 1 else ""] for sides in ends]
+    sides = keypoint_sides(skeleton)[limbs]
+    of_limb = np.where((sides == 0).any(1) | (sides[:, 0] == sides[:, 1]), sides.max(1), 0)
+    return [SIDE_COLOURS[side] for side in of_limb]
 
 
 def _legend(figure: Figure, total: int) -> None:
     y = (LEGEND - 20) / total
     entries = [
-        ("●", SIDE_COLOURS["left_"], "the person's left"),
-        ("●", SIDE_COLOURS["right_"], "the person's right"),
+        ("●", SIDE_COLOURS[1], "the person's left"),
+        ("●", SIDE_COLOURS[2], "the person's right"),
         ("○", WRONG_COLOUR, "wrong: keypoint similarity to its truth under 0.85, or another keypoint is nearer"),
     ]
     x = MARGIN
