@@ -153,7 +153,7 @@ def main(people: int, test_batch: int, flip_test: bool, checkpoint: str, device:
     refiner = Refiner.from_pretrained(checkpoint, device)
     numbers = measure(people, test_batch, flip_test, checkpoint, refiner)
     where = f"{refiner.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}"
-    table = Table("", "", title=f"{checkpoint} on {where}", title_justify="left")
+    table = Table(show_header=False, title=f"{checkpoint} on {where}", title_justify="left")
     for name, value in numbers.items():
         table.add_row(name, f"{value:,.3f}" if value < 10 else f"{value:,.0f}")
     Console().print(table)
