@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,13 +21,18 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
 class ModelConfig(_Strict):
     """The network, and all that must be known to run it.
 
     ``sigma`` is the standard deviation of the input Gaussians in crop pixels and ``amplitude`` their height: 1 for
     every keypoint that is there, or the estimator's score; ``box_padding`` is how much wider than the person's box
     the crop is; ``pretrained`` what the backbone starts from (see ``posefix.model.backbone``). A
-    keypoint moves only where its expected similarity to the truth (KS) grows by more than ``keep_margin``.
+    keypoint moves only where its expected similarity to the truth (KS) grows by more than ``keep_margin``;
+    ``input_shares`` says how far off the input poses of training were (see ``posefix.model.adapt``; training fills it
+    in, and without it nothing is adapted).
     """
 
     backbone: str = "resnet50"
@@ -43,6 +48,7 @@ class ModelConfig(_Strict):
     std: tuple[float, float, float] = IMAGENET_STD
     channels_last: bool = True
     keep_margin: float = Field(0.0, ge=0, le=1)
+    input_shares: tuple[Share, Share, Share, Share, Share] | None = None
 
     @model_validator(mode="after")
     def _divisible(self) -> ModelConfig:

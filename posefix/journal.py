@@ -12,6 +12,7 @@ from types import TracebackType
 import numpy as np
 
 from posefix.errors import InputError
+from posefix.model.adapt import COMPONENTS
 from posefix.refiner import RefinedBatch
 
 SUFFIX = ".progress"
@@ -81,6 +82,7 @@ class Journal:
                 "rows": batch.rows.tolist(),
                 "keypoints": base64.b64encode(np.ascontiguousarray(batch.keypoints, "<f4").tobytes()).decode(),
                 "problems": batch.problems,
+                "shares": None if batch.shares is None else batch.shares.tolist(),
             }
         )
 
@@ -133,7 +135,16 @@ def _batch(entry: dict, people: int | None, keypoints: int | None) -> RefinedBat
         raise ValueError("a keypoint is not finite")
     problems = [(row, str(text)) for row, text in entry["problems"]]
     _rows([row for row, _ in problems], people)
-    return RefinedBatch(rows, poses, problems)
+    return RefinedBatch(rows, poses, problems, _shares(entry["shares"]))
+
+
+def _shares(found: list | None) -> np.ndarray | None:
+    if found is None:
+        return None
+    shares = np.array(found, np.float64)
+    if shares.shape != (COMPONENTS,) or not (np.isfinite(shares).all() and (shares >= 0).all() and shares.any()):
+        raise ValueError("shares are not those of a mixture")
+    return shares
 
 
 def _rows(found: list, people: int | None) -> np.ndarray:

@@ -106,6 +106,7 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         workers=1 if options.video else options.workers,
         on_error=options.on_error,
         first_batch=len(finished),
+        shares=finished[-1].shares if finished else None,
     )
     columns = (TextColumn("refining"), BarColumn(), MofNCompleteColumn(), TextColumn("people"), TimeRemainingColumn())
     try:

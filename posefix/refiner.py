@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ import torch
 from posefix import geometry
 from posefix.data.crops import crop_image, input_amplitudes
 from posefix.errors import InputError
+from posefix.model import adapt, decode
 from posefix.model import checkpoint as checkpoints
-from posefix.model import decode
 from posefix.model.fuse import fold_batch_norm
 from posefix.model.network import RefinerNetwork
 from posefix.people import People
 from posefix.skeleton import Skeleton
 
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
+ADAPTING_PEOPLE = 256  # from whom it is found how good the input poses are
+ADAPTING_ELEMENTS = 1 << 25  # of their beliefs that are in memory at a time, 128 MiB; fewer people where maps are large
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,40 @@ class RefinedBatch:
         rows: (B,) int64 positions in the people that were given.
         keypoints: (B, K, 2) float32, pixels of the original image.
         problems: for each row whose image could not be used, ``(row, sentence)``; its keypoints are the input's.
+        shares: (R,) what the poses' offsets from the truth were taken to be (:mod:`posefix.model.adapt`), or None.
     """
 
     rows: np.ndarray
     keypoints: np.ndarray
     problems: list[tuple[int, str]]
+    shares: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One batch between the network and the decision: B people, of whom G have a usable crop.
+
+    Attributes:
+        rows: (B,) int64 positions in the people that were given.
+        keypoints: (B, K, 2) float32 input, pixels of the original image.
+        problems: as in :class:`RefinedBatch`.
+        usable: (G,) int64 places of the usable ones among the B.
+        belief: (G, K, h, w) over each keypoint's truth.
+        pose: (G, K, 2) input in pixels of the crop.
+        present: (G, K) bool, whether there is an input.
+        tolerances: (G, K) s k_j in pixels of the crop.
+        maps: (G, 2, 3) from original pixels to the crop's.
+    """
+
+    rows: np.ndarray
+    keypoints: np.ndarray
+    problems: list[tuple[int, str]]
+    usable: np.ndarray
+    belief: torch.Tensor
+    pose: torch.Tensor
+    present: torch.Tensor
+    tolerances: torch.Tensor
+    maps: np.ndarray
 
 
 class Refiner:
@@ -163,11 +195,12 @@ class Refiner:
         workers: int = 2,
         on_error: str = "stop",
         first_batch: int = 0,
+        shares: np.ndarray | None = None,
     ) -> Iterator[RefinedBatch]:
         """Like :meth:`refine`, a batch at a time as they are done.
 
         Which people make up a batch depends on the people and ``batch_size`` alone, so that a run which starts at
-        ``first_batch`` goes on exactly where another one stopped.
+        ``first_batch`` with the ``shares`` of an earlier batch goes on exactly where another one stopped.
         """
         if people.skeleton.keypoint_names != self.skeleton.keypoint_names:
             raise InputError(
@@ -181,7 +214,28 @@ class Refiner:
         if not (np.isfinite(people.keypoints).all() and np.isfinite(people.scores).all()):
             raise ValueError("keypoints and scores must be finite; give a keypoint without estimate score 0 at (0, 0)")
         order = np.argsort(people.image_ids, kind="stable")[first_batch * batch_size :]
-        stream = self._crops(people, order, images, max(workers, 1), 3 * batch_size, on_error)
+        looks = self._looks(people, images, order, batch_size, flip_test, max(workers, 1), on_error)
+        waiting: list[_Look] = []
+        if shares is None and self.config.model.input_shares is not None:
+            elements = len(self.skeleton) * math.prod(self.network.heatmap_size)
+            most = max(min(ADAPTING_PEOPLE, ADAPTING_ELEMENTS // elements), 1)
+            waiting = list(islice(looks, -(-most // batch_size)))
+            shares = self._fit_shares(waiting, most)
+        for look in chain(waiting, looks):
+            yield self._decide(look, shares)
+
+    def _looks(
+        self,
+        people: People,
+        images: Mapping[int, np.ndarray],
+        order: np.ndarray,
+        batch_size: int,
+        flip_test: bool,
+        workers: int,
+        on_error: str,
+    ) -> Iterator[_Look]:
+        """What the network sees, a batch of the people in ``order`` at a time."""
+        stream = self._crops(people, order, images, workers, 3 * batch_size, on_error)
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             crops, problems = [], []
@@ -190,19 +244,12 @@ class Refiner:
                 crops.append(None if isinstance(crop, str) else crop)
                 if isinstance(crop, str):
                     problems.append((int(row), crop))
-            keypoints = people.keypoints[rows].copy()
             boxes, maps = self._boxes_and_maps(people, rows)
             good = np.array([crop is not None for crop in crops]) & geometry.known_boxes(boxes)
-            if good.any():
-                keypoints[good] = self._refine_crops(
-                    np.stack([crop for crop, ok in zip(crops, good, strict=True) if ok]),
-                    keypoints[good],
-                    input_amplitudes(people.scores[rows[good]], self.config.model.amplitude),
-                    maps[good],
-                    boxes[good],
-                    flip_test,
-                )
-            yield RefinedBatch(rows, keypoints, problems)
+            usable = np.flatnonzero(good)
+            yield self._look(
+                rows, problems, people, usable, [crops[i] for i in usable], maps[usable], boxes[usable], flip_test
+            )
 
     def _boxes_and_maps(self, people: People, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (R, 4) of the people at ``rows`` and the maps (R, 2, 3) to their crops."""
@@ -255,31 +302,75 @@ class Refiner:
             pool.shutdown(wait=False, cancel_futures=True)
 
     @torch.inference_mode()
-    def _refine_crops(
+    def _look(
         self,
-        crops: np.ndarray,
-        keypoints: np.ndarray,
-        amplitudes: np.ndarray,
+        rows: np.ndarray,
+        problems: list[tuple[int, str]],
+        people: People,
+        usable: np.ndarray,
+        crops: list[np.ndarray],
         maps: np.ndarray,
         boxes: np.ndarray,
         flip_test: bool,
-    ) -> np.ndarray:
-        """Crops (B, H, W, 3) and original-pixel poses (B, K, 2) to refined original-pixel poses (B, K, 2)."""
-        size = self.config.model.input_size
-        image = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
+    ) -> _Look:
+        """Run the network on the ``usable`` ones among the people at ``rows``."""
+        size, skeleton = self.config.model.input_size, self.skeleton
+        keypoints, scores = people.keypoints[rows[usable]], people.scores[rows[usable]]
         points = geometry.transform(keypoints, maps).astype(np.float32)
-        pose = torch.from_numpy(points).to(self.device)
-        heights = torch.from_numpy(amplitudes).to(self.device)
-        belief = decode.spatial_softmax(self.network(image, pose, heights))
-        if flip_test:
-            exchange = torch.as_tensor(self.skeleton.flip, device=self.device)
-            mirrored = torch.from_numpy(geometry.flip_keypoints(points, size[1], self.skeleton.flip)).to(self.device)
-            logits = self.network(image.flip(3), mirrored, heights[:, exchange])
-            belief = (belief + decode.flip_maps(decode.spatial_softmax(logits), exchange)) / 2
         lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3]) * geometry.map_scale(maps)
-        tolerances = torch.from_numpy((lengths[:, None] * 2 * self.skeleton.sigmas).astype(np.float32)).to(self.device)
-        refined = decode.most_similar(belief, tolerances, size, pose, heights > 0, self.keep_margin)
-        return geometry.transform(refined.cpu().numpy().astype(np.float64), geometry.invert(maps)).astype(np.float32)
+        tolerances = (lengths[:, None] * 2 * skeleton.sigmas).astype(np.float32)
+        pose, heights, scales = (
+            torch.from_numpy(values).to(self.device)
+            for values in (points, input_amplitudes(scores, self.config.model.amplitude), tolerances)
+        )
+        if len(usable):
+            image = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)
+            belief = decode.spatial_softmax(self.network(image, pose, heights))
+            if flip_test:
+                exchange = torch.as_tensor(skeleton.flip, device=self.device)
+                mirrored = torch.from_numpy(geometry.flip_keypoints(points, size[1], skeleton.flip)).to(self.device)
+                logits = self.network(image.flip(3), mirrored, heights[:, exchange])
+                belief = (belief + decode.flip_maps(decode.spatial_softmax(logits), exchange)) / 2
+        else:
+            belief = pose.new_zeros((0, len(skeleton), *self.network.heatmap_size))
+        return _Look(rows, people.keypoints[rows].copy(), problems, usable, belief, pose, heights > 0, scales, maps)
+
+    @torch.inference_mode()
+    def _fit_shares(self, looks: list[_Look], most: int) -> np.ndarray:
+        """(R,) how the offsets of the first ``most`` poses from the truth are distributed, as the network sees it."""
+        start = np.array(self.config.model.input_shares)
+        found = [np.zeros((0, len(start)))]
+        first = 0
+        for look in looks:
+            mixture, density = self._mixture(look)
+            known = look.present & decode.inside(look.pose, self.config.model.input_size)
+            known &= torch.from_numpy(look.usable + first < most).to(self.device)[:, None]
+            found.append(mixture.likelihoods(look.belief / density)[known].double().cpu().numpy())
+            first += len(look.rows)
+        return adapt.fit_shares(np.concatenate(found), start)
+
+    def _mixture(self, look: _Look) -> tuple[adapt.OffsetMixture, torch.Tensor]:
+        """The mixture around the input keypoints, and its density (G, K, h, w) with the shares of training."""
+        mixture = adapt.OffsetMixture(
+            look.pose, look.tolerances, self.network.heatmap_size, self.config.model.input_size
+        )
+        return mixture, mixture.density(look.pose.new_tensor(self.config.model.input_shares))
+
+    @torch.inference_mode()
+    def _decide(self, look: _Look, shares: np.ndarray | None) -> RefinedBatch:
+        """Where each keypoint goes, given what the network sees and how good the input poses are."""
+        size, belief = self.config.model.input_size, look.belief
+        if shares is not None:
+            mixture, density = self._mixture(look)
+            adapted = belief * (mixture.density(look.pose.new_tensor(shares)) / density)
+            known = look.present & decode.inside(look.pose, size)
+            belief = torch.where(known[..., None, None], adapted / adapted.sum((-1, -2), keepdim=True), belief)
+        refined = decode.most_similar(belief, look.tolerances, size, look.pose, look.present, self.keep_margin)
+        original = geometry.transform(refined.cpu().numpy().astype(np.float64), geometry.invert(look.maps))
+        stays = (refined == look.pose).all(-1).cpu().numpy()
+        keypoints = look.keypoints
+        keypoints[look.usable] = np.where(stays[..., None], keypoints[look.usable], original)
+        return RefinedBatch(look.rows, keypoints, look.problems, shares)
 
 
 def _checked_image(images: Mapping[int, np.ndarray], image_id: int) -> np.ndarray:

@@ -28,6 +28,7 @@ from posefix.data.loader import Batch, TrainingBatches, training_loader
 from posefix.data.stores import observed_poses, open_store
 from posefix.errors import InputError
 from posefix.files import write_atomically
+from posefix.model.adapt import training_shares
 from posefix.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from posefix.model.losses import refinement_losses
 from posefix.model.network import RefinerNetwork
@@ -62,7 +63,7 @@ def checked(loader: DataLoader) -> Iterator[Batch]:
 def _decisive(config: Config) -> dict[str, Any]:
     """What determines the losses, as plain data: not how often they are looked at, nor by how many workers."""
     plain = config.model_dump(mode="json")
-    del plain["evaluation"], plain["name"], plain["model"]["keep_margin"]
+    del plain["evaluation"], plain["name"], plain["model"]["keep_margin"], plain["model"]["input_shares"]
     for name in ("test_batch", "flip_test", "workers", "evaluate_every", "save_minutes"):
         del plain["training"][name]
     return plain
@@ -122,6 +123,7 @@ class Trainer:
                 f"on {self.world} process(es); lower --train_batch"
             )
         network = self._first_network().to(device)
+        self.config = config = self._with_input_shares()
         if config.model.channels_last:
             network = network.to(memory_format=torch.channels_last)
         self.network = network
@@ -134,6 +136,12 @@ class Trainer:
         self._stop = False
         self._interrupted: list[bool] = []
         folder.mkdir(parents=True, exist_ok=True)
+
+    def _with_input_shares(self) -> Config:
+        """The configuration with what the refiner must know of the input poses of this training."""
+        model = self.config.model
+        shares = training_shares(*self.batches.input_offsets(), model.input_size)
+        return self.config.model_copy(update={"model": model.model_copy(update={"input_shares": shares})})
 
     def _first_network(self) -> RefinerNetwork:
         """The network before the first step: of ``training.init``'s weights, or as its backbone says."""

@@ -16,7 +16,15 @@ from posefix.model.network import RefinerNetwork
 from posefix.people import People
 
 COCO = skeletons.load("coco17")
-MODEL = {"backbone": "test_resnet", "head": "fpn", "head_channels": 16, "input_size": [64, 48], "sigma": 2.5}
+SHARES = (0.5, 0.1, 0.2, 0.1, 0.1)
+MODEL = {
+    "backbone": "test_resnet",
+    "head": "fpn",
+    "head_channels": 16,
+    "input_size": [64, 48],
+    "sigma": 2.5,
+    "input_shares": SHARES,
+}
 
 
 def tiny_config(**settings: object) -> Config:

@@ -19,6 +19,7 @@ from posefix.data.stores import Store, in_fold
 from posefix.people import concatenate
 from synth import Statistics, leg_regions, neighbour_index, shorten_legs, synthesize
 
+OFFSET_PEOPLE = 4096  # from whose input poses it is found how far off they are
 IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
 
 Batch = dict[str, torch.Tensor]
@@ -104,6 +105,25 @@ class TrainingBatches(Dataset):
             "target": place(people.keypoints),
             "labelled": arrange(people.labelled),
         }
+
+    def input_offsets(self) -> tuple[np.ndarray, np.ndarray]:
+        """How far the input keypoints of the first epoch are from the truth, of at most 4,096 people.
+
+        Returns:
+            Distances (P,) and tolerances s k_j (P,), in pixels of crops without augmentation.
+        """
+        rng = np.random.default_rng(self.config.seed)
+        rows = rng.permutation(self._pool)[:OFFSET_PEOPLE]
+        people = self.people[rows]
+        keypoints, scores = self._inputs(rows, rng)
+        boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+        zoom = geometry.map_scale(
+            geometry.crop_matrices(boxes, self.config.model.input_size, self.config.model.box_padding)
+        )
+        distances = np.linalg.norm(keypoints - people.keypoints, axis=-1) * zoom[:, None]
+        tolerances = (np.sqrt(people.areas) * zoom)[:, None] * 2 * self.skeleton.sigmas
+        known = people.labelled & (scores > 0) & (people.areas > 0)[:, None]
+        return distances[known], tolerances[known]
 
     def _inputs(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         drawn = synthesize(

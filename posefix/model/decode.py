@@ -151,6 +151,9 @@ def most_similar(
 ) -> torch.Tensor:
     """The positions whose expected keypoint similarity is highest; the input's own where moving promises no gain.
 
+    An input outside the crop stays too: the network cannot see there, so it has no belief about it. (On images held out
+    of training the truth of such keypoints was mostly outside as well.)
+
     OKS is a mean of keypoint similarities, so the position that maximises :func:`expected_similarity` is the best
     answer that a belief allows; an expectation (soft-argmax) falls between two candidates instead, where neither is.
 
@@ -170,5 +173,5 @@ def most_similar(
     similarity = expected_similarity(probabilities, tolerances.clamp(min=LEAST_TOLERANCE * stride), crop_size)
     positions, best = peaks(similarity, crop_size)
     own = sample_maps(similarity, keypoints, crop_size)
-    stay = present & inside(keypoints, crop_size) & (best - own <= margin)
+    stay = present & (~inside(keypoints, crop_size) | (best - own <= margin))
     return torch.where(stay[..., None], keypoints, positions)
