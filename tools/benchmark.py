@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from posefix import geometry
+from posefix.adapters.coco import people_records
 from posefix.commands import friendly
 from posefix.data.crops import crop_image
 from posefix.data.images import ImageFolder
@@ -68,16 +69,6 @@ def drawn_people(count: int, rng: np.random.Generator) -> People:
     return people
 
 
-def write_results(path: Path, people: People) -> None:
-    """The people as a file in COCO's result format."""
-    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1).reshape(len(people), -1)
-    records = [
-        {"image_id": int(image_id), "category_id": 1, "keypoints": [round(float(v), 2) for v in row], "score": 1.0}
-        for image_id, row in zip(people.image_ids, triples, strict=True)
-    ]
-    path.write_text(json.dumps(records), encoding="utf-8")
-
-
 def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, refiner: Refiner) -> dict[str, float]:
     """Rates in people per second, times in milliseconds per person, memory in MiB."""
     rng = np.random.default_rng(0)
@@ -88,7 +79,7 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images = drawn_photos(folder, -(-people_count // PEOPLE_PER_PHOTO), rng)
-        write_results(folder / "results.json", people)
+        (folder / "results.json").write_text(json.dumps(people_records(people)), encoding="utf-8")
         options = RefineOptions(
             detection_json=folder / "results.json",
             images=folder,

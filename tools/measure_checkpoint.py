@@ -8,6 +8,7 @@ The folder holds SET/annotations/person_keypoints_SPLIT.json, SET/SPLIT/ (the im
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -52,17 +53,10 @@ def measure_set(folder: Path, split: str, refiner: Refiner, batch_size: int, fli
             }
     people = truth.people
     given = people.with_keypoints(people.keypoints, people.labelled.astype(np.float32))
-    perfect = _records(given)
-    measured[f"{folder.name}/ground truth"] = {"once": against(perfect, _records(refine(given)))}
+    given = replace(given, person_scores=np.ones(len(given)))
+    perfect, changed = coco.people_records(given), coco.people_records(refine(given))
+    measured[f"{folder.name}/ground truth"] = {"once": against(perfect, changed)}
     return measured
-
-
-def _records(people: People) -> list[dict]:
-    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1).reshape(len(people), -1)
-    return [
-        {"image_id": int(i), "category_id": 1, "keypoints": row.tolist(), "score": 1.0}
-        for i, row in zip(people.image_ids, triples, strict=True)
-    ]
 
 
 def markdown(measured: dict) -> str:

@@ -75,7 +75,8 @@ def read_results(path: str | Path, skeleton: Skeleton | None = None, on_error: O
 
     Args:
         path: a JSON list of records with ``image_id`` and ``keypoints`` (3K numbers, in pixels of the original image);
-            ``bbox`` (xywh) and ``score`` are used where they are there.
+            ``bbox`` (xywh) and ``score`` are used where they are there; without ``score`` a person gets the mean
+            of the keypoints' scores.
         skeleton: what the keypoints are; COCO-17 if not given.
         on_error: whether an unusable record ends the reading or is skipped and told of in ``problems``.
 
@@ -94,7 +95,10 @@ def read_results(path: str | Path, skeleton: Skeleton | None = None, on_error: O
         if problems and on_error == "stop":
             raise InputError(problems[0])
         rows = np.array([i for i, what in enumerate(found) if what is None], dtype=np.int64)
-    return CocoResults(_people([records[i] for i in rows], skeleton), records, rows, problems)
+    people = _people([records[i] for i in rows], skeleton)
+    unscored = np.array([records[i].get("score") is None for i in rows], bool)
+    people.person_scores[unscored] = people.scores[unscored].mean(1)
+    return CocoResults(people, records, rows, problems)
 
 
 def write_results(path: str | Path, results: CocoResults, refined: People) -> None:
@@ -137,6 +141,20 @@ def refined_records(results: CocoResults, refined: People) -> list:
         keypoints = np.where(changed[person], rounded[person].astype(object), original).tolist()
         written[row] = {**written[row], "keypoints": keypoints}
     return written
+
+
+def people_records(people: People) -> list[dict]:
+    """People as new records in COCO's result format, with their boxes where they are known."""
+    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1).reshape(len(people), -1)
+    records = [
+        {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": score}
+        for image_id, keypoints, score in zip(
+            people.image_ids.tolist(), triples.tolist(), people.person_scores.tolist(), strict=True
+        )
+    ]
+    for row in np.flatnonzero(geometry.known_boxes(people.boxes)):
+        records[row]["bbox"] = people.boxes[row].tolist()
+    return records
 
 
 def read_annotations(path: str | Path, skeleton: Skeleton | None = None, image_id_offset: int = 0) -> CocoAnnotations:

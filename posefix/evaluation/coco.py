@@ -21,6 +21,23 @@ _ID = (int, str, float, np.integer)  # what an image or a category may be called
 
 
 @dataclass(frozen=True)
+class Detections:
+    """Records as COCOeval reads them.
+
+    Attributes:
+        records: D records; the i-th gets the id i + 1 from pycocotools.
+        rows: (D,) int64 place of each among the records that were given.
+        unknown_images: how many were left out because the ground truth has no such image.
+        unusable: how many were left out as unusable.
+    """
+
+    records: list[dict]
+    rows: np.ndarray
+    unknown_images: int
+    unusable: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One set of results measured against one ground truth.
 
@@ -69,17 +86,25 @@ def evaluate(
     """
     keypoint_count = 17 if sigmas is None else len(sigmas)
     truth = load_ground_truth(ground_truth, keypoint_count)
-    detections, unknown, unusable = _clean(records, truth, keypoint_count)
+    detections = detections_of(records, truth, keypoint_count)
     with quietly(), np.errstate(over="ignore", invalid="ignore"):
-        coco_eval = COCOeval(truth, _detection_index(truth, detections), iouType="keypoints")
-        if sigmas is not None:
-            coco_eval.params.kpt_oks_sigmas = np.asarray(sigmas, np.float64)
-        if image_ids is not None:
-            coco_eval.params.imgIds = _known(image_ids, truth)
+        coco_eval = coco_evaluation(truth, detections, sigmas, image_ids)
         coco_eval.evaluate()
         coco_eval.accumulate()
         coco_eval.summarize()
-    return Evaluation(coco_eval, len(detections), unknown, unusable)
+    return Evaluation(coco_eval, len(detections.records), detections.unknown_images, detections.unusable)
+
+
+def coco_evaluation(
+    truth: COCO, detections: Detections, sigmas: np.ndarray | None = None, image_ids: Iterable[int] | None = None
+) -> COCOeval:
+    """pycocotools' evaluation, ready to run, with COCO's own parameters but for those that are given."""
+    coco_eval = COCOeval(truth, _detection_index(truth, detections.records), iouType="keypoints")
+    if sigmas is not None:
+        coco_eval.params.kpt_oks_sigmas = np.asarray(sigmas, np.float64)
+    if image_ids is not None:
+        coco_eval.params.imgIds = _known(image_ids, truth)
+    return coco_eval
 
 
 def _known(image_ids: Iterable[int], truth: COCO) -> list[int]:
@@ -90,17 +115,18 @@ def _known(image_ids: Iterable[int], truth: COCO) -> list[int]:
     return wanted
 
 
-def _clean(records: Iterable[Mapping], truth: COCO, keypoint_count: int) -> tuple[list[dict], int, int]:
-    """Records with just the fields that COCOeval reads; how many had an unknown image; how many were unusable.
+def detections_of(records: Iterable[Mapping], truth: COCO, keypoint_count: int) -> Detections:
+    """The usable records with just the fields that COCOeval reads.
 
     pycocotools takes the detections' areas (they decide which false positives count for APM and APL) from the boxes
     if the first record has one, else from the keypoints' extents; so do we, and use the extent where a box is missing.
     """
     person = min(truth.cats)
     detections: list[dict] = []
+    rows: list[int] = []
     unknown = unusable = 0
     use_boxes: bool | None = None
-    for record in records:
+    for row, record in enumerate(records):
         image_id = record.get("image_id") if isinstance(record, Mapping) else None
         keypoints = _vector(record.get("keypoints"), 3 * keypoint_count) if image_id is not None else None
         category = record.get("category_id") if isinstance(record, Mapping) else None
@@ -123,9 +149,10 @@ def _clean(records: Iterable[Mapping], truth: COCO, keypoint_count: int) -> tupl
         if use_boxes:
             detection["bbox"] = (_extent(keypoints) if box is None else box).tolist()
         detections.append(detection)
+        rows.append(row)
     if not any(detection["category_id"] in truth.cats for detection in detections):
         detections = [{**detection, "category_id": person} for detection in detections]
-    return detections, unknown, unusable
+    return Detections(detections, np.array(rows, np.int64), unknown, unusable)
 
 
 def _vector(values: Any, length: int) -> np.ndarray | None:
