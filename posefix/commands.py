@@ -219,6 +219,62 @@ def evaluate(results: Path, other: Path | None, annotations: Path, skeleton: str
         Console().print(summary_table(measured, title=f"{results.name} to {other.name}"))
 
 
+@click.command(epilog="Example: posefix diagnose before.json after.json --annotations person_keypoints_val2017.json")
+@click.argument("results", type=EXISTING)
+@click.argument("other", type=EXISTING, required=False)
+@click.option("--annotations", type=EXISTING, required=True, help="COCO ground truth.")
+@click.option("--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one.")
+@click.option("--impact/--no_impact", default=True, show_default=True, help="AP with each kind of error corrected.")
+@click.option("--json", "out", type=EXISTING, help="Write all numbers here, as JSON.")
+@friendly
+def diagnose(
+    results: Path, other: Path | None, annotations: Path, skeleton: str, impact: bool, out: Path | None
+) -> None:
+    """Say what results get wrong: Jitter, Inversion, Swap, Miss, people missed and made up.
+
+    Of two files, such as one and the same before and after refinement, both are diagnosed and it is told what became
+    of each error.
+    """
+    from rich.console import Console
+
+    from posefix.adapters import coco
+    from posefix.evaluation import diagnosis
+    from posefix.evaluation.ground_truth import load_ground_truth
+    from posefix.evaluation.impact import ap_impact
+    from posefix.files import require_writable, write_atomically
+    from posefix.report import errors
+    from posefix.skeleton import load
+
+    if out is not None:
+        require_writable(out)
+    chosen, console = load(skeleton), Console()
+    truth = load_ground_truth(annotations, len(chosen))
+    found, report = [], []
+    for path in (results, other):
+        if path is None:
+            continue
+        found.append(diagnosis.diagnose(truth, coco.read_results(path, chosen).people))
+        report.append({"file": str(path), **found[-1].to_dict()})
+        if not found[-1].found.any():
+            console.print(f"{path}: no result matches any of the {len(found[-1].truth)} annotated people")
+            continue
+        title = (
+            f"{path.name}: {found[-1].found.sum():,} of {len(found[-1].truth):,} people found, "
+            f"{found[-1].background.sum():,} results are nobody's"
+        )
+        console.print(errors.diagnosis_table(found[-1], title))
+        if impact:
+            report[-1]["impact"] = ap_impact(truth, found[-1])
+            console.print(errors.impact_table(report[-1]["impact"]))
+    content = {"diagnoses": report}
+    if other is not None:
+        moves = diagnosis.transitions(*found)
+        content["transitions"] = moves.tolist()
+        console.print(errors.transition_table(moves))
+    if out is not None:
+        write_atomically(out, json.dumps(content, indent=1) + "\n")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="posefix")
 def main() -> None:
@@ -228,3 +284,4 @@ def main() -> None:
 main.add_command(refine)
 main.add_command(train)
 main.add_command(evaluate)
+main.add_command(diagnose)

@@ -145,7 +145,8 @@ def refined_records(results: CocoResults, refined: People) -> list:
 
 def people_records(people: People) -> list[dict]:
     """People as new records in COCO's result format, with their boxes where they are known."""
-    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1).reshape(len(people), -1)
+    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
+    triples = triples.reshape(len(people), 3 * len(people.skeleton))
     records = [
         {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": score}
         for image_id, keypoints, score in zip(

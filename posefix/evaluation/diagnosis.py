@@ -75,7 +75,9 @@ class Diagnosis:
         """
         skeleton, visible = self.truth.skeleton, self.truth.labelled.sum(1)
         large = self.truth.areas >= LARGE_AREA
-        thirds = _thirds(np.where(self.found, self.results.person_scores[self.matched], np.nan))
+        scores = np.full(len(self.truth), np.nan)
+        scores[self.found] = self.results.person_scores[self.matched[self.found]]
+        thirds = _thirds(scores)
         return {
             "keypoint": dict(zip(skeleton.keypoint_names, self.by_keypoint(), strict=True)),
             "group": {name: self.counts(skeleton.group(name)) for name in GROUPS},
@@ -127,12 +129,12 @@ def diagnose(ground_truth: str | Path | COCO, results: People, image_ids: Iterab
     skeleton = results.skeleton
     truth = load_ground_truth(ground_truth, len(skeleton))
     wanted = None if image_ids is None else list(image_ids)
-    everybody, ids = annotated_people(truth, skeleton)
+    everybody = annotated_people(truth, skeleton)
     index = neighbour_index(everybody)
     counts = everybody.areas >= MIN_AREA
     if wanted is not None:
         counts &= np.isin(everybody.image_ids, wanted)
-    matched, background = _match(truth, results, ids[counts], wanted)
+    matched, background = _match(truth, results, [record["id"] for record in everybody[counts].extra], wanted)
     neighbours = index.gather(everybody, counts)
     return _classified(everybody[counts], results, matched, background, neighbours)
 
@@ -150,19 +152,19 @@ def _classified(
     return Diagnosis(truth, results, matched, background, types, similarity, neighbours)
 
 
-def annotated_people(truth: COCO, skeleton: Skeleton) -> tuple[People, np.ndarray]:
-    """Everybody with annotated keypoints who is no crowd, and their annotation ids (T,)."""
+def annotated_people(truth: COCO, skeleton: Skeleton) -> People:
+    """Everybody with annotated keypoints who is no crowd; ``extra`` holds the annotations."""
     annotations = [a for a in truth.anns.values() if a["num_keypoints"] > 0 and not a["iscrowd"]]
     triples = np.array([a["keypoints"] for a in annotations], np.float64).reshape(-1, len(skeleton), 3)
-    people = People(
+    return People(
         skeleton,
         triples[..., :2],
         triples[..., 2],
         [a["image_id"] for a in annotations],
         boxes=[a["bbox"] for a in annotations],
         areas=[a["area"] for a in annotations],
+        extra=annotations,
     )
-    return people, np.array([a["id"] for a in annotations], np.int64)
 
 
 def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:
@@ -179,7 +181,7 @@ def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:
     return np.bincount(pairs, minlength=len(KINDS) ** 2).reshape(len(KINDS), len(KINDS))
 
 
-def _match(truth: COCO, results: People, ids: np.ndarray, image_ids: list[int] | None) -> tuple[np.ndarray, np.ndarray]:
+def _match(truth: COCO, results: People, ids: list[int], image_ids: list[int] | None) -> tuple[np.ndarray, np.ndarray]:
     """Row in ``results`` of each annotation id (T,), -1 for none; and (N,) bool, results that are nobody's."""
     detections = detections_of(people_records(results), truth, len(results.skeleton))
     matched, background = np.full(len(ids), -1, np.int64), np.zeros(len(results), bool)
@@ -189,7 +191,7 @@ def _match(truth: COCO, results: People, ids: np.ndarray, image_ids: list[int] |
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[MIN_AREA, 1e10]], ["32 x 32 or more"]
         evaluation.params.maxDets = [MAX_DETECTIONS]
         evaluation.evaluate()
-    place = {int(annotation): row for row, annotation in enumerate(ids)}
+    place = {annotation: row for row, annotation in enumerate(ids)}
     for entry in evaluation.evalImgs:
         if entry is None:
             continue
