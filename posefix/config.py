@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from posefix import resources
 from posefix.errors import InputError
 
+DATA = "../shared/data"  # where data is looked for unless $POSEFIX_DATA says otherwise
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -195,9 +196,14 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return from_dict({"name": path.stem, **spec}, str(path))
 
 
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain data for :func:`from_dict`, with ``{data}`` in place of the folder that it stood for."""
+    return _replace(config.model_dump(mode="json"), _data_root() + "/", "{data}/")
+
+
 def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
-    """Validate the plain-data form; the inverse of ``Config.model_dump()``."""
-    root = os.environ.get("POSEFIX_DATA", "../shared/data")
+    """Validate the plain-data form; the inverse of :func:`to_dict`."""
+    root = _data_root()
     try:
         return Config.model_validate(_replace(spec, "{data}", root))
     except ValidationError as error:
@@ -206,6 +212,10 @@ def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
         raise InputError(f"{source}: {where:.80}: {first['msg']} (found {first.get('input')!r:.60})") from None
     except RecursionError:
         raise InputError(f"{source}: nested too deep, or within itself, to be a configuration") from None
+
+
+def _data_root() -> str:
+    return os.environ.get("POSEFIX_DATA", "").rstrip("/") or DATA
 
 
 def _override(spec: dict, override: str) -> None:

@@ -347,7 +347,7 @@ class Refiner:
             known &= torch.from_numpy(look.usable + first < most).to(self.device)[:, None]
             found.append(mixture.likelihoods(look.belief / density)[known].double().cpu().numpy())
             first += len(look.rows)
-        return adapt.fit_shares(np.concatenate(found), start)
+        return adapt.without_false_alarms(adapt.fit_shares(np.concatenate(found), start))
 
     def _mixture(self, look: _Look) -> tuple[adapt.OffsetMixture, torch.Tensor]:
         """The mixture around the input keypoints, and its density (G, K, h, w) with the shares of training."""
@@ -363,8 +363,9 @@ class Refiner:
         if shares is not None:
             mixture, density = self._mixture(look)
             adapted = belief * (mixture.density(look.pose.new_tensor(shares)) / density)
+            total = adapted.sum((-1, -2), keepdim=True)
             known = look.present & decode.inside(look.pose, size)
-            belief = torch.where(known[..., None, None], adapted / adapted.sum((-1, -2), keepdim=True), belief)
+            belief = torch.where(known[..., None, None] & (total > 0), adapted / total, belief)
         refined = decode.most_similar(belief, look.tolerances, size, look.pose, look.present, self.keep_margin)
         original = geometry.transform(refined.cpu().numpy().astype(np.float64), geometry.invert(look.maps))
         stays = (refined == look.pose).all(-1).cpu().numpy()

@@ -91,3 +91,11 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
 def test_the_data_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSEFIX_DATA", "/photos")
     assert config.load("lite_resnet18").train[0].images == "/photos/coco/train"
+
+
+def test_a_configuration_moves_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEFIX_DATA", "/first")
+    plain = config.to_dict(config.load("lite_resnet18"))
+    assert "/first" not in str(plain)
+    monkeypatch.setenv("POSEFIX_DATA", "/second")
+    assert config.from_dict(plain).train[1].images == "/second/lspet/train"

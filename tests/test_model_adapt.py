@@ -98,3 +98,13 @@ def test_the_shares_of_training_are_those_of_the_offsets(rng: np.random.Generato
     shares = np.array(adapt.training_shares(distances, np.full(20_000, TOLERANCE), CROP))
     assert shares.min() >= adapt.LEAST_SHARE / 1.03
     np.testing.assert_allclose(shares, [0.5, 0.005, 0.395, 0.03, 0.07], atol=0.04)
+
+
+def test_few_errors_are_taken_for_false_alarms_and_many_are_not() -> None:
+    def far(share: float) -> np.ndarray:
+        return np.array([0.8 * (1 - share), 0.15 * (1 - share), 0.05 * (1 - share), share / 4, 3 * share / 4])
+
+    for share, left in [(0.0, 0), (0.01, 0), (adapt.FALSE_ALARMS, 0), (0.03, 0.015), (0.04, 0.04), (0.3, 0.3), (1, 1)]:
+        cleared = adapt.without_false_alarms(far(share))
+        assert cleared.sum() == pytest.approx(1)
+        assert cleared[-2:].sum() == pytest.approx(left)

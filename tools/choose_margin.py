@@ -27,7 +27,7 @@ from posefix.evaluation.matching import match_people
 from posefix.people import People
 from posefix.refiner import Refiner
 
-MARGINS = (0.0, 0.05, 0.1, 0.2, 0.3)
+MARGINS = (0.0, 0.02, 0.05, 0.1, 0.2)
 
 
 def held_out_results(source: DataSource, refiner: Refiner) -> Iterator[tuple[str, People, People, ImageFolder]]:

@@ -22,6 +22,7 @@ WIDTHS = (0.25, 0.5, 1.0, 2.0)  # of the Gaussians, in tolerances
 COMPONENTS = len(WIDTHS) + 1
 BLUR = 0.45  # heatmap pixels; how far a belief that is known at pixels alone is spread around what it means
 LEAST_SHARE = 0.005  # of a component in training, so that nothing is taken for impossible
+FALSE_ALARMS = 0.02  # far-off keypoints that the network sees in true poses; in real estimators' it sees 0.05 to 0.6
 PSEUDO_COUNT = 50.0  # keypoints that speak for the shares of training; a few people alone change little
 ITERATIONS = 100
 
@@ -96,6 +97,17 @@ def fit_shares(likelihoods: np.ndarray, start: np.ndarray, pseudo_count: float =
         counts = responsibilities.sum(0) + pseudo_count * start
         shares = counts / counts.sum()
     return shares
+
+
+def without_false_alarms(shares: np.ndarray) -> np.ndarray:
+    """Shares (R,) in which keypoints that are far off (the two widest components) are none if they seem to be few.
+
+    The network sees a few errors in any poses, in true ones too. Up to a share of ``FALSE_ALARMS`` they are taken for
+    its own; above, they count the more, and fully from twice that share on.
+    """
+    far = shares[-2:].sum()
+    kept = np.clip(far / FALSE_ALARMS - 1, 0, 1)
+    return np.concatenate([shares[:-2] * (1 - kept * far) / (1 - far), shares[-2:] * kept]) if far < 1 else shares
 
 
 def training_shares(distances: np.ndarray, tolerances: np.ndarray, crop_size: tuple[int, int]) -> tuple[float, ...]:

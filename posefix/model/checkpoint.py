@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from posefix import resources
 from posefix import skeleton as skeletons
-from posefix.config import Config, from_dict
+from posefix.config import Config, from_dict, to_dict
 from posefix.errors import InputError
 from posefix.files import write_atomically
 from posefix.model.network import RefinerNetwork
@@ -41,7 +41,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> N
         for name, value in checkpoint.network.state_dict().items()
     }
     metadata = {
-        "config": checkpoint.config.model_dump(mode="json"),
+        "config": to_dict(checkpoint.config),
         "skeleton": checkpoint.skeleton.to_dict(),
         "facts": checkpoint.facts,
     }
