@@ -337,9 +337,9 @@ class Refiner:
 
     @torch.inference_mode()
     def _fit_shares(self, looks: list[_Look], most: int) -> np.ndarray:
-        """(R,) how the offsets of the first ``most`` poses from the truth are distributed, as the network sees it."""
-        start = np.array(self.config.model.input_shares)
-        found = [np.zeros((0, len(start)))]
+        """(R,) how the offsets of the first ``most`` poses from the truth are taken to be distributed."""
+        training = np.array(self.config.model.input_shares)
+        found = [np.zeros((0, len(training)))]
         first = 0
         for look in looks:
             mixture, density = self._mixture(look)
@@ -347,7 +347,7 @@ class Refiner:
             known &= torch.from_numpy(look.usable + first < most).to(self.device)[:, None]
             found.append(mixture.likelihoods(look.belief / density)[known].double().cpu().numpy())
             first += len(look.rows)
-        return adapt.without_false_alarms(adapt.fit_shares(np.concatenate(found), start))
+        return adapt.shares_at_hand(np.concatenate(found), training)
 
     def _mixture(self, look: _Look) -> tuple[adapt.OffsetMixture, torch.Tensor]:
         """The mixture around the input keypoints, and its density (G, K, h, w) with the shares of training."""
@@ -360,7 +360,7 @@ class Refiner:
     def _decide(self, look: _Look, shares: np.ndarray | None) -> RefinedBatch:
         """Where each keypoint goes, given what the network sees and how good the input poses are."""
         size, belief = self.config.model.input_size, look.belief
-        if shares is not None:
+        if shares is not None and not np.array_equal(shares, self.config.model.input_shares):
             mixture, density = self._mixture(look)
             adapted = belief * (mixture.density(look.pose.new_tensor(shares)) / density)
             total = adapted.sum((-1, -2), keepdim=True)

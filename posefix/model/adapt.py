@@ -1,7 +1,7 @@
 """Adapting the network's belief to how good the input poses at hand are, without any labels.
 
 The network learnt from input poses whose offsets from the truth were distributed in one way, ``p``; those of the file
-at hand are distributed in another, ``q``: nearly all of them small in a good estimator's file. By Bayes' rule the
+at hand may be distributed in another, ``q``: all of them small if the poses are right already. By Bayes' rule the
 belief ``b(y)`` over the truth of a keypoint whose input is x becomes ``b(y) q(y - x) / p(y - x)``, and q is found by
 expectation-maximisation over all the keypoints at hand (Saerens, Latinne and Decaestecker, Neural Computation, 2002).
 
@@ -23,7 +23,7 @@ COMPONENTS = len(WIDTHS) + 1
 BLUR = 0.45  # heatmap pixels; how far a belief that is known at pixels alone is spread around what it means
 LEAST_SHARE = 0.005  # of a component in training, so that nothing is taken for impossible
 FALSE_ALARMS = 0.02  # far-off keypoints that the network sees in true poses; in real estimators' it sees 0.05 to 0.6
-PSEUDO_COUNT = 50.0  # keypoints that speak for the shares of training; a few people alone change little
+PSEUDO_COUNT = 50.0  # keypoints that speak for poses with errors; one person alone changes nothing
 ITERATIONS = 100
 
 
@@ -79,7 +79,7 @@ def component_densities(
     return np.concatenate([gaussians, rest], axis=-1)
 
 
-def fit_shares(likelihoods: np.ndarray, start: np.ndarray, pseudo_count: float = PSEUDO_COUNT) -> np.ndarray:
+def fit_shares(likelihoods: np.ndarray, start: np.ndarray, pseudo_count: float = 0.0) -> np.ndarray:
     """Shares of the components that make the likelihoods of P keypoints most likely, by expectation-maximisation.
 
     Args:
@@ -88,9 +88,11 @@ def fit_shares(likelihoods: np.ndarray, start: np.ndarray, pseudo_count: float =
         pseudo_count: how many keypoints ``start`` counts as.
 
     Returns:
-        (R,) float64 that sum to 1.
+        (R,) float64 that sum to 1; ``start`` where there is nothing to go by.
     """
     shares = start = np.asarray(start, np.float64)
+    if not len(likelihoods):
+        return start
     for _ in range(ITERATIONS):
         responsibilities = likelihoods * shares
         responsibilities /= np.maximum(responsibilities.sum(1, keepdims=True), np.finfo(np.float64).tiny)
@@ -99,15 +101,31 @@ def fit_shares(likelihoods: np.ndarray, start: np.ndarray, pseudo_count: float =
     return shares
 
 
-def without_false_alarms(shares: np.ndarray) -> np.ndarray:
-    """Shares (R,) in which keypoints that are far off (the two widest components) are none if they seem to be few.
+def shares_at_hand(likelihoods: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """The shares to believe in for P keypoints: those of training, or, if there are hardly any errors, clean ones.
 
-    The network sees a few errors in any poses, in true ones too. Up to a share of ``FALSE_ALARMS`` they are taken for
-    its own; above, they count the more, and fully from twice that share on.
+    The network sees a few far-off keypoints (the two widest components) in any poses, in true ones too. Up to a share
+    of ``FALSE_ALARMS`` they are taken for its own mistakes: such poses are clean, and have none. From twice that share
+    on the poses are an estimator's like those of training; in between both are mixed. To go further and believe in
+    more errors than in training did not help on images held out, and leads a weak network astray.
+
+    Args:
+        likelihoods: (P, R) of each component for each keypoint.
+        training: (R,) shares of training.
+
+    Returns:
+        (R,) float64 that sum to 1.
     """
-    far = shares[-2:].sum()
-    kept = np.clip(far / FALSE_ALARMS - 1, 0, 1)
-    return np.concatenate([shares[:-2] * (1 - kept * far) / (1 - far), shares[-2:] * kept]) if far < 1 else shares
+    training = np.asarray(training, np.float64)
+    found = fit_shares(likelihoods, _with_far(training, 3 * FALSE_ALARMS), PSEUDO_COUNT)
+    clean = np.clip(2 - found[-2:].sum() / FALSE_ALARMS, 0, 1)
+    return clean * _with_far(found, 0.0) + (1 - clean) * training if clean > 0 else training
+
+
+def _with_far(shares: np.ndarray, far: float) -> np.ndarray:
+    """Shares (R,) with the two widest components scaled to ``far`` in all, and the others to the rest."""
+    near, wide = shares[:-2], shares[-2:]
+    return np.concatenate([near * (1 - far) / near.sum(), wide * far / wide.sum()])
 
 
 def training_shares(distances: np.ndarray, tolerances: np.ndarray, crop_size: tuple[int, int]) -> tuple[float, ...]:
@@ -115,6 +133,6 @@ def training_shares(distances: np.ndarray, tolerances: np.ndarray, crop_size: tu
     if not len(distances):
         return (1 / COMPONENTS,) * COMPONENTS
     likelihoods = component_densities(distances, tolerances, crop_size)
-    shares = fit_shares(likelihoods, np.full(COMPONENTS, 1 / COMPONENTS), pseudo_count=0.0)
+    shares = fit_shares(likelihoods, np.full(COMPONENTS, 1 / COMPONENTS))
     shares = np.maximum(shares, LEAST_SHARE)
     return tuple(float(share) for share in shares / shares.sum())
