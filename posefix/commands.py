@@ -61,7 +61,11 @@ def _end(message: str, code: int) -> None:
     show_default=True,
     help="At an unusable record or image: stop, or hand it through untouched and count it.",
 )
-@click.option("--resume", is_flag=True, help="Go on where an interrupted run with the same --out stopped.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where an interrupted run with the same --out stopped; its first 256 people are kept together.",
+)
 @friendly
 def refine(
     detection_json: Path,
@@ -81,6 +85,7 @@ def refine(
 ) -> None:
     """Refine an estimator's results; with --annotations, measure the gain."""
     from rich.console import Console
+    from rich.markup import escape
 
     from posefix import pipeline
     from posefix.data.images import quiet_opencv
@@ -116,7 +121,7 @@ def refine(
         kept = f"; {out} is written" if out is not None else ""
         raise KeyboardInterrupt(f"stopped while measuring{kept}") from None
     if "gain" in measured:
-        Console().print(summary_table(measured, title=f"{detection_json.name}, {checkpoint}"))
+        Console().print(summary_table(measured, title=escape(f"{detection_json.name}, {checkpoint}")))
         click.echo(_gain_line(measured))
     click.echo(
         f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
@@ -197,6 +202,7 @@ def evaluate(results: Path, other: Path | None, annotations: Path, skeleton: str
     """Measure results, or compare two files on the same images with a 95 % interval."""
     import numpy as np
     from rich.console import Console
+    from rich.markup import escape
 
     from posefix.adapters import coco
     from posefix.evaluation.coco import evaluate as evaluate_records
@@ -216,7 +222,7 @@ def evaluate(results: Path, other: Path | None, annotations: Path, skeleton: str
     if as_json:
         click.echo(json.dumps(measured))
     else:
-        Console().print(summary_table(measured, title=f"{results.name} to {other.name}"))
+        Console().print(summary_table(measured, title=escape(f"{results.name} to {other.name}")))
 
 
 @click.command(epilog="Example: posefix diagnose before.json after.json --annotations person_keypoints_val2017.json")
@@ -225,7 +231,7 @@ def evaluate(results: Path, other: Path | None, annotations: Path, skeleton: str
 @click.option("--annotations", type=EXISTING, required=True, help="COCO ground truth.")
 @click.option("--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one.")
 @click.option("--impact/--no_impact", default=True, show_default=True, help="AP with each kind of error corrected.")
-@click.option("--json", "out", type=EXISTING, help="Write all numbers here, as JSON.")
+@click.option("--out", type=EXISTING, help="Write all numbers here, as JSON.")
 @friendly
 def diagnose(
     results: Path, other: Path | None, annotations: Path, skeleton: str, impact: bool, out: Path | None
@@ -236,6 +242,7 @@ def diagnose(
     of each error.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     from posefix.adapters import coco
     from posefix.evaluation import diagnosis
@@ -246,6 +253,8 @@ def diagnose(
     from posefix.skeleton import load
 
     if out is not None:
+        if out.resolve() in {path.resolve() for path in (results, other, annotations) if path is not None}:
+            raise InputError(f"{out}: is named twice, as an output and as another file of this run")
         require_writable(out)
     chosen, console = load(skeleton), Console()
     truth = load_ground_truth(annotations, len(chosen))
@@ -255,22 +264,28 @@ def diagnose(
             continue
         found.append(diagnosis.diagnose(truth, coco.read_results(path, chosen).people))
         report.append({"file": str(path), **found[-1].to_dict()})
+        if unknown := found[-1].unknown_images:
+            click.echo(f"{path}: {unknown} results are of images that the annotations lack")
         if not found[-1].found.any():
-            console.print(f"{path}: no result matches any of the {len(found[-1].truth)} annotated people")
+            click.echo(f"{path}: no result matches any of the {len(found[-1].truth)} annotated people")
             continue
         title = (
             f"{path.name}: {found[-1].found.sum():,} of {len(found[-1].truth):,} people found, "
             f"{found[-1].background.sum():,} results are nobody's"
         )
-        console.print(errors.diagnosis_table(found[-1], title))
+        console.print(errors.diagnosis_table(found[-1], escape(title)))
         if impact:
-            report[-1]["impact"] = ap_impact(truth, found[-1])
+            report[-1]["impact"] = ap_impact(truth, found[-1].results)
             console.print(errors.impact_table(report[-1]["impact"]))
-    content = {"diagnoses": report}
+    content: dict[str, Any] = {"diagnoses": report}
     if other is not None:
         moves = diagnosis.transitions(*found)
-        content["transitions"] = moves.tolist()
-        console.print(errors.transition_table(moves))
+        names = [kind.name.capitalize() for kind in diagnosis.KINDS]
+        content["transitions"] = {
+            before: dict(zip(names, row, strict=True)) for before, row in zip(names, moves.tolist(), strict=True)
+        }
+        followed = "each result followed" if diagnosis.same_people(*found) else "people found both times"
+        console.print(errors.transition_table(moves, f"From (row) to (column), keypoints, {followed}"))
     if out is not None:
         write_atomically(out, json.dumps(content, indent=1) + "\n")
 

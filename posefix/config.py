@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +22,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-Share = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=1e-6, lt=1)]
 
 
 class ModelConfig(_Strict):
@@ -50,6 +50,12 @@ class ModelConfig(_Strict):
     channels_last: bool = True
     keep_margin: float = Field(0.0, ge=0, le=1)
     input_shares: tuple[Share, Share, Share, Share, Share] | None = None
+
+    @model_validator(mode="after")
+    def _shares_of_a_whole(self) -> ModelConfig:
+        if self.input_shares is not None and abs(sum(self.input_shares) - 1) > 1e-3:
+            raise ValueError("input_shares must sum to 1")
+        return self
 
     @model_validator(mode="after")
     def _divisible(self) -> ModelConfig:
@@ -198,14 +204,24 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain data for :func:`from_dict`, with ``{data}`` in place of the folder that it stood for."""
-    return _replace(config.model_dump(mode="json"), _data_root() + "/", "{data}/")
+    root = _data_root()
+
+    def portable(text: str) -> str:
+        inside = text == root or text.startswith(root.rstrip("/") + "/")
+        return "{data}" + text[len(root.rstrip("/")) :] if inside else text
+
+    return _mapped(config.model_dump(mode="json"), portable)
 
 
 def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
     """Validate the plain-data form; the inverse of :func:`to_dict`."""
     root = _data_root()
+
+    def placed(text: str) -> str:
+        return text.replace("{data}/", root.rstrip("/") + "/").replace("{data}", root)
+
     try:
-        return Config.model_validate(_replace(spec, "{data}", root))
+        return Config.model_validate(_mapped(spec, placed))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
@@ -215,7 +231,8 @@ def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
 
 
 def _data_root() -> str:
-    return os.environ.get("POSEFIX_DATA", "").rstrip("/") or DATA
+    root = os.environ.get("POSEFIX_DATA") or DATA
+    return root.rstrip("/") or "/"
 
 
 def _override(spec: dict, override: str) -> None:
@@ -252,11 +269,12 @@ def _index(entries: list, parents: Sequence[str], index: str, override: str) -> 
     )
 
 
-def _replace(value: Any, old: str, new: str) -> Any:
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Plain data with every string in it changed."""
     if isinstance(value, str):
-        return value.replace(old, new)
+        return change(value)
     if isinstance(value, dict):
-        return {k: _replace(v, old, new) for k, v in value.items()}
+        return {k: _mapped(v, change) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_replace(v, old, new) for v in value]
+        return [_mapped(v, change) for v in value]
     return value

@@ -54,7 +54,7 @@ class Journal:
                 self._file = self.path.open("r+b")
                 self._file.truncate(length)
                 self._file.seek(length)
-            elif self._holds_people():
+            elif self._in_use():
                 raise InputError(
                     f"{self.path}: holds what an interrupted run has refined; "
                     "--resume goes on, or delete it to start anew"
@@ -91,12 +91,13 @@ class Journal:
         self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def _holds_people(self) -> bool:
-        """Whether there is a journal with more than its first line."""
+    def _in_use(self) -> bool:
+        """Whether there is more in the file than the first line of a journal."""
         if not self.path.is_file():
             return False
         with self.path.open("rb") as file:
-            return file.readline().endswith(b"\n") and file.readline().endswith(b"\n")
+            first, second = file.readline(1 << 20), file.readline(1 << 20)
+        return bool(first) and not (first.startswith(b'{"work": ') and not second.endswith(b"\n"))
 
     def _append(self, entry: dict) -> None:
         self._file.write(json.dumps(entry).encode() + b"\n")

@@ -19,7 +19,7 @@ from posefix.errors import InputError
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import load_ground_truth
 from posefix.files import make_folder, require_writable
-from posefix.journal import Journal, fingerprint
+from posefix.journal import SUFFIX, Journal, fingerprint
 from posefix.model.checkpoint import resolve
 from posefix.people import People
 from posefix.refiner import RefinedBatch, Refiner
@@ -188,6 +188,11 @@ def _check_outputs(options: RefineOptions) -> None:
     """Find out before the work whether every output can be written, and none of them over an input or another."""
     inputs = [options.detection_json, options.annotations, options.video, Path(options.checkpoint)]
     taken = {path.resolve(): path for path in inputs if path is not None}
+    if options.out is not None and options.out.with_name(options.out.name + SUFFIX).resolve() in taken:
+        raise InputError(f"{options.out}{SUFFIX}: is an input; the progress would be kept there, choose another --out")
+    if options.out is not None:
+        journal = options.out.with_name(options.out.name + SUFFIX)
+        taken[journal.resolve()] = journal
     for path in (options.out, options.metrics, options.visualize):
         if path is None:
             continue

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice, pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from posefix.people import People
 from posefix.skeleton import Skeleton
 
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
-ADAPTING_PEOPLE = 256  # from whom it is found how good the input poses are
+ADAPTING_PEOPLE = 256  # the first by image id, from whom it is found whether the input poses have errors at all
 ADAPTING_ELEMENTS = 1 << 25  # of their beliefs that are in memory at a time, 128 MiB; fewer people where maps are large
 
 
@@ -211,17 +211,25 @@ class Refiner:
             raise ValueError(
                 f"batch_size must be 1 or more and on_error stop or skip, got {batch_size} and {on_error!r}"
             )
+        if first_batch < 0:
+            raise ValueError(f"first_batch must be 0 or more, got {first_batch}")
+        if self.config.model.input_shares is None:
+            shares = None
+        elif shares is not None and np.shape(shares) != (adapt.COMPONENTS,):
+            raise ValueError(f"shares must be ({adapt.COMPONENTS},), as of an earlier batch, got {np.shape(shares)}")
         if not (np.isfinite(people.keypoints).all() and np.isfinite(people.scores).all()):
             raise ValueError("keypoints and scores must be finite; give a keypoint without estimate score 0 at (0, 0)")
         order = np.argsort(people.image_ids, kind="stable")[first_batch * batch_size :]
         looks = self._looks(people, images, order, batch_size, flip_test, max(workers, 1), on_error)
-        waiting: list[_Look] = []
+        waiting: deque[_Look] = deque()
         if shares is None and self.config.model.input_shares is not None:
             elements = len(self.skeleton) * math.prod(self.network.heatmap_size)
             most = max(min(ADAPTING_PEOPLE, ADAPTING_ELEMENTS // elements), 1)
-            waiting = list(islice(looks, -(-most // batch_size)))
+            waiting.extend(islice(looks, -(-most // batch_size)))
             shares = self._fit_shares(waiting, most)
-        for look in chain(waiting, looks):
+        while waiting:
+            yield self._decide(waiting.popleft(), shares)
+        for look in looks:
             yield self._decide(look, shares)
 
     def _looks(
@@ -336,7 +344,7 @@ class Refiner:
         return _Look(rows, people.keypoints[rows].copy(), problems, usable, belief, pose, heights > 0, scales, maps)
 
     @torch.inference_mode()
-    def _fit_shares(self, looks: list[_Look], most: int) -> np.ndarray:
+    def _fit_shares(self, looks: Iterable[_Look], most: int) -> np.ndarray:
         """(R,) how the offsets of the first ``most`` poses from the truth are taken to be distributed."""
         training = np.array(self.config.model.input_shares)
         found = [np.zeros((0, len(training)))]
@@ -345,9 +353,10 @@ class Refiner:
             mixture, density = self._mixture(look)
             known = look.present & decode.inside(look.pose, self.config.model.input_size)
             known &= torch.from_numpy(look.usable + first < most).to(self.device)[:, None]
-            found.append(mixture.likelihoods(look.belief / density)[known].double().cpu().numpy())
+            found.append(mixture.likelihoods(look.belief / density)[known].cpu().double().numpy())
             first += len(look.rows)
-        return adapt.shares_at_hand(np.concatenate(found), training)
+        likelihoods = np.concatenate(found)
+        return adapt.shares_at_hand(likelihoods[np.isfinite(likelihoods).all(1)], training)
 
     def _mixture(self, look: _Look) -> tuple[adapt.OffsetMixture, torch.Tensor]:
         """The mixture around the input keypoints, and its density (G, K, h, w) with the shares of training."""

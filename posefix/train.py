@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from posefix import skeleton as skeletons
-from posefix.config import Config, OptimizerConfig, from_dict
+from posefix.config import Config, OptimizerConfig, from_dict, to_dict
 from posefix.data.loader import Batch, TrainingBatches, training_loader
 from posefix.data.stores import observed_poses, open_store
 from posefix.errors import InputError
@@ -69,8 +69,18 @@ def _decisive(config: Config) -> dict[str, Any]:
     return plain
 
 
+def _seen_by_network(config: Config) -> dict[str, Any]:
+    """What weights depend on, as plain data."""
+    plain = config.model.model_dump(mode="json")
+    for name in ("pretrained", "keep_margin", "input_shares", "channels_last"):
+        del plain[name]
+    return plain
+
+
 def _first_difference(own: Any, other: Any, key: str = "") -> str | None:
     """``key.sub (own value, not other value)`` of the first place where two nested values differ."""
+    if isinstance(own, list) and isinstance(other, list) and len(own) == len(other):
+        own, other = dict(enumerate(own)), dict(enumerate(other))
     if isinstance(own, dict) and isinstance(other, dict):
         found = (_first_difference(v, other.get(k), f"{key}.{k}" if key else k) for k, v in own.items())
         return next((f for f in found if f), None)
@@ -145,13 +155,17 @@ class Trainer:
 
     def _first_network(self) -> RefinerNetwork:
         """The network before the first step: of ``training.init``'s weights, or as its backbone says."""
-        init = self.config.training.init
-        network = RefinerNetwork(self.config.model, len(self.skeleton), pretrained=init is None)
+        resumable = (self.folder / STATE_FILE).is_file()  # holds all weights itself
+        init = None if resumable else self.config.training.init
+        pretrained = not resumable and init is None
+        network = RefinerNetwork(self.config.model, len(self.skeleton), pretrained=pretrained)
         if init is not None:
-            try:
-                network.load_state_dict(load_checkpoint(init).network.state_dict())
-            except RuntimeError:
-                raise InputError(f"{init}: holds another network than this configuration's model") from None
+            first = load_checkpoint(init)
+            if differing := _first_difference(_seen_by_network(self.config), _seen_by_network(first.config)):
+                raise InputError(f"{init}: is a network of another {differing}")
+            if first.skeleton.keypoint_names != self.skeleton.keypoint_names:
+                raise InputError(f"{init}: is a network of skeleton {first.skeleton.name}, not {self.skeleton.name}")
+            network.load_state_dict(first.network.state_dict())
         return network
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
@@ -188,7 +202,7 @@ class Trainer:
             "evaluated": self.evaluated,
             "world": self.world,
             "seconds": self.trained_seconds,
-            "config": json.dumps(self.config.model_dump(mode="json")),
+            "config": json.dumps(to_dict(self.config)),
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -213,12 +227,15 @@ class Trainer:
             raise InputError(f"{path}: was trained with another {differing}; choose another --out to start anew")
         if world != self.world:
             raise InputError(f"{path}: was trained by {world} processes, these are {self.world}")
-        self.network.load_state_dict(state["network"])
-        if self.averaged is not None:
-            self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.step, self.trained_seconds, self.evaluated = state["step"], state["seconds"], state["evaluated"]
+        try:
+            self.network.load_state_dict(state["network"])
+            if self.averaged is not None:
+                self.averaged.load_state_dict(state["averaged"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.step, self.trained_seconds, self.evaluated = state["step"], state["seconds"], state["evaluated"]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not a whole training state ({type(error).__name__})") from None
         return True
 
     def fit(self, minutes: float | None = None) -> bool:

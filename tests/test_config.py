@@ -93,6 +93,18 @@ def test_the_data_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPa
     assert config.load("lite_resnet18").train[0].images == "/photos/coco/train"
 
 
+@pytest.mark.parametrize("root", ["/a", "data", ".", "/", "/a/", "{data}"])
+def test_only_paths_below_the_data_move(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEFIX_DATA", root)
+    paths = ["/b/a/x", "/mydata/x", "data/x", "/a/x", "/ab", "../s", "./a", "{data}/coco", "{data}"]
+    spec = {"name": "x", "train": [{"annotations": path, "images": path} for path in paths]}
+    loaded = config.from_dict(spec)
+    plain = config.to_dict(loaded)
+    assert config.from_dict(plain) == loaded
+    monkeypatch.setenv("POSEFIX_DATA", "/elsewhere")
+    assert config.from_dict(plain).train[-2].images == "/elsewhere/coco"
+
+
 def test_a_configuration_moves_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSEFIX_DATA", "/first")
     plain = config.to_dict(config.load("lite_resnet18"))

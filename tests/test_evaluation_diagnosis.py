@@ -13,6 +13,7 @@ from evaluation_scenes import coco, scene
 from posefix import skeleton as skeletons
 from posefix.adapters.coco import people_records, read_results
 from posefix.commands import diagnose as command
+from posefix.evaluation.coco import evaluate
 from posefix.evaluation.diagnosis import KINDS, annotated_people, diagnose, transitions
 from posefix.evaluation.ground_truth import load_ground_truth
 from posefix.evaluation.impact import ap_impact, optimal_scores
@@ -37,7 +38,7 @@ def test_the_truth_is_good_and_all_of_it_is_found(truth) -> None:
     found = diagnose(truth, perfect(truth))
     assert found.found.all() and not found.background.any()
     assert found.counts()[ErrorType.GOOD] == found.truth.labelled.sum() > 0
-    impact = ap_impact(truth, found)
+    impact = ap_impact(truth, found.results)
     assert impact["as it is"]["AP"] == pytest.approx(100)
 
 
@@ -91,7 +92,7 @@ def test_every_breakdown_adds_up_and_corrections_correct(seed: int) -> None:
     assert moves[ErrorType.MISS, ErrorType.GOOD] == found.counts()[ErrorType.MISS]
     assert moves.trace() + moves[ErrorType.MISS, ErrorType.GOOD] == moves.sum()
 
-    impact = {name: metrics["AP"] for name, metrics in ap_impact(truth, found).items()}
+    impact = {name: metrics["AP"] for name, metrics in ap_impact(truth, found.results).items()}
     assert all(impact[name] >= impact["as it is"] - 1e-9 for name in ("scores", "background", "missed people"))
     best = optimal_scores(found)
     assert (best[found.background] < 0).all() and (best[found.matched[found.found]] >= 0.1).all()
@@ -106,10 +107,11 @@ def test_nothing_found_is_said_and_numbers_are_written(tmp_path, rng: np.random.
     said = CliRunner().invoke(command, [str(empty), "--annotations", str(annotations)])
     assert said.exit_code == 0 and "no result matches any of the" in " ".join(said.output.split())
     out = tmp_path / "numbers.json"
-    said = CliRunner().invoke(command, [str(some), str(empty), "--annotations", str(annotations), "--json", str(out)])
+    said = CliRunner().invoke(command, [str(some), str(empty), "--annotations", str(annotations), "--out", str(out)])
     assert said.exit_code == 0, said.output
     written = json.loads(out.read_text())
-    assert written["diagnoses"][1]["found"] == 0 and np.sum(written["transitions"]) == 0
+    assert written["diagnoses"][1]["found"] == 0
+    assert {count for row in written["transitions"].values() for count in row.values()} == {0}
     wrong = CliRunner().invoke(command, [str(some), "--annotations", str(annotations), "--skeleton", "mpii16"])
     assert wrong.exit_code == 2 and "Traceback" not in wrong.output
 
@@ -121,3 +123,57 @@ def test_people_as_records_are_the_people_again(truth, tmp_path) -> None:
     again = read_results(path).people
     for name in ("keypoints", "scores", "image_ids", "person_scores", "boxes"):
         np.testing.assert_array_equal(getattr(again, name), getattr(people, name))
+
+
+def test_an_input_is_never_written_over(tmp_path, rng: np.random.Generator) -> None:
+    dataset, records = scene(rng)
+    annotations, results = tmp_path / "truth.json", tmp_path / "results.json"
+    annotations.write_text(json.dumps(dataset))
+    results.write_text(json.dumps(records))
+    for out in (annotations, results):
+        before = out.read_bytes()
+        said = CliRunner().invoke(command, [str(results), "--annotations", str(annotations), "--out", str(out)])
+        assert said.exit_code == 2 and "named twice" in said.output
+        assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", [lambda i: f"im{i}", lambda i: i + 2**64])
+def test_images_that_are_not_numbered_are_refused(change, tmp_path, rng: np.random.Generator) -> None:
+    dataset, records = scene(rng)
+    for entry in dataset["images"]:
+        entry["id"] = change(entry["id"])
+    for entry in dataset["annotations"]:
+        entry["image_id"] = change(entry["image_id"])
+    annotations, results = tmp_path / "truth.json", tmp_path / "results.json"
+    annotations.write_text(json.dumps(dataset))
+    results.write_text(json.dumps(records))
+    said = CliRunner().invoke(command, [str(results), "--annotations", str(annotations)])
+    assert said.exit_code == 2 and "whole number of 64 bits" in " ".join(said.output.split())
+
+
+def test_people_in_another_order_are_compared_by_person(truth, rng: np.random.Generator) -> None:
+    people = perfect(truth)
+    moved = people.with_keypoints(people.keypoints + rng.normal(0, 6, people.keypoints.shape).astype(np.float32))
+    order = np.lexsort((-np.arange(len(people)), people.image_ids))
+    forward = people[np.argsort(people.image_ids, kind="stable")]
+    backward = moved[order]
+    assert np.array_equal(forward.image_ids, backward.image_ids)
+    before, after = diagnose(truth, forward), diagnose(truth, backward)
+    np.testing.assert_array_equal(transitions(before, after), transitions(before, diagnose(truth, moved)))
+
+
+def test_other_categories_count_for_nothing_here_too(truth) -> None:
+    people = perfect(truth)
+    people.extra = [{"category_id": 1 + i % 2} for i in range(len(people))]
+    found = diagnose(truth, people)
+    assert not np.isin(found.matched[found.found], np.arange(1, len(people), 2)).any()
+    assert ap_impact(truth, people)["as it is"] == evaluate(truth, people_records(people)).metrics()
+
+
+def test_small_people_are_worth_as_much_as_ap_says(truth) -> None:
+    people = perfect(truth)
+    small = load_ground_truth(truth)
+    for annotation in small.dataset["annotations"][::2]:
+        annotation["area"] = 30.0**2
+    impact = ap_impact(small, replace(people, person_scores=people.person_scores[::-1].copy()))
+    assert impact["scores"]["AP"] == pytest.approx(100)

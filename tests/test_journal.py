@@ -96,3 +96,11 @@ def test_what_an_interrupted_run_refined_is_never_overwritten(tmp_path: Path, rn
     with pytest.raises(InputError, match="--resume goes on, or delete it"):
         Journal(out, "work", resume=False, people=PEOPLE)
     assert journal.path.read_bytes() == kept
+
+
+def test_a_file_that_is_no_journal_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / f"out.json{SUFFIX}"
+    path.write_text("[1, 2]")
+    with pytest.raises(InputError, match="delete it"):
+        Journal(tmp_path / "out.json", "work", resume=False)
+    assert path.read_text() == "[1, 2]"

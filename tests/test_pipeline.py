@@ -292,3 +292,12 @@ def test_resuming_with_other_annotations_is_refused(
     broken.write_bytes(whole)
     world["annotations"].write_text(world["annotations"].read_text() + "\n")
     assert "another run" in run(world, *options, "--resume").output
+
+
+def test_the_place_of_the_progress_is_no_input_and_no_other_output(world: dict[str, Path], tmp_path: Path) -> None:
+    out, journal = tmp_path / "out.json", tmp_path / f"out.json{SUFFIX}"
+    assert_clear(run(world, "--out", out, "--metrics", journal), out)
+    journal.write_bytes(world["results"].read_bytes())
+    world = {**world, "results": journal}
+    assert_clear(run(world, "--out", out), out)
+    assert journal.stat().st_size > 2

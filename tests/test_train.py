@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tiny import tiny_checkpoint, tiny_config, write_world
 
 from posefix.commands import train
-from posefix.config import Config, OptimizerConfig
+from posefix.config import Config, OptimizerConfig, from_dict, to_dict
 from posefix.errors import InputError
 from posefix.model.checkpoint import load_checkpoint, save_checkpoint
 from posefix.train import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer, rate_at, warmed_average
@@ -189,5 +189,35 @@ def test_training_starts_from_the_weights_of_a_checkpoint(tmp_path: Path, rng: n
     assert all(torch.equal(own[name], value) for name, value in first.network.state_dict().items())
 
     wider = config.model_copy(update={"model": config.model.model_copy(update={"head_channels": 24})})
-    with pytest.raises(InputError, match=r"first\.safetensors: holds another network"):
+    with pytest.raises(InputError, match=r"first\.safetensors: is a network of another head_channels"):
         Trainer(wider, tmp_path / "other", CPU)
+
+
+def test_a_run_goes_on_without_what_it_began_with_and_where_the_data_moved(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, root = tmp_path / "first.safetensors", tmp_path / "here"
+    save_checkpoint(first, tiny_checkpoint())
+    root.mkdir()
+    config = experiment(root, rng, init=str(first))
+    monkeypatch.setenv("POSEFIX_DATA", str(root))
+    begun = Trainer(config, tmp_path / "run", CPU)
+    begun._train_step(begun.batches[0])
+    begun.save()
+
+    first.unlink()
+    moved = tmp_path / "there"
+    root.rename(moved)
+    monkeypatch.setenv("POSEFIX_DATA", str(moved))
+    again = Trainer(
+        from_dict(json.loads(json.dumps(to_dict(config)).replace(str(root), str(moved)))), begun.folder, CPU
+    )
+    assert again.resume()
+    own = again.network.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in begun.network.state_dict().items())
+
+    state = torch.load(tmp_path / "run" / STATE_FILE, weights_only=True)
+    del state["optimizer"]
+    torch.save(state, tmp_path / "run" / STATE_FILE)
+    with pytest.raises(InputError, match="not a whole training state"):
+        again.resume()

@@ -1,6 +1,6 @@
 """Make a checkpoint ready to ship: fp16 weights, and the margin below which keypoints stay.
 
-python -m tools.export runs/small_mobilenetv2/model.safetensors --keep_margin 0.1 --out posefix-small.safetensors
+python -m tools.export runs/small_mobilenetv2/model.safetensors --keep_margin 0.01 --out posefix-small.safetensors
 """
 
 from __future__ import annotations

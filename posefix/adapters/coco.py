@@ -144,15 +144,16 @@ def refined_records(results: CocoResults, refined: People) -> list:
 
 
 def people_records(people: People) -> list[dict]:
-    """People as new records in COCO's result format, with their boxes where they are known."""
+    """People as new records in COCO's result format, with their boxes where they are known.
+
+    They are of category 1, or of the one in the raw records of ``people.extra``.
+    """
     triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
     triples = triples.reshape(len(people), 3 * len(people.skeleton))
-    records = [
-        {"image_id": image_id, "category_id": 1, "keypoints": keypoints, "score": score}
-        for image_id, keypoints, score in zip(
-            people.image_ids.tolist(), triples.tolist(), people.person_scores.tolist(), strict=True
-        )
-    ]
+    columns = (people.image_ids, [r.get("category_id", 1) for r in people.extra], triples, people.person_scores)
+    names = ("image_id", "category_id", "keypoints", "score")
+    values = (column if isinstance(column, list) else column.tolist() for column in columns)
+    records = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
     for row in np.flatnonzero(geometry.known_boxes(people.boxes)):
         records[row]["bbox"] = people.boxes[row].tolist()
     return records

@@ -107,7 +107,7 @@ class TrainingBatches(Dataset):
         }
 
     def input_offsets(self) -> tuple[np.ndarray, np.ndarray]:
-        """How far the input keypoints of the first epoch are from the truth, of at most 4,096 people.
+        """How far input keypoints, as drawn for training, are from the truth; of at most 4,096 people.
 
         Returns:
             Distances (P,) and tolerances s k_j (P,), in pixels of crops without augmentation.

@@ -15,6 +15,8 @@ import numpy as np
 from pycocotools.coco import COCO
 
 from posefix.adapters.coco import people_records
+from posefix.adapters.records import is_image_id
+from posefix.errors import InputError
 from posefix.evaluation.coco import coco_evaluation, detections_of
 from posefix.evaluation.ground_truth import load_ground_truth, quietly
 from posefix.evaluation.matching import MATCH_OKS
@@ -42,6 +44,7 @@ class Diagnosis:
         types: (T, K) int8 :class:`synth.ErrorType`; UNLABELLED where the truth is not annotated or nobody was found.
         similarity: (T, K) float32 keypoint similarity of the best candidate.
         neighbours: everybody else in the image of each person, with whom keypoints can be swapped.
+        unknown_images: how many results are of images that the annotations lack.
     """
 
     truth: People
@@ -51,6 +54,7 @@ class Diagnosis:
     types: np.ndarray
     similarity: np.ndarray
     neighbours: Neighbours
+    unknown_images: int = 0
 
     @property
     def found(self) -> np.ndarray:
@@ -91,7 +95,7 @@ class Diagnosis:
 
     def with_results(self, results: People) -> Diagnosis:
         """The errors of other N results in the same order, each of the person to whom it was matched before."""
-        return _classified(self.truth, results, self.matched, self.background, self.neighbours)
+        return _classified(self.truth, results, self.matched, self.background, self.neighbours, self.unknown_images)
 
     def corrected(self, kind: ErrorType) -> People:
         """The results with every keypoint of one error type moved to its truth."""
@@ -107,6 +111,7 @@ class Diagnosis:
             "found": int(self.found.sum()),
             "missed": int((~self.found).sum()),
             "background": int(self.background.sum()),
+            "unknown_images": self.unknown_images,
             "errors": _named(self.counts()),
             "by": {
                 name: {label: _named(counts) for label, counts in rows.items()}
@@ -115,32 +120,56 @@ class Diagnosis:
         }
 
 
-def diagnose(ground_truth: str | Path | COCO, results: People, image_ids: Iterable[int] | None = None) -> Diagnosis:
+def diagnose(
+    ground_truth: str | Path | COCO,
+    results: People,
+    image_ids: Iterable[int] | None = None,
+    *,
+    min_area: float = MIN_AREA,
+    max_detections: int = MAX_DETECTIONS,
+) -> Diagnosis:
     """Find the errors of results.
 
     Args:
         ground_truth: COCO keypoint annotations, as a file or a COCO object.
         results: N results in the skeleton of the annotations.
         image_ids: the images to look at; all of the annotations by default.
+        min_area: px^2, of the people who count.
+        max_detections: how many results of an image are looked at, the best by score.
 
     Raises:
-        InputError: for unusable annotations, or annotations of another number of keypoints.
+        InputError: for unusable annotations, of another number of keypoints, or whose images are not called by whole
+            numbers of 64 bits.
     """
     skeleton = results.skeleton
     truth = load_ground_truth(ground_truth, len(skeleton))
     wanted = None if image_ids is None else list(image_ids)
     everybody = annotated_people(truth, skeleton)
     index = neighbour_index(everybody)
-    counts = everybody.areas >= MIN_AREA
+    counts = everybody.areas >= min_area
     if wanted is not None:
         counts &= np.isin(everybody.image_ids, wanted)
-    matched, background = _match(truth, results, [record["id"] for record in everybody[counts].extra], wanted)
+    people = everybody[counts]
+    detections = detections_of(people_records(results), truth, len(skeleton))
+    with quietly():
+        evaluation = coco_evaluation(truth, detections, skeleton.sigmas, wanted)
+        evaluation.params.iouThrs = np.array([MATCH_OKS])
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[min_area, 1e10]], ["counted"]
+        evaluation.params.maxDets = [max_detections]
+        evaluation.evaluate()
+    ids = [record["id"] for record in people.extra]
+    matched, background = _matches(evaluation.evalImgs, ids, detections.rows, len(results))
     neighbours = index.gather(everybody, counts)
-    return _classified(everybody[counts], results, matched, background, neighbours)
+    return _classified(people, results, matched, background, neighbours, detections.unknown_images)
 
 
 def _classified(
-    truth: People, results: People, matched: np.ndarray, background: np.ndarray, neighbours: Neighbours
+    truth: People,
+    results: People,
+    matched: np.ndarray,
+    background: np.ndarray,
+    neighbours: Neighbours,
+    unknown_images: int,
 ) -> Diagnosis:
     types = np.full(truth.scores.shape, ErrorType.UNLABELLED, np.int8)
     similarity = np.zeros(truth.scores.shape, np.float32)
@@ -149,12 +178,20 @@ def _classified(
         types[found], similarity[found] = classify(
             results.keypoints[matched[found]], truth[found], neighbours.take(found)
         )
-    return Diagnosis(truth, results, matched, background, types, similarity, neighbours)
+    return Diagnosis(truth, results, matched, background, types, similarity, neighbours, unknown_images)
 
 
 def annotated_people(truth: COCO, skeleton: Skeleton) -> People:
-    """Everybody with annotated keypoints who is no crowd; ``extra`` holds the annotations."""
-    annotations = [a for a in truth.anns.values() if a["num_keypoints"] > 0 and not a["iscrowd"]]
+    """Everybody with annotated keypoints who is no crowd, on the listed images; ``extra`` holds the annotations.
+
+    Raises:
+        InputError: when an image is not called by a whole number of 64 bits.
+    """
+    annotations = [
+        a for a in truth.anns.values() if a["num_keypoints"] > 0 and not a["iscrowd"] and a["image_id"] in truth.imgs
+    ]
+    if odd := [a["image_id"] for a in annotations if not is_image_id(a["image_id"])]:
+        raise InputError(f"the annotations call an image {odd[0]!r:.40}; give it a whole number of 64 bits as its id")
     triples = np.array([a["keypoints"] for a in annotations], np.float64).reshape(-1, len(skeleton), 3)
     return People(
         skeleton,
@@ -170,36 +207,47 @@ def annotated_people(truth: COCO, skeleton: Skeleton) -> People:
 def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:
     """(5, 5) int64 counts of keypoints by error type before (rows) and after (columns), in the order of ``KINDS``.
 
-    Where the two are the same people in the same order, as after refinement, each keypoint is followed in the result
-    that was matched before; else people are compared that were found both times.
+    Where the two are the same people in the same order (see :func:`same_people`), each keypoint is followed in the
+    result that was matched before; else people are compared who were found both times.
     """
-    earlier, later = before.types, after.types
-    if len(before.results) == len(after.results) and np.array_equal(before.results.image_ids, after.results.image_ids):
-        later = before.with_results(after.results).types
+    earlier = before.types
+    later = before.with_results(after.results).types if same_people(before, after) else after.types
     both = (earlier >= 0) & (later >= 0)
     pairs = earlier[both].astype(np.int64) * len(KINDS) + later[both]
     return np.bincount(pairs, minlength=len(KINDS) ** 2).reshape(len(KINDS), len(KINDS))
 
 
-def _match(truth: COCO, results: People, ids: list[int], image_ids: list[int] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Row in ``results`` of each annotation id (T,), -1 for none; and (N,) bool, results that are nobody's."""
-    detections = detections_of(people_records(results), truth, len(results.skeleton))
-    matched, background = np.full(len(ids), -1, np.int64), np.zeros(len(results), bool)
-    with quietly():
-        evaluation = coco_evaluation(truth, detections, results.skeleton.sigmas, image_ids)
-        evaluation.params.iouThrs = np.array([MATCH_OKS])
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[MIN_AREA, 1e10]], ["32 x 32 or more"]
-        evaluation.params.maxDets = [MAX_DETECTIONS]
-        evaluation.evaluate()
+def same_people(before: Diagnosis, after: Diagnosis) -> bool:
+    """Whether two sets of results have the same images, boxes and scores in the same order, as after refinement."""
+    names = ("image_ids", "person_scores", "boxes")
+    pairs = [(getattr(before.results, name), getattr(after.results, name)) for name in names]
+    return all(np.array_equal(one, other) for one, other in pairs)
+
+
+def _matches(
+    evaluated: list[dict | None], ids: list[int], rows: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """What COCOeval matched.
+
+    Args:
+        evaluated: its ``evalImgs`` of one threshold and area range.
+        ids: T annotation ids.
+        rows: (D,) row of each detection among the results.
+        count: N results.
+
+    Returns:
+        (T,) int64 row of the result of each annotation, -1 for none, and (N,) bool, results that are nobody's.
+    """
+    matched, background = np.full(len(ids), -1, np.int64), np.zeros(count, bool)
     place = {annotation: row for row, annotation in enumerate(ids)}
-    for entry in evaluation.evalImgs:
+    for entry in evaluated:
         if entry is None:
             continue
-        result_of = detections.rows[np.array(entry["dtIds"], np.int64) - 1]
+        result_of = rows[np.array(entry["dtIds"], np.int64) - 1]
         background[result_of[(entry["dtMatches"][0] == 0) & ~entry["dtIgnore"][0].astype(bool)]] = True
         for annotation, detection in zip(entry["gtIds"], entry["gtMatches"][0], strict=True):
             if detection and annotation in place:
-                matched[place[annotation]] = detections.rows[int(detection) - 1]
+                matched[place[annotation]] = rows[int(detection) - 1]
     background[matched[matched >= 0]] = False  # also where the annotation's id is 0, COCOeval's sign for nobody
     return matched, background
 

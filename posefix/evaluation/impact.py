@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from posefix.adapters.coco import people_records
 from posefix.evaluation.coco import evaluate
-from posefix.evaluation.diagnosis import KINDS, Diagnosis
+from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose
 from posefix.evaluation.ground_truth import load_ground_truth, quietly
 from posefix.evaluation.oks import oks
 from posefix.people import People
@@ -22,25 +22,27 @@ Metrics = dict[str, float | None]
 
 
 def ap_impact(
-    ground_truth: str | Path | COCO, diagnosis: Diagnosis, image_ids: Iterable[int] | None = None
+    ground_truth: str | Path | COCO, results: People, image_ids: Iterable[int] | None = None
 ) -> dict[str, Metrics]:
     """The metrics as they are, and with each kind of error alone corrected.
 
+    All people and results are looked at, also those too small or too many for a diagnosis, since AP counts them.
     Keypoint errors are moved to the truth; "scores" ranks the results by how good they are (see
     :func:`optimal_scores`); "background" drops results that are nobody's; "missed people" takes people whom no result
     was matched to out of the annotations.
 
     Args:
-        ground_truth: the annotations that were diagnosed against.
-        diagnosis: of the results.
-        image_ids: the images that were diagnosed; all of the annotations by default.
+        ground_truth: COCO keypoint annotations, as a file or a COCO object.
+        results: in the skeleton of the annotations.
+        image_ids: the images to look at; all of the annotations by default.
 
     Returns:
         For ``as it is``, ``jitter``, ``inversion``, ``swap``, ``miss``, ``scores``, ``background`` and
         ``missed people`` the metrics of :func:`posefix.evaluation.coco.evaluate`.
     """
-    results, wanted = diagnosis.results, None if image_ids is None else list(image_ids)
+    wanted = None if image_ids is None else list(image_ids)
     truth = load_ground_truth(ground_truth, len(results.skeleton))
+    diagnosis = diagnose(truth, results, wanted, min_area=0.0, max_detections=max(len(results), 1))
 
     def measured(people: People, annotations: COCO = truth) -> Metrics:
         return evaluate(annotations, people_records(people), wanted, results.skeleton.sigmas).metrics()

@@ -39,9 +39,9 @@ def impact_table(impact: Mapping[str, Metrics]) -> Table:
     return table
 
 
-def transition_table(moves: np.ndarray) -> Table:
-    """What became of the keypoints of each error type; moves (5, 5) as from :func:`..diagnosis.transitions`."""
-    table = Table(title="From (row) to (column): keypoints", title_justify="left")
+def transition_table(moves: np.ndarray, title: str) -> Table:
+    """What became of the keypoints of each error type; moves (5, 5) as from ``posefix.evaluation.diagnosis``."""
+    table = Table(title=title, title_justify="left")
     for heading in ("", *NAMES, "before"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, row in zip(NAMES, moves, strict=True):
