@@ -10,6 +10,8 @@ import numpy as np
 
 from posefix.skeleton import Skeleton
 
+FARTHEST = 1e6  # px: nothing further out can mean a pixel
+
 
 @dataclass(eq=False)
 class People:

@@ -22,7 +22,7 @@ from posefix.model import adapt, decode
 from posefix.model import checkpoint as checkpoints
 from posefix.model.fuse import fold_batch_norm
 from posefix.model.network import RefinerNetwork
-from posefix.people import People
+from posefix.people import FARTHEST, People
 from posefix.skeleton import Skeleton
 
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
@@ -219,6 +219,8 @@ class Refiner:
             raise ValueError(f"shares must be ({adapt.COMPONENTS},), as of an earlier batch, got {np.shape(shares)}")
         if not (np.isfinite(people.keypoints).all() and np.isfinite(people.scores).all()):
             raise ValueError("keypoints and scores must be finite; give a keypoint without estimate score 0 at (0, 0)")
+        if len(people) and np.abs(people.keypoints).max() > FARTHEST:
+            raise ValueError(f"keypoints must lie within +-{FARTHEST:,.0f} px of the image's corner")
         order = np.argsort(people.image_ids, kind="stable")[first_batch * batch_size :]
         looks = self._looks(people, images, order, batch_size, flip_test, max(workers, 1), on_error)
         waiting: deque[_Look] = deque()

@@ -10,6 +10,7 @@ from tiny import random_people, tiny_checkpoint
 
 from posefix import geometry
 from posefix.errors import InputError
+from posefix.people import FARTHEST
 from posefix.refiner import Refiner
 
 
@@ -167,3 +168,29 @@ def test_the_network_sees_the_pose_and_the_image(refiner: Refiner) -> None:
         assert logits.shape == (2, 17, 16, 12)
         assert (refiner.network(crops.flip(0), poses, heights) - logits).abs().max() > 1e-4
         assert (refiner.network(crops, poses.flip(0), heights) - logits).abs().max() > 1e-4
+
+
+def test_who_comes_after_the_first_people_has_no_say_in_how_good_the_poses_are(
+    refiner: Refiner, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("posefix.refiner.ADAPTING_PEOPLE", 6)
+    people, photos = random_people(rng, 10), images(rng)
+    people.image_ids = np.sort(people.image_ids)
+    late = people.keypoints.copy()
+    late[6:] += rng.normal(0, 30, late[6:].shape)
+    early = people.keypoints.copy()
+    early[:6] += rng.normal(0, 30, early[:6].shape)
+
+    def shares(keypoints: np.ndarray) -> np.ndarray:
+        return next(refiner.refine_batches(people.with_keypoints(keypoints), photos, batch_size=4)).shares
+
+    monkeypatch.setattr("posefix.model.adapt.FALSE_ALARMS", 1.0)  # so that any difference is seen
+    np.testing.assert_array_equal(shares(late), shares(people.keypoints))
+    assert not np.array_equal(shares(early), shares(people.keypoints))
+
+
+def test_poses_absurdly_far_out_are_refused_in_one_sentence(refiner: Refiner) -> None:
+    keypoints = np.zeros((1, 17, 3), np.float32)
+    keypoints[0, 3] = 2 * FARTHEST, 0, 1
+    with pytest.raises(ValueError, match="must lie within"):
+        refiner(np.zeros((40, 40, 3), np.uint8), keypoints)

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from posefix.people import FARTHEST
 from posefix.skeleton import Skeleton, with_keypoint_count
 
-LARGEST = 1e6  # px: nothing further out (or of a larger score) can mean a pixel
+LARGEST = FARTHEST  # of a score or the side of a box, too
 
 
 def problem(record: Any, skeleton: Skeleton) -> str | None:
