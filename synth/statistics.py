@@ -1,4 +1,4 @@
-"""How often each error happens to which keypoint under which conditions; YAML in and out.
+"""How often each error happens to which keypoint under which conditions, and what it looks like; YAML in and out.
 
 A statistics file holds, for each kind of error, rules of which the first that fits a person is used::
 
@@ -9,6 +9,11 @@ A statistics file holds, for each kind of error, rules of which the first that f
 
 A probability is looked up by the keypoint's name, then its name without the side, then its group (face, upper, lower),
 then ``default``. Where no rule fits it is 0. What the errors leave is the probability of a good keypoint.
+
+Files that :mod:`synth.fit` measured say more, every part of it optional: ``people`` (kinds of people, some wholly good
+and some wholly inverted; :mod:`synth.kinds`), ``displacement`` (how far and which way, for each error type;
+:mod:`synth.displacement`), ``same_neighbour`` (how often a person's Swaps go to one neighbour), ``confidence``
+(:mod:`synth.confidence`) and, for the reader alone, ``evidence`` (what was counted).
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -25,11 +31,15 @@ from posefix import resources
 from posefix import skeleton as skeletons
 from posefix.errors import InputError
 from posefix.skeleton import Skeleton
+from synth import details
+from synth.confidence import Confidence
+from synth.displacement import Displacement
 from synth.errors import ErrorType
+from synth.kinds import Kinds
+from synth.names import DEFAULT, spread
 
 ERRORS = (ErrorType.JITTER, ErrorType.INVERSION, ErrorType.SWAP, ErrorType.MISS)
 CONDITIONS = ("visible", "overlaps")
-DEFAULT = "default"
 
 Range = tuple[int, "int | None"]
 
@@ -59,10 +69,7 @@ class Rule:
 
     def row(self, skeleton: Skeleton) -> np.ndarray:
         """(K,) float64 probabilities of a skeleton's keypoints, NaN for those that the rule says nothing about."""
-        names = zip(skeleton.keypoint_names, skeleton.parts(), skeleton.groups, strict=True)
-        return np.array(
-            [next((self.probability[n] for n in (*tried, DEFAULT) if n in self.probability), np.nan) for tried in names]
-        )
+        return np.array([np.nan if p is None else p for p in spread(self.probability, skeleton)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +80,21 @@ class Statistics:
         rules: for each error of ``ERRORS`` its rules, first fitting first.
         description: where the numbers come from.
         source: what to call them in messages.
+        kinds: how people differ; None when all are alike.
+        displacement: for each error type from GOOD on where such a keypoint lies; None for the published rings.
+        same_neighbour: the probability that a Swap goes to the neighbour who was chosen for the person.
+        confidence: how scores go with errors; None when there are none.
+        evidence: what was counted, as it stands in the file.
     """
 
     rules: Mapping[ErrorType, tuple[Rule, ...]]
     description: str = ""
     source: str = "statistics"
+    kinds: Kinds | None = None
+    displacement: Mapping[ErrorType, Displacement] | None = None
+    same_neighbour: float = 0.0
+    confidence: Confidence | None = None
+    evidence: Any = None
 
     def probabilities(self, visible: np.ndarray, overlaps: np.ndarray, skeleton: Skeleton) -> np.ndarray:
         """Probability of each error type for each keypoint of N people.
@@ -96,12 +113,20 @@ class Statistics:
         visible, overlaps = np.asarray(visible), np.asarray(overlaps)
         return _table(self, _checked_rows(self, skeleton), visible, overlaps, len(skeleton))
 
+    def probabilities_by_kind(
+        self, visible: np.ndarray, overlaps: np.ndarray, skeleton: Skeleton, kinds: np.ndarray
+    ) -> np.ndarray:
+        """Like :meth:`probabilities` for people of known kinds (N,); their mixture over the shares is the same."""
+        points, split = _split_grid(self, skeleton)
+        row, column = (np.searchsorted(p, v, "right") - 1 for p, v in zip(points, (visible, overlaps), strict=True))
+        return split[kinds, row, column]
+
     def to_dict(self) -> dict:
         """Plain-data form, as in the YAML file; :func:`from_dict` is its inverse."""
         spec: dict = {"description": self.description} if self.description else {}
         for error in ERRORS:
             spec[error.name.lower()] = [_rule_to_dict(rule) for rule in self.rules[error]]
-        return spec
+        return spec | details.to_dict(self)
 
     def save(self, path: str | Path) -> None:
         """Write the YAML form to a file; :func:`load` is its inverse."""
@@ -121,8 +146,9 @@ class Statistics:
             InputError: naming ``source`` and the first thing that does not fit.
         """
         kinds = [error.name.lower() for error in ERRORS]
-        if unknown := [str(key) for key in spec if key not in (*kinds, "description")]:
-            raise InputError(f"{source}: {unknown[0]!r} is no error; use {', '.join(kinds)} or description")
+        if unknown := [str(key) for key in spec if key not in (*kinds, "description", *details.SECTIONS)]:
+            known_keys = ", ".join((*kinds, *details.SECTIONS))
+            raise InputError(f"{source}: {unknown[0]!r} is no error; use {known_keys} or description")
         shipped = [skeletons.load(name) for name in resources.available("skeletons")]
         known = shipped if skeleton is None else [*shipped, skeleton]
         names = {n for s in known for n in (*s.keypoint_names, *s.parts())} | {*skeletons.GROUPS, DEFAULT}
@@ -134,7 +160,7 @@ class Statistics:
             rules[error] = tuple(
                 _rule_from_dict(entry, f"{source}: rule {i} of {kind}", names) for i, entry in enumerate(entries, 1)
             )
-        statistics = cls(rules, str(spec.get("description") or ""), source)
+        statistics = cls(rules, str(spec.get("description") or ""), source, **details.from_dict(spec, source, names))
         for candidate in known:
             if all(np.isfinite(rule.row(candidate)).all() for error in ERRORS for rule in rules[error]):
                 _checked_rows(statistics, candidate)
@@ -188,9 +214,7 @@ def _checked_rows(statistics: Statistics, skeleton: Skeleton) -> dict[ErrorType,
                     f"{statistics.source}: rule {i} of {error.name.lower()} says nothing about {name!r} of skeleton "
                     f"{skeleton.name}; add its name, its group or 'default'"
                 )
-    all_rules = [rule for error in ERRORS for rule in statistics.rules[error]]
-    visible = [v for v in _turning_points(r.visible for r in all_rules) if v <= len(skeleton)]
-    overlaps = _turning_points(r.overlaps for r in all_rules)
+    visible, overlaps = _conditions(statistics, skeleton)
     grid = np.array([(v, o) for v in visible for o in overlaps])
     table = _table(statistics, rows, grid[:, 0], grid[:, 1], len(skeleton))
     total = table[..., 1:].sum(-1)
@@ -201,6 +225,23 @@ def _checked_rows(statistics: Statistics, skeleton: Skeleton) -> dict[ErrorType,
             f"over 1, with {grid[cell, 0]} visible keypoints and {grid[cell, 1]} overlaps"
         )
     return rows
+
+
+@lru_cache(maxsize=64)
+def _split_grid(statistics: Statistics, skeleton: Skeleton) -> tuple[tuple[list[int], list[int]], np.ndarray]:
+    """The least counts of every condition, and probabilities (C, V, O, K, 5) of each kind of people in it."""
+    visible, overlaps = _conditions(statistics, skeleton)
+    grid = np.array([(v, o) for v in visible for o in overlaps])
+    table = statistics.probabilities(grid[:, 0], grid[:, 1], skeleton)
+    split = statistics.kinds.split(table.reshape(len(visible), len(overlaps), *table.shape[1:]), skeleton)
+    return (visible, overlaps), split.astype(np.float32)
+
+
+def _conditions(statistics: Statistics, skeleton: Skeleton) -> tuple[list[int], list[int]]:
+    """Counts of visible keypoints and overlaps at which some rule begins or ends to fit."""
+    rules = [rule for error in ERRORS for rule in statistics.rules[error]]
+    visible = [v for v in _turning_points(r.visible for r in rules) if v <= len(skeleton)]
+    return visible, _turning_points(r.overlaps for r in rules)
 
 
 def _turning_points(ranges: Iterable[Range]) -> list[int]:
