@@ -290,6 +290,42 @@ def diagnose(
         write_atomically(out, json.dumps(content, indent=1) + "\n")
 
 
+@click.command(epilog="Example: posefix fit results.json --annotations person_keypoints_train2017.json --out mine.yaml")
+@click.argument("results", type=EXISTING, nargs=-1, required=True)
+@click.option("--annotations", type=EXISTING, required=True, help="COCO ground truth of the same images.")
+@click.option("--out", type=EXISTING, required=True, help="The statistics file to write (YAML).")
+@click.option("--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one.")
+@click.option("--description", default="", help="A line that says where the numbers come from.")
+@friendly
+def fit(results: tuple[Path, ...], annotations: Path, out: Path, skeleton: str, description: str) -> None:
+    """Measure an estimator's errors, so that training can synthesise them; of several files, all of them pooled.
+
+    The file that it writes goes into a configuration as synthesis.statistics.
+    """
+    from posefix.adapters import coco
+    from posefix.evaluation.diagnosis import diagnose as find_errors
+    from posefix.evaluation.ground_truth import load_ground_truth
+    from posefix.files import require_writable
+    from posefix.skeleton import load
+    from synth import fit_statistics, pool
+
+    if out.resolve() in {path.resolve() for path in (*results, annotations)}:
+        raise InputError(f"{out}: is named twice, as an output and as another file of this run")
+    require_writable(out)
+    chosen = load(skeleton)
+    truth = load_ground_truth(annotations, len(chosen))
+    seen = []
+    for path in results:
+        seen.append(find_errors(truth, coco.read_results(path, chosen).people).observation())
+        known = int((seen[-1].types >= 0).sum())
+        if not known:
+            raise InputError(f"{path}: no result matches an annotated person, so there is nothing to measure")
+        click.echo(f"{path}: {len(seen[-1].types):,} people found, {known:,} annotated keypoints")
+    measured = pool(seen) if len(seen) > 1 else seen[0]
+    fit_statistics(measured, description or f"fitted to {', '.join(path.stem for path in results)}").save(out)
+    click.echo(f"{out}: written")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="posefix")
 def main() -> None:
@@ -300,3 +336,4 @@ main.add_command(refine)
 main.add_command(train)
 main.add_command(evaluate)
 main.add_command(diagnose)
+main.add_command(fit)

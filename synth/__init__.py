@@ -8,7 +8,9 @@ Example::
 """
 
 from synth.errors import ErrorType, classify
+from synth.fit import fit_statistics, pool
 from synth.neighbours import NeighbourIndex, Neighbours, neighbour_index, neighbours_of
+from synth.observation import Observation
 from synth.occlusion import leg_regions, shorten_legs
 from synth.sampler import Synthesized, synthesize
 from synth.statistics import Rule, Statistics
@@ -17,13 +19,16 @@ __all__ = [
     "ErrorType",
     "NeighbourIndex",
     "Neighbours",
+    "Observation",
     "Rule",
     "Statistics",
     "Synthesized",
     "classify",
+    "fit_statistics",
     "leg_regions",
     "neighbour_index",
     "neighbours_of",
+    "pool",
     "shorten_legs",
     "synthesize",
 ]

@@ -30,6 +30,7 @@ import yaml
 from posefix import resources
 from posefix import skeleton as skeletons
 from posefix.errors import InputError
+from posefix.files import write_atomically
 from posefix.skeleton import Skeleton
 from synth import details
 from synth.confidence import Confidence
@@ -129,9 +130,12 @@ class Statistics:
         return spec | details.to_dict(self)
 
     def save(self, path: str | Path) -> None:
-        """Write the YAML form to a file; :func:`load` is its inverse."""
-        text = yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=110)
-        Path(path).write_text(text, encoding="utf-8")
+        """Write the YAML form to a file; :func:`load` is its inverse.
+
+        Raises:
+            InputError: when it cannot be written.
+        """
+        write_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=110))
 
     @classmethod
     def from_dict(cls, spec: Mapping, source: str = "statistics", skeleton: Skeleton | None = None) -> Statistics:

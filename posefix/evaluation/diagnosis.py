@@ -22,7 +22,7 @@ from posefix.evaluation.ground_truth import load_ground_truth, quietly
 from posefix.evaluation.matching import MATCH_OKS
 from posefix.people import People
 from posefix.skeleton import GROUPS, Skeleton
-from synth import ErrorType, Neighbours, classify, neighbour_index
+from synth import ErrorType, Neighbours, Observation, classify, neighbour_index
 
 MIN_AREA = 32.0**2  # px^2; smaller people are matched but do not count
 LARGE_AREA = 96.0**2  # px^2, COCO's border between medium and large
@@ -103,6 +103,12 @@ class Diagnosis:
         people, columns = np.nonzero(self.types == kind)
         keypoints[self.matched[people], columns] = self.truth.keypoints[people, columns]
         return self.results.with_keypoints(keypoints)
+
+    def observation(self) -> Observation:
+        """What :mod:`synth.fit` measures, of the people who were found."""
+        rows = np.flatnonzero(self.found)
+        results = self.results[self.matched[rows]]
+        return Observation.of(self.truth[rows], results.keypoints, self.neighbours.take(rows), results.scores)
 
     def to_dict(self) -> dict:
         """Plain data for a JSON file."""
