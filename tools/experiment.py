@@ -1,0 +1,126 @@
+"""Train the arms of an experiment with several seeds and measure each on real results: equal budgets, one table.
+
+python -m tools.experiment configs/experiments/statistics.yaml --data ../shared/data --out runs/experiments
+
+An experiment is a YAML file: ``config`` (a configuration), ``seeds``, ``common`` overrides, and ``arms``, each with its
+own overrides. What is done already is not done again, and a training that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from posefix.adapters import coco
+from posefix.commands import friendly
+from posefix.config import load
+from posefix.data.images import ImageFolder
+from posefix.errors import InputError
+from posefix.evaluation.comparison import compare
+from posefix.files import make_folder, read_bytes, write_atomically
+from posefix.refiner import Refiner
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Experiment(BaseModel):
+    """Arms that differ in some overrides of one configuration."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    config: str
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    common: tuple[str, ...] = ()
+    arms: dict[str, tuple[str, ...]] = Field(min_length=1)
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read and check an experiment and the configuration of each of its arms."""
+    try:
+        experiment = Experiment.model_validate(yaml.safe_load(read_bytes(path)))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}") from None
+    for overrides in experiment.arms.values():
+        load(experiment.config, [*experiment.common, *overrides])
+    return experiment
+
+
+def train(experiment: Experiment, arm: str, seed: int, folder: Path) -> None:
+    """One training in a process of its own, to its end."""
+    overrides = [*experiment.common, *experiment.arms[arm], f"seed={seed}"]
+    command = [sys.executable, str(ROOT / "train.py"), "--config", experiment.config, "--out", str(folder), "--resume"]
+    if subprocess.run([*command, *overrides], check=False).returncode:
+        raise InputError(f"{folder}: the training of {arm!r} failed; what it said stands above")
+
+
+def measure(checkpoint: Path, data: Path, split: str) -> dict[str, dict]:
+    """The gain on every results file of a data folder, without flip test."""
+    refiner = Refiner.from_pretrained(checkpoint)
+    gains = {}
+    for truth in sorted(data.glob(f"*/annotations/person_keypoints_{split}.json")):
+        folder = truth.parents[1]
+        images = ImageFolder(folder / split, coco.read_annotations(truth, refiner.skeleton).images)
+        for path in sorted((folder / "results" / split).glob("*.json")):
+            results = coco.read_results(path, refiner.skeleton)
+            refined = refiner.refine(results.people, images, flip_test=False)
+            after = coco.refined_records(results, refined)
+            compared = compare(
+                truth, results.records, after, rng=np.random.default_rng(0), sigmas=refiner.skeleton.sigmas
+            )
+            gains[f"{folder.name}/{path.stem}"] = compared["gain"]
+    if not gains:
+        raise InputError(f"{data}: holds no SET/annotations/person_keypoints_{split}.json with results beside it")
+    return gains
+
+
+def table(gains: Mapping[str, Mapping[int, Mapping[str, dict]]]) -> str:
+    """Mean gain in AP over the seeds, least and most, for each arm and file; and the mean over the files."""
+    arms = list(gains)
+    files = list(next(iter(next(iter(gains.values())).values())))
+    lines = ["| results | " + " | ".join(arms) + " |", "| --- |" + " ---: |" * len(arms)]
+
+    def cell(values: np.ndarray) -> str:
+        return f"{values.mean():+.2f} ({values.min():+.2f} to {values.max():+.2f})"
+
+    by_arm = {arm: np.array([[run[f]["AP"] for f in files] for run in runs.values()]) for arm, runs in gains.items()}
+    for i, name in enumerate(files):
+        lines.append(f"| {name} | " + " | ".join(cell(by_arm[arm][:, i]) for arm in arms) + " |")
+    lines.append("| mean | " + " | ".join(cell(by_arm[arm].mean(1)) for arm in arms) + " |")
+    return "\n".join(lines)
+
+
+@click.command(help=__doc__.splitlines()[0])
+@click.argument("experiment", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the sets.")
+@click.option("--split", default="val", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/experiments"), show_default=True)
+@friendly
+def main(experiment: Path, data: Path, split: str, out: Path) -> None:
+    """Run what is left to be run, seed by seed, and print the table."""
+    chosen = read_experiment(experiment)
+    gains: dict[str, dict[int, dict]] = {arm: {} for arm in chosen.arms}
+    for seed in chosen.seeds:
+        for number, arm in enumerate(chosen.arms):
+            folder = out / experiment.stem / f"{number}-{seed}"
+            make_folder(folder)
+            measured = folder / f"gains_{split}.json"
+            if not measured.exists():
+                train(chosen, arm, seed, folder)
+                write_atomically(measured, json.dumps(measure(folder / "model.safetensors", data, split)) + "\n")
+            gains[arm][seed] = json.loads(read_bytes(measured))
+    click.echo(table(gains))
+
+
+if __name__ == "__main__":
+    main()
