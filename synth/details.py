@@ -21,7 +21,7 @@ from synth.names import DEFAULT
 if TYPE_CHECKING:
     from synth.statistics import Statistics
 
-SECTIONS = ("people", "displacement", "same_neighbour", "confidence", "evidence")
+SECTIONS = ("people", "same_on_limb", "displacement", "same_neighbour", "confidence", "evidence")
 DISPLACED = tuple(kind for kind in ErrorType if kind != ErrorType.UNLABELLED)
 ERROR_NAMES = tuple(kind.name.lower() for kind in DISPLACED if kind != ErrorType.GOOD)
 LARGEST_FACTOR = 1e6
@@ -108,6 +108,7 @@ class _Kind(_Strict):
 
 class _Details(_Strict):
     people: tuple[_Kind, ...] = ()
+    same_on_limb: float = Field(0.0, ge=0, le=1)
     displacement: _Displacements | None = None
     same_neighbour: float = Field(0.0, ge=0, le=1)
     confidence: _Confidence | None = None
@@ -142,6 +143,7 @@ def from_dict(spec: Mapping, source: str, names: set[str]) -> dict[str, Any]:
         raise InputError(f"{source}: {unknown[0]!r} is no keypoint, part or group of any known skeleton")
     return {
         "kinds": _kinds(found.people),
+        "same_on_limb": found.same_on_limb,
         "displacement": None if found.displacement is None else _displacement(found.displacement),
         "same_neighbour": found.same_neighbour,
         "confidence": None if found.confidence is None else _confidence(found.confidence),
@@ -154,6 +156,8 @@ def to_dict(statistics: Statistics) -> dict[str, Any]:
     spec: dict[str, Any] = {}
     if statistics.kinds is not None:
         spec["people"] = statistics.kinds.to_list(ERROR_NAMES)
+    if statistics.same_on_limb > 0:
+        spec["same_on_limb"] = round(float(statistics.same_on_limb), 4)
     if statistics.displacement is not None:
         spec["displacement"] = {k.name.lower(): d.to_dict() for k, d in statistics.displacement.items()}
         spec["same_neighbour"] = round(float(statistics.same_neighbour), 4)

@@ -75,10 +75,12 @@ def fit_statistics(seen: Observation, description: str = "", *, kinds: bool = Tr
     skeleton = seen.truth.skeleton
     table, _ = _fit_table(seen, [_START["usual"]])
     displacement = _fit_displacement(seen)
+    rules, people = _rules(table, skeleton), _fit_table(seen, list(_START.values()))[1] if kinds else None
     return Statistics(
-        rules=_rules(table, skeleton),
+        rules=rules,
         description=description,
-        kinds=_fit_table(seen, list(_START.values()))[1] if kinds else None,
+        kinds=people,
+        same_on_limb=_fit_same_on_limb(seen, Statistics(rules, kinds=people)),
         displacement=displacement,
         same_neighbour=_fit_same_neighbour(seen),
         confidence=None if seen.scores is None else _fit_confidence(seen, displacement),
@@ -235,6 +237,35 @@ def _conditions() -> list[tuple[int, dict[str, list]]]:
         for i, visible in enumerate(VISIBLE)
         for j, overlaps in enumerate(OVERLAPS)
     ]
+
+
+def _fit_same_on_limb(seen: Observation, statistics: Statistics) -> float:
+    """How often keypoints of a limb share their chance, from how often they have the same error.
+
+    With chances apart, two keypoints of a kind of people have the same error as often as the product of their
+    probabilities says; with a shared chance, as often as their intervals of it overlap.
+    """
+    skeleton, n = seen.truth.skeleton, len(seen.types)
+    count = 1 if statistics.kinds is None else len(statistics.kinds.shares)
+    shares = np.ones(1) if statistics.kinds is None else statistics.kinds.shares
+    first, second = pairs_of(skeleton)["limb"].T
+    both = (seen.types[:, first] >= 0) & (seen.types[:, second] >= 0)
+    same = (seen.types[:, first] == seen.types[:, second]) & (seen.types[:, first] > ErrorType.GOOD)
+    apart = together = 0.0
+    for c in range(count):
+        if statistics.kinds is None:
+            table = statistics.probabilities(seen.visible, seen.overlaps, skeleton)
+        else:
+            table = statistics.probabilities_by_kind(seen.visible, seen.overlaps, skeleton, np.full(n, c))
+        table = table * seen.possible
+        ends = (table / table.sum(-1, keepdims=True)).cumsum(-1)
+        upper = np.minimum(ends[:, first, 1:], ends[:, second, 1:])
+        lower = np.maximum(ends[:, first, :-1], ends[:, second, :-1])
+        product = np.diff(ends[:, first], axis=-1) * np.diff(ends[:, second], axis=-1)
+        apart += shares[c] * product.sum(-1)[both].sum()
+        together += shares[c] * np.maximum(upper - lower, 0).sum(-1)[both].sum()
+    found = same[both].sum()
+    return float(np.sqrt(np.clip((found - apart) / (together - apart), 0, 1))) if together - apart >= 1 else 0.0
 
 
 def _fit_displacement(seen: Observation) -> dict[ErrorType, Displacement]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from posefix.people import People
 from synth import distribution
-from synth.correlation import normal_cdf, shared_normals
+from synth.correlation import limbs_of, normal_cdf, shared_normals
 from synth.displacement import Displacement
 from synth.errors import FAR_EXPONENT, GOOD_EXPONENT, MIN_AREA, NEAR_EXPONENT, Candidates, ErrorType
 from synth.imputation import impute as impute_positions
@@ -145,19 +145,21 @@ def _draw_errors(
     table[clean] = np.eye(1, table.shape[-1])
 
     table = table.reshape(-1, table.shape[-1])
+    uniform = _uniforms(people, statistics.same_on_limb, rng)
     anchors = anchors.reshape(len(anchors), -1)
     candidates = candidates.flatten()
     keypoints = people.keypoints.reshape(-1, 2).copy()
     types = np.full(len(keypoints), ErrorType.UNLABELLED, np.int8)
     pending = np.flatnonzero(labelled)
     while len(pending):
-        kinds = _draw_types(table[pending], rng)
+        kinds = _draw_types(table[pending], uniform[pending])
         positions, found = _draw_positions(kinds, candidates.take(pending), anchors[:, pending], pending, places, rng)
         types[pending] = kinds
         keypoints[pending[found]] = positions[found]
         stuck = ~found & (kinds != ErrorType.GOOD)  # a Good keypoint without room stays at its truth
         pending, kinds = pending[stuck], kinds[stuck]
         table[pending, kinds] = 0
+        uniform[pending] = rng.random(len(pending))
     if clean.any():
         _shrink_displacements(keypoints, np.flatnonzero(labelled & clean[:, None]), noise, candidates)
     return keypoints.reshape(people.keypoints.shape), types.reshape(labelled.shape), places.ranks(types, labelled.shape)
@@ -199,10 +201,21 @@ def _stay_with_one_neighbour(anchors: np.ndarray, probability: float, rng: np.ra
     by_neighbour &= ~stay | theirs
 
 
-def _draw_types(weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(P,) int8 types drawn with weights (P, 5), which need not sum to 1; GOOD where all are 0."""
+def _uniforms(people: People, same_on_limb: float, rng: np.random.Generator) -> np.ndarray:
+    """(N*K,) uniform numbers, of which a share is the same for all keypoints of a limb."""
+    shape = people.scores.shape
+    uniform = rng.random(shape)
+    if same_on_limb > 0:
+        limbs = limbs_of(people.skeleton)
+        shared = rng.random((shape[0], limbs.max() + 1))[:, limbs]
+        uniform = np.where(rng.random(shape) < same_on_limb, shared, uniform)
+    return uniform.ravel()
+
+
+def _draw_types(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """(P,) int8 types that uniform numbers (P,) fall on with weights (P, 5) of any sum; GOOD where all are 0."""
     cumulative = weights.cumsum(axis=1)
-    below = rng.random((len(weights), 1)) * cumulative[:, -1:] < cumulative
+    below = uniform[:, None] * cumulative[:, -1:] < cumulative
     return below.argmax(axis=1).astype(np.int8)
 
 

@@ -11,9 +11,10 @@ A probability is looked up by the keypoint's name, then its name without the sid
 then ``default``. Where no rule fits it is 0. What the errors leave is the probability of a good keypoint.
 
 Files that :mod:`synth.fit` measured say more, every part of it optional: ``people`` (kinds of people, some wholly good
-and some wholly inverted; :mod:`synth.kinds`), ``displacement`` (how far and which way, for each error type;
-:mod:`synth.displacement`), ``same_neighbour`` (how often a person's Swaps go to one neighbour), ``confidence``
-(:mod:`synth.confidence`) and, for the reader alone, ``evidence`` (what was counted).
+and some wholly inverted; :mod:`synth.kinds`), ``same_on_limb`` (how often the keypoints of a limb share their fate),
+``displacement`` (how far and which way, for each error type; :mod:`synth.displacement`), ``same_neighbour`` (how often
+a person's Swaps go to one neighbour), ``confidence`` (:mod:`synth.confidence`) and, for the reader alone, ``evidence``
+(what was counted).
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Statistics:
         description: where the numbers come from.
         source: what to call them in messages.
         kinds: how people differ; None when all are alike.
+        same_on_limb: the probability that a keypoint's error is drawn with the same chance as that of its limb.
         displacement: for each error type from GOOD on where such a keypoint lies; None for the published rings.
         same_neighbour: the probability that a Swap goes to the neighbour who was chosen for the person.
         confidence: how scores go with errors; None when there are none.
@@ -92,6 +94,7 @@ class Statistics:
     description: str = ""
     source: str = "statistics"
     kinds: Kinds | None = None
+    same_on_limb: float = 0.0
     displacement: Mapping[ErrorType, Displacement] | None = None
     same_neighbour: float = 0.0
     confidence: Confidence | None = None
