@@ -96,7 +96,8 @@ class DataSource(_Strict):
 class SynthesisConfig(_Strict):
     """Input poses: statistics by name or path; probabilities of what is done to them.
 
-    ``leg_occlusion`` is the probability that a person's legs are shortened in the input and cut out of the image;
+    ``leg_occlusion`` is the probability that a person's legs are cut out of the image, and in the input shortened to
+    80 % at most (``leg_input: shortened``, as published) or guessed as estimators do (``guessed``, see ``guess_legs``);
     ``dropout`` that an input keypoint is withheld; ``observed`` that a person's input is a real estimator's where the
     data source has one; ``clean`` that a synthesised person has no error at all, so that the network meets poses which
     are right already and learns to leave them alone.
@@ -104,6 +105,7 @@ class SynthesisConfig(_Strict):
 
     statistics: str = "posefix"
     leg_occlusion: float = Field(0.0, ge=0, le=1)
+    leg_input: Literal["shortened", "guessed"] = "shortened"
     dropout: float = Field(0.0, ge=0, le=1)
     observed: float = Field(0.0, ge=0, le=1)
     clean: float = Field(0.0, ge=0, le=1)

@@ -11,7 +11,7 @@ from synth.errors import ErrorType, classify
 from synth.fit import fit_statistics, pool
 from synth.neighbours import NeighbourIndex, Neighbours, neighbour_index, neighbours_of
 from synth.observation import Observation
-from synth.occlusion import leg_regions, shorten_legs
+from synth.occlusion import guess_legs, hidden_keypoints, leg_regions, shorten_legs
 from synth.sampler import Synthesized, synthesize
 from synth.statistics import Rule, Statistics
 
@@ -25,6 +25,8 @@ __all__ = [
     "Synthesized",
     "classify",
     "fit_statistics",
+    "guess_legs",
+    "hidden_keypoints",
     "leg_regions",
     "neighbour_index",
     "neighbours_of",

@@ -1,4 +1,9 @@
-"""Lower-body occlusion: legs that a counter or a shelf hides, and the shortened legs that an estimator then guesses."""
+"""Lower-body occlusion: legs that a counter or a shelf hides, and the legs that an estimator then guesses.
+
+:func:`shorten_legs` is the augmentation as published. :func:`guess_legs` follows what a real estimator was seen to do
+(MoveNet Lightning on 399 people of COCO train2017 whose legs were covered): hidden segments come out at 0.3 to 1.4 of
+their length, turned by 15 degrees in the median, with confidences of a third of the usual.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,9 @@ from posefix.skeleton import Skeleton
 LEG = ("hip", "knee", "ankle")
 FEET = ("big_toe", "small_toe", "heel")  # move with the ankle where a skeleton has them
 SHORTEST = 0.8  # least share of its length that a segment keeps
+GUESSED_LENGTH = (0.3, 1.4)  # least and most share of a hidden segment's length
+GUESSED_TURN = np.deg2rad(20.0)  # scale of the Laplace distribution of a hidden segment's turn
+GUESSED_CONFIDENCE = (0.05, 0.8)  # least and most share of the usual score
 REGION_PADDING = 0.2  # widening of the hidden region to the sides and below, as a share of its larger side
 
 
@@ -68,6 +76,53 @@ def shorten_legs(
     for foot, of_ankle in _feet(skeleton):
         shift[:, foot] = np.where(given[:, foot, None], shift[:, of_ankle], 0)
     return (moved + shift).astype(np.float32), occluded
+
+
+def guess_legs(
+    keypoints: np.ndarray, scores: np.ndarray, hidden: np.ndarray, skeleton: Skeleton, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw where an estimator guesses legs that it does not see.
+
+    A segment whose lower end is hidden gets another length and direction; what hangs on it moves along. The scores of
+    hidden knees, ankles and feet are lowered. A segment of which one end has no input stays as it is.
+
+    Args:
+        keypoints: (N, K, 2) pixels, input poses.
+        scores: (N, K), 0 where there is no input.
+        hidden: (N, K) bool, which keypoints are out of sight; see :func:`hidden_keypoints`.
+        skeleton: whose K keypoints.
+        rng: source of randomness.
+
+    Returns:
+        (N, K, 2) float32 keypoints and (N, K) float32 scores.
+    """
+    moved, lowered = np.array(keypoints, np.float32), np.array(scores, np.float32)
+    legs, given = leg_indices(skeleton), np.asarray(scores) > 0
+    shape = (len(moved), len(legs), 2)
+    factors, turns = rng.uniform(*GUESSED_LENGTH, shape), rng.laplace(0, GUESSED_TURN, shape)
+    confidence = rng.uniform(*GUESSED_CONFIDENCE, lowered.shape)
+    if not len(legs):
+        return moved, lowered
+    points = np.asarray(keypoints, np.float64)[:, legs]
+    segments = (points[:, :, 1:] - points[:, :, :-1]) @ np.array([1, 1j])
+    changed = given[:, legs[:, 1:]] & given[:, legs[:, :-1]] & hidden[:, legs[:, 1:]]
+    shifts = np.where(changed, segments * (factors * np.exp(1j * turns) - 1), 0).cumsum(-1)
+    shift = np.zeros(moved.shape)
+    shift[:, legs[:, 1:]] = np.stack([shifts.real, shifts.imag], axis=-1)
+    below = np.zeros(len(skeleton), bool)
+    below[legs[:, 1:]] = True
+    for foot, of_ankle in _feet(skeleton):
+        shift[:, foot], below[foot] = shift[:, of_ankle], True
+    moved += np.where(given[..., None], shift, 0)
+    lowered = np.where(hidden & below & given, lowered * confidence, lowered)
+    return moved.astype(np.float32), lowered.astype(np.float32)
+
+
+def hidden_keypoints(keypoints: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """(N, K) bool: the keypoints (N, K, 2) of each person that lie in its region (N, 4) x0, y0, x1, y1."""
+    x, y = keypoints[..., 0], keypoints[..., 1]
+    x0, y0, x1, y1 = regions.T[..., None]
+    return (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1) & (x1 > x0) & (y1 > y0)
 
 
 def leg_regions(

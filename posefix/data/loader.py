@@ -16,8 +16,8 @@ from posefix.config import Config
 from posefix.data.augment import Appearance, cut_out, random_maps
 from posefix.data.crops import crop_image, input_amplitudes
 from posefix.data.stores import Store, in_fold
-from posefix.people import concatenate
-from synth import Statistics, leg_regions, neighbour_index, shorten_legs, synthesize
+from posefix.people import People, concatenate
+from synth import Statistics, guess_legs, hidden_keypoints, leg_regions, neighbour_index, shorten_legs, synthesize
 
 OFFSET_PEOPLE = 4096  # from whose input poses it is found how far off they are
 IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
@@ -78,15 +78,14 @@ class TrainingBatches(Dataset):
         rows = self.rows(index)
         people = self.people[rows]
         keypoints, scores = self._inputs(rows, rng)
-        legs = self.config.synthesis.leg_occlusion
-        keypoints, occluded = shorten_legs(keypoints, scores, self.skeleton, rng, probability=legs)
+        keypoints, scores, regions = self._occlude_legs(people, keypoints, scores, rng)
 
         size = self.config.model.input_size
         boxes = self._boxes(people.boxes, people.keypoints, people.labelled, keypoints, scores, rng)
         maps, flipped = random_maps(boxes, size, self.config.model.box_padding, self.config.augmentation, rng)
         crops = np.stack([self._crop(row, matrix) for row, matrix in zip(rows, maps, strict=True)])
-        if occluded.any():
-            crops = self._hide_legs(crops, maps, people.keypoints, people.labelled, occluded, rng)
+        if regions.any():
+            crops = self._hide_legs(crops, maps, regions, rng)
         crops = self._appearance(crops, rng)
 
         exchange = np.where(flipped[:, None], self.skeleton.flip, np.arange(len(self.skeleton)))
@@ -170,16 +169,24 @@ class TrainingBatches(Dataset):
         composed = geometry.compose(matrix[None], geometry.invert(stored[None]))[0]
         return crop_image(image, composed, self.config.model.input_size)
 
+    def _occlude_legs(
+        self, people: People, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Input poses and scores with the legs of some as if hidden, and the regions (N, 4) that hide them."""
+        options, skeleton = self.config.synthesis, self.skeleton
+        if options.leg_occlusion == 0:
+            return keypoints, scores, np.zeros((len(people), 4), np.float32)
+        if options.leg_input == "shortened":
+            keypoints, occluded = shorten_legs(keypoints, scores, skeleton, rng, options.leg_occlusion)
+            return keypoints, scores, leg_regions(people.keypoints, people.labelled, skeleton, occluded, rng)
+        occluded = rng.random(len(people)) < options.leg_occlusion
+        regions = leg_regions(people.keypoints, people.labelled, skeleton, occluded, rng)
+        hidden = hidden_keypoints(people.keypoints, regions) & people.labelled
+        return *guess_legs(keypoints, scores, hidden, skeleton, rng), regions
+
     def _hide_legs(
-        self,
-        crops: np.ndarray,
-        maps: np.ndarray,
-        truth: np.ndarray,
-        labelled: np.ndarray,
-        occluded: np.ndarray,
-        rng: np.random.Generator,
+        self, crops: np.ndarray, maps: np.ndarray, regions: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        regions = leg_regions(truth, labelled, self.skeleton, occluded, rng)
         x0, y0, x1, y1 = regions.T
         corners = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
         corners = geometry.transform(corners, maps)
