@@ -17,7 +17,7 @@ setup(
     packages=[*find_packages(include=["posefix", "posefix.*", "synth", "synth.*"]), "posefix.configs"],
     package_dir={"posefix.configs": "configs"},
     package_data={
-        "posefix": ["weights/*.safetensors", "weights/*.md", "demo/*.json"],
+        "posefix": ["weights/*.safetensors", "weights/*.md", "demo/*.json", "report/templates/*.j2"],
         "posefix.configs": ["*.yaml", "*/*.yaml"],
     },
     install_requires=[
@@ -32,15 +32,16 @@ setup(
         "pydantic>=2.6,<3",
         "safetensors>=0.4.3,<1",
         "rich>=13.7,<16",
+        "jinja2>=3.1,<4",
+        "matplotlib>=3.8,<4",
     ],
     extras_require={
-        "demo": ["matplotlib>=3.8,<4", "scikit-image>=0.22,<1"],
-        "convert": ["onnx>=1.15,<2"],
+        "demo": ["scikit-image>=0.22,<1"],
+        "convert": ["onnx>=1.15,<2", "onnxruntime>=1.17,<2"],
         "dev": [
             "pytest>=8,<10",
             "hypothesis>=6.100,<7",
             "ruff>=0.6,<1",
-            "matplotlib>=3.8,<4",
             "scikit-image>=0.22,<1",
         ],
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +53,9 @@ def _end(message: str, code: int) -> None:
 @click.option("--out", type=EXISTING, help="Write the refined results here, in the form they came in.")
 @click.option("--metrics", type=EXISTING, help="Write the measurements here, as JSON.")
 @click.option("--visualize", type=EXISTING, help="Folder for before/after pictures, or for the video with both poses.")
+@click.option(
+    "--report", type=EXISTING, help="Write a page about what refinement did here (HTML); needs --annotations."
+)
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")
 @click.option(
@@ -78,6 +82,7 @@ def refine(
     out: Path | None,
     metrics: Path | None,
     visualize: Path | None,
+    report: Path | None,
     device: str | None,
     workers: int,
     on_error: str,
@@ -94,6 +99,8 @@ def refine(
 
     if (images is None) == (video_path is None):
         raise click.UsageError("give either --images FOLDER or --video_path FILE")
+    if report is not None and annotations is None:
+        raise click.UsageError("--report needs --annotations: without ground truth there is nothing to compare with")
     quiet_opencv()
     console = Console(stderr=True)
     options = pipeline.RefineOptions(
@@ -111,6 +118,7 @@ def refine(
         resume=resume,
         metrics=metrics,
         visualize=visualize,
+        report=report,
     )
     refined = pipeline.refine_file(options, console)
     try:
@@ -131,6 +139,9 @@ def refine(
         click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
     if visualize is not None:
         click.echo(pipeline.draw(options, refined))
+    if report is not None:
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        click.echo(pipeline.report(options, refined, measured, command))
 
 
 def _gain_line(measured: dict) -> str:

@@ -47,6 +47,7 @@ class RefineOptions:
     resume: bool = False
     metrics: Path | None = None
     visualize: Path | None = None
+    report: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,31 @@ def draw(options: RefineOptions, refined: Refined) -> str:
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"
 
 
+def report(options: RefineOptions, refined: Refined, measured: dict[str, Any], command: str) -> str:
+    """Write the HTML report into ``options.report``; says what was written.
+
+    Raises:
+        InputError: when it cannot be written.
+    """
+    from posefix.report.html import Subject, write_report
+
+    images = None if isinstance(refined.images, VideoImages) else refined.images
+    facts = {
+        "results": str(options.detection_json),
+        "annotations": str(options.annotations),
+        "images": str(options.images or options.video),
+        "people": f"{measured['people']:,} in {measured['images']:,} images, {measured['skipped']:,} handed through",
+        "checkpoint": str(options.checkpoint) + (", flip test" if options.flip_test else ""),
+        "command": command,
+        "interval": "paired bootstrap over images, 1,000 resamples",
+    }
+    subject = Subject(
+        options.detection_json.name, refined.truth, refined.results.people, refined.people, measured, images, facts
+    )
+    write_report(options.report, subject)
+    return f"{options.report}: written"
+
+
 def _check_outputs(options: RefineOptions) -> None:
     """Find out before the work whether every output can be written, and none of them over an input or another."""
     inputs = [options.detection_json, options.annotations, options.video, Path(options.checkpoint)]
@@ -193,7 +219,7 @@ def _check_outputs(options: RefineOptions) -> None:
     if options.out is not None:
         journal = options.out.with_name(options.out.name + SUFFIX)
         taken[journal.resolve()] = journal
-    for path in (options.out, options.metrics, options.visualize):
+    for path in (options.out, options.metrics, options.visualize, options.report):
         if path is None:
             continue
         if path.resolve() in taken:

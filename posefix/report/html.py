@@ -1,0 +1,237 @@
+"""One self-contained page about what refinement did: for people who know the field, and for those who don't."""
+
+from __future__ import annotations
+
+import base64
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+from pycocotools.coco import COCO
+
+from posefix.adapters.coco import people_records
+from posefix.errors import InputError
+from posefix.evaluation.coco import evaluate
+from posefix.evaluation.comparison import OksChange, oks_change
+from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose, transitions
+from posefix.evaluation.impact import ap_impact
+from posefix.files import write_atomically
+from posefix.people import People
+from posefix.report import figures
+from posefix.report.panels import person_view, side_by_side
+from posefix.report.pictures import ImagesById, encode_jpeg
+from synth import ErrorType
+
+PEOPLE_SHOWN = 4  # of the best, the typical and the worst
+PANEL_HEIGHT = 300  # px
+CHANGED = 0.005  # OKS; less is no change to look at
+LIBRARIES = ("posefix", "torch", "timm", "numpy", "pycocotools", "opencv-python-headless")
+
+MEANINGS = {
+    ErrorType.GOOD: "Right, as far as people who annotate agree among themselves.",
+    ErrorType.JITTER: "Near the right place, but not on it.",
+    ErrorType.INVERSION: "On the other side of the same body: a left knee where the right one is.",
+    ErrorType.SWAP: "On somebody else's body.",
+    ErrorType.MISS: "On no such body part at all.",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report is about.
+
+    Attributes:
+        title: names the results, such as the file's name.
+        truth: ground truth.
+        before: N results.
+        after: the same N results, refined, in the same order.
+        metrics: what :func:`posefix.pipeline.measure` returned.
+        images: to cut people out of; None where they cannot be had one by one.
+        facts: how it was made, such as checkpoint and command, shown as they are.
+    """
+
+    title: str
+    truth: COCO
+    before: People
+    after: People
+    metrics: Mapping[str, Any]
+    images: ImagesById | None
+    facts: Mapping[str, str]
+
+
+def write_report(path: str | Path, subject: Subject) -> None:
+    """Write the page; everything in it is in the one file, and nothing is fetched when it is opened.
+
+    Raises:
+        InputError: when it cannot be written.
+    """
+    write_atomically(path, render(subject))
+
+
+def render(subject: Subject) -> str:
+    """The page as HTML."""
+    before = diagnose(subject.truth, subject.before)
+    after = before.with_results(subject.after)
+    known = before.types >= 0
+    change = oks_change(before.truth, subject.before, subject.after)
+    page = {
+        "title": subject.title,
+        "metrics": subject.metrics,
+        "headline": _headline(subject.metrics),
+        "counts": _counts(before, after),
+        "nothing": _nothing(before),
+        "kinds": [(kind.name.capitalize(), figures.COLORS[kind], MEANINGS[kind]) for kind in KINDS],
+        "facts": {**subject.facts, "versions": _versions()},
+        "known": bool(known.any()),
+    }
+    if known.any():
+        first, second = (
+            evaluate(subject.truth, people_records(p), sigmas=p.skeleton.sigmas)
+            for p in (subject.before, subject.after)
+        )
+        page |= {
+            "error_bars": _picture(figures.error_bars(before, after)),
+            "body": _picture(figures.body(before, after)),
+            "keypoint_bars": _picture(figures.keypoint_bars(before, after)),
+            "keypoint_gains": _picture(figures.keypoint_gains(before, after)),
+            "scatter": _picture(figures.oks_scatter(change)),
+            "curves": _picture(figures.precision_recall(first, second)),
+            "impact": _picture(figures.impact_bars(ap_impact(subject.truth, subject.after))),
+            "moves": _moves(transitions(before, after)),
+            "people": _people(subject, before, change),
+            "change": _summary(change),
+        }
+    environment = Environment(loader=PackageLoader("posefix.report"), autoescape=select_autoescape(["html", "j2"]))
+    return environment.get_template("report.html.j2").render(page)
+
+
+def _headline(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
+    gain = metrics["gain"]
+    if any(value is None for value in (gain["AP"], gain["AP_low"], gain["AP_high"])):
+        return None
+    sure = "better" if gain["AP_low"] > 0 else "worse" if gain["AP_high"] < 0 else "unsure"
+    return {
+        "before": metrics["before"]["AP"],
+        "after": metrics["after"]["AP"],
+        **{key: gain[f"AP{suffix}"] for key, suffix in (("gain", ""), ("low", "_low"), ("high", "_high"))},
+        "verdict": sure,
+    }
+
+
+def _counts(before: Diagnosis, after: Diagnosis) -> dict[str, Any]:
+    known = before.types >= 0
+    was_wrong, is_wrong = (known & (seen.types > ErrorType.GOOD) for seen in (before, after))
+    was_right = known & ~was_wrong
+
+    def share(part: np.ndarray, whole: np.ndarray) -> float:
+        return 100 * part.sum() / max(whole.sum(), 1)
+
+    return {
+        "people": len(before.truth),
+        "found": int(before.found.sum()),
+        "background": int(before.background.sum()),
+        "unknown_images": before.unknown_images,
+        "keypoints": int(known.sum()),
+        "right_before": share(was_right, known),
+        "right_after": share(known & ~is_wrong, known),
+        "mended": share(was_wrong & ~is_wrong, was_wrong),
+        "spoilt": share(was_right & is_wrong, was_right),
+    }
+
+
+def _nothing(before: Diagnosis) -> str | None:
+    """Why there is nothing to say about keypoints, or None when there is."""
+    if not len(before.truth):
+        return (
+            "The annotations hold nobody of at least 32 x 32 pixels with annotated keypoints: nothing can be compared."
+        )
+    if not before.found.any():
+        return (
+            f"None of the {len(before.results):,} results lies near one of the {len(before.truth):,} annotated people "
+            "(OKS 0.1 or more). Do the image ids of both files mean the same images?"
+        )
+    return None
+
+
+def _moves(moves: np.ndarray) -> dict[str, Any]:
+    """The transition table: for each type before the counts after, with the share of the row that colours the cell."""
+    shares = moves / np.maximum(moves.sum(1, keepdims=True), 1)
+    names = [kind.name.capitalize() for kind in KINDS]
+    rows = [
+        {
+            "name": name,
+            "total": int(counts.sum()),
+            "cells": [
+                {"count": int(count), "share": 100 * float(s), "color": figures.COLORS[kind], "same": name == other}
+                for count, s, kind, other in zip(counts, row, KINDS, names, strict=True)
+            ],
+        }
+        for name, counts, row in zip(names, moves, shares, strict=True)
+    ]
+    return {"names": names, "rows": rows, "totals": moves.sum(0).tolist(), "all": int(moves.sum())}
+
+
+def _summary(change: OksChange) -> dict[str, Any]:
+    gains = (change.after - change.before)[np.isfinite(change.before) & np.isfinite(change.after)]
+    return {
+        "better": int((gains > CHANGED).sum()),
+        "worse": int((gains < -CHANGED).sum()),
+        "same": int((np.abs(gains) <= CHANGED).sum()),
+    }
+
+
+def _people(subject: Subject, before: Diagnosis, change: OksChange) -> list[dict[str, Any]]:
+    """Crops of the best, the typical and the worst."""
+    if subject.images is None:
+        return []
+    gains = change.after - change.before
+    moved = np.flatnonzero(np.isfinite(gains) & (np.abs(gains) > CHANGED))
+    typical = moved[np.argsort(np.abs(gains[moved] - np.median(gains[moved])), kind="stable")] if len(moved) else moved
+    best, worst = change.best(PEOPLE_SHOWN), change.worst(PEOPLE_SHOWN)
+    taken = set(best.tolist()) | set(worst.tolist())
+    chosen = {
+        "Gained most": best,
+        "Typical of those who changed": [row for row in typical.tolist() if row not in taken][:PEOPLE_SHOWN],
+        "Lost most": worst,
+    }
+    shown = []
+    for name, rows in chosen.items():
+        pictures = [_crop(subject, before, change, int(row)) for row in rows]
+        shown.append({"name": name, "pictures": [picture for picture in pictures if picture is not None]})
+    return [group for group in shown if group["pictures"]]
+
+
+def _crop(subject: Subject, before: Diagnosis, change: OksChange, row: int) -> dict[str, Any] | None:
+    people = subject.before[[row]], subject.after[[row]], before.truth[change.truth_rows[[row]]]
+    image_id = int(subject.before.image_ids[row])
+    try:
+        image = subject.images[image_id]
+    except InputError:
+        return None
+    drawn = side_by_side(image, *people, box=person_view(*people), height=PANEL_HEIGHT)
+    return {
+        "data": base64.b64encode(encode_jpeg(drawn)).decode(),
+        "before": float(change.before[row]),
+        "after": float(change.after[row]),
+        "image_id": image_id,
+    }
+
+
+def _picture(svg: str | None) -> Markup | None:
+    return None if svg is None else Markup(svg)
+
+
+def _versions() -> str:
+    found = [f"Python {platform.python_version()}"]
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
