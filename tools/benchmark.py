@@ -20,6 +20,7 @@ import click
 import cv2
 import numpy as np
 import torch
+from pycocotools.coco import COCO
 from rich.console import Console
 from rich.table import Table
 
@@ -28,6 +29,9 @@ from posefix.adapters.coco import people_records
 from posefix.commands import friendly
 from posefix.data.crops import crop_image
 from posefix.data.images import ImageFolder
+from posefix.evaluation.coco import evaluate
+from posefix.evaluation.diagnosis import diagnose
+from posefix.evaluation.ground_truth import quietly
 from posefix.files import require_writable, write_atomically
 from posefix.model import decode
 from posefix.people import People
@@ -39,6 +43,7 @@ from tools.benchmark_synthesis import random_poses, synthesis_rate
 PEOPLE_PER_PHOTO = 4
 PHOTO_SIZE = (480, 640)
 SYNTHESISED = 20_000
+DIAGNOSED = 6_000
 RSS_PER_MEBIBYTE = 2**20 if sys.platform == "darwin" else 2**10
 
 
@@ -67,6 +72,43 @@ def drawn_people(count: int, rng: np.random.Generator) -> People:
     people = random_poses(count, rng, PEOPLE_PER_PHOTO)
     people.keypoints += np.array([60, 0]) - people.keypoints.mean(1, keepdims=True) % 60
     return people
+
+
+def diagnosis_seconds(people: People, rng: np.random.Generator) -> dict[str, float]:
+    """Seconds that COCO's evaluation of results on all these people takes, and a diagnosis of them."""
+    annotations = [
+        {
+            "id": i + 1,
+            "image_id": int(people.image_ids[i]),
+            "category_id": 1,
+            "iscrowd": 0,
+            "num_keypoints": int(people.labelled[i].sum()),
+            "area": float(people.areas[i]),
+            "bbox": [*people.keypoints[i].min(0).tolist(), *np.ptp(people.keypoints[i], axis=0).tolist()],
+            "keypoints": np.concatenate([people.keypoints[i], people.scores[i][:, None]], 1).ravel().tolist(),
+        }
+        for i in range(len(people))
+    ]
+    truth = COCO()
+    truth.dataset = {
+        "images": [{"id": int(i)} for i in np.unique(people.image_ids)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    with quietly():
+        truth.createIndex()
+    noise = rng.normal(0, 0.06, people.keypoints.shape) * np.sqrt(people.areas)[:, None, None]
+    results = people.with_keypoints(people.keypoints + noise, rng.random(people.scores.shape))
+    results.person_scores = rng.random(len(people))
+    records = people_records(results)
+    started = time.perf_counter()
+    evaluate(truth, records)
+    evaluated = time.perf_counter()
+    diagnose(truth, results).breakdown()
+    return {
+        f"COCO's evaluation of {len(people):,} people, s": evaluated - started,
+        f"diagnosis of {len(people):,} people, s": time.perf_counter() - evaluated,
+    }
 
 
 def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, refiner: Refiner) -> dict[str, float]:
@@ -125,6 +167,10 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
         "rendering, ms/person": 1000 * rendering * (1 + flip_test),
         "rendering, share of a batch's time": (1 + flip_test) * rendering * people_count / refining,
         "synthesis, people/s": synthesis_rate(random_poses(SYNTHESISED, rng)),
+        "synthesis with fitted statistics, people/s": synthesis_rate(
+            random_poses(SYNTHESISED, rng), statistics="pooled"
+        ),
+        **diagnosis_seconds(random_poses(DIAGNOSED, rng), rng),
         "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MEBIBYTE,
     }
 

@@ -36,18 +36,18 @@ def random_poses(count: int, rng: np.random.Generator, people_per_image: int = 4
     return People(skeleton, keypoints, scores, np.arange(count) // people_per_image, areas=areas)
 
 
-def synthesis_rate(people: People, batch: int = 256, seed: int = 0) -> float:
+def synthesis_rate(people: People, batch: int = 256, seed: int = 0, statistics: str = "posefix") -> float:
     """People per second that :func:`synth.synthesize` draws, called with ``batch`` people at a time.
 
     The time includes gathering the batch and its neighbours, but not the index of neighbours: a data set has one.
     """
-    statistics, rng = Statistics.load("posefix"), np.random.default_rng(seed)
+    table, rng = Statistics.load(statistics), np.random.default_rng(seed)
     index = neighbour_index(people)
     order = rng.permutation(len(people))
     started = time.perf_counter()
     for first in range(0, len(order), batch):
         rows = order[first : first + batch]
-        synthesize(people[rows], index.gather(people, rows), statistics, rng)
+        synthesize(people[rows], index.gather(people, rows), table, rng)
     return len(people) / (time.perf_counter() - started)
 
 
