@@ -32,13 +32,14 @@ from synth.errors import ErrorType
 from synth.kinds import Kinds
 from synth.names import pooled, spread
 from synth.observation import OVERLAPS, VISIBLE, Observation
-from synth.sampler import unit
+from synth.sampler import ORDER, unit
 from synth.statistics import ERRORS, Rule, Statistics
 
 DISPLACED = tuple(kind for kind in ErrorType if kind != ErrorType.UNLABELLED)
 PSEUDO_COUNT = 20.0  # keypoints that a wider cell of the table counts as
 FACTOR_PSEUDO_COUNT = 3.0  # expected errors that a factor of 1 counts as
 LEAST_PROBABILITY = 1e-4
+LEAST_KIND = 0.005  # share of the people; rarer kinds are left out
 ITERATIONS = 300
 CONVERGED = 1e-6  # change of the log-likelihood per keypoint
 EXTREME = 0.001  # ranks are kept this far from 0 and 1
@@ -178,6 +179,8 @@ def _fit_table(seen: Observation, start: list) -> tuple[np.ndarray, Kinds]:
             np.add.at(wanted, groups, responsible[person, c][:, None] * weights[c])
             factors[c] = (drawn + FACTOR_PSEUDO_COUNT) / (wanted + FACTOR_PSEUDO_COUNT)
             factors[c] /= factors[c][:, :1]
+    kept = shares >= min(LEAST_KIND, shares.max())
+    shares, factors = shares[kept] / shares[kept].sum(), factors[kept]
     split = factors[:, np.tile(part_groups, len(VISIBLE) * len(OVERLAPS))] * table
     split /= split.sum(-1, keepdims=True)
     marginal = (shares[:, None, None] * split).sum(0)
@@ -251,6 +254,7 @@ def _fit_same_on_limb(seen: Observation, statistics: Statistics) -> float:
     first, second = pairs_of(skeleton)["limb"].T
     both = (seen.types[:, first] >= 0) & (seen.types[:, second] >= 0)
     same = (seen.types[:, first] == seen.types[:, second]) & (seen.types[:, first] > ErrorType.GOOD)
+    wrong = ORDER != ErrorType.GOOD
     apart = together = 0.0
     for c in range(count):
         if statistics.kinds is None:
@@ -258,12 +262,12 @@ def _fit_same_on_limb(seen: Observation, statistics: Statistics) -> float:
         else:
             table = statistics.probabilities_by_kind(seen.visible, seen.overlaps, skeleton, np.full(n, c))
         table = table * seen.possible
-        ends = (table / table.sum(-1, keepdims=True)).cumsum(-1)
-        upper = np.minimum(ends[:, first, 1:], ends[:, second, 1:])
-        lower = np.maximum(ends[:, first, :-1], ends[:, second, :-1])
-        product = np.diff(ends[:, first], axis=-1) * np.diff(ends[:, second], axis=-1)
-        apart += shares[c] * product.sum(-1)[both].sum()
-        together += shares[c] * np.maximum(upper - lower, 0).sum(-1)[both].sum()
+        table = (table / table.sum(-1, keepdims=True))[..., ORDER]
+        ends = table.cumsum(-1)
+        upper, lower = (np.minimum(e[:, first], e[:, second]) for e in (ends, table - ends))
+        overlap, product = np.maximum(upper + lower, 0), table[:, first] * table[:, second]
+        apart += shares[c] * product[..., wrong].sum(-1)[both].sum()
+        together += shares[c] * overlap[..., wrong].sum(-1)[both].sum()
     found = same[both].sum()
     return float(np.sqrt(np.clip((found - apart) / (together - apart), 0, 1))) if together - apart >= 1 else 0.0
 

@@ -33,6 +33,10 @@ ATTEMPTS = (1, 3, 12, 48, 192)  # positions drawn a round for the keypoints that
 SHORTEST = 1e-4  # px, of a vector that has a direction
 CHUNK = 512  # people at a time, so that the candidates stay in the cache
 
+# The types along the unit interval from which they are drawn. The rarest stand at its ends, so that keypoints which
+# share a number share those errors too, however likely the others are.
+ORDER = np.array([ErrorType.SWAP, ErrorType.GOOD, ErrorType.JITTER, ErrorType.MISS, ErrorType.INVERSION])
+
 # Inner and outer radius of each type's ring in units of sqrt(2 s^2 k^2), in the order of ErrorType from GOOD on.
 _RINGS = np.sqrt(
     np.array(
@@ -214,9 +218,9 @@ def _uniforms(people: People, same_on_limb: float, rng: np.random.Generator) -> 
 
 def _draw_types(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """(P,) int8 types that uniform numbers (P,) fall on with weights (P, 5) of any sum; GOOD where all are 0."""
-    cumulative = weights.cumsum(axis=1)
+    cumulative = weights[:, ORDER].cumsum(axis=1)
     below = uniform[:, None] * cumulative[:, -1:] < cumulative
-    return below.argmax(axis=1).astype(np.int8)
+    return np.where(below.any(axis=1), ORDER[below.argmax(axis=1)], ErrorType.GOOD).astype(np.int8)
 
 
 def _draw_positions(
