@@ -50,6 +50,12 @@ def _end(message: str, code: int) -> None:
 )
 @click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
+@click.option(
+    "--rescore/--no_rescore",
+    default=True,
+    show_default=True,
+    help="Scores of people that say how good the refined pose is; the old ones are kept as original_score.",
+)
 @click.option("--out", type=EXISTING, help="Write the refined results here, in the form they came in.")
 @click.option("--metrics", type=EXISTING, help="Write the measurements here, as JSON.")
 @click.option("--visualize", type=EXISTING, help="Folder for before/after pictures, or for the video with both poses.")
@@ -79,6 +85,7 @@ def refine(
     checkpoint: str,
     test_batch: int,
     flip_test: bool,
+    rescore: bool,
     out: Path | None,
     metrics: Path | None,
     visualize: Path | None,
@@ -111,6 +118,7 @@ def refine(
         checkpoint=checkpoint,
         batch_size=test_batch,
         flip_test=flip_test,
+        rescore=rescore,
         out=out,
         device=device,
         workers=workers,
@@ -149,7 +157,9 @@ def _gain_line(measured: dict) -> str:
     if before is None or gain["AP"] is None:
         return "AP: nothing to measure"
     interval = f"[{gain['AP_low']:+.2f}, {gain['AP_high']:+.2f}]"
-    return f"AP before {before:.2f}, after {after:.2f}, gain {gain['AP']:+.2f}, 95 % interval {interval}"
+    line = f"AP before {before:.2f}, after {after:.2f}, gain {gain['AP']:+.2f}, 95 % interval {interval}"
+    alone = measured.get("without_rescoring", {}).get("AP")
+    return line if alone is None else f"{line}; {alone - before:+.2f} by moving keypoints alone, the rest by rescoring"
 
 
 @click.command(

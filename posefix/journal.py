@@ -80,9 +80,10 @@ class Journal:
         self._append(
             {
                 "rows": batch.rows.tolist(),
-                "keypoints": base64.b64encode(np.ascontiguousarray(batch.keypoints, "<f4").tobytes()).decode(),
+                "keypoints": _encoded(batch.keypoints),
                 "problems": batch.problems,
                 "shares": None if batch.shares is None else batch.shares.tolist(),
+                "expected": _encoded(batch.expected),
             }
         )
 
@@ -130,13 +131,23 @@ class Journal:
 def _batch(entry: dict, people: int | None, keypoints: int | None) -> RefinedBatch:
     """The batch of one line; ValueError, KeyError, TypeError or OverflowError where it is none."""
     rows = _rows(entry["rows"], people)
-    content = base64.b64decode(entry["keypoints"], validate=True)
-    poses = np.frombuffer(content, "<f4").reshape(len(rows), -1 if keypoints is None else keypoints, 2)
+    poses = _decoded(entry["keypoints"]).reshape(len(rows), -1 if keypoints is None else keypoints, 2)
     if not np.isfinite(poses).all():
         raise ValueError("a keypoint is not finite")
     problems = [(row, str(text)) for row, text in entry["problems"]]
     _rows([row for row, _ in problems], people)
-    return RefinedBatch(rows, poses, problems, _shares(entry["shares"]))
+    expected = _decoded(entry["expected"]).reshape(len(rows))
+    if not (np.isnan(expected) | ((expected >= 0) & (expected <= 1.001))).all():
+        raise ValueError("an expected OKS is not between 0 and 1")
+    return RefinedBatch(rows, poses, problems, _shares(entry["shares"]), expected)
+
+
+def _encoded(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+
+
+def _decoded(text: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
 
 
 def _shares(found: list | None) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from posefix.adapters import coco
 from posefix.data.images import ImageFolder
 from posefix.data.video import VideoImages
 from posefix.errors import InputError
+from posefix.evaluation.coco import evaluate
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import load_ground_truth
 from posefix.files import make_folder, require_writable
@@ -25,6 +26,7 @@ from posefix.people import People
 from posefix.refiner import RefinedBatch, Refiner
 from posefix.report.pictures import write_pictures
 from posefix.report.video import write_comparison
+from posefix.rescoring import rescored
 
 BOOTSTRAP_SEED = 0
 
@@ -48,6 +50,7 @@ class RefineOptions:
     metrics: Path | None = None
     visualize: Path | None = None
     report: Path | None = None
+    rescore: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,12 +94,12 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     truth = load_ground_truth(options.annotations, len(refiner.skeleton)) if options.annotations else None
     results = coco.read_results(options.detection_json, refiner.skeleton, options.on_error)
     images = _open_images(options, results.people)
-    keypoints = results.people.keypoints.copy()
+    keypoints, expected = results.people.keypoints.copy(), np.full(len(results.people), np.nan, np.float32)
     problems = list(results.problems)
     journal = _open_journal(options, results.people)
     finished = journal.finished if journal else []
     for batch in finished:
-        _take(batch, keypoints, problems)
+        _take(batch, keypoints, expected, problems)
     done, total = sum(len(batch.rows) for batch in finished), len(results.people)
     started, begun = time.perf_counter(), done
     batches = refiner.refine_batches(
@@ -114,7 +117,7 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("", total=total, completed=done)
             for batch in batches:
-                _take(batch, keypoints, problems)
+                _take(batch, keypoints, expected, problems)
                 if journal:
                     journal.append(batch)
                 done += len(batch.rows)
@@ -129,6 +132,8 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         raise
     seconds = time.perf_counter() - started
     people = results.people.with_keypoints(keypoints)
+    if options.rescore:
+        people = rescored(people, expected)
     if options.out is not None:
         coco.write_results(options.out, results, people)
         journal.remove()
@@ -136,18 +141,22 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
 
 
 def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
-    """The content of ``metrics.json``; ``before``, ``after`` and ``gain`` only with annotations."""
+    """The content of ``metrics.json``; ``before``, ``after`` and ``gain`` only with annotations.
+
+    ``without_rescoring`` is what the refined keypoints reach with the scores that they came with.
+    """
     metrics: dict[str, Any] = {}
     if refined.truth is not None:
-        metrics = dict(
-            compare(
-                refined.truth,
-                [r for r in refined.results.records if isinstance(r, dict)],
-                [r for r in coco.refined_records(refined.results, refined.people) if isinstance(r, dict)],
-                rng=np.random.default_rng(BOOTSTRAP_SEED),
-                sigmas=refined.people.skeleton.sigmas,
-            )
-        )
+
+        def records(people: People) -> list[dict]:
+            return [r for r in coco.refined_records(refined.results, people) if isinstance(r, dict)]
+
+        before, sigmas = refined.results.people, refined.people.skeleton.sigmas
+        rng = np.random.default_rng(BOOTSTRAP_SEED)
+        metrics = dict(compare(refined.truth, records(before), records(refined.people), rng=rng, sigmas=sigmas))
+        if options.rescore:
+            unscored = replace(refined.people, person_scores=before.person_scores)
+            metrics["without_rescoring"] = evaluate(refined.truth, records(unscored), sigmas=sigmas).metrics()
     rate = refined.people_refined / refined.seconds if refined.people_refined else 0.0
     moved = np.linalg.norm(refined.people.keypoints - refined.results.people.keypoints, axis=-1)
     moved = moved[refined.people.labelled]
@@ -162,6 +171,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
         "people_per_second": round(rate, 2),
         "checkpoint": str(options.checkpoint),
         "flip_test": options.flip_test,
+        "rescored": options.rescore,
     }
 
 
@@ -262,8 +272,8 @@ def _open_journal(options: RefineOptions, people: People) -> Journal | None:
     return Journal(options.out, signature, options.resume, people=len(people), keypoints=len(people.skeleton))
 
 
-def _take(batch: RefinedBatch, keypoints: np.ndarray, problems: list[str]) -> None:
-    keypoints[batch.rows] = batch.keypoints
+def _take(batch: RefinedBatch, keypoints: np.ndarray, expected: np.ndarray, problems: list[str]) -> None:
+    keypoints[batch.rows], expected[batch.rows] = batch.keypoints, batch.expected
     problems.extend(text for _, text in batch.problems)
 
 

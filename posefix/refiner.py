@@ -23,6 +23,7 @@ from posefix.model import checkpoint as checkpoints
 from posefix.model.fuse import fold_batch_norm
 from posefix.model.network import RefinerNetwork
 from posefix.people import FARTHEST, People
+from posefix.rescoring import expected_oks, rescored
 from posefix.skeleton import Skeleton
 
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
@@ -39,12 +40,14 @@ class RefinedBatch:
         keypoints: (B, K, 2) float32, pixels of the original image.
         problems: for each row whose image could not be used, ``(row, sentence)``; its keypoints are the input's.
         shares: (R,) what the poses' offsets from the truth were taken to be (:mod:`posefix.model.adapt`), or None.
+        expected: (B,) float32 OKS that is expected of each person now; NaN where the image could not be used.
     """
 
     rows: np.ndarray
     keypoints: np.ndarray
     problems: list[tuple[int, str]]
     shares: np.ndarray | None = None
+    expected: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class _Look:
         usable: (G,) int64 places of the usable ones among the B.
         belief: (G, K, h, w) over each keypoint's truth.
         pose: (G, K, 2) input in pixels of the crop.
+        scores: (G, K) float32 confidences of the input, on the host.
         present: (G, K) bool, whether there is an input.
         tolerances: (G, K) s k_j in pixels of the crop.
         maps: (G, 2, 3) from original pixels to the crop's.
@@ -69,6 +73,7 @@ class _Look:
     usable: np.ndarray
     belief: torch.Tensor
     pose: torch.Tensor
+    scores: np.ndarray
     present: torch.Tensor
     tolerances: torch.Tensor
     maps: np.ndarray
@@ -162,6 +167,7 @@ class Refiner:
         flip_test: bool = True,
         workers: int = 2,
         on_error: str = "stop",
+        rescore: bool = False,
     ) -> People:
         """Refine many people of many images; the same people in the same order, with better keypoints.
 
@@ -173,17 +179,19 @@ class Refiner:
             flip_test: average over the mirrored image; twice the work.
             workers: threads that decode and crop while the network runs.
             on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` hands its people through.
+            rescore: also give people scores that rank them by how good they are (:mod:`posefix.rescoring`).
 
         Raises:
             InputError: for an unusable image, or people of another skeleton.
         """
-        keypoints = people.keypoints.copy()
+        keypoints, expected = people.keypoints.copy(), np.full(len(people), np.nan, np.float32)
         batches = self.refine_batches(
             people, images, batch_size=batch_size, flip_test=flip_test, workers=workers, on_error=on_error
         )
         for batch in batches:
-            keypoints[batch.rows] = batch.keypoints
-        return people.with_keypoints(keypoints)
+            keypoints[batch.rows], expected[batch.rows] = batch.keypoints, batch.expected
+        refined = people.with_keypoints(keypoints)
+        return rescored(refined, expected) if rescore else refined
 
     def refine_batches(
         self,
@@ -343,7 +351,9 @@ class Refiner:
                 belief = (belief + decode.flip_maps(decode.spatial_softmax(logits), exchange)) / 2
         else:
             belief = pose.new_zeros((0, len(skeleton), *self.network.heatmap_size))
-        return _Look(rows, people.keypoints[rows].copy(), problems, usable, belief, pose, heights > 0, scales, maps)
+        given = heights > 0
+        original = people.keypoints[rows].copy()
+        return _Look(rows, original, problems, usable, belief, pose, scores, given, scales, maps)
 
     @torch.inference_mode()
     def _fit_shares(self, looks: Iterable[_Look], most: int) -> np.ndarray:
@@ -377,12 +387,16 @@ class Refiner:
             total = adapted.sum((-1, -2), keepdim=True)
             known = look.present & decode.inside(look.pose, size)
             belief = torch.where(known[..., None, None] & (total > 0), adapted / total, belief)
-        refined = decode.most_similar(belief, look.tolerances, size, look.pose, look.present, self.keep_margin)
+        refined, similarity = decode.most_similar(
+            belief, look.tolerances, size, look.pose, look.present, self.keep_margin
+        )
         original = geometry.transform(refined.cpu().numpy().astype(np.float64), geometry.invert(look.maps))
         stays = (refined == look.pose).all(-1).cpu().numpy()
         keypoints = look.keypoints
         keypoints[look.usable] = np.where(stays[..., None], keypoints[look.usable], original)
-        return RefinedBatch(look.rows, keypoints, look.problems, shares)
+        expected = np.full(len(look.rows), np.nan, np.float32)
+        expected[look.usable] = expected_oks(similarity.cpu().numpy(), look.scores)
+        return RefinedBatch(look.rows, keypoints, look.problems, shares, expected)
 
 
 def _checked_image(images: Mapping[int, np.ndarray], image_id: int) -> np.ndarray:

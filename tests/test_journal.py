@@ -18,7 +18,9 @@ PEOPLE, KEYPOINTS = 6, 17
 
 def batch(rows: list[int], rng: np.random.Generator) -> RefinedBatch:
     keypoints = rng.normal(100, 30, (len(rows), KEYPOINTS, 2)).astype(np.float32)
-    return RefinedBatch(np.array(rows), keypoints, [(rows[0], "its image is missing")], rng.dirichlet(np.ones(5)))
+    expected = rng.random(len(rows)).astype(np.float32)
+    problems = [(rows[0], "its image is missing")]
+    return RefinedBatch(np.array(rows), keypoints, problems, rng.dirichlet(np.ones(5)), expected)
 
 
 def encoded(values: np.ndarray) -> str:
@@ -39,6 +41,7 @@ def test_what_was_kept_comes_back_without_the_line_that_was_cut_short(tmp_path: 
             assert np.array_equal(found.keypoints, expected.keypoints)
             assert found.problems == expected.problems
             assert np.array_equal(found.shares, expected.shares)
+            assert np.array_equal(found.expected, expected.expected)
     assert again.path.read_bytes() == whole
 
 
@@ -66,10 +69,15 @@ def test_what_was_kept_comes_back_without_the_line_that_was_cut_short(tmp_path: 
         {"shares": [0.5, 0.5]},
         {"shares": [0.5, 0.5, -1, 0, 0]},
         {"shares": "even"},
+        {"expected": encoded(np.zeros(3))},
+        {"expected": encoded(np.array([0.5, -1.0]))},
+        {"expected": encoded(np.array([0.5, np.inf]))},
+        {"expected": None},
     ],
 )
 def test_a_line_that_is_json_but_no_batch_of_this_work_is_damaged(tmp_path: Path, change: dict) -> None:
     entry = {"rows": [0, 1], "keypoints": encoded(np.zeros((2, KEYPOINTS, 2))), "problems": [], "shares": None}
+    entry["expected"] = encoded(np.array([0.5, np.nan]))
     path = tmp_path / f"out.json{SUFFIX}"
     lines = [{"work": "work"}, entry, {**entry, **change}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

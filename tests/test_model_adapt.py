@@ -80,7 +80,7 @@ def test_a_belief_that_knows_of_clean_poses_leaves_them_alone(rng: np.random.Gen
     tolerances, present = torch.full(pose.shape[:2], TOLERANCE), torch.ones(pose.shape[:2], dtype=torch.bool)
 
     def loss(maps: torch.Tensor) -> float:
-        decided = decode.most_similar(maps, tolerances, CROP, pose, present).numpy()
+        decided = decode.most_similar(maps, tolerances, CROP, pose, present)[0].numpy()
         return float(1 - np.exp(-((decided - truth) ** 2).sum(-1) / (2 * TOLERANCE**2)).mean())
 
     assert loss(adapted) < 0.8 * loss(belief)

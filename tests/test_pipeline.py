@@ -39,6 +39,25 @@ def run(world: dict[str, Path], *more: object) -> Result:
     return CliRunner().invoke(refine, arguments(world, *more))
 
 
+def original(record: dict) -> dict:
+    """A refined record without what refinement may change."""
+    kept = {**record, "keypoints": 0, "score": record["original_score"]}
+    del kept["original_score"]
+    return kept
+
+
+def test_without_rescoring_nothing_but_keypoints_changes(world: dict[str, Path], tmp_path: Path) -> None:
+    out, metrics = tmp_path / "refined.json", tmp_path / "metrics.json"
+    result = run(world, "--annotations", world["annotations"], "--out", out, "--no_rescore", "--metrics", metrics)
+    assert result.exit_code == 0, result.output
+    before, after = json.loads(world["results"].read_text()), json.loads(out.read_text())
+    assert [{**r, "keypoints": 0} for r in before] == [{**r, "keypoints": 0} for r in after]
+    rescored = tmp_path / "rescored.json"
+    assert run(world, "--annotations", world["annotations"], "--out", rescored, "--metrics", metrics).exit_code == 0
+    assert [r["keypoints"] for r in json.loads(rescored.read_text())] == [r["keypoints"] for r in after]
+    assert "AP" in json.loads(metrics.read_text())["without_rescoring"]
+
+
 def test_the_whole_path_with_ground_truth(world: dict[str, Path], tmp_path: Path) -> None:
     out, metrics, pictures = tmp_path / "refined.json", tmp_path / "metrics.json", tmp_path / "pictures"
     result = run(
@@ -46,7 +65,8 @@ def test_the_whole_path_with_ground_truth(world: dict[str, Path], tmp_path: Path
     )
     assert result.exit_code == 0, result.output
     before, after = json.loads(world["results"].read_text()), json.loads(out.read_text())
-    assert [{**r, "keypoints": 0} for r in before] == [{**r, "keypoints": 0} for r in after]
+    assert [{**r, "keypoints": 0} for r in before] == [original(r) for r in after]
+    assert all(0 <= r["score"] <= 1 for r in after)
     assert all(a["keypoints"][2::3] == b["keypoints"][2::3] for a, b in zip(before, after, strict=True))
     measured = json.loads(metrics.read_text())
     assert measured["gain"]["AP"] == pytest.approx(measured["after"]["AP"] - measured["before"]["AP"])

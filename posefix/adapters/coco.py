@@ -21,6 +21,7 @@ from posefix.files import read_json, write_atomically
 from posefix.people import People
 from posefix.skeleton import Skeleton, load
 
+ORIGINAL_SCORE = "original_score"  # what a rescored record calls the score that it came with
 OnError = Literal["stop", "skip"]
 
 
@@ -105,7 +106,8 @@ def write_results(path: str | Path, results: CocoResults, refined: People) -> No
     """Write results again with other keypoints: same records, same order, only ``keypoints`` of the people replaced.
 
     Coordinates are rounded to 3 decimals and scores to 4. What equals, as float32, what was read keeps its original
-    numbers, so unchanged people give the JSON that was read. The file appears whole or not at all.
+    numbers, so unchanged people give the JSON that was read. A person with another score gets it as ``score``, with 6
+    decimals, and keeps the one that it came with as ``original_score``. The file appears whole or not at all.
 
     Args:
         path: file to write.
@@ -125,7 +127,7 @@ def refined_records(results: CocoResults, refined: People) -> list:
     if len(refined) != len(people) or refined.skeleton != people.skeleton:
         expected, got = (f"{len(p)} people of {p.skeleton.name}" for p in (people, refined))
         raise ValueError(f"refined must be the {expected} that were read, got {got}")
-    if not (np.isfinite(refined.keypoints).all() and np.isfinite(refined.scores).all()):
+    if not all(np.isfinite(v).all() for v in (refined.keypoints, refined.scores, refined.person_scores)):
         raise ValueError("refined keypoints and scores must be finite")
     moved = (refined.keypoints != people.keypoints).any(-1)
     flat = (len(people), 3 * len(people.skeleton))
@@ -140,6 +142,13 @@ def refined_records(results: CocoResults, refined: People) -> list:
         original = np.array(written[row]["keypoints"], dtype=object)
         keypoints = np.where(changed[person], rounded[person].astype(object), original).tolist()
         written[row] = {**written[row], "keypoints": keypoints}
+    for person in np.flatnonzero(refined.person_scores != people.person_scores):
+        row = results.rows[person]
+        scores = {"score": round(float(refined.person_scores[person]), 6)}
+        if ORIGINAL_SCORE not in written[row]:
+            own = written[row].get("score")
+            scores[ORIGINAL_SCORE] = round(float(people.person_scores[person]), 6) if own is None else own
+        written[row] = {**written[row], **scores}
     return written
 
 

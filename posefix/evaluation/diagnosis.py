@@ -21,6 +21,7 @@ from posefix.evaluation.coco import coco_evaluation, detections_of
 from posefix.evaluation.ground_truth import load_ground_truth, quietly
 from posefix.evaluation.matching import MATCH_OKS
 from posefix.people import People
+from posefix.rescoring import own_scores
 from posefix.skeleton import GROUPS, Skeleton
 from synth import ErrorType, Neighbours, Observation, classify, neighbour_index
 
@@ -224,9 +225,9 @@ def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:
 
 
 def same_people(before: Diagnosis, after: Diagnosis) -> bool:
-    """Whether two sets of results have the same images, boxes and scores in the same order, as after refinement."""
-    names = ("image_ids", "person_scores", "boxes")
-    pairs = [(getattr(before.results, name), getattr(after.results, name)) for name in names]
+    """Whether two results have the same images, boxes and scores of the estimator in the same order, as if refined."""
+    pairs = [[getattr(seen.results, name) for seen in (before, after)] for name in ("image_ids", "boxes")]
+    pairs.append([own_scores(seen.results) for seen in (before, after)])
     return all(np.array_equal(one, other) for one, other in pairs)
 
 

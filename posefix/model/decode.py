@@ -148,7 +148,7 @@ def most_similar(
     keypoints: torch.Tensor,
     present: torch.Tensor,
     margin: float = 0.0,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The positions whose expected keypoint similarity is highest; the input's own where moving promises no gain.
 
     An input outside the crop stays too: the network cannot see there, so it has no belief about it. (On images held out
@@ -167,11 +167,13 @@ def most_similar(
         margin: expected gain in KS below which a keypoint stays where it is.
 
     Returns:
-        (N, K, 2) pixels of the crop.
+        (N, K, 2) pixels of the crop, and the (N, K) similarity that is expected there, NaN outside the crop.
     """
     stride = max(map_stride(crop_size, tuple(probabilities.shape[2:])))
     similarity = expected_similarity(probabilities, tolerances.clamp(min=LEAST_TOLERANCE * stride), crop_size)
     positions, best = peaks(similarity, crop_size)
     own = sample_maps(similarity, keypoints, crop_size)
-    stay = present & (~inside(keypoints, crop_size) | (best - own <= margin))
-    return torch.where(stay[..., None], keypoints, positions)
+    outside = ~inside(keypoints, crop_size)
+    stay = present & (outside | (best - own <= margin))
+    own = own.masked_fill(outside, float("nan"))
+    return torch.where(stay[..., None], keypoints, positions), torch.where(stay, own, best)

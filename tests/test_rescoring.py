@@ -1,0 +1,83 @@
+"""New scores rank people by what is expected of them and by what the estimator said, and can be taken back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import random_people
+
+from posefix.adapters import coco
+from posefix.people import People
+from posefix.rescoring import expected_oks, own_scores, rescored
+
+
+def people_of(scores: list[float], rng: np.random.Generator) -> People:
+    people = random_people(rng, len(scores))
+    people.person_scores = np.array(scores, np.float32)
+    return people
+
+
+def test_expected_oks_is_the_weighted_mean_of_what_is_known() -> None:
+    similarity = np.array([[0.2, 0.8, np.nan], [np.nan] * 3, [0.5, 0.5, 0.5]])
+    scores = np.array([[1.0, 0.5, 1.0], [1.0] * 3, [0.0] * 3])
+    np.testing.assert_allclose(expected_oks(similarity, scores), [(0.2 + 0.4) / 1.5, 0, 0], rtol=1e-6)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 1))
+def test_a_score_grows_with_either_part(low: float, high: float, other: float) -> None:
+    low, high = min(low, high), max(low, high)
+    rng = np.random.default_rng(0)
+    by_expected = rescored(people_of([other] * 2, rng), np.array([low, high], np.float32)).person_scores
+    by_own = rescored(people_of([low, high], rng), np.full(2, other, np.float32)).person_scores
+    for scores in (by_expected, by_own):
+        assert 0 <= scores[0] <= scores[1] <= 1
+
+
+def test_people_who_were_not_refined_keep_their_score(rng: np.random.Generator) -> None:
+    people = people_of([0.3, 0.9], rng)
+    scores = rescored(people, np.array([np.nan, 0.5], np.float32)).person_scores
+    assert scores[0] == np.float32(0.3) and scores[1] != np.float32(0.9)
+
+
+def test_scores_below_zero_are_logits(rng: np.random.Generator) -> None:
+    scores = rescored(people_of([-5.0, 0.0, 5.0, -900.0], rng), np.ones(4, np.float32)).person_scores
+    assert scores.argsort().tolist() == [3, 0, 1, 2] and np.isfinite(scores).all()
+
+
+def test_refining_again_starts_from_the_estimators_own_scores(rng: np.random.Generator, tmp_path: Path) -> None:
+    path, again = tmp_path / "results.json", tmp_path / "again.json"
+    path.write_text(json.dumps(coco.people_records(people_of([0.2, 0.7, 0.4], rng))))
+    results = coco.read_results(path)
+    expected = np.array([0.9, 0.3, 0.6], np.float32)
+    once = rescored(results.people, expected)
+    in_memory = rescored(once, expected)
+    np.testing.assert_array_equal(in_memory.person_scores, once.person_scores)
+    coco.write_results(again, results, once)
+    second = coco.read_results(again)
+    np.testing.assert_allclose(second.people.person_scores, once.person_scores, atol=1e-6)
+    np.testing.assert_allclose(own_scores(second.people), [0.2, 0.7, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(rescored(second.people, expected).person_scores, once.person_scores, rtol=1e-6)
+    assert [r["original_score"] for r in json.loads(again.read_text())] == pytest.approx([0.2, 0.7, 0.4])
+    written = coco.refined_records(second, rescored(second.people, expected[::-1].copy()))
+    assert [r["original_score"] for r in written] == pytest.approx([0.2, 0.7, 0.4])
+
+
+def test_records_without_a_score_get_one_and_odd_originals_are_not_believed(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    records = coco.people_records(people_of([0.5, 0.5, 0.5], rng))
+    del records[0]["score"]
+    records[1]["original_score"] = "high"
+    records[2]["original_score"] = float("inf")
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(records))
+    results = coco.read_results(path)
+    np.testing.assert_allclose(own_scores(results.people), results.people.person_scores)
+    written = coco.refined_records(results, rescored(results.people, np.full(3, 0.5, np.float32)))
+    assert all(isinstance(r["score"], float) for r in written)
+    assert written[0]["original_score"] == pytest.approx(results.people.person_scores[0], abs=1e-5)
