@@ -24,7 +24,7 @@ from posefix.journal import SUFFIX, Journal, fingerprint
 from posefix.model.checkpoint import resolve
 from posefix.people import People
 from posefix.refiner import RefinedBatch, Refiner
-from posefix.report.pictures import write_pictures
+from posefix.report.pictures import INDEX, write_pictures
 from posefix.report.video import write_comparison
 from posefix.rescoring import rescored
 
@@ -237,7 +237,8 @@ def _check_outputs(options: RefineOptions) -> None:
         taken[path.resolve()] = path
         if path == options.visualize:
             make_folder(path)
-            require_writable(path / "index.json")
+            require_writable(path / INDEX)
+            taken[(path / INDEX).resolve()] = path / INDEX
         else:
             require_writable(path)
 

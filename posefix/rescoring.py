@@ -3,12 +3,13 @@
 The network's belief says how similar to the truth it expects each keypoint to be. The mean over a person, weighted by
 the keypoints' confidences, is the OKS that it expects; the new score is that times the fourth root of the estimator's
 own, which still knows best whether there is a person at all. (The exponent was chosen on held-out training images.)
+People who were rescored before keep their score: of its own output a network always thinks well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -36,22 +37,28 @@ def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def own_scores(people: People) -> np.ndarray:
     """(N,) float32: what the estimator itself said; that is kept in the record of a person who was rescored before."""
-    kept = [record.get(ORIGINAL_SCORE) if isinstance(record, Mapping) else None for record in people.extra]
-    usable = [is_number(value) and abs(value) <= FARTHEST for value in kept]
+    kept = [record.get(ORIGINAL_SCORE) for record in people.extra]
+    usable = [_is_score(value) for value in kept]
     return np.where(usable, [value if ok else 0 for value, ok in zip(kept, usable, strict=True)], people.person_scores)
 
 
 def rescored(people: People, expected: np.ndarray) -> People:
-    """N people with new scores, and in ``extra`` the estimator's own as ``original_score``, for the next time.
+    """N people with new scores, and in ``extra`` the estimator's own as ``original_score``.
 
     Args:
         people: with the scores that they came with. Where any is below 0 they are taken for logits.
         expected: (N,) OKS, as of :func:`expected_oks`; NaN for people who were not refined and keep their score.
     """
-    kept = own_scores(people)
-    own = kept.astype(np.float64)
+    own = people.person_scores.astype(np.float64)
     if (own < 0).any():
         own = 1 / (1 + np.exp(-np.clip(own, -500, 500)))
-    new = np.where(np.isfinite(expected), own**OWN_EXPONENT * expected, people.person_scores)
-    extra = [{**record, ORIGINAL_SCORE: float(score)} for record, score in zip(people.extra, kept, strict=True)]
+    before = np.array([_is_score(record.get(ORIGINAL_SCORE)) for record in people.extra], bool)
+    change = np.isfinite(expected) & ~before
+    new = np.where(change, own**OWN_EXPONENT * np.nan_to_num(expected), people.person_scores)
+    kept = zip(people.extra, change.tolist(), people.person_scores.tolist(), strict=True)
+    extra = [{**record, ORIGINAL_SCORE: score} if changed else record for record, changed, score in kept]
     return replace(people, person_scores=new, extra=extra)
+
+
+def _is_score(value: Any) -> bool:
+    return is_number(value) and abs(value) <= FARTHEST

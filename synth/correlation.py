@@ -48,10 +48,11 @@ class Together:
 
 def limbs_of(skeleton: Skeleton) -> np.ndarray:
     """(K,) int64: the limb of each keypoint: the face, or one side of the upper or lower body."""
-    group = np.array([GROUPS.index(g) for g in skeleton.groups])
-    side = np.sign(np.arange(len(skeleton)) - skeleton.flip)
-    names = np.array([3 * g + (s if GROUPS[g] != "face" else 0) for g, s in zip(group, side, strict=True)])
-    return np.unique(names, return_inverse=True)[1].reshape(-1)
+    group, order = groups_of(skeleton), np.arange(len(skeleton))
+    named = np.array([name.startswith("right_") - int(name.startswith("left_")) for name in skeleton.keypoint_names])
+    side = np.where(named != 0, named, np.sign(order - skeleton.flip))
+    limbs = 3 * group + np.where(group == GROUPS.index("face"), 0, side)
+    return np.unique(limbs, return_inverse=True)[1].reshape(-1)
 
 
 def groups_of(skeleton: Skeleton) -> np.ndarray:
@@ -84,6 +85,7 @@ def correlations(values: np.ndarray, known: np.ndarray, skeleton: Skeleton) -> t
 
     NaN for a level with fewer than ``LEAST_PAIRS`` pairs.
     """
+    values = values - (values[known].mean() if known.any() else 0)
     spread = float((values[known] ** 2).mean()) if known.any() else np.nan
     found = []
     for pairs in pairs_of(skeleton).values():

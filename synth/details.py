@@ -13,7 +13,7 @@ from posefix.errors import InputError
 from posefix.skeleton import GROUPS
 from synth import correlation, distribution
 from synth.confidence import Confidence
-from synth.displacement import STRONGEST, Displacement
+from synth.displacement import LARGEST_DISTANCE, STRONGEST, Displacement
 from synth.errors import ErrorType
 from synth.kinds import Kinds
 from synth.names import DEFAULT
@@ -21,10 +21,10 @@ from synth.names import DEFAULT
 if TYPE_CHECKING:
     from synth.statistics import Statistics
 
-SECTIONS = ("people", "same_on_limb", "displacement", "same_neighbour", "confidence", "evidence")
+SECTIONS = ("people", "same_on_limb", "displacement", "same_neighbour", "withheld", "confidence", "evidence")
 DISPLACED = tuple(kind for kind in ErrorType if kind != ErrorType.UNLABELLED)
 ERROR_NAMES = tuple(kind.name.lower() for kind in DISPLACED if kind != ErrorType.GOOD)
-LARGEST_FACTOR = 1e6
+LARGEST_FACTOR = 1e4
 
 
 class _Strict(BaseModel):
@@ -43,8 +43,13 @@ def _with_default(table: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
-Quantiles = Annotated[tuple[Annotated[float, Field(ge=0)], ...], AfterValidator(_ascending)]
-QuantilesByName = Annotated[dict[str, Quantiles], AfterValidator(_with_default)]
+def _by_name(largest: float) -> Any:
+    values = tuple[Annotated[float, Field(ge=0, le=largest)], ...]
+    return Annotated[dict[str, Annotated[values, AfterValidator(_ascending)]], AfterValidator(_with_default)]
+
+
+Distances = _by_name(LARGEST_DISTANCE)
+Confidences = _by_name(1.0)
 
 
 class _Together(_Strict):
@@ -63,7 +68,7 @@ class _Together(_Strict):
 
 
 class _Displacement(_Strict):
-    distance: QuantilesByName
+    distance: Distances
     inward: Annotated[dict[str, Annotated[float, Field(ge=-STRONGEST, le=STRONGEST)]], AfterValidator(_with_default)]
     distance_together: _Together = _Together()
     direction_together: _Together = _Together()
@@ -78,12 +83,12 @@ class _Displacements(_Strict):
 
 
 class _Scores(_Strict):
-    unlabelled: QuantilesByName
-    good: QuantilesByName
-    jitter: QuantilesByName
-    inversion: QuantilesByName
-    swap: QuantilesByName
-    miss: QuantilesByName
+    unlabelled: Confidences
+    good: Confidences
+    jitter: Confidences
+    inversion: Confidences
+    swap: Confidences
+    miss: Confidences
 
 
 class _Confidence(_Strict):
@@ -111,6 +116,7 @@ class _Details(_Strict):
     same_on_limb: float = Field(0.0, ge=0, le=1)
     displacement: _Displacements | None = None
     same_neighbour: float = Field(0.0, ge=0, le=1)
+    withheld: Annotated[dict[str, Annotated[float, Field(ge=0, le=1)]], AfterValidator(_with_default)] | None = None
     confidence: _Confidence | None = None
     evidence: Any = None
 
@@ -139,6 +145,8 @@ def from_dict(spec: Mapping, source: str, names: set[str]) -> dict[str, Any]:
         tables += [t for kind in found.displacement for t in (kind[1].distance, kind[1].inward)]
     if found.confidence is not None:
         tables += [table for _, table in found.confidence.score]
+    if found.withheld is not None:
+        tables.append(found.withheld)
     if unknown := sorted({name for table in tables for name in table} - names):
         raise InputError(f"{source}: {unknown[0]!r} is no keypoint, part or group of any known skeleton")
     return {
@@ -146,6 +154,7 @@ def from_dict(spec: Mapping, source: str, names: set[str]) -> dict[str, Any]:
         "same_on_limb": found.same_on_limb,
         "displacement": None if found.displacement is None else _displacement(found.displacement),
         "same_neighbour": found.same_neighbour,
+        "withheld": found.withheld,
         "confidence": None if found.confidence is None else _confidence(found.confidence),
         "evidence": found.evidence,
     }
@@ -161,6 +170,8 @@ def to_dict(statistics: Statistics) -> dict[str, Any]:
     if statistics.displacement is not None:
         spec["displacement"] = {k.name.lower(): d.to_dict() for k, d in statistics.displacement.items()}
         spec["same_neighbour"] = round(float(statistics.same_neighbour), 4)
+    if statistics.withheld is not None:
+        spec["withheld"] = {name: round(float(p), 4) for name, p in statistics.withheld.items()}
     if statistics.confidence is not None:
         spec["confidence"] = statistics.confidence.to_dict()
     if statistics.evidence is not None:

@@ -23,6 +23,7 @@ from posefix.skeleton import Skeleton
 from synth.correlation import Together
 from synth.names import spread
 
+LARGEST_DISTANCE = 1e4  # sqrt(2 s^2 k^2), of a keypoint that says anything
 STRONGEST = 8.0  # inwardness beyond which all directions are the same
 
 

@@ -28,10 +28,21 @@ def at(quantiles: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def share_of(quantiles: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Shares (P,) float32 of distributions (P, L) that lie below values (P,); the inverse of :func:`at`."""
-    place = np.clip((quantiles <= values[:, None]).sum(1) - 1, 0, len(LEVELS) - 2)
+    """Shares (P,) float32 of distributions (P, L) that lie below values (P,); the inverse of :func:`at`.
+
+    A value that many have lies in the middle of its share.
+    """
+    return ((_below(quantiles, values, strictly=True) + _below(quantiles, values, strictly=False)) / 2).astype(
+        np.float32
+    )
+
+
+def _below(quantiles: np.ndarray, values: np.ndarray, strictly: bool) -> np.ndarray:
+    """(P,) the least or the greatest share at which a distribution has the value."""
+    reached = quantiles < values[:, None] if strictly else quantiles <= values[:, None]
+    place = np.clip(reached.sum(1) - 1, 0, len(LEVELS) - 2)
     rows = np.arange(len(values))
     lower, upper = quantiles[rows, place], quantiles[rows, place + 1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        within = np.nan_to_num(np.clip((values - lower) / (upper - lower), 0, 1), nan=0.5)
-    return (LEVELS[place] + within * (LEVELS[place + 1] - LEVELS[place])).astype(np.float32)
+        within = np.nan_to_num(np.clip((values - lower) / (upper - lower), 0, 1), nan=0.0 if strictly else 1.0)
+    return LEVELS[place] + within * (LEVELS[place + 1] - LEVELS[place])

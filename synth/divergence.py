@@ -78,12 +78,16 @@ def _counts(seen: Observation, columns: np.ndarray) -> np.ndarray:
 def _types(real: Observation, drawn: Observation) -> float:
     pairs = [(_counts(real, columns), _counts(drawn, columns)) for columns in _parts(real)]
     pairs = [(a, b) for a, b in pairs if a.sum() and b.sum()]
+    if not pairs:
+        return np.nan
     return float(np.average([jensen_shannon(a, b) for a, b in pairs], weights=[a.sum() for a, _ in pairs]))
 
 
 def _frequency(real: Observation, drawn: Observation, kind: ErrorType) -> float:
     pairs = [(_counts(real, columns), _counts(drawn, columns)) for columns in _parts(real)]
     pairs = [(a, b) for a, b in pairs if a.sum() and b.sum()]
+    if not pairs:
+        return np.nan
     gaps = [abs(a[kind] / a.sum() - b[kind] / b.sum()) for a, b in pairs]
     return 100 * float(np.average(gaps, weights=[a.sum() for a, _ in pairs]))
 

@@ -26,8 +26,8 @@ from posefix.people import concatenate
 from posefix.skeleton import GROUPS, Skeleton
 from synth import distribution
 from synth.confidence import Confidence
-from synth.correlation import LEAST_PAIRS, Together, correlations, groups_of, normal_quantile, pairs_of
-from synth.displacement import Displacement, inwardness_of
+from synth.correlation import LEAST_PAIRS, Together, correlations, groups_of, normal_cdf, normal_quantile, pairs_of
+from synth.displacement import LARGEST_DISTANCE, Displacement, inwardness_of
 from synth.errors import ErrorType
 from synth.kinds import Kinds
 from synth.names import pooled, spread
@@ -44,7 +44,7 @@ ITERATIONS = 300
 CONVERGED = 1e-6  # change of the log-likelihood per keypoint
 EXTREME = 0.001  # ranks are kept this far from 0 and 1
 SIMULATED_PAIRS = 20000
-DIRECTION_GRID = np.linspace(0, 0.99, 34)
+CORRELATIONS = np.linspace(0, 0.99, 34)
 INTERVAL_Z = 1.959964  # two-sided 95 %
 
 # Kinds of people that the search starts from: factors for jitter, inversion, swap and miss, of face, upper, lower.
@@ -64,7 +64,8 @@ def fit_statistics(seen: Observation, description: str = "", *, kinds: bool = Tr
     """Statistics that a synthesis on people like these would have drawn these errors from.
 
     Args:
-        seen: results on N people; see :meth:`synth.observation.Observation.of`.
+        seen: results on N people; see :meth:`synth.observation.Observation.of`. Scores count as
+            their ranks when some are above 1.
         description: where they come from.
         kinds: look for kinds of people; else all are taken to be alike.
 
@@ -73,6 +74,8 @@ def fit_statistics(seen: Observation, description: str = "", *, kinds: bool = Tr
     """
     if not (seen.types >= 0).any():
         raise ValueError("no keypoint is annotated: there is nothing to fit")
+    if seen.scores is not None and seen.scores.max() > 1:
+        seen = replace(seen, scores=_ranks(seen.scores))
     skeleton = seen.truth.skeleton
     table, _ = _fit_table(seen, [_START["usual"]])
     displacement = _fit_displacement(seen)
@@ -84,6 +87,7 @@ def fit_statistics(seen: Observation, description: str = "", *, kinds: bool = Tr
         same_on_limb=_fit_same_on_limb(seen, Statistics(rules, kinds=people)),
         displacement=displacement,
         same_neighbour=_fit_same_neighbour(seen),
+        withheld=None if seen.given.all() else _fit_withheld(seen),
         confidence=None if seen.scores is None else _fit_confidence(seen, displacement),
         evidence=evidence(seen),
     )
@@ -103,6 +107,7 @@ def pool(observations: Sequence[Observation]) -> Observation:
         "coincidence",
         "visible",
         "overlaps",
+        "given",
     ):
         together[name] = np.concatenate([getattr(seen, name) for seen in ranked])
     if all(seen.scores is not None for seen in ranked):
@@ -111,22 +116,47 @@ def pool(observations: Sequence[Observation]) -> Observation:
 
 
 def evidence(seen: Observation) -> dict[str, Any]:
-    """What was counted: keypoints of each condition and part, percent of each type and Wilson's 95 % interval."""
+    """What was counted: keypoints of each condition and part, percent of each type and a 95 % interval.
+
+    The interval is Wilson's, for as many independent keypoints as these are worth: errors of one image go together, so
+    a share varies more than its binomial; by how much is measured over all conditions (the design effect).
+    """
     parts = np.array(seen.truth.skeleton.parts())
+    names = list(dict.fromkeys(parts.tolist()))
+    effects = {kind: _design_effect(seen, kind) for kind in DISPLACED}
     rows = []
     for cell, when in _conditions():
         here = seen.cells() == cell
         if not here.any():
             continue
         counted = {}
-        for part in dict.fromkeys(parts.tolist()):
+        for part in names:
             types = seen.types[here][:, parts == part]
             n = int((types >= 0).sum())
             if n:
-                found = {k.name.lower(): _interval(int((types == k).sum()), n) for k in DISPLACED}
-                counted[part] = {"keypoints": n} | found
+                shares = {k.name.lower(): _interval((types == k).sum() / n, n / effects[k]) for k in DISPLACED}
+                counted[part] = {"keypoints": n} | shares
         rows.append({"when": when, "people": int(here.sum()), "percent": counted})
-    return {"people": len(seen.types), "keypoints": int((seen.types >= 0).sum()), "frequencies": rows}
+    return {
+        "people": len(seen.types),
+        "keypoints": int((seen.types >= 0).sum()),
+        "design_effect": {kind.name.lower(): round(effect, 2) for kind, effect in effects.items()},
+        "frequencies": rows,
+    }
+
+
+def _design_effect(seen: Observation, kind: ErrorType) -> float:
+    """How many times the variance of a type's share is that of independent keypoints: median over parts, at least 1."""
+    _, image = np.unique(seen.truth.image_ids, return_inverse=True)
+    parts, effects = np.array(seen.truth.skeleton.parts()), []
+    for part in dict.fromkeys(parts.tolist()):
+        types = seen.types[:, parts == part]
+        known, n = types >= 0, int((types >= 0).sum())
+        p = (types == kind).sum() / max(n, 1)
+        if 0 < p < 1:
+            off = np.bincount(image, (((types == kind) - p) * known).sum(1))
+            effects.append((off**2).sum() / (n * p * (1 - p)))
+    return float(max(np.median(effects), 1)) if effects else 1.0
 
 
 def _fit_table(seen: Observation, start: list) -> tuple[np.ndarray, Kinds]:
@@ -280,7 +310,8 @@ def _fit_displacement(seen: Observation) -> dict[ErrorType, Displacement]:
         here = seen.types == kind
 
         def distances(keypoints: np.ndarray, wider: tuple | None, here: np.ndarray = here) -> tuple[float, ...]:
-            return distribution.measured(seen.distance[:, keypoints][here[:, keypoints]], wider)
+            values = np.minimum(seen.distance[:, keypoints][here[:, keypoints]], LARGEST_DISTANCE)
+            return distribution.measured(values, wider)
 
         def inwardness(keypoints: np.ndarray, wider: float | None, here: np.ndarray = here) -> float:
             values = cosine[:, keypoints][here[:, keypoints]]
@@ -319,10 +350,10 @@ def _direction_together(seen: Observation, here: np.ndarray, inwardness: np.ndar
         means = [inwardness[k][:, None] * seen.inward[person, k] for k in (first, second)]
         shared, *own = rng.standard_normal((3, len(person), 2))
         cosines = []
-        for r in DIRECTION_GRID:
+        for r in CORRELATIONS:
             ways = [unit(m + np.sqrt(r) * shared + np.sqrt(1 - r) * o) for m, o in zip(means, own, strict=True)]
             cosines.append(float((ways[0] * ways[1]).sum(-1).mean()))
-        levels.append(float(np.interp(observed, np.maximum.accumulate(cosines), DIRECTION_GRID)))
+        levels.append(float(np.interp(observed, np.maximum.accumulate(cosines), CORRELATIONS)))
     return Together.nested(*levels)
 
 
@@ -337,13 +368,22 @@ def _fit_same_neighbour(seen: Observation) -> float:
     return float(np.sqrt(np.clip((found - apart) / (together - apart), 0, 1))) if together - apart >= 1 else 0.0
 
 
+def _fit_withheld(seen: Observation) -> dict[str, float]:
+    def share(keypoints: np.ndarray, wider: float | None) -> float:
+        missing = ~seen.given[:, keypoints]
+        towards = PSEUDO_COUNT * (0.0 if wider is None else wider)
+        return float((missing.sum() + towards) / (missing.size + (0 if wider is None else PSEUDO_COUNT)))
+
+    return pooled(seen.truth.skeleton, share)
+
+
 def _fit_confidence(seen: Observation, displacement: Mapping[ErrorType, Displacement]) -> Confidence:
     skeleton = seen.truth.skeleton
     score = {}
     ranks = np.zeros(seen.types.shape, np.float32)
     far = np.zeros(seen.types.shape, np.float32)
     for kind in ErrorType:
-        here = seen.types == kind
+        here = (seen.types == kind) & seen.given
 
         def scores(keypoints: np.ndarray, wider: tuple | None, here: np.ndarray = here) -> tuple[float, ...]:
             return distribution.measured(seen.scores[:, keypoints][here[:, keypoints]], wider)
@@ -357,11 +397,35 @@ def _fit_confidence(seen: Observation, displacement: Mapping[ErrorType, Displace
     annotated = seen.types >= 0
     spreads = np.sqrt((ranks[annotated] ** 2).mean() * (far[annotated] ** 2).mean())
     with_distance = float(np.clip((ranks * far)[annotated].mean() / max(spreads, 1e-9), -0.99, 0.99))
-    scored = correlations(ranks, np.ones_like(annotated), skeleton)
+    scored = _latent(correlations(ranks, seen.given, skeleton), seen, score)
     displaced = correlations(far, annotated, skeleton)
     r2 = with_distance**2
     beyond = [(s - r2 * np.nan_to_num(d)) / (1 - r2) for s, d in zip(scored, displaced, strict=True)]
     return Confidence(score, Together.nested(*beyond), with_distance)
+
+
+def _latent(
+    observed: tuple[float, float, float], seen: Observation, score: Mapping[ErrorType, Mapping[str, tuple]]
+) -> tuple[float, ...]:
+    """The correlations of normals that show as ``observed`` once many of them have become the same score.
+
+    Found by simulation: pairs of normals are made scores and ranks again, as those of the estimator were.
+    """
+    skeleton, rng = seen.truth.skeleton, np.random.default_rng(0)
+    tables = np.array([spread(score[kind], skeleton) for kind in ErrorType], np.float64)
+    person, keypoint = np.nonzero(seen.given)
+    drawn = rng.integers(0, len(person), (2, SIMULATED_PAIRS))
+    quantiles = [tables[seen.types[person[d], keypoint[d]] - int(ErrorType.UNLABELLED), keypoint[d]] for d in drawn]
+    shared, *own = rng.standard_normal((3, SIMULATED_PAIRS)).astype(np.float32)
+    shown = []
+    for r in CORRELATIONS:
+        ranks = []
+        for q, o in zip(quantiles, own, strict=True):
+            values = distribution.at(q, normal_cdf(np.sqrt(r) * shared + np.sqrt(1 - r) * o))
+            ranks.append(normal_quantile(np.clip(distribution.share_of(q, values), EXTREME, 1 - EXTREME)))
+        shown.append(float(np.corrcoef(*ranks)[0, 1]))
+    shown = np.maximum.accumulate(np.nan_to_num(shown))
+    return tuple(float(np.interp(value, shown, CORRELATIONS)) if np.isfinite(value) else value for value in observed)
 
 
 def _normal_ranks(values: np.ndarray, quantiles: np.ndarray, here: np.ndarray) -> np.ndarray:
@@ -374,13 +438,15 @@ def _normal_ranks(values: np.ndarray, quantiles: np.ndarray, here: np.ndarray) -
 
 
 def _ranks(scores: np.ndarray) -> np.ndarray:
-    """(N, K) float32 in (0, 1]: which share of all scores is at most as high."""
-    return (np.searchsorted(np.sort(scores, axis=None), scores, "right") / scores.size).astype(np.float32)
+    """(N, K) float32 in [0, 1]: which share of the scores of given keypoints is at most as high; 0 stays 0."""
+    known = np.sort(scores[scores > 0])
+    ranks = np.searchsorted(known, scores, "right") / max(len(known), 1)
+    return np.where(scores > 0, ranks, 0).astype(np.float32)
 
 
-def _interval(count: int, n: int) -> list[float]:
-    """Percent, and the ends of Wilson's 95 % interval."""
-    p, z2 = count / n, INTERVAL_Z**2
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = INTERVAL_Z / (1 + z2 / n) * np.sqrt(p * (1 - p) / n + z2 / (4 * n**2))
-    return [round(100 * float(v), 1) for v in (p, max(middle - half, 0), min(middle + half, 1))]
+def _interval(share: float, n: float) -> list[float]:
+    """Percent, and the ends of Wilson's 95 % interval for n independent keypoints."""
+    z2 = INTERVAL_Z**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = INTERVAL_Z / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
+    return [round(100 * float(v), 1) for v in (share, max(middle - half, 0), min(middle + half, 1))]

@@ -52,7 +52,7 @@ class Kinds:
         weights = table.astype(np.float64)
         for _ in range(ITERATIONS):
             split = factors * weights
-            split /= split.sum(-1, keepdims=True)
+            split /= np.maximum(split.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
             mixture = (shares * split).sum(0)
             if np.abs(mixture - table).max(initial=0) < CONVERGED:
                 break

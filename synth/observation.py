@@ -31,6 +31,8 @@ class Observation:
             and if both go to one that was chosen for the person wherever they can.
         visible: (N,) int64 annotated keypoints.
         overlaps: (N,) int64.
+        given: (N, K) bool, whether there is a keypoint at all: its score is above 0, as everywhere. One that was
+            withheld has no type, wherever its coordinates are.
         scores: (N, K) float32 confidences, or None.
     """
 
@@ -44,6 +46,7 @@ class Observation:
     coincidence: np.ndarray
     visible: np.ndarray
     overlaps: np.ndarray
+    given: np.ndarray
     scores: np.ndarray | None = None
 
     @classmethod
@@ -54,7 +57,8 @@ class Observation:
         keypoints = np.asarray(keypoints, np.float32)
         candidates = Candidates.of(truth, neighbours)
         decided, _ = candidates.decide(keypoints[..., 0], keypoints[..., 1])
-        types = np.where(truth.labelled, decided, np.int8(ErrorType.UNLABELLED))
+        given = np.ones(decided.shape, bool) if scores is None else np.asarray(scores) > 0
+        types = np.where(truth.labelled & given, decided, np.int8(ErrorType.UNLABELLED))
         anchors = anchors_in_reach(candidates, truth.areas)
         possible = np.ones((*types.shape, 5), bool)
         possible[..., ErrorType.INVERSION] = anchors[1]
@@ -85,6 +89,7 @@ class Observation:
             coincidence=_coincidence(anchors[2:]),
             visible=truth.labelled.sum(1),
             overlaps=neighbours.overlaps,
+            given=given,
             scores=None if scores is None else np.asarray(scores, np.float32),
         )
 

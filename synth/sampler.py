@@ -22,6 +22,7 @@ from synth.correlation import limbs_of, normal_cdf, shared_normals
 from synth.displacement import Displacement
 from synth.errors import FAR_EXPONENT, GOOD_EXPONENT, MIN_AREA, NEAR_EXPONENT, Candidates, ErrorType
 from synth.imputation import impute as impute_positions
+from synth.names import spread
 from synth.neighbours import Neighbours
 from synth.statistics import Statistics
 
@@ -30,6 +31,7 @@ REACH = (
 )
 MISS_AT_OWN = 0.8  # share of Misses drawn around the keypoint's own truth; the rest around any candidate in reach
 ATTEMPTS = (1, 3, 12, 48, 192)  # positions drawn a round for the keypoints that are still without one
+LEAST_SCORE = np.float32(1e-4)  # of a keypoint that is given; 0 says that it is not
 SHORTEST = 1e-4  # px, of a vector that has a direction
 CHUNK = 512  # people at a time, so that the candidates stay in the cache
 
@@ -110,10 +112,12 @@ def synthesize(
     imputed = impute_positions(people, np.sqrt(np.maximum(people.areas, MIN_AREA)), impute, rng)
     keypoints = np.where(people.labelled[..., None], keypoints, imputed)
     given = ~np.isnan(keypoints[..., 0]) & (rng.random(types.shape) >= dropout)
+    if statistics.withheld is not None:
+        given &= rng.random(shape) >= np.array(spread(statistics.withheld, people.skeleton))
     scores = np.ones(shape, np.float32)
     if statistics.confidence is not None:
         scores = statistics.confidence.draw(types, ranks, people.skeleton, rng)
-        given &= scores > 0
+        scores = np.maximum(scores, LEAST_SCORE)
     keypoints[~given] = 0
     return Synthesized(keypoints, np.where(given, scores, np.float32(0)), types)
 
@@ -342,7 +346,7 @@ class _Measured:
         return x + radius * direction[..., 0], y + radius * direction[..., 1]
 
     def ranks(self, types: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """(N, K) float32 normal ranks of the distances that keypoints of ``types`` (N*K,) were drawn with."""
+        """(N, K) float32 normal ranks of the distances of keypoints of ``types`` (N*K,), as they were first tried."""
         weights = self._far_weights[np.maximum(types, 0)]
         return np.einsum("pw,wp->p", weights, self._far).reshape(shape).astype(np.float32)
 

@@ -13,8 +13,8 @@ then ``default``. Where no rule fits it is 0. What the errors leave is the proba
 Files that :mod:`synth.fit` measured say more, every part of it optional: ``people`` (kinds of people, some wholly good
 and some wholly inverted; :mod:`synth.kinds`), ``same_on_limb`` (how often the keypoints of a limb share their fate),
 ``displacement`` (how far and which way, for each error type; :mod:`synth.displacement`), ``same_neighbour`` (how often
-a person's Swaps go to one neighbour), ``confidence`` (:mod:`synth.confidence`) and, for the reader alone, ``evidence``
-(what was counted).
+a person's Swaps go to one neighbour), ``withheld`` (how often a keypoint is not given at all), ``confidence``
+(:mod:`synth.confidence`) and, for the reader alone, ``evidence`` (what was counted).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from synth.names import DEFAULT, spread
 
 ERRORS = (ErrorType.JITTER, ErrorType.INVERSION, ErrorType.SWAP, ErrorType.MISS)
 CONDITIONS = ("visible", "overlaps")
+MIXED = 1e-3  # how near the mixture of the kinds of people must come to the table
 
 Range = tuple[int, "int | None"]
 
@@ -86,6 +87,7 @@ class Statistics:
         same_on_limb: the probability that a keypoint's error is drawn with the same chance as that of its limb.
         displacement: for each error type from GOOD on where such a keypoint lies; None for the published rings.
         same_neighbour: the probability that a Swap goes to the neighbour who was chosen for the person.
+        withheld: by name of keypoint, part or group, how often there is no keypoint at all; None for never.
         confidence: how scores go with errors; None when there are none.
         evidence: what was counted, as it stands in the file.
     """
@@ -97,6 +99,7 @@ class Statistics:
     same_on_limb: float = 0.0
     displacement: Mapping[ErrorType, Displacement] | None = None
     same_neighbour: float = 0.0
+    withheld: Mapping[str, float] | None = None
     confidence: Confidence | None = None
     evidence: Any = None
 
@@ -240,7 +243,11 @@ def _split_grid(statistics: Statistics, skeleton: Skeleton) -> tuple[tuple[list[
     visible, overlaps = _conditions(statistics, skeleton)
     grid = np.array([(v, o) for v in visible for o in overlaps])
     table = statistics.probabilities(grid[:, 0], grid[:, 1], skeleton)
-    split = statistics.kinds.split(table.reshape(len(visible), len(overlaps), *table.shape[1:]), skeleton)
+    table = table.reshape(len(visible), len(overlaps), *table.shape[1:])
+    split = statistics.kinds.split(table, skeleton)
+    mixture = np.tensordot(statistics.kinds.shares, split, 1)
+    if not np.abs(mixture - table).max() < MIXED:
+        raise InputError(f"{statistics.source}: no probabilities have both this table and these factors of people")
     return (visible, overlaps), split.astype(np.float32)
 
 

@@ -55,6 +55,20 @@ def test_every_pair_of_keypoints_is_of_one_level():
     assert list(pairs_of(COCO)) == list(LEVELS)
 
 
+def test_limbs_have_one_side_whatever_the_order_of_keypoints():
+    names = ["right_hip", "right_knee", "left_hip", "left_knee", "left_big_toe", "right_big_toe"]
+    entries = [{"name": name, "sigma": 0.1, "group": "lower"} for name in names]
+    limbs = limbs_of(skeletons.from_dict({"name": "legs", "keypoints": entries}))
+    assert [limbs[0]] * 2 == [limbs[1], limbs[5]] and [limbs[2]] * 2 == [limbs[3], limbs[4]] and limbs[0] != limbs[2]
+
+
+def test_a_value_that_many_have_lies_in_the_middle_of_its_share():
+    quantiles = np.array(distribution.measured(np.r_[np.zeros(60), np.linspace(0, 1, 41)[1:]], None))[None]
+    assert distribution.share_of(quantiles, np.array([0.0]))[0] == pytest.approx(0.3, abs=0.06)
+    constant = np.ones((1, len(distribution.LEVELS)))
+    assert distribution.share_of(constant, np.array([1.0]))[0] == pytest.approx(0.5)
+
+
 def test_normal_ranks_and_shares_are_inverse():
     shares = np.linspace(0.001, 0.999, 200)
     np.testing.assert_allclose(normal_cdf(normal_quantile(shares)), shares, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,6 +25,8 @@ from synth import (
     pool,
     synthesize,
 )
+from synth.confidence import Confidence
+from synth.correlation import Together
 from synth.divergence import divergences, jensen_shannon
 from synth.fit import evidence
 from synth.kinds import Kinds
@@ -242,6 +246,64 @@ def test_evidence_counts_everything_once(rng) -> None:
         types = [part[kind.name.lower()] for kind in ErrorType if kind != ErrorType.UNLABELLED]
         assert sum(share for share, _, _ in types) == pytest.approx(100, abs=0.3)
         assert all(low <= share <= high for share, low, high in types)
+
+
+def test_keypoints_that_were_withheld_are_no_misses(rng) -> None:
+    """Withholding a third of the keypoints changes how many there are, and nothing else."""
+    people = groups_of_three(rng, 700)
+    whole = drawn_from(people, Statistics.load("pooled"), rng)
+    neighbours = neighbours_of(people)
+    drawn = synthesize(people, neighbours, Statistics.load("pooled"), rng, impute=1.0)
+    gone = rng.random(drawn.scores.shape) < 1 / 3
+    keypoints, scores = np.where(gone[..., None], 0, drawn.keypoints), np.where(gone, 0, drawn.scores)
+    held = Observation.of(people, keypoints, neighbours, scores)
+    assert not (held.types[gone] >= 0).any()
+    fitted, reference = fit_statistics(held, kinds=False), fit_statistics(whole, kinds=False)
+    assert fitted.withheld["default"] == pytest.approx(1 / 3, abs=0.02) and reference.withheld is None
+    distances = [s.displacement[ErrorType.MISS].distance["default"] for s in (fitted, reference)]
+    np.testing.assert_allclose(*np.array(distances)[:, 2:-3], rtol=0.12)
+    again = synthesize(people, neighbours, fitted, rng, impute=1.0)
+    assert (again.scores == 0).mean() == pytest.approx(1 / 3, abs=0.02)
+    assert not again.keypoints[again.scores == 0].any()
+    ranked = pool([held, held])
+    np.testing.assert_array_equal(ranked.scores == 0, np.concatenate([gone, gone]))
+
+
+@pytest.mark.parametrize("kind", ["continuous", "half at a floor", "most at the top", "three levels"])
+def test_tied_scores_are_no_correlation(kind, rng) -> None:
+    """Scores that are drawn apart are found to be apart, however many are the same."""
+    people = groups_of_three(rng, 500)
+    seen = drawn_from(people, Statistics.load("posefix"), rng)
+    scores = rng.uniform(0.001, 1, seen.types.shape)
+    scores = {
+        "continuous": scores,
+        "half at a floor": np.maximum(scores, 0.5),
+        "most at the top": np.minimum(scores * 3, 1),
+        "three levels": np.ceil(scores * 3) / 3,
+    }[kind]
+    fitted = fit_statistics(replace(seen, scores=scores.astype(np.float32)), kinds=False).confidence
+    assert max(fitted.together.person, fitted.together.limb) < 0.08 and abs(fitted.with_distance) < 0.05
+
+
+@pytest.mark.parametrize("top", [1.0, 0.6])
+def test_correlated_scores_come_back_even_when_tied(top, rng) -> None:
+    people = groups_of_three(rng, 700)
+    confidence = Confidence(
+        {kind: {"default": tuple(np.minimum(np.linspace(0.1, 1, 15), top))} for kind in ErrorType},
+        Together(0.2, 0.4, 0.7),
+    )
+    published = Statistics.load("posefix")
+    fitted = fit_statistics(drawn_from(people, replace(published, confidence=confidence), rng), kinds=False).confidence
+    found = fitted.together
+    assert [found.person, found.group, found.limb] == pytest.approx([0.2, 0.4, 0.7], abs=0.06)
+
+
+def test_the_factors_of_people_must_be_able_to_make_the_table() -> None:
+    spec = Statistics.load("posefix").to_dict()
+    never = {e.name.lower(): {"face": 0, "upper": 0, "lower": 0} for e in ERRORS}
+    statistics = Statistics.from_dict(spec | {"people": [{"share": 1.0, **never}]}, "mine.yaml")
+    with pytest.raises(InputError, match=r"mine.yaml: no probabilities have both"):
+        statistics.probabilities_by_kind(np.array([5]), np.array([0]), COCO, np.array([0]))
 
 
 def test_pooling_ranks_scores_within_each_estimator(rng) -> None:

@@ -36,7 +36,7 @@ SHOWN = (
     "miss on a limb",
 )
 DISTANCES = {ErrorType.GOOD: 0.41, ErrorType.JITTER: 0.84, ErrorType.MISS: 6.0}
-FLOOR = "chance"
+FLOOR = "(chance)"
 
 
 def drawn(truth: People, neighbours: Neighbours, statistics: Statistics, rng: np.random.Generator) -> Observation:
@@ -122,7 +122,8 @@ def main(results: Path, annotations: Path, statistics: tuple[str, ...], plot: Pa
     real, neighbours = found.observation(), found.neighbours.take(rows)
     samples = {name: drawn(real.truth, neighbours, chosen, rng) for name, chosen in track(tables.items(), "drawing")}
     columns = {name: divergences(real, seen) for name, seen in samples.items()}
-    columns[FLOOR] = halves(real, neighbours, found.results.keypoints[found.matched[rows]], rng)
+    if len(np.unique(real.truth.image_ids)) > 1:
+        columns[FLOOR] = halves(real, neighbours, found.results.keypoints[found.matched[rows]], rng)
     click.echo(table(columns))
     if plot is not None:
         write_atomically(plot, picture(real, samples, columns))

@@ -9,6 +9,7 @@ own overrides. What is done already is not done again, and a training that was i
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from posefix.config import load
 from posefix.data.images import ImageFolder
 from posefix.errors import InputError
 from posefix.evaluation.comparison import compare
-from posefix.files import make_folder, read_bytes, write_atomically
+from posefix.files import make_folder, read_bytes, read_json, write_atomically
 from posefix.refiner import Refiner
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,11 +57,17 @@ def read_experiment(path: Path) -> Experiment:
     return experiment
 
 
-def train(experiment: Experiment, arm: str, seed: int, folder: Path) -> None:
+def overrides_of(experiment: Experiment, arm: str, seed: int) -> list[str]:
+    """What one run changes of the configuration."""
+    return [*experiment.common, *experiment.arms[arm], f"seed={seed}"]
+
+
+def train(experiment: Experiment, arm: str, seed: int, folder: Path, data: Path) -> None:
     """One training in a process of its own, to its end."""
-    overrides = [*experiment.common, *experiment.arms[arm], f"seed={seed}"]
     command = [sys.executable, str(ROOT / "train.py"), "--config", experiment.config, "--out", str(folder), "--resume"]
-    if subprocess.run([*command, *overrides], check=False).returncode:
+    environment = {**os.environ, "POSEFIX_DATA": str(data)}
+    overrides = overrides_of(experiment, arm, seed)
+    if subprocess.run([*command, *overrides], check=False, env=environment).returncode:
         raise InputError(f"{folder}: the training of {arm!r} failed; what it said stands above")
 
 
@@ -91,9 +98,14 @@ def table(gains: Mapping[str, Mapping[int, Mapping[str, dict]]]) -> str:
     lines = ["| results | " + " | ".join(arms) + " |", "| --- |" + " ---: |" * len(arms)]
 
     def cell(values: np.ndarray) -> str:
+        if np.isnan(values).any():
+            return "-"
         return f"{values.mean():+.2f} ({values.min():+.2f} to {values.max():+.2f})"
 
-    by_arm = {arm: np.array([[run[f]["AP"] for f in files] for run in runs.values()]) for arm, runs in gains.items()}
+    by_arm = {
+        arm: np.array([[np.nan if run[f]["AP"] is None else run[f]["AP"] for f in files] for run in runs.values()])
+        for arm, runs in gains.items()
+    }
     for i, name in enumerate(files):
         lines.append(f"| {name} | " + " | ".join(cell(by_arm[arm][:, i]) for arm in arms) + " |")
     lines.append("| mean | " + " | ".join(cell(by_arm[arm].mean(1)) for arm in arms) + " |")
@@ -115,10 +127,15 @@ def main(experiment: Path, data: Path, split: str, out: Path) -> None:
             folder = out / experiment.stem / f"{number}-{seed}"
             make_folder(folder)
             measured = folder / f"gains_{split}.json"
+            work = {"config": chosen.config, "overrides": overrides_of(chosen, arm, seed), "data": str(data)}
             if not measured.exists():
-                train(chosen, arm, seed, folder)
-                write_atomically(measured, json.dumps(measure(folder / "model.safetensors", data, split)) + "\n")
-            gains[arm][seed] = json.loads(read_bytes(measured))
+                train(chosen, arm, seed, folder, data)
+                found = measure(folder / "model.safetensors", data, split)
+                write_atomically(measured, json.dumps({"work": work, "gains": found}) + "\n")
+            kept = read_json(measured)
+            if not isinstance(kept, dict) or kept.get("work") != work or not isinstance(kept.get("gains"), dict):
+                raise InputError(f"{measured}: is of another run than {arm!r}, seed {seed}; choose another --out")
+            gains[arm][seed] = kept["gains"]
     click.echo(table(gains))
 
 

@@ -33,6 +33,8 @@ KNEES_AND_ANKLES = ("knee", "ankle")
 def hidden_of(people: People, source: Path) -> np.ndarray:
     """(N, K) bool from the annotations that ``tools.occlude`` wrote."""
     hidden = [record.get("hidden") for record in people.extra]
+    if not hidden:
+        raise InputError(f"{source}: holds nobody; make the folder with python -m tools.occlude")
     if any(not isinstance(h, list) or len(h) != len(people.skeleton) for h in hidden):
         raise InputError(f"{source}: an annotation has no 'hidden'; make the folder with python -m tools.occlude")
     return np.array(hidden, bool).reshape(len(people), -1)

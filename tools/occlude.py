@@ -21,6 +21,7 @@ from posefix import skeleton as skeletons
 from posefix.adapters import coco
 from posefix.commands import friendly
 from posefix.data.images import ImageFolder
+from posefix.errors import InputError
 from posefix.files import make_folder, read_json, write_atomically
 from posefix.people import People
 from synth import hidden_keypoints, leg_regions
@@ -74,6 +75,8 @@ def main(annotations: Path, images: Path, out: Path, seed: int) -> None:
     folder, people, rng = ImageFolder(images, truth.images), truth.people, np.random.default_rng(seed)
     regions = rectangles(people, rng)
     chosen = (regions[:, 2:] > regions[:, :2]).all(1)
+    if not chosen.any():
+        raise InputError(f"{annotations}: holds nobody of at least 64 x 64 pixels with hips and legs annotated")
     make_folder(out / "images")
     kept, listed = [], []
     for image_id in track(np.unique(people.image_ids[chosen]).tolist(), description="hiding legs"):

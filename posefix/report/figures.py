@@ -16,7 +16,8 @@ from posefix.evaluation.comparison import OksChange
 from posefix.evaluation.diagnosis import KINDS, Diagnosis
 from posefix.evaluation.impact import Metrics
 from posefix.evaluation.oks import keypoint_similarity
-from posefix.skeleton import GROUPS, Skeleton
+from posefix.people import People
+from posefix.skeleton import GROUPS
 from synth import ErrorType
 
 COLORS = {
@@ -28,6 +29,7 @@ COLORS = {
 }
 BEFORE, AFTER, INK, FAINT = "#9aa4b0", "#1f6feb", "#2b3138", "#d8dde3"
 RESAMPLES = 1000
+LABELLED = 30  # keypoints; a body of more has no numbers written beside them
 DOTS = 4000  # people shown one by one; of more a share is drawn
 _STYLE = {
     "font.size": 10,
@@ -46,7 +48,8 @@ _STYLE = {
 def error_bars(before: Diagnosis, after: Diagnosis) -> str:
     """Shares of the error types before and after, of all keypoints and of each body group, as stacked bars."""
     skeleton = before.truth.skeleton
-    rows = [("all keypoints", None)] + [(name, skeleton.group(name)) for name in GROUPS if skeleton.group(name).any()]
+    rows = [("all keypoints", None)]
+    rows += [(name, skeleton.group(name)) for name in GROUPS if before.counts(skeleton.group(name)).any()]
     figure, axes = _figure(9.2, 0.85 * len(rows) + 0.7)
     places, labels = [], []
     for i, (name, mask) in enumerate(rows):
@@ -75,34 +78,36 @@ def keypoint_bars(before: Diagnosis, after: Diagnosis) -> str:
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("%")
     left.set_yticks(range(len(names)), names)
-    left.invert_yaxis()
+    left.set_ylim(len(names) - 0.4, -0.6)
     return _svg(figure)
 
 
 def body(before: Diagnosis, after: Diagnosis) -> str | None:
-    """A body with the share of wrong keypoints at each joint, before and after; None without a template to draw."""
-    skeleton = before.truth.skeleton
-    if skeleton.template is None:
+    """A body with the share of wrong keypoints at each joint, before and after; None where no body can be drawn."""
+    points = _template(before.truth)
+    if points is None:
         return None
     figure, axes = _figure(9.2, 4.6, 2)
-    worst = max(_wrong(before).max(initial=0), _wrong(after).max(initial=0), 1)
+    worst = max(np.nanmax(_wrong(seen.by_keypoint())) for seen in (before, after))
     for panel, seen, title in ((axes[0], before, "before"), (axes[1], after, "after")):
-        _draw_body(panel, skeleton, _wrong(seen), worst, title)
+        _draw_body(panel, seen, points, max(worst, 1), title)
     return _svg(figure)
 
 
 def keypoint_gains(before: Diagnosis, after: Diagnosis) -> str:
     """What each keypoint won in similarity to the truth, with the 95 % interval by bootstrap over images."""
-    names = [name.replace("_", " ") for name in before.truth.skeleton.keypoint_names]
     change = np.where(before.types >= 0, _similarity(after) - _similarity(before), np.nan)
-    mean, low, high = _bootstrap_over_images(change, before.truth.image_ids)
+    known = np.isfinite(change).any(0)
+    names = [n.replace("_", " ") for n, k in zip(before.truth.skeleton.keypoint_names, known, strict=True) if k]
+    mean, low, high = _bootstrap_over_images(change[:, known], before.truth.image_ids)
     figure, axes = _figure(9.2, 0.27 * len(names) + 0.8)
     colors = [COLORS[ErrorType.GOOD] if value >= 0 else COLORS[ErrorType.MISS] for value in mean]
     axes.barh(range(len(names)), mean, color=colors, height=0.62)
-    axes.hlines(range(len(names)), low, high, color=INK, linewidth=1.2)
+    if len(np.unique(before.truth.image_ids[before.found])) > 1:
+        axes.hlines(range(len(names)), low, high, color=INK, linewidth=1.2)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel("gain in keypoint similarity, points of 100; the line is the 95 % interval")
     return _svg(figure)
 
@@ -196,29 +201,52 @@ def _legend(axes: Axes) -> tuple[list, list]:
     return [first[name] for name in names], names
 
 
-def _wrong(seen: Diagnosis) -> np.ndarray:
-    """(K,) percent of the keypoints that are not Good."""
-    counts = seen.by_keypoint()
-    return 100 * counts[:, 1:].sum(1) / np.maximum(counts.sum(1), 1)
+def _wrong(counts: np.ndarray) -> np.ndarray:
+    """Percent of keypoints that are not Good, of counts (..., 5); NaN where there are none."""
+    total = counts.sum(-1)
+    return np.where(total > 0, 100 * counts[..., 1:].sum(-1) / np.maximum(total, 1), np.nan)
 
 
-def _draw_body(axes: Axes, skeleton: Skeleton, wrong: np.ndarray, worst: float, title: str) -> None:
-    points = np.asarray(skeleton.template)
+def _template(truth: People) -> np.ndarray | None:
+    """(K, 2) where to draw each keypoint: the skeleton's template, or the mean of the poses; None where unknown."""
+    if truth.skeleton.template is not None:
+        return np.asarray(truth.skeleton.template)
+    labelled = truth.labelled & (truth.areas > 0)[:, None]
+    if not labelled.any(0).all():
+        return None
+    shown = labelled[..., None]
+    centre = (truth.keypoints * shown).sum(1, keepdims=True) / np.maximum(shown.sum(1, keepdims=True), 1)
+    upright = (truth.keypoints - centre) / np.sqrt(np.maximum(truth.areas, 1))[:, None, None]
+    return (upright * shown).sum(0) / shown.sum(0)
+
+
+def _draw_body(axes: Axes, seen: Diagnosis, points: np.ndarray, worst: float, title: str) -> None:
+    skeleton, wrong = seen.truth.skeleton, _wrong(seen.by_keypoint())
     colormap = matplotlib.colormaps["RdYlGn_r"]
     for i, j in skeleton.limbs:
         axes.plot(*points[[i, j]].T, color=FAINT, linewidth=7, solid_capstyle="round", zorder=1)
-    axes.scatter(*points.T, s=60 + 520 * wrong / worst, c=colormap(wrong / worst), edgecolors="white", zorder=2)
+    known = np.isfinite(wrong)
+    axes.scatter(*points[~known].T, s=60, c=FAINT, edgecolors="white", zorder=2)
+    axes.scatter(
+        *points[known].T,
+        s=60 + 520 * wrong[known] / worst,
+        c=colormap(wrong[known] / worst),
+        edgecolors="white",
+        zorder=2,
+    )
     outward = np.sign(points[:, 0] - points[:, 0].mean())
-    for k in np.flatnonzero(~skeleton.group("face")):
+    face = skeleton.group("face")
+    named = np.flatnonzero(~face & known) if len(skeleton) <= LABELLED else []
+    for k in named:
         side = 1 if outward[k] >= 0 else -1
         axes.annotate(
             f"{wrong[k]:.0f} %", points[k], (16 * side, 0), textcoords="offset points",
             ha="left" if side > 0 else "right", va="center",
         )  # fmt: skip
-    face = skeleton.group("face")
-    if face.any():
+    if (face & known).any():
         top = points[face].min(0)[1]
-        axes.annotate(f"face {wrong[face].mean():.0f} %", (points[:, 0].mean(), top), (0, 16),
+        share = _wrong(seen.counts(face))
+        axes.annotate(f"face {share:.0f} %", (points[:, 0].mean(), top), (0, 16),
                       textcoords="offset points", ha="center")  # fmt: skip
     axes.set_title(f"{title}: % of keypoints wrong", fontsize=10)
     axes.set_aspect("equal")

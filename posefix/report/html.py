@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from posefix.adapters.coco import people_records
 from posefix.errors import InputError
 from posefix.evaluation.coco import evaluate
-from posefix.evaluation.comparison import OksChange, oks_change
+from posefix.evaluation.comparison import OksChange, oks_with
 from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose, transitions
 from posefix.evaluation.impact import ap_impact
 from posefix.files import write_atomically
@@ -28,6 +28,7 @@ from posefix.report.panels import person_view, side_by_side
 from posefix.report.pictures import ImagesById, encode_jpeg
 from synth import ErrorType
 
+FEW_IMAGES = 20  # of fewer, chance is not told from gain
 PEOPLE_SHOWN = 4  # of the best, the typical and the worst
 PANEL_HEIGHT = 300  # px
 CHANGED = 0.005  # OKS; less is no change to look at
@@ -79,13 +80,15 @@ def render(subject: Subject) -> str:
     before = diagnose(subject.truth, subject.before)
     after = before.with_results(subject.after)
     known = before.types >= 0
-    change = oks_change(before.truth, subject.before, subject.after)
+    change = _change(before, after)
+    nothing = _nothing(before)
     page = {
         "title": subject.title,
         "metrics": subject.metrics,
-        "headline": _headline(subject.metrics),
+        "headline": _headline(subject.metrics) if nothing is None else None,
         "counts": _counts(before, after),
-        "nothing": _nothing(before),
+        "nothing": nothing,
+        "pictures": subject.images is not None,
         "kinds": [(kind.name.capitalize(), figures.COLORS[kind], MEANINGS[kind]) for kind in KINDS],
         "facts": {**subject.facts, "versions": _versions()},
         "known": bool(known.any()),
@@ -111,16 +114,29 @@ def render(subject: Subject) -> str:
     return environment.get_template("report.html.j2").render(page)
 
 
+def _change(before: Diagnosis, after: Diagnosis) -> OksChange:
+    """OKS of every result that was found to be somebody's, with that person, before and after."""
+    truth_rows = np.full(len(before.results), -1)
+    found = np.flatnonzero(before.found)
+    truth_rows[before.matched[found]] = found
+    similarities = (oks_with(before.truth, seen.results, truth_rows) for seen in (before, after))
+    return OksChange(*similarities, truth_rows)
+
+
 def _headline(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
     gain = metrics["gain"]
     if any(value is None for value in (gain["AP"], gain["AP_low"], gain["AP_high"])):
         return None
     sure = "better" if gain["AP_low"] > 0 else "worse" if gain["AP_high"] < 0 else "unsure"
+    alone = metrics.get("without_rescoring", {}).get("AP")
+    few = metrics["images"] < FEW_IMAGES
     return {
         "before": metrics["before"]["AP"],
         "after": metrics["after"]["AP"],
-        **{key: gain[f"AP{suffix}"] for key, suffix in (("gain", ""), ("low", "_low"), ("high", "_high"))},
-        "verdict": sure,
+        **{key: gain[f"AP{suffix}"] + 0.0 for key, suffix in (("gain", ""), ("low", "_low"), ("high", "_high"))},
+        "keypoints": None if alone is None else alone - metrics["before"]["AP"] + 0.0,
+        "verdict": "few" if few else sure,
+        "images": metrics["images"],
     }
 
 
@@ -151,6 +167,8 @@ def _nothing(before: Diagnosis) -> str | None:
         return (
             "The annotations hold nobody of at least 32 x 32 pixels with annotated keypoints: nothing can be compared."
         )
+    if not len(before.results):
+        return "The results are an empty list: there is nothing to compare."
     if not before.found.any():
         return (
             f"None of the {len(before.results):,} results lies near one of the {len(before.truth):,} annotated people "
