@@ -25,6 +25,7 @@ from posefix.evaluation.oks import keypoint_similarity
 from posefix.people import People
 from posefix.refiner import Refiner
 from synth import Statistics, guess_legs, neighbours_of, synthesize
+from synth.occlusion import leg_indices
 
 RESAMPLES = 1000
 KNEES_AND_ANKLES = ("knee", "ankle")
@@ -58,6 +59,31 @@ def mean_over_images(values: np.ndarray, chosen: np.ndarray, images: np.ndarray,
     return sums.sum() / max(counts.sum(), 1), *np.quantile(resampled, [0.025, 0.975])
 
 
+def guessed_segments(truth: People, found: People, hidden: np.ndarray) -> dict[str, np.ndarray]:
+    """How thighs and shanks with a hidden lower end come out: shares of their length, turns in degrees, scores."""
+    legs = leg_indices(truth.skeleton)
+    upper, lower = legs[:, :-1].ravel(), legs[:, 1:].ravel()
+    chosen = truth.labelled[:, upper] & truth.labelled[:, lower] & hidden[:, lower]
+
+    def segments(people: People) -> np.ndarray:
+        return ((people.keypoints[:, lower] - people.keypoints[:, upper]) @ np.array([1, 1j]))[chosen]
+
+    change = segments(found) / segments(truth)
+    turns = np.abs(np.rad2deg(np.angle(change)))
+    return {"length": np.abs(change), "turn, degrees": turns, "score": found.scores[:, lower][chosen]}
+
+
+def guesses_table(segments: dict[str, np.ndarray]) -> Table:
+    """Quantiles of what :func:`guessed_segments` found."""
+    levels = (0.1, 0.25, 0.5, 0.75, 0.9)
+    table = Table(title=f"{len(segments['length']):,} hidden segments, quantiles", title_justify="left")
+    for heading in ("", *(f"{level:.0%}" for level in levels)):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, values in segments.items():
+        table.add_row(name, *(f"{value:.2f}" for value in np.quantile(values, levels)) if len(values) else "")
+    return table
+
+
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("occluded", type=click.Path(path_type=Path))
 @click.option("--results", type=click.Path(path_type=Path), help="An estimator's results on these images.")
@@ -65,9 +91,12 @@ def mean_over_images(values: np.ndarray, chosen: np.ndarray, images: np.ndarray,
     "--statistics", default="pooled", show_default=True, help="Of the input poses where there are no results."
 )
 @click.option("--checkpoint", "checkpoints", multiple=True, default=["posefix-small"], help="May be given repeatedly.")
+@click.option("--guesses", is_flag=True, help="Only say how hidden thighs and shanks come out before refinement.")
 @click.option("--seed", default=0, show_default=True)
 @friendly
-def main(occluded: Path, results: Path | None, statistics: str, checkpoints: tuple[str, ...], seed: int) -> None:
+def main(
+    occluded: Path, results: Path | None, statistics: str, checkpoints: tuple[str, ...], guesses: bool, seed: int
+) -> None:
     """Print mean keypoint similarity, in points, before and after each refiner."""
     skeleton = skeletons.load("coco17")
     source = occluded / "annotations.json"
@@ -82,6 +111,9 @@ def main(occluded: Path, results: Path | None, statistics: str, checkpoints: tup
         truth, hidden, found = truth[matched >= 0], hidden[matched >= 0], read[matched[matched >= 0]]
         if not len(truth):
             raise InputError(f"{results}: no result matches a person in {source}")
+    if guesses:
+        Console().print(guesses_table(guessed_segments(truth, found, hidden)))
+        return
     legs = np.array([part in KNEES_AND_ANKLES for part in skeleton.parts()])
     annotated_keypoints = truth.labelled
     regions = {
