@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ def subject(rng: np.random.Generator, images: int = 12, title: str = "results.js
     noise = rng.normal(0, 2, before.keypoints.shape)
     after = before.with_keypoints(before.keypoints + noise)
     metrics = compare(truth, coco.people_records(before), coco.people_records(after), rng=np.random.default_rng(0))
+    metrics = {**metrics, "images": images}
     fields = {
         "title": title,
         "truth": truth,
@@ -87,17 +89,49 @@ def test_results_that_match_nobody_are_told_so(rng: np.random.Generator) -> None
     about = subject(rng)
     away = about.before.with_keypoints(about.before.keypoints + 9000)
     metrics = compare(about.truth, coco.people_records(away), coco.people_records(away), rng=np.random.default_rng(0))
+    metrics = {**metrics, "images": 12}
     page = render(subject(np.random.default_rng(0), truth=about.truth, before=away, after=away, metrics=metrics))
     assert "lies near one of the" in page and "What became of each error" not in page
+
+
+def test_few_images_are_no_verdict(rng: np.random.Generator) -> None:
+    assert "too few to tell a gain from chance" in render(about_images(rng, 3))
+    many = render(about_images(rng, 500))
+    assert "too few" not in many and ("beyond what chance explains" in many or "cannot be told" in many)
+
+
+def about_images(rng: np.random.Generator, images: int) -> Subject:
+    about = subject(rng)
+    return replace(about, metrics={**about.metrics, "images": images})
+
+
+def test_an_empty_list_of_results_is_told_so(rng: np.random.Generator) -> None:
+    about = subject(rng)
+    nobody = about.before[[]]
+    metrics = {**compare(about.truth, [], [], rng=np.random.default_rng(0)), "images": 0}
+    page = render(replace(about, before=nobody, after=nobody, metrics=metrics))
+    assert "The results are an empty list" in page and "All of COCO" not in page
+
+
+def test_keypoints_that_nobody_annotated_are_not_called_right(rng: np.random.Generator) -> None:
+    dataset, records = scene(rng, 12)
+    for annotation in dataset["annotations"]:
+        annotation["keypoints"][2:15:3] = [0] * 5
+        annotation["num_keypoints"] = sum(v > 0 for v in annotation["keypoints"][2::3])
+    truth, people = coco_of(dataset), people_of(records)
+    metrics = compare(truth, records, records, rng=np.random.default_rng(0)) | {"images": 12}
+    page = render(replace(subject(rng), truth=truth, before=people, after=people, metrics=metrics))
+    assert "<!-- face, before -->" not in page and "<!-- face 0 % -->" not in page
+    assert "<!-- upper, before -->" in page
 
 
 def test_no_annotated_people_is_told_so(rng: np.random.Generator) -> None:
     about = subject(rng)
     dataset = {**about.truth.dataset, "annotations": []}
     truth = coco_of(dataset)
-    metrics = compare(truth, coco.people_records(about.before), [], rng=np.random.default_rng(0))
+    metrics = compare(truth, coco.people_records(about.before), [], rng=np.random.default_rng(0)) | {"images": 12}
     page = render(subject(rng, truth=truth, before=about.before, after=about.before, metrics=metrics))
-    assert "nothing to measure" in page and "nothing can be compared" in page
+    assert "There is nothing to compare" in page and "nothing can be compared" in page
 
 
 @pytest.mark.parametrize("images", [1, 2])

@@ -17,7 +17,7 @@ from posefix.commands import fit
 from posefix.errors import InputError
 from posefix.people import People
 from posefix.skeleton import load
-from synth import Statistics
+from synth import Statistics, guess_legs
 from tools import compare_synth, experiment, measure_occlusion, occlude
 
 COCO = load("coco17")
@@ -94,7 +94,7 @@ def test_synthesis_is_compared_with_real_errors(world: dict[str, Path], tmp_path
     options = ["--annotations", world["truth"], "--statistics", "posefix", "--plot", tmp_path / "near.png"]
     result = run(compare_synth.main, world["results"], *options)
     assert result.exit_code == 0, result.output
-    assert "| types |" in result.output and "| chance |" in result.output
+    assert "| types |" in result.output and "| (chance) |" in result.output
     assert (tmp_path / "near.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -173,6 +173,41 @@ def test_an_experiment_is_summed_up_over_its_seeds() -> None:
     rows = experiment.table(gains).splitlines()
     assert rows[2] == "| x | +2.00 (+1.00 to +3.00) | +0.00 (+0.00 to +0.00) |"
     assert rows[4] == "| mean | +0.25 (+0.00 to +0.50) | +0.25 (+0.25 to +0.25) |"
+
+
+def test_gains_of_another_run_are_not_shown(tmp_path: Path) -> None:
+    path, out = tmp_path / "arms.yaml", tmp_path / "out"
+    content = {"config": "lite_resnet18", "seeds": [0], "arms": {"a": ["synthesis.dropout=0.1"]}}
+    path.write_text(yaml.safe_dump(content))
+    folder = out / "arms" / "0-0"
+    folder.mkdir(parents=True)
+    overrides = experiment.overrides_of(experiment.read_experiment(path), "a", 0)
+    work = {"config": "lite_resnet18", "overrides": overrides, "data": str(tmp_path)}
+    (folder / "gains_val.json").write_text(json.dumps({"work": work, "gains": {"x": {"AP": None}}}))
+    shown = run(experiment.main, path, "--data", tmp_path, "--out", out)
+    assert shown.exit_code == 0 and "| x | - |" in shown.output, shown.output
+    path.write_text(yaml.safe_dump(content | {"arms": {"a": ["synthesis.dropout=0.2"]}}))
+    assert_clear(run(experiment.main, path, "--data", tmp_path, "--out", out), "is of another run")
+    (folder / "gains_val.json").write_text("{")
+    assert_clear(run(experiment.main, path, "--data", tmp_path, "--out", out), "gains_val.json")
+
+
+def test_nobody_to_hide_is_an_error(world: dict[str, Path], tmp_path: Path) -> None:
+    empty = json.loads(world["truth"].read_text()) | {"annotations": []}
+    (tmp_path / "empty.json").write_text(json.dumps(empty))
+    options = ["--images", world["images"], "--out", tmp_path / "occluded"]
+    assert_clear(run(occlude.main, "--annotations", tmp_path / "empty.json", *options), "nobody")
+
+
+def test_guesses_are_measured_as_they_were_drawn(rng: np.random.Generator) -> None:
+    truth = random_people(rng, 400)
+    hidden = np.zeros(truth.scores.shape, bool)
+    hidden[:, COCO.index("left_knee")] = True
+    keypoints, scores = guess_legs(truth.keypoints, np.full(truth.scores.shape, 0.5), hidden, COCO, rng)
+    found = measure_occlusion.guessed_segments(truth, truth.with_keypoints(keypoints, scores), hidden)
+    assert len(found["length"]) == 400 and np.median(found["length"]) == pytest.approx(0.775, abs=0.08)
+    assert np.median(found["turn, degrees"]) == pytest.approx(27 * np.log(2), abs=4)
+    assert (found["score"] < 0.21).all()
 
 
 def test_hidden_legs_of_synthetic_inputs_are_worse_than_the_others(rng: np.random.Generator) -> None:

@@ -65,7 +65,7 @@ def table(columns: dict[str, dict[str, float]]) -> str:
     """A Markdown table of what was compared."""
     names = list(columns)
     lines = ["| | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
-    for what in columns[names[0]]:
+    for what in dict.fromkeys(what for column in columns.values() for what in column):
         values = [columns[name].get(what, np.nan) for name in names]
         lines.append(f"| {what} | " + " | ".join("-" if np.isnan(v) else f"{v:.3g}" for v in values) + " |")
     return "\n".join(lines)
