@@ -149,6 +149,7 @@ def refine(
         click.echo(pipeline.draw(options, refined))
     if report is not None:
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        click.echo("writing the report ...", err=True)
         click.echo(pipeline.report(options, refined, measured, command))
 
 

@@ -76,7 +76,7 @@ def test_the_page_says_what_was_measured(rng: np.random.Generator) -> None:
     cells = re.findall(r"""<td class="(?:same)?" style="[^"]*">([\d,]+) <small>""", page)
     assert [int(cell.replace(",", "")) for cell in cells] == moves.ravel().tolist()
     right = moves[:, 0].sum() / moves.sum()
-    assert f"{100 * moves[0].sum() / moves.sum():.1f} % &rarr; {100 * right:.1f} %" in page
+    assert f"{100 * moves[0].sum() / moves.sum():.1f} &rarr; {100 * right:.1f} %" in page
 
 
 def test_names_and_commands_are_shown_as_text(rng: np.random.Generator) -> None:

@@ -28,6 +28,7 @@ from posefix.report.panels import person_view, side_by_side
 from posefix.report.pictures import ImagesById, encode_jpeg
 from synth import ErrorType
 
+MOST_RESULTS = 100_000  # for what is left to win to be measured
 FEW_IMAGES = 20  # of fewer, chance is not told from gain
 PEOPLE_SHOWN = 4  # of the best, the typical and the worst
 PANEL_HEIGHT = 300  # px
@@ -105,13 +106,20 @@ def render(subject: Subject) -> str:
             "keypoint_gains": _picture(figures.keypoint_gains(before, after)),
             "scatter": _picture(figures.oks_scatter(change)),
             "curves": _picture(figures.precision_recall(first, second)),
-            "impact": _picture(figures.impact_bars(ap_impact(subject.truth, subject.after))),
+            "impact": _picture(_impact(subject)),
             "moves": _moves(transitions(before, after)),
             "people": _people(subject, before, change),
             "change": _summary(change),
         }
     environment = Environment(loader=PackageLoader("posefix.report"), autoescape=select_autoescape(["html", "j2"]))
     return environment.get_template("report.html.j2").render(page)
+
+
+def _impact(subject: Subject) -> str | None:
+    """What is left to win; None of so many results that eight evaluations of them would keep the reader waiting."""
+    if len(subject.after) > MOST_RESULTS:
+        return None
+    return figures.impact_bars(ap_impact(subject.truth, subject.after))
 
 
 def _change(before: Diagnosis, after: Diagnosis) -> OksChange:
