@@ -9,7 +9,7 @@ import numpy as np
 from posefix.people import People
 from synth.errors import Candidates, ErrorType
 from synth.neighbours import Neighbours
-from synth.sampler import anchors_in_reach, centres_of, unit
+from synth.places import anchors_in_reach, centres_of, unit
 
 VISIBLE = ((0, 5), (6, 10), (11, None))  # annotated keypoints of a person, as in the published table
 OVERLAPS = ((0, 0), (1, 2), (3, None))  # people whose boxes overlap with theirs

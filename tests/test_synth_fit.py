@@ -28,7 +28,7 @@ from synth import (
 from synth.confidence import Confidence
 from synth.correlation import Together
 from synth.divergence import divergences, jensen_shannon
-from synth.fit import evidence
+from synth.frequencies import evidence
 from synth.kinds import Kinds
 from synth.statistics import ERRORS
 

@@ -12,7 +12,7 @@ from posefix.people import People
 from synth import ErrorType, Statistics, classify, neighbours_of, synthesize
 from synth.imputation import fit_template
 from synth.neighbours import Neighbours
-from synth.sampler import ATTEMPTS
+from synth.places import ATTEMPTS
 
 COCO = skeletons.load("coco17")
 POSEFIX = Statistics.load("posefix")
