@@ -51,6 +51,13 @@ def _end(message: str, code: int) -> None:
 @click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
 @click.option(
+    "--passes",
+    type=click.IntRange(1, 3),
+    default=3,
+    show_default=True,
+    help="How often a person may be refined; more than once only those who need it.",
+)
+@click.option(
     "--rescore/--no_rescore",
     default=True,
     show_default=True,
@@ -85,6 +92,7 @@ def refine(
     checkpoint: str,
     test_batch: int,
     flip_test: bool,
+    passes: int,
     rescore: bool,
     out: Path | None,
     metrics: Path | None,
@@ -118,6 +126,7 @@ def refine(
         checkpoint=checkpoint,
         batch_size=test_batch,
         flip_test=flip_test,
+        passes=passes,
         rescore=rescore,
         out=out,
         device=device,

@@ -51,6 +51,7 @@ class RefineOptions:
     visualize: Path | None = None
     report: Path | None = None
     rescore: bool = True
+    passes: int = 3
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         on_error=options.on_error,
         first_batch=len(finished),
         shares=finished[-1].shares if finished else None,
+        passes=options.passes,
     )
     columns = (TextColumn("refining"), BarColumn(), MofNCompleteColumn(), TextColumn("people"), TimeRemainingColumn())
     try:
@@ -171,6 +173,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
         "people_per_second": round(rate, 2),
         "checkpoint": str(options.checkpoint),
         "flip_test": options.flip_test,
+        "passes": options.passes,
         "rescored": options.rescore,
     }
 
@@ -266,6 +269,7 @@ def _open_journal(options: RefineOptions, people: People) -> Journal | None:
     settings = {
         "batch_size": options.batch_size,
         "flip_test": options.flip_test,
+        "passes": options.passes,
         "on_error": options.on_error,
         "source": str(source.resolve()) if source else None,
     }

@@ -28,6 +28,7 @@ from posefix.skeleton import Skeleton
 
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
 ADAPTING_PEOPLE = 256  # the first by image id, from whom it is found whether the input poses have errors at all
+LOOK_AGAIN = (0.85, 0.7)  # expected OKS below which a person is refined a second and a third time
 ADAPTING_ELEMENTS = 1 << 25  # of their beliefs that are in memory at a time, 128 MiB; fewer people where maps are large
 
 
@@ -59,10 +60,11 @@ class _Look:
         keypoints: (B, K, 2) float32 input, pixels of the original image.
         problems: as in :class:`RefinedBatch`.
         usable: (G,) int64 places of the usable ones among the B.
+        crops: (G, 3, height, width) uint8.
         belief: (G, K, h, w) over each keypoint's truth.
         pose: (G, K, 2) input in pixels of the crop.
         scores: (G, K) float32 confidences of the input, on the host.
-        present: (G, K) bool, whether there is an input.
+        heights: (G, K) of the input's Gaussians; 0 where there is no input.
         tolerances: (G, K) s k_j in pixels of the crop.
         maps: (G, 2, 3) from original pixels to the crop's.
     """
@@ -71,12 +73,18 @@ class _Look:
     keypoints: np.ndarray
     problems: list[tuple[int, str]]
     usable: np.ndarray
+    crops: torch.Tensor
     belief: torch.Tensor
     pose: torch.Tensor
     scores: np.ndarray
-    present: torch.Tensor
+    heights: torch.Tensor
     tolerances: torch.Tensor
     maps: np.ndarray
+
+    @property
+    def present(self) -> torch.Tensor:
+        """(G, K) bool, whether there is an input."""
+        return self.heights > 0
 
 
 class Refiner:
@@ -168,6 +176,7 @@ class Refiner:
         workers: int = 2,
         on_error: str = "stop",
         rescore: bool = False,
+        passes: int = 1 + len(LOOK_AGAIN),
     ) -> People:
         """Refine many people of many images; the same people in the same order, with better keypoints.
 
@@ -180,13 +189,20 @@ class Refiner:
             workers: threads that decode and crop while the network runs.
             on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` hands its people through.
             rescore: also give people scores that rank them by how good they are (:mod:`posefix.rescoring`).
+            passes: how often a person may be refined; more than once only those of whom little is expected.
 
         Raises:
             InputError: for an unusable image, or people of another skeleton.
         """
         keypoints, expected = people.keypoints.copy(), np.full(len(people), np.nan, np.float32)
         batches = self.refine_batches(
-            people, images, batch_size=batch_size, flip_test=flip_test, workers=workers, on_error=on_error
+            people,
+            images,
+            batch_size=batch_size,
+            flip_test=flip_test,
+            workers=workers,
+            on_error=on_error,
+            passes=passes,
         )
         for batch in batches:
             keypoints[batch.rows], expected[batch.rows] = batch.keypoints, batch.expected
@@ -204,6 +220,7 @@ class Refiner:
         on_error: str = "stop",
         first_batch: int = 0,
         shares: np.ndarray | None = None,
+        passes: int = 1 + len(LOOK_AGAIN),
     ) -> Iterator[RefinedBatch]:
         """Like :meth:`refine`, a batch at a time as they are done.
 
@@ -219,8 +236,8 @@ class Refiner:
             raise ValueError(
                 f"batch_size must be 1 or more and on_error stop or skip, got {batch_size} and {on_error!r}"
             )
-        if first_batch < 0:
-            raise ValueError(f"first_batch must be 0 or more, got {first_batch}")
+        if first_batch < 0 or passes < 1:
+            raise ValueError(f"first_batch must be 0 or more and passes 1 or more, got {first_batch} and {passes}")
         if self.config.model.input_shares is None:
             shares = None
         elif shares is not None and np.shape(shares) != (adapt.COMPONENTS,):
@@ -238,9 +255,9 @@ class Refiner:
             waiting.extend(islice(looks, -(-most // batch_size)))
             shares = self._fit_shares(waiting, most)
         while waiting:
-            yield self._decide(waiting.popleft(), shares)
+            yield self._settle(waiting.popleft(), shares, passes, flip_test)
         for look in looks:
-            yield self._decide(look, shares)
+            yield self._settle(look, shares, passes, flip_test)
 
     def _looks(
         self,
@@ -341,19 +358,25 @@ class Refiner:
             torch.from_numpy(values).to(self.device)
             for values in (points, input_amplitudes(scores, self.config.model.amplitude), tolerances)
         )
-        if len(usable):
-            image = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2)
-            belief = decode.spatial_softmax(self.network(image, pose, heights))
-            if flip_test:
-                exchange = torch.as_tensor(skeleton.flip, device=self.device)
-                mirrored = torch.from_numpy(geometry.flip_keypoints(points, size[1], skeleton.flip)).to(self.device)
-                logits = self.network(image.flip(3), mirrored, heights[:, exchange])
-                belief = (belief + decode.flip_maps(decode.spatial_softmax(logits), exchange)) / 2
-        else:
-            belief = pose.new_zeros((0, len(skeleton), *self.network.heatmap_size))
-        given = heights > 0
+        stacked = np.stack(crops) if crops else np.zeros((0, *size, 3), np.uint8)
+        image = torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2)
+        belief = self._belief(image, pose, heights, flip_test)
         original = people.keypoints[rows].copy()
-        return _Look(rows, original, problems, usable, belief, pose, scores, given, scales, maps)
+        return _Look(rows, original, problems, usable, image, belief, pose, scores, heights, scales, maps)
+
+    def _belief(self, image: torch.Tensor, pose: torch.Tensor, heights: torch.Tensor, flip_test: bool) -> torch.Tensor:
+        """Where the truth may be, (G, K, h, w), of crops (G, 3, H, W) with poses (G, K, 2) of heights (G, K)."""
+        if not len(image):
+            return pose.new_zeros((0, len(self.skeleton), *self.network.heatmap_size))
+        belief = decode.spatial_softmax(self.network(image, pose, heights))
+        if flip_test:
+            exchange = torch.as_tensor(self.skeleton.flip, device=self.device)
+            width = self.config.model.input_size[1]
+            points = geometry.flip_keypoints(pose.cpu().numpy(), width, self.skeleton.flip)
+            mirrored = torch.from_numpy(points).to(self.device)
+            logits = self.network(image.flip(3), mirrored, heights[:, exchange])
+            belief = (belief + decode.flip_maps(decode.spatial_softmax(logits), exchange)) / 2
+        return belief
 
     @torch.inference_mode()
     def _fit_shares(self, looks: Iterable[_Look], most: int) -> np.ndarray:
@@ -376,6 +399,42 @@ class Refiner:
             look.pose, look.tolerances, self.network.heatmap_size, self.config.model.input_size
         )
         return mixture, mixture.density(look.pose.new_tensor(self.config.model.input_shares))
+
+    def _settle(self, look: _Look, shares: np.ndarray | None, passes: int, flip_test: bool) -> RefinedBatch:
+        """Refine a batch, and again those of whom little is expected; the rest would only be moved about.
+
+        What is expected of a person is told by the first look: of what it said itself the network always thinks well.
+        """
+        batch = self._decide(look, shares)
+        for least in LOOK_AGAIN[: passes - 1]:
+            again = np.flatnonzero(batch.expected[look.usable] < least)
+            if not len(again):
+                break
+            places = look.usable[again]
+            settled = self._decide(self._look_again(look, again, batch.keypoints[places], flip_test), shares)
+            batch.keypoints[places] = settled.keypoints
+        return batch
+
+    @torch.inference_mode()
+    def _look_again(self, look: _Look, again: np.ndarray, keypoints: np.ndarray, flip_test: bool) -> _Look:
+        """What the network sees of some of the G people of a look, with keypoints (A, K, 2) of the original image."""
+        chosen = torch.from_numpy(again).to(self.device)
+        maps = look.maps[again]
+        pose = torch.from_numpy(geometry.transform(keypoints, maps).astype(np.float32)).to(self.device)
+        crops, heights = look.crops[chosen], look.heights[chosen]
+        return _Look(
+            look.rows[look.usable[again]],
+            keypoints.copy(),
+            [],
+            np.arange(len(again)),
+            crops,
+            self._belief(crops, pose, heights, flip_test),
+            pose,
+            look.scores[again],
+            heights,
+            look.tolerances[chosen],
+            maps,
+        )
 
     @torch.inference_mode()
     def _decide(self, look: _Look, shares: np.ndarray | None) -> RefinedBatch:

@@ -57,8 +57,8 @@ def test_with_flip_test_mirrored_people_are_refined_to_mirrored_poses(
     boxes[:, 0] = 119 - boxes[:, 0] - boxes[:, 2]
     mirrored = people.with_keypoints(geometry.flip_keypoints(people.keypoints, 120, flip), people.scores[:, flip])
     mirrored.boxes = boxes
-    expected = geometry.flip_keypoints(refiner.refine(people, photos).keypoints, 120, flip)
-    found = refiner.refine(mirrored, {1: np.ascontiguousarray(photos[1][:, ::-1])}).keypoints
+    expected = geometry.flip_keypoints(refiner.refine(people, photos, passes=1).keypoints, 120, flip)
+    found = refiner.refine(mirrored, {1: np.ascontiguousarray(photos[1][:, ::-1])}, passes=1).keypoints
     difference = np.abs(found - expected)  # random weights believe in nothing firmly: a few peaks are nearly level
     assert np.quantile(difference, 0.9) < 0.1
 
@@ -194,3 +194,35 @@ def test_poses_absurdly_far_out_are_refused_in_one_sentence(refiner: Refiner) ->
     keypoints[0, 3] = 2 * FARTHEST, 0, 1
     with pytest.raises(ValueError, match="must lie within"):
         refiner(np.zeros((40, 40, 3), np.uint8), keypoints)
+
+
+def test_only_people_of_whom_little_is_expected_are_refined_again(
+    refiner: Refiner, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people, photos = random_people(rng, 12), images(rng)
+
+    def refined(passes: int, least: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+        monkeypatch.setattr("posefix.refiner.LOOK_AGAIN", least)
+        keypoints, expected = people.keypoints.copy(), np.zeros(len(people))
+        for batch in refiner.refine_batches(people, photos, batch_size=5, passes=passes):
+            keypoints[batch.rows], expected[batch.rows] = batch.keypoints, batch.expected
+        return keypoints, expected
+
+    once, expected = refined(1, (1.1,))
+    middle = float(np.median(expected))
+    some, same = refined(2, (middle,))
+    again, _ = refined(2, (1.1,))
+    np.testing.assert_array_equal(same, expected)
+    np.testing.assert_array_equal(some[expected >= middle], once[expected >= middle])
+    np.testing.assert_allclose(some[expected < middle], again[expected < middle], atol=1e-2)
+    assert (again != once).any((1, 2))[expected < middle].any()
+    np.testing.assert_array_equal(refined(3, (0.0, 0.0))[0], once)
+
+
+def test_refining_again_inside_is_refining_the_refined(refiner: Refiner, rng: np.random.Generator, monkeypatch) -> None:
+    monkeypatch.setattr("posefix.refiner.LOOK_AGAIN", (1.1,))
+    monkeypatch.setattr("posefix.model.adapt.FALSE_ALARMS", 1e-9)  # both times poses are an estimator's
+    people, photos = random_people(rng, 8), images(rng)
+    inside = refiner.refine(people, photos, passes=2).keypoints
+    outside = refiner.refine(refiner.refine(people, photos, passes=1), photos, passes=1).keypoints
+    np.testing.assert_allclose(inside, outside, atol=1e-2)
