@@ -333,12 +333,14 @@ def fit(results: tuple[Path, ...], annotations: Path, out: Path, skeleton: str, 
 
     The file that it writes goes into a configuration as synthesis.statistics.
     """
+    import numpy as np
+
     from posefix.adapters import coco
     from posefix.evaluation.diagnosis import diagnose as find_errors
     from posefix.evaluation.ground_truth import load_ground_truth
     from posefix.files import require_writable
     from posefix.skeleton import load
-    from synth import fit_statistics, pool
+    from synth import Statistics, fit_statistics, pool
 
     if out.resolve() in {path.resolve() for path in (*results, annotations)}:
         raise InputError(f"{out}: is named twice, as an output and as another file of this run")
@@ -353,7 +355,10 @@ def fit(results: tuple[Path, ...], annotations: Path, out: Path, skeleton: str, 
             raise InputError(f"{path}: no result matches an annotated person, so there is nothing to measure")
         click.echo(f"{path}: {len(seen[-1].types):,} people found, {known:,} annotated keypoints")
     measured = pool(seen) if len(seen) > 1 else seen[0]
-    fit_statistics(measured, description or f"fitted to {', '.join(path.stem for path in results)}").save(out)
+    fitted = fit_statistics(measured, description or f"fitted to {', '.join(path.stem for path in results)}")
+    written = Statistics.from_dict(fitted.to_dict(), str(out), chosen)
+    written.probabilities_by_kind(measured.visible[:1], measured.overlaps[:1], chosen, np.zeros(1, int))
+    written.save(out)
     click.echo(f"{out}: written")
 
 

@@ -174,7 +174,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
         "checkpoint": str(options.checkpoint),
         "flip_test": options.flip_test,
         "passes": options.passes,
-        "rescored": options.rescore,
+        "rescored": int((refined.people.person_scores != refined.results.people.person_scores).sum()),
     }
 
 
@@ -241,6 +241,8 @@ def _check_outputs(options: RefineOptions) -> None:
         if path == options.visualize:
             make_folder(path)
             require_writable(path / INDEX)
+            if (path / INDEX).resolve() in taken:
+                raise InputError(f"{path / INDEX}: is written by --visualize and named as another file of this run")
             taken[(path / INDEX).resolve()] = path / INDEX
         else:
             require_writable(path)

@@ -9,13 +9,12 @@ People who were rescored before keep their score: of its own output a network al
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from posefix.adapters.coco import ORIGINAL_SCORE
-from posefix.adapters.records import is_number
-from posefix.people import FARTHEST, People
+from posefix.adapters.records import is_score
+from posefix.people import People
 
 OWN_EXPONENT = 0.25
 
@@ -25,40 +24,43 @@ def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
     Args:
         similarity: (N, K) expected keypoint similarity; NaN where nothing is known.
-        scores: (N, K) confidences of the keypoints; their weights, between 0 and 1.
+        scores: (N, K) confidences of the keypoints; their weights, between 0 and 1. Where all of a person's are 0,
+            every keypoint counts the same.
 
     Returns:
-        (N,) float32 in [0, 1]; 0 where nothing is known of any keypoint.
+        (N,) float32 in [0, 1]; NaN where nothing is known of any keypoint.
     """
-    weights = np.where(np.isfinite(similarity), np.clip(scores, 0, 1), 0)
-    total = weights.sum(1)
-    return ((weights * np.nan_to_num(similarity)).sum(1) / np.where(total > 0, total, 1)).astype(np.float32)
+    known = np.isfinite(similarity)
+    weights = np.where(known, np.clip(scores, 0, 1), 0)
+    weights = np.where(weights.any(1, keepdims=True), weights, known)
+    with np.errstate(invalid="ignore"):
+        return ((weights * np.nan_to_num(similarity)).sum(1) / weights.sum(1)).astype(np.float32)
 
 
 def own_scores(people: People) -> np.ndarray:
     """(N,) float32: what the estimator itself said; that is kept in the record of a person who was rescored before."""
     kept = [record.get(ORIGINAL_SCORE) for record in people.extra]
-    usable = [_is_score(value) for value in kept]
-    return np.where(usable, [value if ok else 0 for value, ok in zip(kept, usable, strict=True)], people.person_scores)
+    own = [k if is_score(k) else score for k, score in zip(kept, people.person_scores.tolist(), strict=True)]
+    return np.array(own, np.float32).reshape(len(people))
 
 
 def rescored(people: People, expected: np.ndarray) -> People:
     """N people with new scores, and in ``extra`` the estimator's own as ``original_score``.
 
     Args:
-        people: with the scores that they came with. Where any is below 0 they are taken for logits.
-        expected: (N,) OKS, as of :func:`expected_oks`; NaN for people who were not refined and keep their score.
+        people: with the scores that they came with. Where most are below 0 they are taken for logits; else those below
+            0 count as 0. Scores that are all the same say nothing.
+        expected: (N,) OKS, as of :func:`expected_oks`; NaN for people of whom nothing is known, who keep their score.
     """
-    own = people.person_scores.astype(np.float64)
-    if (own < 0).any():
-        own = 1 / (1 + np.exp(-np.clip(own, -500, 500)))
-    before = np.array([_is_score(record.get(ORIGINAL_SCORE)) for record in people.extra], bool)
+    before = np.array([is_score(record.get(ORIGINAL_SCORE)) for record in people.extra], bool)
     change = np.isfinite(expected) & ~before
-    new = np.where(change, own**OWN_EXPONENT * np.nan_to_num(expected), people.person_scores)
+    own = people.person_scores.astype(np.float64)
+    if change.any():
+        if np.median(own[change]) < 0:
+            own = 1 / (1 + np.exp(-np.clip(own, -500, 500)))
+        elif np.ptp(own[change]) == 0:
+            own = np.ones(len(own))
+    new = np.where(change, np.maximum(own, 0) ** OWN_EXPONENT * np.nan_to_num(expected), people.person_scores)
     kept = zip(people.extra, change.tolist(), people.person_scores.tolist(), strict=True)
     extra = [{**record, ORIGINAL_SCORE: score} if changed else record for record, changed, score in kept]
     return replace(people, person_scores=new, extra=extra)
-
-
-def _is_score(value: Any) -> bool:
-    return is_number(value) and abs(value) <= FARTHEST

@@ -214,7 +214,8 @@ def _latent(
         for q, o in zip(quantiles, own, strict=True):
             values = distribution.at(q, normal_cdf(np.sqrt(r) * shared + np.sqrt(1 - r) * o))
             ranks.append(normal_quantile(np.clip(distribution.share_of(q, values), EXTREME, 1 - EXTREME)))
-        shown.append(float(np.corrcoef(*ranks)[0, 1]))
+        with np.errstate(invalid="ignore", divide="ignore"):  # scores may all be the same
+            shown.append(float(np.corrcoef(*ranks)[0, 1]))
     shown = np.maximum.accumulate(np.nan_to_num(shown))
     return tuple(float(np.interp(value, shown, CORRELATIONS)) if np.isfinite(value) else value for value in observed)
 

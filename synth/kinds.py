@@ -65,7 +65,7 @@ class Kinds:
             {
                 "share": round(float(share), 4),
                 **{
-                    error: {group: round(float(f), 3) for group, f in zip(GROUPS, factors[:, i], strict=True)}
+                    error: {group: float(f"{f:.4g}") for group, f in zip(GROUPS, factors[:, i], strict=True)}
                     for i, error in enumerate(errors, 1)
                 },
             }

@@ -58,6 +58,22 @@ def test_without_rescoring_nothing_but_keypoints_changes(world: dict[str, Path],
     assert "AP" in json.loads(metrics.read_text())["without_rescoring"]
 
 
+@pytest.mark.parametrize("option", ["--out", "--metrics", "--report"])
+def test_the_index_of_the_pictures_is_no_other_output(world: dict[str, Path], tmp_path: Path, option: str) -> None:
+    index = tmp_path / "pictures" / "index.json"
+    result = run(world, "--annotations", world["annotations"], "--visualize", index.parent, option, index)
+    assert_clear(result, index)
+
+
+def test_the_index_of_the_pictures_is_no_input(world: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    world["results"] = world["results"].rename(folder / "index.json")
+    kept = world["results"].read_bytes()
+    assert run(world, "--visualize", folder).exit_code == 2
+    assert world["results"].read_bytes() == kept
+
+
 def test_the_whole_path_with_ground_truth(world: dict[str, Path], tmp_path: Path) -> None:
     out, metrics, pictures = tmp_path / "refined.json", tmp_path / "metrics.json", tmp_path / "pictures"
     result = run(

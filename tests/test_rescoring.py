@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny import random_people
 
 from posefix.adapters import coco
+from posefix.evaluation.diagnosis import diagnose, same_people, transitions
 from posefix.people import People
 from posefix.rescoring import expected_oks, own_scores, rescored
 
@@ -25,17 +26,56 @@ def people_of(scores: list[float], rng: np.random.Generator) -> People:
 def test_expected_oks_is_the_weighted_mean_of_what_is_known() -> None:
     similarity = np.array([[0.2, 0.8, np.nan], [np.nan] * 3, [0.5, 0.5, 0.5]])
     scores = np.array([[1.0, 0.5, 1.0], [1.0] * 3, [0.0] * 3])
-    np.testing.assert_allclose(expected_oks(similarity, scores), [(0.2 + 0.4) / 1.5, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(expected_oks(similarity, scores), [(0.2 + 0.4) / 1.5, np.nan, 0.5], rtol=1e-6)
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0.01, 1))
 def test_a_score_grows_with_either_part(low: float, high: float, other: float) -> None:
     low, high = min(low, high), max(low, high)
     rng = np.random.default_rng(0)
-    by_expected = rescored(people_of([other] * 2, rng), np.array([low, high], np.float32)).person_scores
-    by_own = rescored(people_of([low, high], rng), np.full(2, other, np.float32)).person_scores
+    by_expected = rescored(people_of([other, other, 0.5], rng), np.array([low, high, 0.1], np.float32)).person_scores
+    by_own = rescored(people_of([low, high, 0.5], rng), np.full(3, other, np.float32)).person_scores
     for scores in (by_expected, by_own):
         assert 0 <= scores[0] <= scores[1] <= 1
+
+
+def test_one_score_below_zero_changes_nobody_elses(rng: np.random.Generator) -> None:
+    expected = np.array([0.5, 0.6, 0.7, 0.8], np.float32)
+    usual = rescored(people_of([0.9, 0.5, 0.2, 0.0], rng), expected).person_scores
+    sentinel = rescored(people_of([0.9, 0.5, 0.2, -1.0], rng), expected).person_scores
+    np.testing.assert_array_equal(sentinel, usual)
+    percent = rescored(people_of([90, 50, 20, 0], rng), expected).person_scores
+    assert percent.argsort().tolist() == usual.argsort().tolist()
+
+
+@pytest.mark.parametrize("same", [0.0, 1.0, 0.3, -2.0])
+def test_scores_that_are_all_the_same_say_nothing(same: float, rng: np.random.Generator) -> None:
+    scores = rescored(people_of([same] * 3, rng), np.array([0.9, 0.1, 0.5], np.float32)).person_scores
+    assert scores.argsort().tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize("known", [[0.9, 0.7, 0.4], [None, None, None]])
+def test_results_that_were_rescored_are_followed_person_by_person(
+    known: list, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    path, again = tmp_path / "results.json", tmp_path / "again.json"
+    records = coco.people_records(people_of([0.9, 0.7, 0.4], rng))
+    for record, score in zip(records, known, strict=True):
+        record["score"] = score
+    path.write_text(json.dumps(records))
+    results = coco.read_results(path)
+    coco.write_results(again, results, rescored(results.people, np.array([0.1, 0.5, 0.9], np.float32)))
+    annotations = [
+        {"id": i, "image_id": r["image_id"], "category_id": 1, "iscrowd": 0, "num_keypoints": 17, "area": 2000.0,
+         "bbox": r["bbox"], "keypoints": [2 if k % 3 == 2 else v for k, v in enumerate(r["keypoints"])]}
+        for i, r in enumerate(records, 1)
+    ]  # fmt: skip
+    truth = {"images": [{"id": i} for i in range(1, 4)], "annotations": annotations, "categories": [{"id": 1}]}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    before, after = (diagnose(tmp_path / "truth.json", coco.read_results(p).people) for p in (path, again))
+    assert same_people(before, after)
+    moves = transitions(before, after)
+    assert moves.sum() == np.trace(moves) > 0
 
 
 def test_people_who_were_not_refined_keep_their_score(rng: np.random.Generator) -> None:
@@ -44,8 +84,8 @@ def test_people_who_were_not_refined_keep_their_score(rng: np.random.Generator) 
     assert scores[0] == np.float32(0.3) and scores[1] != np.float32(0.9)
 
 
-def test_scores_below_zero_are_logits(rng: np.random.Generator) -> None:
-    scores = rescored(people_of([-5.0, 0.0, 5.0, -900.0], rng), np.ones(4, np.float32)).person_scores
+def test_scores_that_are_mostly_below_zero_are_logits(rng: np.random.Generator) -> None:
+    scores = rescored(people_of([-5.0, -0.1, 5.0, -900.0], rng), np.ones(4, np.float32)).person_scores
     assert scores.argsort().tolist() == [3, 0, 1, 2] and np.isfinite(scores).all()
 
 
@@ -81,3 +121,4 @@ def test_records_without_a_score_get_one_and_odd_originals_are_not_believed(
     written = coco.refined_records(results, rescored(results.people, np.full(3, 0.5, np.float32)))
     assert all(isinstance(r["score"], float) for r in written)
     assert written[0]["original_score"] == pytest.approx(results.people.person_scores[0], abs=1e-5)
+    assert [r["original_score"] for r in written[1:]] == [0.5, 0.5]

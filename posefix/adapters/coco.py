@@ -145,7 +145,7 @@ def refined_records(results: CocoResults, refined: People) -> list:
     for person in np.flatnonzero(refined.person_scores != people.person_scores):
         row = results.rows[person]
         scores = {"score": round(float(refined.person_scores[person]), 6)}
-        if ORIGINAL_SCORE not in written[row]:
+        if not checks.is_score(written[row].get(ORIGINAL_SCORE)):
             own = written[row].get("score")
             scores[ORIGINAL_SCORE] = round(float(people.person_scores[person]), 6) if own is None else own
         written[row] = {**written[row], **scores}

@@ -62,6 +62,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
+def is_score(value: Any) -> bool:
+    """Whether a JSON value is a number that a score can be."""
+    return is_number(value) and abs(value) <= LARGEST
+
+
 def keypoint_arrays(records: Sequence[Mapping], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (N, K, 2) float32 in pixels and scores or visibilities (N, K) float32 of usable records."""
     numbers = np.array([r["keypoints"] for r in records], np.float32).reshape(len(records), len(skeleton), 3)
