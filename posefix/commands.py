@@ -152,6 +152,8 @@ def refine(
         f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
         f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s"
     )
+    if before := measured["refined_before"]:
+        click.echo(f"{before} people have an original_score: they were refined before, and stay as they are")
     if refined.problems:
         click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
     if visualize is not None:

@@ -26,7 +26,7 @@ from posefix.people import People
 from posefix.refiner import RefinedBatch, Refiner
 from posefix.report.pictures import INDEX, write_pictures
 from posefix.report.video import write_comparison
-from posefix.rescoring import rescored
+from posefix.rescoring import rescored, was_rescored
 
 BOOTSTRAP_SEED = 0
 
@@ -174,6 +174,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
         "checkpoint": str(options.checkpoint),
         "flip_test": options.flip_test,
         "passes": options.passes,
+        "refined_before": int(was_rescored(refined.results.people).sum()),
         "rescored": int((refined.people.person_scores != refined.results.people.person_scores).sum()),
     }
 

@@ -23,7 +23,7 @@ from posefix.model import checkpoint as checkpoints
 from posefix.model.fuse import fold_batch_norm
 from posefix.model.network import RefinerNetwork
 from posefix.people import FARTHEST, People
-from posefix.rescoring import expected_oks, rescored
+from posefix.rescoring import expected_oks, rescored, was_rescored
 from posefix.skeleton import Skeleton
 
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
@@ -191,6 +191,8 @@ class Refiner:
             rescore: also give people scores that rank them by how good they are (:mod:`posefix.rescoring`).
             passes: how often a person may be refined; more than once only those of whom little is expected.
 
+        People whose ``extra`` has an ``original_score`` were refined and rescored before, and stay as they are.
+
         Raises:
             InputError: for an unusable image, or people of another skeleton.
         """
@@ -254,10 +256,12 @@ class Refiner:
             most = max(min(ADAPTING_PEOPLE, ADAPTING_ELEMENTS // elements), 1)
             waiting.extend(islice(looks, -(-most // batch_size)))
             shares = self._fit_shares(waiting, most)
+        new = ~was_rescored(people)
         while waiting:
-            yield self._settle(waiting.popleft(), shares, passes, flip_test)
+            look = waiting.popleft()
+            yield self._settle(look, shares, new[look.rows], passes, flip_test)
         for look in looks:
-            yield self._settle(look, shares, passes, flip_test)
+            yield self._settle(look, shares, new[look.rows], passes, flip_test)
 
     def _looks(
         self,
@@ -400,14 +404,19 @@ class Refiner:
         )
         return mixture, mixture.density(look.pose.new_tensor(self.config.model.input_shares))
 
-    def _settle(self, look: _Look, shares: np.ndarray | None, passes: int, flip_test: bool) -> RefinedBatch:
-        """Refine a batch, and again those of whom little is expected; the rest would only be moved about.
+    def _settle(
+        self, look: _Look, shares: np.ndarray | None, new: np.ndarray, passes: int, flip_test: bool
+    ) -> RefinedBatch:
+        """Refine the ``new`` (B,) ones of a batch, and again those of whom little is expected.
 
-        What is expected of a person is told by the first look: of what it said itself the network always thinks well.
+        The others would only be moved about, and so would everybody who was refined in an earlier run. What is expected
+        of a person is told by the first look: of what it said itself the network always thinks well.
         """
+        given = look.keypoints.copy()
         batch = self._decide(look, shares)
+        batch.keypoints[~new] = given[~new]
         for least in LOOK_AGAIN[: passes - 1]:
-            again = np.flatnonzero(batch.expected[look.usable] < least)
+            again = np.flatnonzero(new[look.usable] & (batch.expected[look.usable] < least))
             if not len(again):
                 break
             places = look.usable[again]

@@ -44,6 +44,11 @@ def own_scores(people: People) -> np.ndarray:
     return np.array(own, np.float32).reshape(len(people))
 
 
+def was_rescored(people: People) -> np.ndarray:
+    """(N,) bool: people whose record says that they were refined and rescored before."""
+    return np.array([is_score(record.get(ORIGINAL_SCORE)) for record in people.extra], bool)
+
+
 def rescored(people: People, expected: np.ndarray) -> People:
     """N people with new scores, and in ``extra`` the estimator's own as ``original_score``.
 
@@ -52,8 +57,7 @@ def rescored(people: People, expected: np.ndarray) -> People:
             0 count as 0. Scores that are all the same say nothing.
         expected: (N,) OKS, as of :func:`expected_oks`; NaN for people of whom nothing is known, who keep their score.
     """
-    before = np.array([is_score(record.get(ORIGINAL_SCORE)) for record in people.extra], bool)
-    change = np.isfinite(expected) & ~before
+    change = np.isfinite(expected) & ~was_rescored(people)
     own = people.person_scores.astype(np.float64)
     if change.any():
         if np.median(own[change]) < 0:

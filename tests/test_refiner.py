@@ -226,3 +226,16 @@ def test_refining_again_inside_is_refining_the_refined(refiner: Refiner, rng: np
     inside = refiner.refine(people, photos, passes=2).keypoints
     outside = refiner.refine(refiner.refine(people, photos, passes=1), photos, passes=1).keypoints
     np.testing.assert_allclose(inside, outside, atol=1e-2)
+
+
+def test_people_who_were_refined_before_stay_as_they_are(refiner: Refiner, rng: np.random.Generator) -> None:
+    people, photos = random_people(rng, 10), images(rng)
+    once = refiner.refine(people, photos, rescore=True)
+    assert (once.keypoints != people.keypoints).any()
+    twice = refiner.refine(once, photos, rescore=True)
+    for name in ("keypoints", "scores", "person_scores"):
+        np.testing.assert_array_equal(getattr(twice, name), getattr(once, name))
+    some = once[:4].with_keypoints(once[:4].keypoints)
+    some.extra[0] = {}
+    again = refiner.refine(some, photos)
+    assert (again.keypoints != some.keypoints).any((1, 2)).tolist() == [True, False, False, False]

@@ -45,7 +45,8 @@ def measure_set(folder: Path, split: str, refiner: Refiner, batch_size: int, fli
         for path in progress.track(files, description=folder.name):
             results = coco.read_results(path, refiner.skeleton)
             once = refine(results.people)
-            twice = refine(once)
+            unmarked = replace(once, extra=results.people.extra)  # nothing says that they were refined before
+            twice = refiner.refine(unmarked, images, batch_size=batch_size, flip_test=flip_test)
             first, second = (coco.refined_records(results, people) for people in (once, twice))
             moved = replace(once, person_scores=results.people.person_scores)
             measured[f"{folder.name}/{path.stem}"] = {
