@@ -50,6 +50,7 @@ class RealResults:
                 folder,
                 batch_size=self._options.test_batch,
                 flip_test=self._options.flip_test,
+                passes=1,
             )
             keypoints[chosen] = refined.keypoints
             metrics = compare(

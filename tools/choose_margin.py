@@ -54,9 +54,10 @@ def share_above(truth: People, found: People) -> float:
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--checkpoint", required=True, help="Name or path of the weights.")
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
+@click.option("--passes", type=click.IntRange(1, 3), default=1, show_default=True, help="Of a refinement.")
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 @friendly
-def main(checkpoint: str, flip_test: bool, device: str | None) -> None:
+def main(checkpoint: str, flip_test: bool, passes: int, device: str | None) -> None:
     """Refine with every margin, twice, and print what was gained."""
     refiner = Refiner.from_pretrained(checkpoint, device)
     sources = [s for s in refiner.config.train if s.held_out and s.annotations]
@@ -68,8 +69,8 @@ def main(checkpoint: str, flip_test: bool, device: str | None) -> None:
             row = []
             for margin in MARGINS:
                 refiner.keep_margin = margin
-                once = refiner.refine(found, images, flip_test=flip_test)
-                twice = refiner.refine(once, images, flip_test=flip_test)
+                once = refiner.refine(found, images, flip_test=flip_test, passes=passes)
+                twice = refiner.refine(once, images, flip_test=flip_test, passes=passes)
                 before, after, again = (share_above(truth, people) for people in (found, once, twice))
                 row.append(f"{after - before:+.2f}, then {again - after:+.2f}")
             table.add_row(name, str(len(found)), f"{share_above(truth, found):.2f}", *row)

@@ -72,7 +72,7 @@ def train(experiment: Experiment, arm: str, seed: int, folder: Path, data: Path)
 
 
 def measure(checkpoint: Path, data: Path, split: str) -> dict[str, dict]:
-    """The gain on every results file of a data folder, without flip test."""
+    """The gain on every results file of a data folder, by one pass without flip test and rescoring."""
     refiner = Refiner.from_pretrained(checkpoint)
     gains = {}
     for truth in sorted(data.glob(f"*/annotations/person_keypoints_{split}.json")):
@@ -80,7 +80,7 @@ def measure(checkpoint: Path, data: Path, split: str) -> dict[str, dict]:
         images = ImageFolder(folder / split, coco.read_annotations(truth, refiner.skeleton).images)
         for path in sorted((folder / "results" / split).glob("*.json")):
             results = coco.read_results(path, refiner.skeleton)
-            refined = refiner.refine(results.people, images, flip_test=False)
+            refined = refiner.refine(results.people, images, flip_test=False, passes=1)
             after = coco.refined_records(results, refined)
             compared = compare(
                 truth, results.records, after, rng=np.random.default_rng(0), sigmas=refiner.skeleton.sigmas

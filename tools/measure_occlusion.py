@@ -97,7 +97,7 @@ def guesses_table(segments: dict[str, np.ndarray]) -> Table:
 def main(
     occluded: Path, results: Path | None, statistics: str, checkpoints: tuple[str, ...], guesses: bool, seed: int
 ) -> None:
-    """Print mean keypoint similarity, in points, before and after each refiner."""
+    """Print mean keypoint similarity, in points, before and after one pass of each refiner."""
     skeleton = skeletons.load("coco17")
     source = occluded / "annotations.json"
     annotated = coco.read_annotations(source, skeleton)
@@ -130,7 +130,7 @@ def main(
 
     before = similarity(found)
     for checkpoint in checkpoints:
-        after = similarity(Refiner.from_pretrained(checkpoint).refine(found, images))
+        after = similarity(Refiner.from_pretrained(checkpoint).refine(found, images, passes=1))
         for name, chosen in regions.items():
             rng = np.random.default_rng(seed)
             mean, low, high = mean_over_images(after - before, chosen, truth.image_ids, rng)
