@@ -2,32 +2,107 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import secrets
-from contextlib import suppress
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from posefix.errors import InputError
 
+GZIP = b"\x1f\x8b"
+SMALL, LARGEST_RATIO = 1 << 26, 200  # what unzips to more bytes than this, and to more than so many times its size
+
 
 def read_bytes(path: str | Path) -> bytes:
-    """The content of a file.
+    """The content of a file; of a gzipped one, whatever its name, what is in it.
 
     Raises:
-        InputError: the file is missing, is a folder, or may not be read.
+        InputError: the file is missing, is a folder, or may not be read, or its gzip stream is damaged or absurd.
+    """
+    with opened(path) as file:
+        return file.read()
+
+
+def read_start(path: str | Path, length: int) -> bytes:
+    """At most ``length`` first bytes of what :func:`read_bytes` reads; raises as it does."""
+    with opened(path) as file:
+        return file.read(length)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[IO[bytes]]:
+    """A file to read bytes from, unzipped on the way if it is gzipped.
+
+    Raises:
+        InputError: as :func:`read_bytes`; also for what goes wrong while it is being read.
     """
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            start = file.read(len(GZIP))
+            file.seek(0)
+            if start != GZIP:
+                yield file
+                return
+            size = max(os.fstat(file.fileno()).st_size, 1)
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                yield _Bounded(unzipped, max(SMALL, LARGEST_RATIO * size), path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, expected a file") from None
     except PermissionError:
         raise InputError(f"{path}: no permission to read this file") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: the gzip file is damaged or cut off ({error})") from None
     except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
+
+
+class _Bounded:
+    """What is unzipped, up to a limit: a small file that unzips to gigabytes is no results file."""
+
+    def __init__(self, file: IO[bytes], limit: int, path: str | Path) -> None:
+        self._file, self._left, self._path = file, limit, path
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._file.read(self._left + 1 if size < 0 else min(size, self._left + 1))
+        self._left -= len(content)
+        if self._left < 0:
+            raise InputError(f"{self._path}: unzips to more than {LARGEST_RATIO} times its size, which no results do")
+        return content
+
+
+def without_gz(name: str) -> str:
+    """A file name without ``.gz`` at its end."""
+    return name.removesuffix(".gz")
+
+
+def files_in(folder: str | Path, suffix: str) -> list[str]:
+    """Names of the files in a folder that end so, gzipped or not, sorted.
+
+    Raises:
+        InputError: the folder cannot be read, or has no such file, or one both gzipped and not.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entry.name for entry in entries if without_gz(entry.name).endswith(suffix))
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be read ({_reason(error)})") from None
+    if not found:
+        raise InputError(f"{folder}: holds no *{suffix}")
+    names = [without_gz(name) for name in found]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{folder}: holds {twice} both gzipped and not")
+    return found
 
 
 def read_json(path: str | Path) -> Any:
@@ -58,15 +133,20 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Write a file so that at any moment either the old content or the whole new one is there.
 
     The content goes to a new file in the same folder, is forced to the disk and then takes the place of ``path``; the
-    target of a symbolic link is replaced, not the link.
+    target of a symbolic link is replaced, not the link. A name that ends in ``.gz`` is written gzipped.
 
     Raises:
         InputError: the folder is missing or cannot be written, or ``path`` is a folder.
     """
+    write_pieces(path, [content])
+
+
+def write_pieces(path: str | Path, pieces: Iterable[str | bytes]) -> None:
+    """:func:`write_atomically` of a content that comes in pieces."""
     target, temporary = _target_and_temporary(path)
     try:
         with open(temporary, "xb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            _write(file, pieces, zipped=target.name.endswith(".gz"))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
@@ -76,6 +156,58 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
         if isinstance(error, OSError):
             raise InputError(_cannot_write(path, target, error)) from None
         raise
+
+
+def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes]]) -> None:
+    """Write a folder of files, by name and content, so that it is there as a whole or not at all.
+
+    The files go to a new folder beside it, which then takes the name ``path``. Names that end in ``.gz`` are written
+    gzipped.
+
+    Raises:
+        InputError: ``path`` is a file or a folder with something in it, or cannot be written.
+    """
+    require_new_folder(path)
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        temporary.mkdir()
+        for name, content in files:
+            with open(temporary / name, "xb") as file:
+                _write(file, [content], zipped=name.endswith(".gz"))
+        os.replace(temporary, target)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise InputError(_cannot_write(path, target, error)) from None
+        raise
+
+
+def require_new_folder(path: str | Path) -> None:
+    """Find out before long work whether :func:`write_folder` will be able to write ``path``; leaves nothing behind.
+
+    Raises:
+        InputError: as :func:`write_folder` would.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        if os.path.isdir(target) and os.listdir(target):
+            raise InputError(f"{path}: is a folder with something in it, expected the name of a new one")
+        if os.path.exists(target) and not os.path.isdir(target):
+            raise InputError(f"{path}: is a file, expected the name of a new folder")
+        probe = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise InputError(_cannot_write(path, target, error)) from None
+
+
+def _write(file: IO[bytes], pieces: Iterable[str | bytes], zipped: bool) -> None:
+    out = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if zipped else file
+    for piece in pieces:
+        out.write(piece.encode("utf-8") if isinstance(piece, str) else piece)
+    if zipped:
+        out.close()
 
 
 def make_folder(path: str | Path) -> None:

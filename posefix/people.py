@@ -29,6 +29,7 @@ class People:
         person_scores: (N,) float32.
         areas: (N,) float32, px^2, the s^2 of OKS; 0 where unknown.
         extra: N records with whatever else the source said, handed through untouched.
+        source: where they come from, if from a file (:class:`posefix.adapters.Source`): what is not of one person.
     """
 
     skeleton: Skeleton
@@ -39,6 +40,7 @@ class People:
     person_scores: np.ndarray = None  # type: ignore[assignment]
     areas: np.ndarray = None  # type: ignore[assignment]
     extra: Sequence[Any] = field(default_factory=list)
+    source: Any = None
 
     def __post_init__(self) -> None:
         k = len(self.skeleton)

@@ -183,14 +183,8 @@ def read_annotations(path: str | Path, skeleton: Skeleton | None = None, image_i
     """
     skeleton = skeleton or load("coco17")
     content = read_json(path)
-    if not isinstance(content, Mapping):
-        found = "holds a list, as results do" if isinstance(content, list) else f"holds {checks.describe(content)}"
-        raise InputError(f"{path}: {found}, expected an object with images and annotations")
-    for key in ("images", "annotations"):
-        if not isinstance(content.get(key), list):
-            raise InputError(f"{path}: has no list of {key}, expected an object with images and annotations")
-    images = _images(path, content["images"], image_id_offset)
-    kept = {i: a for i, a in enumerate(content["annotations"]) if not isinstance(a, Mapping) or _has_keypoints(a)}
+    images = read_images(path, content, image_id_offset)
+    kept = {i: a for i, a in enumerate(content["annotations"]) if not isinstance(a, Mapping) or has_keypoints(a)}
     annotations = list(kept.values())
     if not checks.flawless(annotations, skeleton):
         _raise_first(path, kept, lambda annotation: checks.problem(annotation, skeleton))
@@ -199,6 +193,27 @@ def read_annotations(path: str | Path, skeleton: Skeleton | None = None, image_i
     given = np.array([a["area"] if a.get("area") is not None else np.nan for a in annotations], np.float32)
     people.areas = np.where(np.isnan(given), np.float32(geometry.BOX_AREA_TO_AREA) * people.areas, given)
     return CocoAnnotations(people[people.labelled.any(1)], images)
+
+
+def read_images(path: str | Path, content: Any, image_id_offset: int = 0) -> dict[int, ImageRecord]:
+    """The images that the content of an annotations file lists, by id; ``path`` is for messages.
+
+    Raises:
+        InputError: the content is no object with images and annotations, or an image is malformed.
+    """
+    if not isinstance(content, Mapping):
+        found = "holds a list, as results do" if isinstance(content, list) else f"holds {checks.describe(content)}"
+        raise InputError(f"{path}: {found}, expected an object with images and annotations")
+    for key in ("images", "annotations"):
+        if not isinstance(content.get(key), list):
+            raise InputError(f"{path}: has no list of {key}, expected an object with images and annotations")
+    return _images(path, content["images"], image_id_offset)
+
+
+def has_keypoints(annotation: Mapping) -> bool:
+    """Whether an annotation is of one person with annotated keypoints."""
+    crowd, count = annotation.get("iscrowd"), annotation.get("num_keypoints", 1)
+    return bool(annotation.get("keypoints")) and not crowd and count != 0
 
 
 def _people(records: list[Mapping], skeleton: Skeleton, image_id_offset: int = 0) -> People:
@@ -230,11 +245,6 @@ def _images(path: str | Path, images: list, image_id_offset: int) -> dict[int, I
         if found.setdefault(int(image["id"]) + image_id_offset, record) != record:
             raise InputError(f"{path}: image {i} has the id {image['id']} of another image")
     return found
-
-
-def _has_keypoints(annotation: Mapping) -> bool:
-    crowd, count = annotation.get("iscrowd"), annotation.get("num_keypoints", 1)
-    return bool(annotation.get("keypoints")) and not crowd and count != 0
 
 
 def _annotation_problem(annotation: Mapping, images: Mapping[int, ImageRecord], image_id_offset: int) -> str | None:

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 
 from posefix.adapters.coco import ImageRecord
+from posefix.adapters.images import EXTENSIONS
 from posefix.errors import InputError
 from posefix.files import read_bytes
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _TRAILING_NUMBER = re.compile(r"([0-9]+)$")
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 

@@ -1,0 +1,195 @@
+"""Which image a name, a number or a place means: results name images in their own ways, data sets by ids."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from posefix.adapters.coco import ImageRecord, read_annotations
+from posefix.adapters.content import ImageKind
+from posefix.errors import InputError
+from posefix.skeleton import Skeleton
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_NUMBER = re.compile(r"([0-9]{1,18})$")
+
+
+class ImageIndex:
+    """The images of a data set: ids, names and sizes.
+
+    Args:
+        records: the images by id.
+        what: names the data set in messages.
+        folder: where the files are, if sizes may have to be read from them.
+        video: the images are the frames of a video, the ids their numbers from 0 on; of this (width, height).
+    """
+
+    def __init__(
+        self,
+        records: Mapping[int, ImageRecord],
+        what: str,
+        folder: Path | None = None,
+        video: tuple[int, int] | None = None,
+    ) -> None:
+        self.records, self.what = dict(records), what
+        self._folder, self._video = folder, video
+        self._by_name: dict[str, list[int]] = {}
+        for image_id, record in self.records.items():
+            parts = _parts(record.file_name)
+            for start in range(len(parts)):
+                name = "/".join(parts[start:])
+                for key in {name, _without_extension(name)}:
+                    self._by_name.setdefault(key, []).append(image_id)
+
+    @classmethod
+    def of_annotations(cls, path: Path, skeleton: Skeleton | None = None, folder: Path | None = None) -> ImageIndex:
+        """The images that an annotations file lists; raises InputError as reading it does."""
+        return cls(read_annotations(path, skeleton).images, str(path), folder)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> ImageIndex:
+        """The images in a folder and the folders in it, sorted by name.
+
+        The id of an image is the number that its name ends in, where every image has one of its own; else its place.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        if not os.path.isdir(folder):
+            kind = "is a file" if os.path.exists(folder) else "does not exist"
+            raise InputError(f"{folder}: {kind}, expected a folder of images")
+        names = sorted(
+            os.path.relpath(os.path.join(place, name), folder).replace(os.sep, "/")
+            for place, _, files in os.walk(folder)
+            for name in files
+            if os.path.splitext(name)[1].lower() in EXTENSIONS
+        )
+        return cls({i: ImageRecord(name) for i, name in zip(ids_of(names), names, strict=True)}, str(folder), folder)
+
+    @classmethod
+    def of_video(cls, path: Path, size: tuple[int, int]) -> ImageIndex:
+        """The frames of a video."""
+        return cls({}, str(path), video=size)
+
+    def match(self, keys: Sequence[int | str], kind: ImageKind) -> np.ndarray:
+        """Ids (M,) int64 of the images that M keys mean.
+
+        A name means the image whose name it is, or ends it after a slash, with or without its extension, whichever of
+        the two has more folders. In a video it means the frame whose number it ends in. A place means the n-th image,
+        if there are as many images as places; in a video the n-th frame.
+
+        Raises:
+            InputError: naming the first five that mean no image, or several.
+        """
+        if kind == "id":
+            return np.array(keys, np.int64)
+        if self._video is not None:
+            return self._frames(keys)
+        if len(keys) == len(self.records) == 1:
+            return np.array(list(self.records), np.int64)
+        if kind == "index":
+            if len(keys) != len(self.records):
+                raise InputError(
+                    f"{self.what}: has {len(self.records)} images, but the results, which do not name theirs, are of "
+                    f"{len(keys)}; they can only be put together where these are the same images in the same order"
+                )
+            return np.array(list(self.records), np.int64)
+        found = [self._named(str(key)) for key in keys]
+        self._complain([k for k, ids in zip(keys, found, strict=True) if not ids], len(keys), "mean no image of")
+        several = [key for key, ids in zip(keys, found, strict=True) if len(ids) > 1]
+        self._complain(several, len(keys), "can mean several images of")
+        ids = np.array([ids[0] for ids in found], np.int64)
+        if len(np.unique(ids)) != len(ids):
+            places = {i: [k for k, own in zip(keys, ids.tolist(), strict=True) if own == i] for i in set(ids.tolist())}
+            twice = next(names for names in places.values() if len(names) > 1)
+            raise InputError(f"{self.what}: {twice[0]!r} and {twice[1]!r} mean the same image")
+        return ids
+
+    def size(self, image_id: int) -> tuple[int, int] | None:
+        """Width and height of an image in pixels; None where they cannot be told."""
+        if self._video is not None:
+            return self._video
+        record = self.records.get(image_id)
+        if record is None:
+            return None
+        if record.width <= 0 or record.height <= 0:
+            if self._folder is None:
+                return None
+            named = (self._folder / record.file_name, self._folder / _parts(record.file_name)[-1])
+            found = next((size for size in map(_size_of, named) if size), None)
+            if found is None:
+                return None
+            record = ImageRecord(record.file_name, *found)
+            self.records[image_id] = record
+        return record.width, record.height
+
+    def _named(self, key: str) -> list[int]:
+        parts = _parts(key)
+        for start in range(len(parts)):
+            name = "/".join(parts[start:])
+            if found := self._by_name.get(name):
+                return _exact(found, self.records, name)
+            if found := self._by_name.get(_without_extension(name)):
+                return _exact(found, self.records, name)
+        return []
+
+    def _frames(self, keys: Sequence[int | str]) -> np.ndarray:
+        numbers = [k if isinstance(k, int) else number_of(k) for k in keys]
+        absent = [key for key, number in zip(keys, numbers, strict=True) if number is None]
+        self._complain(absent, len(keys), "end in no number of a frame of")
+        return np.array(numbers, np.int64)
+
+    def _complain(self, keys: list, total: int, what: str) -> None:
+        if keys:
+            first = ", ".join(repr(key) for key in keys[:5])
+            which = "the first five" if len(keys) > 5 else "namely"
+            raise InputError(f"{self.what}: {len(keys)} of {total} image names {what} this, {which} {first}")
+
+
+def ids_of(names: Sequence[str]) -> list[int]:
+    """Ids for images that have names alone: the numbers that they end in, if each has its own; else their places."""
+    numbers = [number_of(name) for name in names]
+    return numbers if None not in numbers and len(set(numbers)) == len(names) else list(range(len(names)))
+
+
+def number_of(name: str) -> int | None:
+    """The number that a file name ends in before its extension: 139 of ``a/COCO_val2014_000000000139.jpg``."""
+    found = _NUMBER.search(_without_extension(_parts(name)[-1])) if _parts(name) else None
+    return int(found[1]) if found else None
+
+
+def _exact(found: list[int], records: Mapping[int, ImageRecord], name: str) -> list[int]:
+    """Of several images that a name can mean, the one that it names whole, with its extension or, if none, without."""
+    for form in (lambda text: text, _without_extension):
+        exact = [i for i in found if form("/".join(_parts(records[i].file_name))) == name]
+        if len(exact) == 1:
+            return exact
+    return found
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
+
+
+def _without_extension(name: str) -> str:
+    stem, extension = os.path.splitext(name)
+    return stem if extension.lower() in EXTENSIONS else name
+
+
+def _size_of(path: Path) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
+        return None
+
+
+def all_ids(keys: Iterable[int | str], kind: ImageKind) -> list[int]:
+    """Ids for the keys of results that no data set is given for."""
+    keys = list(keys)
+    return [int(key) for key in keys] if kind != "name" else ids_of([str(key) for key in keys])
