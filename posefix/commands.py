@@ -8,13 +8,27 @@ import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from posefix.errors import InputError
 
+if TYPE_CHECKING:
+    from posefix.adapters.coco import CocoResults
+    from posefix.skeleton import Skeleton
+
 EXISTING = click.Path(path_type=Path)
+FORMAT = click.option(
+    "--format",
+    "format_name",
+    default="auto",
+    show_default=True,
+    help="Of the results; posefix convert --help lists all.",
+)
+OWN_SKELETON = click.option(
+    "--skeleton", help="What the keypoints of the results are, where their format does not say: a YAML file, or a name."
+)
 
 
 def friendly(command: Callable) -> Callable:
@@ -41,7 +55,9 @@ def _end(message: str, code: int) -> None:
 
 
 @click.command(epilog="Example: test.py --detection_json results.json --images val2017 --out refined.json")
-@click.option("--detection_json", type=EXISTING, required=True, help="An estimator's results in COCO's format.")
+@click.option("--detection_json", type=EXISTING, required=True, help="An estimator's results: a file or a folder.")
+@FORMAT
+@OWN_SKELETON
 @click.option("--images", type=EXISTING, help="Folder of the images.")
 @click.option("--video_path", type=EXISTING, help="A video in place of --images; image_id is the frame number from 0.")
 @click.option("--annotations", type=EXISTING, help="COCO ground truth: measures AP before and after; names the files.")
@@ -86,6 +102,8 @@ def _end(message: str, code: int) -> None:
 @friendly
 def refine(
     detection_json: Path,
+    format_name: str,
+    skeleton: str | None,
     images: Path | None,
     video_path: Path | None,
     annotations: Path | None,
@@ -136,6 +154,8 @@ def refine(
         metrics=metrics,
         visualize=visualize,
         report=report,
+        format=format_name,
+        skeleton=skeleton,
     )
     refined = pipeline.refine_file(options, console)
     try:
@@ -228,29 +248,31 @@ def train(
 @click.argument("results", type=EXISTING)
 @click.argument("other", type=EXISTING, required=False)
 @click.option("--annotations", type=EXISTING, required=True, help="COCO ground truth.")
+@FORMAT
 @click.option("--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @friendly
-def evaluate(results: Path, other: Path | None, annotations: Path, skeleton: str, as_json: bool) -> None:
+def evaluate(
+    results: Path, other: Path | None, annotations: Path, format_name: str, skeleton: str, as_json: bool
+) -> None:
     """Measure results, or compare two files on the same images with a 95 % interval."""
     import numpy as np
     from rich.console import Console
     from rich.markup import escape
 
-    from posefix.adapters import coco
     from posefix.evaluation.coco import evaluate as evaluate_records
     from posefix.evaluation.comparison import compare
     from posefix.report.table import summary_table
     from posefix.skeleton import load
 
     chosen = load(skeleton)
-    first = coco.read_results(results, chosen).records
+    first = _results_of(results, format_name, chosen, annotations).records
     if other is None:
         measured: dict[str, Any] = evaluate_records(annotations, first, sigmas=chosen.sigmas).metrics()
         text = "\n".join(f"{name:5} {'-' if value is None else f'{value:.2f}'}" for name, value in measured.items())
         click.echo(json.dumps(measured) if as_json else text)
         return
-    second = coco.read_results(other, chosen).records
+    second = _results_of(other, format_name, chosen, annotations).records
     measured = compare(annotations, first, second, rng=np.random.default_rng(0), sigmas=chosen.sigmas)
     if as_json:
         click.echo(json.dumps(measured))
@@ -262,12 +284,19 @@ def evaluate(results: Path, other: Path | None, annotations: Path, skeleton: str
 @click.argument("results", type=EXISTING)
 @click.argument("other", type=EXISTING, required=False)
 @click.option("--annotations", type=EXISTING, required=True, help="COCO ground truth.")
+@FORMAT
 @click.option("--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one.")
 @click.option("--impact/--no_impact", default=True, show_default=True, help="AP with each kind of error corrected.")
 @click.option("--out", type=EXISTING, help="Write all numbers here, as JSON.")
 @friendly
 def diagnose(
-    results: Path, other: Path | None, annotations: Path, skeleton: str, impact: bool, out: Path | None
+    results: Path,
+    other: Path | None,
+    annotations: Path,
+    format_name: str,
+    skeleton: str,
+    impact: bool,
+    out: Path | None,
 ) -> None:
     """Say what results get wrong: Jitter, Inversion, Swap, Miss, people missed and made up.
 
@@ -277,7 +306,6 @@ def diagnose(
     from rich.console import Console
     from rich.markup import escape
 
-    from posefix.adapters import coco
     from posefix.evaluation import diagnosis
     from posefix.evaluation.ground_truth import load_ground_truth
     from posefix.evaluation.impact import ap_impact
@@ -295,7 +323,7 @@ def diagnose(
     for path in (results, other):
         if path is None:
             continue
-        found.append(diagnosis.diagnose(truth, coco.read_results(path, chosen).people))
+        found.append(diagnosis.diagnose(truth, _results_of(path, format_name, chosen, annotations).people))
         report.append({"file": str(path), **found[-1].to_dict()})
         if unknown := found[-1].unknown_images:
             click.echo(f"{path}: {unknown} results are of images that the annotations lack")
@@ -327,17 +355,19 @@ def diagnose(
 @click.argument("results", type=EXISTING, nargs=-1, required=True)
 @click.option("--annotations", type=EXISTING, required=True, help="COCO ground truth of the same images.")
 @click.option("--out", type=EXISTING, required=True, help="The statistics file to write (YAML).")
+@FORMAT
 @click.option("--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one.")
 @click.option("--description", default="", help="A line that says where the numbers come from.")
 @friendly
-def fit(results: tuple[Path, ...], annotations: Path, out: Path, skeleton: str, description: str) -> None:
+def fit(
+    results: tuple[Path, ...], annotations: Path, out: Path, format_name: str, skeleton: str, description: str
+) -> None:
     """Measure an estimator's errors, so that training can synthesise them; of several files, all of them pooled.
 
     The file that it writes goes into a configuration as synthesis.statistics.
     """
     import numpy as np
 
-    from posefix.adapters import coco
     from posefix.evaluation.diagnosis import diagnose as find_errors
     from posefix.evaluation.ground_truth import load_ground_truth
     from posefix.files import require_writable
@@ -351,7 +381,7 @@ def fit(results: tuple[Path, ...], annotations: Path, out: Path, skeleton: str, 
     truth = load_ground_truth(annotations, len(chosen))
     seen = []
     for path in results:
-        seen.append(find_errors(truth, coco.read_results(path, chosen).people).observation())
+        seen.append(find_errors(truth, _results_of(path, format_name, chosen, annotations).people).observation())
         known = int((seen[-1].types >= 0).sum())
         if not known:
             raise InputError(f"{path}: no result matches an annotated person, so there is nothing to measure")
@@ -362,6 +392,82 @@ def fit(results: tuple[Path, ...], annotations: Path, out: Path, skeleton: str, 
     written.probabilities_by_kind(measured.visible[:1], measured.overlaps[:1], chosen, np.zeros(1, int))
     written.save(out)
     click.echo(f"{out}: written")
+
+
+def _results_of(path: Path, format_name: str, skeleton: Skeleton, annotations: Path) -> CocoResults:
+    """Results of any format on the images of annotations, in a skeleton."""
+    from posefix.adapters import ImageIndex, read_results
+
+    return read_results(path, format_name, skeleton, lambda: ImageIndex.of_annotations(annotations, skeleton))[0]
+
+
+class _WithFormats(click.Command):
+    """A command whose help ends with the list of formats."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from posefix.adapters import FORMATS
+
+        with formatter.section("Formats"):
+            formatter.write_dl([(name, one.title) for name, one in FORMATS.items()])
+        super().format_epilog(ctx, formatter)
+
+
+@click.command(
+    cls=_WithFormats, epilog="Example: posefix convert openpose_output/ --to coco --images photos --out results.json"
+)
+@click.argument("path", type=EXISTING)
+@click.option("--to", required=True, help="Name of the format to write.")
+@click.option("--out", type=EXISTING, required=True, help="File or folder to write; .gz at its end: gzipped.")
+@FORMAT
+@OWN_SKELETON
+@click.option("--images", type=EXISTING, help="Folder of the images, for their names and sizes.")
+@click.option("--video_path", type=EXISTING, help="A video in place of --images; the ids are the frame numbers from 0.")
+@click.option("--annotations", type=EXISTING, help="COCO ground truth, for the images' ids, names and sizes.")
+@friendly
+def convert(
+    path: Path,
+    to: str,
+    out: Path,
+    format_name: str,
+    skeleton: str | None,
+    images: Path | None,
+    video_path: Path | None,
+    annotations: Path | None,
+) -> None:
+    """Turn results of one format into another.
+
+    Without --images, --video_path or --annotations an image's id is the number that its name ends in, or its place.
+    """
+    import numpy as np
+
+    from posefix import adapters
+    from posefix.adapters import ImageIndex
+    from posefix.data.video import VideoFrames
+    from posefix.skeleton import load
+
+    if images is not None and video_path is not None:
+        raise click.UsageError("give --images FOLDER or --video_path FILE, not both")
+    if out.resolve() in {named.resolve() for named in (path, annotations, video_path) if named is not None}:
+        raise InputError(f"{out}: is named twice, as an output and as another file of this run")
+    target = adapters.format_named(to)
+    index = None
+    if annotations is not None:
+        index = ImageIndex.of_annotations(annotations, folder=images)
+    elif images is not None:
+        index = ImageIndex.of_folder(images)
+    elif video_path is not None:
+        index = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
+    people = adapters.read(path, format_name, skeleton=load(skeleton) if skeleton else None, images=index)
+    written = adapters.fitted(people, target)
+    adapters.write(people, out, target.name)
+    title = adapters.FORMATS[people.source.format].title
+    click.echo(f"{len(people)} people in {len(np.unique(people.image_ids))} images, {title} to {target.title}: {out}")
+    kept = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
+    if written.skeleton != people.skeleton:
+        click.echo(
+            f"{kept} of the {len(people.skeleton)} keypoints of {people.skeleton.name} became the "
+            f"{len(written.skeleton)} of {written.skeleton.name}; the others are left out or without estimate"
+        )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -375,3 +481,4 @@ main.add_command(train)
 main.add_command(evaluate)
 main.add_command(diagnose)
 main.add_command(fit)
+main.add_command(convert)

@@ -57,7 +57,8 @@ class People:
         self.boxes = column(self.boxes, np.float32, 4)
         self.person_scores = column(self.person_scores, np.float32)
         self.areas = column(self.areas, np.float32)
-        self.extra = list(self.extra) if len(self.extra) else [{} for _ in range(n)]
+        if not hasattr(self.extra, "take"):  # else the records are in a file, and stay there
+            self.extra = list(self.extra) if len(self.extra) else [{} for _ in range(n)]
         if len(self.extra) != n:
             raise ValueError(f"extra has {len(self.extra)} records for {n} people")
 
@@ -75,7 +76,7 @@ class People:
             boxes=self.boxes[rows],
             person_scores=self.person_scores[rows],
             areas=self.areas[rows],
-            extra=[self.extra[i] for i in rows],
+            extra=self.extra.take(rows) if hasattr(self.extra, "take") else [self.extra[i] for i in rows],
         )
 
     @classmethod

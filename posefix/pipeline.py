@@ -12,14 +12,15 @@ from pycocotools.coco import COCO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from posefix.adapters import coco
+from posefix import adapters
+from posefix.adapters import ImageIndex, coco
 from posefix.data.images import ImageFolder
 from posefix.data.video import VideoImages
 from posefix.errors import InputError
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import load_ground_truth
-from posefix.files import make_folder, require_writable
+from posefix.files import make_folder, require_new_folder, require_writable
 from posefix.journal import SUFFIX, Journal, fingerprint
 from posefix.model.checkpoint import resolve
 from posefix.people import People
@@ -27,6 +28,7 @@ from posefix.refiner import RefinedBatch, Refiner
 from posefix.report.pictures import INDEX, write_pictures
 from posefix.report.video import write_comparison
 from posefix.rescoring import rescored, was_rescored
+from posefix.skeleton import Skeleton, load
 
 BOOTSTRAP_SEED = 0
 
@@ -52,6 +54,8 @@ class RefineOptions:
     report: Path | None = None
     rescore: bool = True
     passes: int = 3
+    format: str = "auto"
+    skeleton: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class Refined:
     """A refined file.
 
     Attributes:
-        results: what was read.
+        results: what was read, as COCO's results.
+        own: what was read in its own skeleton, unless it is COCO's results.
         people: ``results.people``, refined.
         images: where the pixels came from.
         truth: the ground truth in ``options.annotations``, if it names any.
@@ -69,6 +74,7 @@ class Refined:
     """
 
     results: coco.CocoResults
+    own: People | None
     people: People
     images: ImageFolder | VideoImages
     truth: COCO | None
@@ -93,8 +99,18 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     _check_outputs(options)
     refiner = Refiner.from_pretrained(options.checkpoint, options.device)
     truth = load_ground_truth(options.annotations, len(refiner.skeleton)) if options.annotations else None
-    results = coco.read_results(options.detection_json, refiner.skeleton, options.on_error)
-    images = _open_images(options, results.people)
+    video = _open_video(options)
+    results, own = adapters.read_results(
+        options.detection_json,
+        options.format,
+        refiner.skeleton,
+        lambda: _index(options, refiner.skeleton, video),
+        options.on_error,
+        load(options.skeleton) if options.skeleton else None,
+    )
+    images = video or _open_images(options, results.people, own)
+    if options.on_error == "stop":
+        images.require(np.unique(results.people.image_ids))
     keypoints, expected = results.people.keypoints.copy(), np.full(len(results.people), np.nan, np.float32)
     problems = list(results.problems)
     journal = _open_journal(options, results.people)
@@ -137,9 +153,12 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     if options.rescore:
         people = rescored(people, expected)
     if options.out is not None:
-        coco.write_results(options.out, results, people)
+        if own is None:
+            coco.write_results(options.out, results, people)
+        else:
+            adapters.write(adapters.with_refined(own, people), options.out)
         journal.remove()
-    return Refined(results, people, images, truth, problems, done - begun, seconds)
+    return Refined(results, own, people, images, truth, problems, done - begun, seconds)
 
 
 def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
@@ -245,28 +264,38 @@ def _check_outputs(options: RefineOptions) -> None:
             if (path / INDEX).resolve() in taken:
                 raise InputError(f"{path / INDEX}: is written by --visualize and named as another file of this run")
             taken[(path / INDEX).resolve()] = path / INDEX
+        elif path == options.out and options.detection_json.is_dir():
+            require_new_folder(path)
         else:
             require_writable(path)
 
 
-def _open_images(options: RefineOptions, people: People) -> ImageFolder | VideoImages:
+def _open_video(options: RefineOptions) -> VideoImages | None:
     if (options.images is None) == (options.video is None):
         raise InputError("give either --images FOLDER or --video_path FILE")
-    images: ImageFolder | VideoImages
-    if options.video is not None:
-        images = VideoImages(options.video)
-    else:
-        listed = coco.read_annotations(options.annotations, people.skeleton).images if options.annotations else None
-        images = ImageFolder(options.images, listed)
-    if options.on_error == "stop":
-        images.require(np.unique(people.image_ids))
-    return images
+    return None if options.video is None else VideoImages(options.video)
+
+
+def _index(options: RefineOptions, skeleton: Skeleton, video: VideoImages | None) -> ImageIndex:
+    """What the results' names of images mean."""
+    if video is not None:
+        return ImageIndex.of_video(options.video, video.frames.size)
+    if options.annotations is not None:
+        return ImageIndex.of_annotations(options.annotations, skeleton, options.images)
+    return ImageIndex.of_folder(options.images)
+
+
+def _open_images(options: RefineOptions, people: People, own: People | None) -> ImageFolder:
+    listed = None if own is None else own.source.images
+    if options.annotations is not None:
+        listed = coco.read_annotations(options.annotations, people.skeleton).images
+    return ImageFolder(options.images, listed)
 
 
 def _open_journal(options: RefineOptions, people: People) -> Journal | None:
     if options.out is None:
         return None
-    files = [options.detection_json, resolve(options.checkpoint)]
+    files = [*_files_of(options.detection_json), resolve(options.checkpoint)]
     files += [options.annotations] if options.annotations else []
     source = options.video or options.images
     settings = {
@@ -274,10 +303,16 @@ def _open_journal(options: RefineOptions, people: People) -> Journal | None:
         "flip_test": options.flip_test,
         "passes": options.passes,
         "on_error": options.on_error,
+        "format": options.format,
+        "skeleton": options.skeleton,
         "source": str(source.resolve()) if source else None,
     }
     signature = fingerprint(files, settings)
     return Journal(options.out, signature, options.resume, people=len(people), keypoints=len(people.skeleton))
+
+
+def _files_of(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def _take(batch: RefinedBatch, keypoints: np.ndarray, expected: np.ndarray, problems: list[str]) -> None:

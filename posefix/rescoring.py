@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from posefix.adapters.coco import ORIGINAL_SCORE
+from posefix.adapters.long_json import Records
 from posefix.adapters.records import is_score
 from posefix.people import People
 
@@ -39,14 +40,13 @@ def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def own_scores(people: People) -> np.ndarray:
     """(N,) float32: what the estimator itself said; that is kept in the record of a person who was rescored before."""
-    kept = [record.get(ORIGINAL_SCORE) for record in people.extra]
-    own = [k if is_score(k) else score for k, score in zip(kept, people.person_scores.tolist(), strict=True)]
-    return np.array(own, np.float32).reshape(len(people))
+    kept = _kept(people)
+    return np.where(np.isnan(kept), people.person_scores, kept).astype(np.float32)
 
 
 def was_rescored(people: People) -> np.ndarray:
     """(N,) bool: people whose record says that they were refined and rescored before."""
-    return np.array([is_score(record.get(ORIGINAL_SCORE)) for record in people.extra], bool)
+    return ~np.isnan(_kept(people))
 
 
 def rescored(people: People, expected: np.ndarray) -> People:
@@ -65,6 +65,18 @@ def rescored(people: People, expected: np.ndarray) -> People:
         elif np.ptp(own[change]) == 0:
             own = np.ones(len(own))
     new = np.where(change, np.maximum(own, 0) ** OWN_EXPONENT * np.nan_to_num(expected), people.person_scores)
-    kept = zip(people.extra, change.tolist(), people.person_scores.tolist(), strict=True)
-    extra = [{**record, ORIGINAL_SCORE: score} if changed else record for record, changed, score in kept]
+    extra = people.extra
+    if isinstance(extra, Records):
+        extra = extra.with_numbers(ORIGINAL_SCORE, np.where(change, people.person_scores, np.nan))
+    else:
+        kept = zip(extra, change.tolist(), people.person_scores.tolist(), strict=True)
+        extra = [{**record, ORIGINAL_SCORE: score} if changed else record for record, changed, score in kept]
     return replace(people, person_scores=new, extra=extra)
+
+
+def _kept(people: People) -> np.ndarray:
+    """(N,) float64 original scores in the records of people; NaN where there is none."""
+    if isinstance(people.extra, Records):
+        return people.extra.numbers(ORIGINAL_SCORE)
+    kept = [record.get(ORIGINAL_SCORE) for record in people.extra]
+    return np.array([score if is_score(score) else np.nan for score in kept], np.float64).reshape(len(people))

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from posefix import geometry
-from posefix.adapters import coco, coco_files
+from posefix.adapters import alphapose, coco, coco_files, openpose
 from posefix.adapters.coco import ImageRecord
 from posefix.adapters.content import Content, Format, ImageKind, OnError
 from posefix.adapters.images import ImageIndex, all_ids
 from posefix.adapters.peek import Peek
 from posefix.errors import InputError
+from posefix.files import without_gz
 from posefix.people import FARTHEST, People
 from posefix.skeleton import Skeleton, load
 
@@ -35,6 +36,10 @@ FORMATS: dict[str, Format] = {
         coco_files.ANNOTATIONS,
         coco_files.DETECTRON2,
         coco_files.MMPOSE_RESULTS,
+        openpose.OPENPOSE,
+        alphapose.ALPHAPOSE,
+        alphapose.ALPHAPOSE_CMU,
+        alphapose.ALPHAPOSE_OPEN,
     )
 }
 _UNUSABLE = "posefix_unusable"  # holds, in ``People.extra``, a record that is no object
@@ -97,7 +102,7 @@ def read(
             image, or several.
     """
     path = Path(path)
-    one = _format_of(path) if format == "auto" else _format(format)
+    one = format_named(format_of(path, format))
     try:
         content = one.read(path, skeleton, on_error)
     except InputError as error:
@@ -124,28 +129,17 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
         ValueError: keypoints or scores are not finite.
     """
     source = people.source if isinstance(people.source, Source) else None
-    one = _format(format or (source.format if source else "coco"))
+    one = format_named(format or (source.format if source else "coco"))
     if not all(np.isfinite(v).all() for v in (people.keypoints, people.scores, people.person_scores)):
         raise ValueError("keypoints and scores must be finite")
     one.write(Path(path), _content(people, source, one))
 
 
-def titles() -> str:
-    """The formats with their names, a line each, for help texts."""
-    return "\n".join(f"{name}: {one.title}" for name, one in FORMATS.items())
-
-
-def _format(name: str) -> Format:
+def format_named(name: str) -> Format:
+    """A format by its name; InputError, with all names, if there is none."""
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}: use one of {', '.join(FORMATS)}")
     return FORMATS[name]
-
-
-def _format_of(path: Path) -> Format:
-    found = sniff(path)
-    if found is None:
-        raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")
-    return FORMATS[found]
 
 
 def _people(path: Path, one: Format, content: Content, images: ImageIndex | None) -> People:
@@ -188,9 +182,10 @@ def _records(content: Content, ids: np.ndarray, images: ImageIndex | None) -> di
     """What is known of each image: from the data set, else from the file itself."""
     known = {}
     for place, image_id in enumerate(ids.tolist()):
-        name = str(content.images[place]) if content.kind == "name" else ""
+        name = content.names[place] if content.names else ""
+        name = str(content.images[place]) if content.kind == "name" else name
         width, height = (0, 0) if content.sizes is None else content.sizes[place].tolist()
-        if images is not None:
+        if images is not None and content.kind != "id":
             name = images.records[image_id].file_name if image_id in images.records else name
             width, height = images.size(image_id) or (width, height)
         known[image_id] = ImageRecord(name, int(width), int(height))
@@ -213,7 +208,7 @@ def _sizes(path: Path | str, one: Format, known: Mapping[int, ImageRecord], imag
 def _content(people: People, source: Source | None, one: Format) -> Content:
     """People as the content of a file of a format."""
     same = source is not None and source.format == one.name
-    people = people if same else _in_skeleton(people, one)
+    people = people if same else fitted(people, one)
     images = source.images if source else {}
     present = np.unique(people.image_ids).tolist()
     if same and set(present) <= source.keys.keys():
@@ -244,7 +239,12 @@ def _content(people: People, source: Source | None, one: Format) -> Content:
     )
 
 
-def _in_skeleton(people: People, one: Format) -> People:
+def fitted(people: People, one: Format) -> People:
+    """People in a skeleton that a format can hold: their own if it can.
+
+    Raises:
+        InputError: the format's has no keypoint of theirs.
+    """
     if people.skeleton.name in one.skeletons or one.skeletons[-1] == "*":
         return people
     skeleton = load(one.skeletons[0])
@@ -268,6 +268,60 @@ def _own(record: Mapping) -> Any:
 
 def _size(record: ImageRecord | None) -> tuple[int, int]:
     return (record.width, record.height) if record else (0, 0)
+
+
+def read_results(
+    path: str | Path,
+    format: str,
+    skeleton: Skeleton,
+    images: Callable[[], ImageIndex | None],
+    on_error: OnError = "stop",
+    own_skeleton: Skeleton | None = None,
+) -> tuple[coco.CocoResults, People | None]:
+    """Read a file of any format as COCO results in a skeleton.
+
+    Args:
+        path: the file or folder.
+        format: a key of ``FORMATS``, or ``"auto"``.
+        skeleton: of the results.
+        images: gives the images that the file's names mean; called only if the file has names.
+        on_error: as for :func:`read`.
+        own_skeleton: what the file's keypoints are, where the format does not say.
+
+    Returns:
+        The results; and, unless the file is of COCO's results format, its people as :func:`read` gives them.
+
+    Raises:
+        InputError: as :func:`read` does; or the file's skeleton shares no keypoint with the one asked for.
+    """
+    name = format_of(path, format)
+    if format_named(name).read is coco_files.read_results and own_skeleton is None:
+        return coco.read_results(path, skeleton, on_error), None
+    own = read(path, name, skeleton=own_skeleton, images=images(), on_error=on_error)
+    if len(own) and (skeleton.indices_from(own.skeleton) < 0).all():
+        raise InputError(f"{path}: poses of {own.skeleton.name} have no keypoint in common with {skeleton.name}")
+    people = own.to_skeleton(skeleton)
+    records = coco.people_records(people)
+    rows = np.arange(len(people), dtype=np.int64)
+    return coco.CocoResults(people, records, rows, list(own.source.problems)), own
+
+
+def format_of(path: str | Path, format: str = "auto") -> str:
+    """The name of the format of a path, found by looking at it if it is ``"auto"``.
+
+    A JSON file that looks like nothing is taken for COCO's results, so that its reader says what is wrong with it.
+
+    Raises:
+        InputError: there is no such path, no such format, or the path looks like none.
+    """
+    if format != "auto":
+        return format_named(format).name
+    found = sniff(path)
+    if found is None and os.path.isfile(path) and without_gz(str(path)).endswith(".json"):
+        return coco_files.RESULTS.name
+    if found is None:
+        raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")
+    return found
 
 
 def with_refined(people: People, refined: People) -> People:

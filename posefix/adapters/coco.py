@@ -7,8 +7,9 @@ holds is kept and written again. Format: https://cocodataset.org/#format-results
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +17,14 @@ import numpy as np
 
 from posefix import geometry
 from posefix.adapters import records as checks
+from posefix.adapters.long_json import Records, elements, is_long, open_unzipped
 from posefix.errors import InputError
-from posefix.files import read_json, write_atomically
+from posefix.files import read_json, write_pieces
 from posefix.people import People
 from posefix.skeleton import Skeleton, load
 
 ORIGINAL_SCORE = "original_score"  # what a rescored record calls the score that it came with
+BLOCK = 8192  # records that are gone through at a time
 OnError = Literal["stop", "skip"]
 
 
@@ -52,7 +55,7 @@ class CocoResults:
     """
 
     people: People
-    records: list
+    records: Sequence
     rows: np.ndarray
     problems: list[str]
 
@@ -85,21 +88,59 @@ def read_results(path: str | Path, skeleton: Skeleton | None = None, on_error: O
         InputError: the file is not a list of records; or, with ``"stop"``, the first unusable record and why.
     """
     skeleton = skeleton or load("coco17")
+    if is_long(path):
+        return _read_long(path, skeleton, on_error)
     records = read_json(path)
     if not isinstance(records, list):
         raise InputError(f"{path}: {_not_results(records)}")
-    rows = np.arange(len(records), dtype=np.int64)
-    problems: list[str] = []
-    if not checks.flawless(records, skeleton):
-        found = [checks.problem(record, skeleton) for record in records]
-        problems = [f"{path}: record {i} {what}" for i, what in enumerate(found) if what]
-        if problems and on_error == "stop":
-            raise InputError(problems[0])
-        rows = np.array([i for i, what in enumerate(found) if what is None], dtype=np.int64)
-    people = _people([records[i] for i in rows], skeleton)
-    unscored = np.array([records[i].get("score") is None for i in rows], bool)
+    rows, problems = _usable(path, records, 0, skeleton, on_error)
+    return CocoResults(_scored_people([records[i] for i in rows], skeleton), records, rows, problems)
+
+
+def _read_long(path: str | Path, skeleton: Skeleton, on_error: OnError) -> CocoResults:
+    """:func:`read_results` in memory for the arrays and one block of the file: records are left in the file."""
+    file = open_unzipped(path)
+    spans: list[np.ndarray] = []
+    parts, found, problems, kept, count = [People.empty(skeleton)], [], [], [], 0
+    stream = elements(file, path)
+    while block := list(islice(stream, BLOCK)):
+        records = [record for record, _, _ in block]
+        spans.append(np.array([(first, end) for _, first, end in block], np.int64))
+        rows, wrong = _usable(path, records, count, skeleton, on_error)
+        usable = [records[i - count] for i in rows]
+        parts.append(replace(_scored_people(usable, skeleton), extra=()))
+        scores = [record.get(ORIGINAL_SCORE) for record in usable]
+        kept.extend(score if checks.is_score(score) else np.nan for score in scores)
+        found.append(rows)
+        problems.extend(wrong)
+        count += len(block)
+    columns = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas")
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+    everything = Records(file, np.concatenate(spans).reshape(-1, 2) if spans else np.zeros((0, 2), np.int64))
+    rows = np.concatenate([np.zeros(0, np.int64), *found])
+    extra = everything.take(rows).with_numbers(ORIGINAL_SCORE, np.array(kept, np.float64))
+    return CocoResults(People(skeleton, **arrays, extra=extra), everything, rows, problems)
+
+
+def _usable(
+    path: str | Path, records: list, first: int, skeleton: Skeleton, on_error: OnError
+) -> tuple[np.ndarray, list[str]]:
+    """Places of the usable ones among some records, which begin at place ``first``; and what is wrong with the rest."""
+    if checks.flawless(records, skeleton):
+        return np.arange(first, first + len(records), dtype=np.int64), []
+    found = [checks.problem(record, skeleton) for record in records]
+    problems = [f"{path}: record {i} {what}" for i, what in enumerate(found, first) if what]
+    if problems and on_error == "stop":
+        raise InputError(problems[0])
+    return np.array([i for i, what in enumerate(found, first) if what is None], dtype=np.int64), problems
+
+
+def _scored_people(records: list[Mapping], skeleton: Skeleton) -> People:
+    """People of usable records; those without a score have the mean of their keypoints'."""
+    people = _people(records, skeleton)
+    unscored = np.array([record.get("score") is None for record in records], bool)
     people.person_scores[unscored] = people.scores[unscored].mean(1)
-    return CocoResults(people, records, rows, problems)
+    return people
 
 
 def write_results(path: str | Path, results: CocoResults, refined: People) -> None:
@@ -118,38 +159,69 @@ def write_results(path: str | Path, results: CocoResults, refined: People) -> No
         InputError: ``path`` cannot be written.
         ValueError: ``refined`` are not the people of ``results``, or have keypoints that are not finite.
     """
-    write_atomically(path, json.dumps(refined_records(results, refined)) + "\n")
+
+    def pieces() -> Iterator[str | bytes]:
+        for row, record in enumerate(_written(results, refined)):
+            yield ", " if row else "["
+            unchanged = record is None and isinstance(results.records, Records)
+            record = results.records[row] if record is None and not unchanged else record
+            yield results.records.text(row) if unchanged else json.dumps(record)
+        yield "]\n" if len(results.records) else "[]\n"
+
+    _require_same_people(results, refined)
+    write_pieces(path, pieces())
 
 
 def refined_records(results: CocoResults, refined: People) -> list:
     """The records that :func:`write_results` writes; those of ``results`` are not changed."""
+    _require_same_people(results, refined)
+    new = _written(results, refined)
+    return [old if record is None else record for old, record in zip(results.records, new, strict=True)]
+
+
+def _require_same_people(results: CocoResults, refined: People) -> None:
     people = results.people
     if len(refined) != len(people) or refined.skeleton != people.skeleton:
         expected, got = (f"{len(p)} people of {p.skeleton.name}" for p in (people, refined))
         raise ValueError(f"refined must be the {expected} that were read, got {got}")
     if not all(np.isfinite(v).all() for v in (refined.keypoints, refined.scores, refined.person_scores)):
         raise ValueError("refined keypoints and scores must be finite")
+
+
+def _written(results: CocoResults, refined: People) -> Iterator[dict | None]:
+    """For each record the one to write in its place; None where it stays."""
+    at = 0
+    for start in range(0, len(results.rows), BLOCK):
+        for row, record in _changed(results, refined, slice(start, start + BLOCK)):
+            yield from repeat(None, row - at)
+            yield record
+            at = row + 1
+    yield from repeat(None, len(results.records) - at)
+
+
+def _changed(results: CocoResults, refined: People, part: slice) -> Iterator[tuple[int, dict]]:
+    """Place and new record of those among some people in whom anything changed."""
+    people, refined, rows = results.people[part], refined[part], results.rows[part]
     moved = (refined.keypoints != people.keypoints).any(-1)
     flat = (len(people), 3 * len(people.skeleton))
     changed = np.stack([moved, moved, refined.scores != people.scores], axis=-1).reshape(flat)
+    rescored = refined.person_scores != people.person_scores
     xy = np.round(refined.keypoints.astype(np.float64), 3) + 0.0  # no -0.0
     score = np.round(refined.scores.astype(np.float64), 4)
     rounded = np.concatenate([xy, score[..., None]], axis=-1).reshape(flat)
-
-    written = list(results.records)
-    for person in np.flatnonzero(changed.any(1)):
-        row = results.rows[person]
-        original = np.array(written[row]["keypoints"], dtype=object)
-        keypoints = np.where(changed[person], rounded[person].astype(object), original).tolist()
-        written[row] = {**written[row], "keypoints": keypoints}
-    for person in np.flatnonzero(refined.person_scores != people.person_scores):
-        row = results.rows[person]
-        scores = {"score": round(float(refined.person_scores[person]), 6)}
-        if not checks.is_score(written[row].get(ORIGINAL_SCORE)):
-            own = written[row].get("score")
-            scores[ORIGINAL_SCORE] = round(float(people.person_scores[person]), 6) if own is None else own
-        written[row] = {**written[row], **scores}
-    return written
+    for person in np.flatnonzero(changed.any(1) | rescored).tolist():
+        record = results.records[rows[person]]
+        if changed[person].any():
+            original = np.array(record["keypoints"], dtype=object)
+            keypoints = np.where(changed[person], rounded[person].astype(object), original).tolist()
+            record = {**record, "keypoints": keypoints}
+        if rescored[person]:
+            scores = {"score": round(float(refined.person_scores[person]), 6)}
+            if not checks.is_score(record.get(ORIGINAL_SCORE)):
+                own = record.get("score")
+                scores[ORIGINAL_SCORE] = round(float(people.person_scores[person]), 6) if own is None else own
+            record = {**record, **scores}
+        yield int(rows[person]), record
 
 
 def people_records(people: People) -> list[dict]:

@@ -42,7 +42,7 @@ class Content:
         records: N records of the format as they came; None for people who come from elsewhere.
         relative: coordinates and boxes are fractions of the image's width and height.
         sizes: (M, 2) int64 width and height in pixels of each image as the file says; 0 where it does not.
-        names: M file names, in writing alone, for formats that have them beside the ids; empty where not known.
+        names: M file names of images that ``images`` does not name, as far as they are known; "" or nothing else.
         document: what else has to be written back; its form is the format's own. None when written anew.
         problems: one sentence for each person that could not be used and is handed through.
     """
