@@ -38,7 +38,9 @@ setup(
     extras_require={
         "demo": ["scikit-image>=0.22,<1"],
         "convert": ["onnx>=1.15,<2", "onnxruntime>=1.17,<2"],
+        "deeplabcut": ["h5py>=3.8,<4"],
         "dev": [
+            "h5py>=3.8,<4",
             "pytest>=8,<10",
             "hypothesis>=6.100,<7",
             "ruff>=0.6,<1",

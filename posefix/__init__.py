@@ -6,6 +6,10 @@ Example::
 
     refiner = Refiner.from_pretrained("posefix-small")
     better = refiner(image, keypoints)  # (H, W, 3) uint8 RGB and (N, 17, 3) x, y, score
+
+Results of pose libraries need no such array (``docs/in_memory.md``)::
+
+    keypoints = posefix.to_supervision(refiner(image, posefix.from_supervision(keypoints)), keypoints)
 """
 
 from __future__ import annotations
@@ -17,16 +21,48 @@ from posefix.people import People
 from posefix.skeleton import Skeleton
 
 if TYPE_CHECKING:
+    from posefix.inmemory import (
+        from_mediapipe,
+        from_rtmlib,
+        from_supervision,
+        from_transformers,
+        from_ultralytics,
+        to_mediapipe,
+        to_rtmlib,
+        to_supervision,
+        to_transformers,
+        to_ultralytics,
+    )
     from posefix.refiner import Refiner
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "People", "Refiner", "Skeleton", "__version__"]
+__all__ = [
+    "InputError",
+    "People",
+    "Refiner",
+    "Skeleton",
+    "__version__",
+    "from_mediapipe",
+    "from_rtmlib",
+    "from_supervision",
+    "from_transformers",
+    "from_ultralytics",
+    "to_mediapipe",
+    "to_rtmlib",
+    "to_supervision",
+    "to_transformers",
+    "to_ultralytics",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the refiner, and torch with it, when it is first asked for."""
+    """Import the refiner, and torch with it, when it is first asked for; so, too, what converts libraries' objects."""
     if name == "Refiner":
         from posefix.refiner import Refiner
 
         return Refiner
+    if name in __all__:
+        from posefix import inmemory
+
+        return getattr(inmemory, name)
     raise AttributeError(f"module 'posefix' has no attribute {name!r}")

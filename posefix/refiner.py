@@ -7,15 +7,16 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from posefix import geometry
+from posefix.adapters import with_refined
 from posefix.data.crops import crop_image, input_amplitudes
 from posefix.errors import InputError
 from posefix.model import adapt, decode
@@ -30,6 +31,7 @@ PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
 ADAPTING_PEOPLE = 256  # the first by image id, from whom it is found whether the input poses have errors at all
 LOOK_AGAIN = (0.85, 0.7)  # expected OKS below which a person is refined a second and a third time
 ADAPTING_ELEMENTS = 1 << 25  # of their beliefs that are in memory at a time, 128 MiB; fewer people where maps are large
+Poses = TypeVar("Poses", np.ndarray, People)
 
 
 @dataclass(frozen=True)
@@ -140,22 +142,27 @@ class Refiner:
         return cls(checkpoints.load_checkpoint(name_or_path, device), device, **options)
 
     def __call__(
-        self, image: np.ndarray, keypoints: np.ndarray, boxes: np.ndarray | None = None, flip_test: bool = True
-    ) -> np.ndarray:
+        self, image: np.ndarray, keypoints: Poses, boxes: np.ndarray | None = None, flip_test: bool = True
+    ) -> Poses:
         """Refine the people of one image.
 
         Args:
-            image: (H, W, 3) uint8, RGB.
-            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate.
-            boxes: (N, 4) xywh in pixels, or None to take the poses' extents.
+            image: (H, W, 3) uint8, RGB; OpenCV's are BGR (``cv2.cvtColor(image, cv2.COLOR_BGR2RGB)``).
+            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate. Or
+                :class:`~posefix.people.People` of one image, of any skeleton that shares keypoints with this refiner's.
+            boxes: (N, 4) xywh in pixels, or None to take the people's own, or the poses' extents.
             flip_test: average over the mirrored image.
 
         Returns:
-            (N, K, 3) float32, scores as they came.
+            (N, K, 3) float32, scores as they came. Of people, the same people: keypoints that this refiner does not
+            know, and those without an estimate, stay as they are.
 
         Raises:
             ValueError: when shapes or types are not these.
         """
+        if isinstance(keypoints, People):
+            people = keypoints if boxes is None else replace(keypoints, boxes=boxes)
+            return with_refined(keypoints, self._refine_image(people, image, flip_test))
         keypoints = np.asarray(keypoints, np.float32)
         k = len(self.skeleton)
         if keypoints.ndim != 3 or keypoints.shape[1:] != (k, 3) or not np.isfinite(keypoints).all():
@@ -165,6 +172,17 @@ class Refiner:
         people = People(self.skeleton, keypoints[..., :2], keypoints[..., 2], np.zeros(len(keypoints)), boxes=boxes)
         refined = self.refine(people, {0: image}, flip_test=flip_test)
         return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
+
+    def _refine_image(self, people: People, image: np.ndarray, flip_test: bool) -> People:
+        """People of one image and any skeleton, refined in this refiner's."""
+        ids = np.unique(people.image_ids).tolist()
+        if len(ids) > 1:
+            raise InputError(f"people of {len(ids)} images were given with one image; use Refiner.refine for several")
+        if (self.skeleton.indices_from(people.skeleton) < 0).all():
+            raise InputError(
+                f"the checkpoint refines {self.skeleton.name} poses, which have no keypoint of {people.skeleton.name}"
+            )
+        return self.refine(people.to_skeleton(self.skeleton), dict.fromkeys(ids, image), flip_test=flip_test)
 
     def refine(
         self,

@@ -13,7 +13,17 @@ from posefix.errors import InputError
 from posefix.people import People
 from posefix.skeleton import GROUPS, Skeleton, from_dict, load, with_keypoint_count
 
-SHIPPED = {"coco17": 17, "mpii16": 16, "crowdpose14": 14, "halpe26": 26, "coco_wholebody133": 133}
+SHIPPED = {
+    "coco17": 17,
+    "mpii16": 16,
+    "crowdpose14": 14,
+    "halpe26": 26,
+    "halpe136": 136,
+    "coco_wholebody133": 133,
+    "body25": 25,
+    "openpose18": 18,
+    "blazepose33": 33,
+}
 MINIMAL = {
     "keypoints": [
         {"name": "beak", "sigma": 0.03, "group": "face"},

@@ -12,11 +12,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import numpy as np
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -27,7 +29,9 @@ from posefix.data.images import ImageFolder
 from posefix.errors import InputError
 from posefix.evaluation.comparison import compare
 from posefix.files import make_folder, read_bytes, read_json, write_atomically
+from posefix.model.checkpoint import load_checkpoint
 from posefix.refiner import Refiner
+from posefix.validation import RealResults
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,6 +95,26 @@ def measure(checkpoint: Path, data: Path, split: str) -> dict[str, dict]:
     return gains
 
 
+def measure_held_out(checkpoint: Path, config: str, data: Path) -> dict[str, dict]:
+    """The gain on a configuration's ``evaluation`` sources, images that are held out of training: for choosing."""
+    with environment({"POSEFIX_DATA": str(data)}):
+        evaluate = RealResults(load(config), torch.device("cpu"))
+    sources = evaluate(load_checkpoint(checkpoint))["sources"]
+    return {f"held out/{Path(path).stem}": {"AP": found["AP_gain"]} for path, found in sources.items()}
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for a while."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def table(gains: Mapping[str, Mapping[int, Mapping[str, dict]]]) -> str:
     """Mean gain in AP over the seeds, least and most, for each arm and file; and the mean over the files."""
     arms = list(gains)
@@ -116,9 +140,12 @@ def table(gains: Mapping[str, Mapping[int, Mapping[str, dict]]]) -> str:
 @click.argument("experiment", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the sets.")
 @click.option("--split", default="val", show_default=True)
+@click.option(
+    "--held_out", is_flag=True, help="Measure on images held out of training, not on --split."
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/experiments"), show_default=True)
 @friendly
-def main(experiment: Path, data: Path, split: str, out: Path) -> None:
+def main(experiment: Path, data: Path, split: str, held_out: bool, out: Path) -> None:
     """Run what is left to be run, seed by seed, and print the table."""
     chosen = read_experiment(experiment)
     gains: dict[str, dict[int, dict]] = {arm: {} for arm in chosen.arms}
@@ -126,11 +153,12 @@ def main(experiment: Path, data: Path, split: str, out: Path) -> None:
         for number, arm in enumerate(chosen.arms):
             folder = out / experiment.stem / f"{number}-{seed}"
             make_folder(folder)
-            measured = folder / f"gains_{split}.json"
+            measured = folder / f"gains_{'held_out' if held_out else split}.json"
             work = {"config": chosen.config, "overrides": overrides_of(chosen, arm, seed), "data": str(data)}
             if not measured.exists():
                 train(chosen, arm, seed, folder, data)
-                found = measure(folder / "model.safetensors", data, split)
+                weights = folder / "model.safetensors"
+                found = measure_held_out(weights, chosen.config, data) if held_out else measure(weights, data, split)
                 write_atomically(measured, json.dumps({"work": work, "gains": found}) + "\n")
             kept = read_json(measured)
             if not isinstance(kept, dict) or kept.get("work") != work or not isinstance(kept.get("gains"), dict):

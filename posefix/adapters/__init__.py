@@ -17,7 +17,22 @@ from typing import Any
 import numpy as np
 
 from posefix import geometry
-from posefix.adapters import alphapose, coco, coco_files, openpose
+from posefix.adapters import (
+    alphapose,
+    coco,
+    coco_files,
+    deeplabcut,
+    deeplabcut_h5,
+    mediapipe,
+    mediapipe_csv,
+    mmpose,
+    openpifpaf,
+    openpose,
+    tfjs,
+    ultralytics,
+    ultralytics_labels,
+    vitpose,
+)
 from posefix.adapters.coco import ImageRecord
 from posefix.adapters.content import Content, Format, ImageKind, OnError
 from posefix.adapters.images import ImageIndex, all_ids
@@ -40,6 +55,16 @@ FORMATS: dict[str, Format] = {
         alphapose.ALPHAPOSE,
         alphapose.ALPHAPOSE_CMU,
         alphapose.ALPHAPOSE_OPEN,
+        mmpose.FORMAT,
+        ultralytics_labels.FORMAT,
+        ultralytics.FORMAT,
+        openpifpaf.FORMAT,
+        mediapipe.MEDIAPIPE,
+        mediapipe_csv.MEDIAPIPE_CSV,
+        tfjs.TFJS,
+        vitpose.VITPOSE,
+        deeplabcut.DEEPLABCUT,
+        deeplabcut_h5.DEEPLABCUT_H5,
     )
 }
 _UNUSABLE = "posefix_unusable"  # holds, in ``People.extra``, a record that is no object
@@ -104,13 +129,12 @@ def read(
     path = Path(path)
     one = format_named(format_of(path, format))
     try:
-        content = one.read(path, skeleton, on_error)
+        return _people(path, one, one.read(path, skeleton, on_error), images)
     except InputError as error:
         looks = None if format == "auto" or not os.path.exists(path) else sniff(path)
         if looks is None or looks == one.name:
             raise
         raise InputError(f"{error} [it looks like {FORMATS[looks].title}: --format {looks}]") from None
-    return _people(path, one, content, images)
 
 
 def write(people: People, path: str | Path, format: str | None = None) -> None:
@@ -147,7 +171,7 @@ def _people(path: Path, one: Format, content: Content, images: ImageIndex | None
     if images is None or content.kind == "id":
         ids = np.array(all_ids(keys, content.kind), np.int64)
     else:
-        ids = images.match(keys, content.kind)
+        ids = images.match(keys, content.kind, one.first_frame)
     known = _records(content, ids, images)
     keypoints, boxes = content.keypoints, content.boxes
     if content.relative:
@@ -185,7 +209,7 @@ def _records(content: Content, ids: np.ndarray, images: ImageIndex | None) -> di
         name = content.names[place] if content.names else ""
         name = str(content.images[place]) if content.kind == "name" else name
         width, height = (0, 0) if content.sizes is None else content.sizes[place].tolist()
-        if images is not None and content.kind != "id":
+        if images is not None and (images.numbered or content.kind != "id"):
             name = images.records[image_id].file_name if image_id in images.records else name
             width, height = images.size(image_id) or (width, height)
         known[image_id] = ImageRecord(name, int(width), int(height))
@@ -236,6 +260,7 @@ def _content(people: People, source: Source | None, one: Format) -> Content:
         sizes=np.array([_size(images.get(i)) for i in keys], np.int64).reshape(-1, 2),
         names=[images[i].file_name if i in images else "" for i in keys],
         document=source.document if same else None,
+        new=not same,
     )
 
 

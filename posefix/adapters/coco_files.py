@@ -83,11 +83,12 @@ def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -
     places = {image_id: place for place, image_id in enumerate(listed)}
     found = skeleton or _skeleton_with(next((a.get("keypoints") for a in content["annotations"] if _posed(a)), None))
     people = Gathering(path, found, on_error)
-    nothing = [[None, None]] * len(found)
+    nothing, nowhere = [[None, None]] * len(found), []
     for i, annotation in enumerate(content["annotations"]):
         image_id = annotation.get("image_id") if isinstance(annotation, Mapping) else None
         if not checks.is_image_id(image_id) or int(image_id) not in places:
-            people.refuse(f"annotation {i}", 0, annotation, "is of no image that the file lists")
+            people.refuse(f"annotation {i}", len(listed), annotation, "is of no image that the file lists")
+            nowhere = [NOWHERE]
         elif not _posed(annotation):
             people.add(f"annotation {i}", places[int(image_id)], annotation, nothing)
         elif problem := checks.problem(annotation, found):
@@ -98,9 +99,15 @@ def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -
             box = annotation.get("bbox") if checks.is_box(annotation.get("bbox")) else None
             person_score = annotation.get("score", 1.0)
             people.add(f"annotation {i}", places[int(image_id)], annotation, points, flags, box, person_score)
-    sizes = np.array([(r.width, r.height) for r in listed.values()], np.int64).reshape(-1, 2)
+    sizes = [(r.width, r.height) for r in listed.values()] + [(0, 0) for _ in nowhere]
     rest = {key: value for key, value in content.items() if key != "annotations"}
-    return people.content(list(listed), "id", sizes=sizes, names=_names(listed), document=rest)
+    return people.content(
+        [*listed, *nowhere],
+        "id",
+        sizes=np.array(sizes, np.int64).reshape(-1, 2),
+        names=[*(record.file_name for record in listed.values()), *("" for _ in nowhere)],
+        document=rest,
+    )
 
 
 def write_annotations(path: Path, content: Content) -> None:
@@ -195,10 +202,6 @@ def _skeleton_with(keypoints: Any) -> Skeleton:
 
 def _posed(annotation: Any) -> bool:
     return isinstance(annotation, Mapping) and coco.has_keypoints(annotation)
-
-
-def _names(images: Mapping[int, coco.ImageRecord]) -> list[str]:
-    return [record.file_name for record in images.values()]
 
 
 def _looks_like_results(peek: Peek) -> bool:

@@ -45,6 +45,7 @@ class Content:
         names: M file names of images that ``images`` does not name, as far as they are known; "" or nothing else.
         document: what else has to be written back; its form is the format's own. None when written anew.
         problems: one sentence for each person that could not be used and is handed through.
+        new: in writing, whether the people come from elsewhere and have no records.
     """
 
     skeleton: Skeleton
@@ -61,6 +62,7 @@ class Content:
     names: Sequence[str] = ()
     document: Any = None
     problems: list[str] = field(default_factory=list)
+    new: bool = False
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -74,7 +76,7 @@ class Content:
 
     def untouchable(self, person: int) -> bool:
         """Whether a person's record is to be written as it came: there is no estimate in it that could be used."""
-        return self.records[person] is not None and not (self.scores[person] > 0).any()
+        return not self.new and not (self.scores[person] > 0).any()
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Format:
         sniff: whether a file or folder is of this format.
         read: ``(path, skeleton or None, on_error) -> Content``; raises InputError.
         write: ``(path, content)``: whole or not at all; what is as in its record stays as it is written there.
+        first_frame: the number that names give the first frame of a video.
         holds: which of ``"scores"`` (of keypoints), ``"boxes"``, ``"person_scores"`` and ``"empty"`` (images without
             people) survive writing and reading.
     """
@@ -105,6 +108,7 @@ class Format:
     write: Callable[[Path, Content], None]
     relative: bool = False
     folder: bool = False
+    first_frame: int = 0
     holds: frozenset[str] = frozenset({"scores", "boxes", "person_scores", "empty"})
 
 

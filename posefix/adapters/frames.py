@@ -11,16 +11,19 @@ Many estimators say only what one image holds. Their users store it as
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from posefix.adapters.content import ImageKind
+from posefix.adapters.content import Content, ImageKind
+from posefix.adapters.peek import Peek
 from posefix.errors import InputError
 from posefix.files import files_in, read_json, without_gz, write_atomically, write_folder
 
 Store = Literal["folder", "file", "names", "list"]
+FILES, VALUES = 20, 1000  # of a folder and of a file, that are looked at to recognise a format
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,12 @@ class Frames:
         return {"file": "", "names": f"image {self.keys[place]!r},", "list": f"frame {self.keys[place]},"}[self.store]
 
 
-def read_frames(path: Path, is_frame: Callable[[Any], bool], suffix: str = ".json") -> Frames:
+def read_frames(
+    path: Path,
+    is_frame: Callable[[Any], bool],
+    suffix: str = ".json",
+    is_inner: Callable[[Any], bool] | None = None,
+) -> Frames:
     """Read a file or folder in any of the four ways.
 
     Args:
@@ -59,25 +67,27 @@ def read_frames(path: Path, is_frame: Callable[[Any], bool], suffix: str = ".jso
         is_frame: whether a JSON value is what the format says of one image. What is a value by itself is one image;
             what is none is an object or list of them.
         suffix: of the files; an image's name is the file's without it.
+        is_inner: likewise for the values in an object, a list or a folder, if more of those can be one image.
 
     Raises:
         InputError: nothing there is such a value.
     """
+    is_inner = is_inner or is_frame
     if path.is_dir():
         files = files_in(path, suffix)
         values = [read_json(path / file) for file in files]
         for file, value in zip(files, values, strict=True):
-            if not is_frame(value):
+            if not is_inner(value):
                 raise InputError(f"{path / file}: is not what this format says of an image")
         return Frames("folder", [without_gz(file).removesuffix(suffix) for file in files], values, tuple(files))
     value = read_json(path)
     if is_frame(value):
         return Frames("file", [without_gz(path.name).removesuffix(suffix)], [value])
     if isinstance(value, Mapping):
-        _require(path, value.items(), is_frame)
+        _require(path, value.items(), is_inner)
         return Frames("names", list(value), list(value.values()))
     if isinstance(value, list):
-        _require(path, enumerate(value), is_frame)
+        _require(path, enumerate(value), is_inner)
         return Frames("list", list(range(len(value))), value)
     raise InputError(f"{path}: is not what this format says of an image, nor a list or an object of such")
 
@@ -98,6 +108,41 @@ def write_frames(path: Path, frames: Frames, suffix: str = ".json", indent: int 
         write_atomically(path, dumped(dict(zip(map(str, frames.keys), frames.values, strict=True))))
     else:
         write_atomically(path, dumped(frames.values))
+
+
+def frames_of(content: Content, value: Callable[[Any, list[int]], Any]) -> Frames:
+    """What :func:`write_frames` is to write of a content whose ``document`` is what :func:`read_frames` found.
+
+    Without a document it is an object with the names of the images.
+
+    Args:
+        content: with images by the keys of the document.
+        value: ``(what was read of an image or None, places of its people)`` to what is to be written of it.
+    """
+    old = content.document if isinstance(content.document, Frames) else Frames("names", [], [])
+    known, files = dict(zip(old.keys, old.values, strict=True)), dict(zip(old.keys, old.files, strict=bool(old.files)))
+    keys = list(content.images)
+    values = [value(known.get(key), people) for key, people in zip(keys, content.people_of(), strict=True)]
+    store: Store = "names" if old.store == "file" and len(keys) != 1 else old.store
+    return Frames(store, keys, values, tuple(files.get(key, f"{key}.json") for key in keys if old.files))
+
+
+def is_handed_through(content: Content, person: int) -> bool:
+    """Whether a person's record is to be written as it came, also where that is null."""
+    return content.untouchable(person) or (content.records[person] is None and content.document is not None)
+
+
+def glance(peek: Peek) -> Iterator[Any]:
+    """The first values that a file or folder of any of the four ways can mean, to recognise a format by."""
+    if peek.is_folder:
+        for name in islice((name for name in peek.names if name.endswith(".json")), FILES):
+            path = peek.path / name
+            yield Peek(path if path.exists() else peek.path / f"{name}.gz").json
+        return
+    value = peek.json
+    yield value
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    yield from islice(inner, VALUES)
 
 
 def _require(path: Path, items: Any, is_frame: Callable[[Any], bool]) -> None:

@@ -27,6 +27,7 @@ class ImageIndex:
         what: names the data set in messages.
         folder: where the files are, if sizes may have to be read from them.
         video: the images are the frames of a video, the ids their numbers from 0 on; of this (width, height).
+        numbered: whether the ids are the data set's own, so that an id in results means the image that has it.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class ImageIndex:
         what: str,
         folder: Path | None = None,
         video: tuple[int, int] | None = None,
+        numbered: bool = True,
     ) -> None:
-        self.records, self.what = dict(records), what
+        self.records, self.what, self.numbered = dict(records), what, numbered
         self._folder, self._video = folder, video
         self._by_name: dict[str, list[int]] = {}
         for image_id, record in self.records.items():
@@ -69,19 +71,21 @@ class ImageIndex:
             for name in files
             if os.path.splitext(name)[1].lower() in EXTENSIONS
         )
-        return cls({i: ImageRecord(name) for i, name in zip(ids_of(names), names, strict=True)}, str(folder), folder)
+        ids, numbered = ids_of(names)
+        records = {i: ImageRecord(name) for i, name in zip(ids, names, strict=True)}
+        return cls(records, str(folder), folder, numbered=numbered)
 
     @classmethod
     def of_video(cls, path: Path, size: tuple[int, int]) -> ImageIndex:
         """The frames of a video."""
         return cls({}, str(path), video=size)
 
-    def match(self, keys: Sequence[int | str], kind: ImageKind) -> np.ndarray:
+    def match(self, keys: Sequence[int | str], kind: ImageKind, first_frame: int = 0) -> np.ndarray:
         """Ids (M,) int64 of the images that M keys mean.
 
         A name means the image whose name it is, or ends it after a slash, with or without its extension, whichever of
-        the two has more folders. In a video it means the frame whose number it ends in. A place means the n-th image,
-        if there are as many images as places; in a video the n-th frame.
+        the two has more folders. In a video it means the frame whose number, from ``first_frame`` on, it ends in. A
+        place means the n-th image, if there are as many images as places; in a video the n-th frame.
 
         Raises:
             InputError: naming the first five that mean no image, or several.
@@ -89,7 +93,7 @@ class ImageIndex:
         if kind == "id":
             return np.array(keys, np.int64)
         if self._video is not None:
-            return self._frames(keys)
+            return self._frames(keys, first_frame)
         if len(keys) == len(self.records) == 1:
             return np.array(list(self.records), np.int64)
         if kind == "index":
@@ -138,11 +142,11 @@ class ImageIndex:
                 return _exact(found, self.records, name)
         return []
 
-    def _frames(self, keys: Sequence[int | str]) -> np.ndarray:
-        numbers = [k if isinstance(k, int) else number_of(k) for k in keys]
-        absent = [key for key, number in zip(keys, numbers, strict=True) if number is None]
+    def _frames(self, keys: Sequence[int | str], first: int) -> np.ndarray:
+        numbers = [k + first if isinstance(k, int) else number_of(k) for k in keys]
+        absent = [key for key, number in zip(keys, numbers, strict=True) if number is None or number < first]
         self._complain(absent, len(keys), "end in no number of a frame of")
-        return np.array(numbers, np.int64)
+        return np.array(numbers, np.int64) - first
 
     def _complain(self, keys: list, total: int, what: str) -> None:
         if keys:
@@ -151,10 +155,15 @@ class ImageIndex:
             raise InputError(f"{self.what}: {len(keys)} of {total} image names {what} this, {which} {first}")
 
 
-def ids_of(names: Sequence[str]) -> list[int]:
-    """Ids for images that have names alone: the numbers that they end in, if each has its own; else their places."""
+def ids_of(names: Sequence[str]) -> tuple[list[int], bool]:
+    """Ids for images that have names alone: the numbers that they end in, if each has its own; else their places.
+
+    Returns:
+        The ids, and whether they are such numbers.
+    """
     numbers = [number_of(name) for name in names]
-    return numbers if None not in numbers and len(set(numbers)) == len(names) else list(range(len(names)))
+    numbered = None not in numbers and len(set(numbers)) == len(names)
+    return (numbers if numbered else list(range(len(names)))), numbered
 
 
 def number_of(name: str) -> int | None:
@@ -192,4 +201,4 @@ def _size_of(path: Path) -> tuple[int, int] | None:
 def all_ids(keys: Iterable[int | str], kind: ImageKind) -> list[int]:
     """Ids for the keys of results that no data set is given for."""
     keys = list(keys)
-    return [int(key) for key in keys] if kind != "name" else ids_of([str(key) for key in keys])
+    return [int(key) for key in keys] if kind != "name" else ids_of([str(key) for key in keys])[0]

@@ -26,6 +26,7 @@ LONG = 1 << 26  # bytes; shorter files are parsed at once
 LONG_ZIPPED = LONG >> 3
 BLOCK = 1 << 23  # bytes read at a time
 LONGEST = 1 << 28  # characters that one element may have
+_GOES_ON = ".eE"  # after the beginning of a number; or nothing
 _GAP = re.compile(r"[ \t\r\n]*")
 
 
@@ -59,7 +60,8 @@ class Records(Sequence):
             return self.take(np.arange(len(self))[index])
         row = range(len(self))[index]
         record = json.loads(self.text(row))
-        return {**record, **{key: v[row].item() for key, v in self._numbers.items() if not np.isnan(v[row])}}
+        own = {key: values[row].item() for key, values in self._numbers.items() if not np.isnan(values[row])}
+        return {**record, **own} if own else record
 
     def text(self, row: int) -> bytes:
         """The text of a record as it stands in the file."""
@@ -137,9 +139,11 @@ class _Cursor:
         self._decoder, self._bytes = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
         self._text, self._position, self._ended, self._block = "", 0, False, BLOCK
         self.byte = self.count = 0
-        self._more()
-        if self._text.startswith("\ufeff"):
-            self.step(1)
+        start = file.read(len(codecs.BOM_UTF8))
+        if start == codecs.BOM_UTF8:
+            self.byte = len(start)
+        else:
+            self._take(start)
 
     def step(self, characters: int) -> None:
         """Go on by some characters."""
@@ -163,7 +167,8 @@ class _Cursor:
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._position)
-                if end < len(self._text) or self._ended:  # else a number may go on in what follows
+                after = self._text[end : end + 1]
+                if self._ended or len(self._text) - end > 64 or after not in _GOES_ON:  # else a number may go on
                     self.step(end - self._position)
                     self.count, self._block = self.count + 1, BLOCK
                     return value
@@ -184,9 +189,12 @@ class _Cursor:
     def _more(self) -> bool:
         content = self._file.read(self._block)
         self._ended = len(content) < self._block
+        self._take(content)
+        return bool(content)
+
+    def _take(self, content: bytes) -> None:
         try:
             text = self._bytes.decode(content, final=self._ended)
         except UnicodeDecodeError:
             raise InputError(f"{self._path}: not a UTF-8 text file (after record {self.count - 1})") from None
         self._text, self._position = self._text[self._position :] + text, 0
-        return bool(content)

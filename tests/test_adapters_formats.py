@@ -1,0 +1,462 @@
+"""What holds for every format alike, on every sample in ``tests/samples``."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from posefix import adapters, pipeline
+from posefix.adapters import FORMATS, ImageIndex, coco_files
+from posefix.adapters.coco import ImageRecord
+from posefix.adapters.peek import Peek
+from posefix.commands import main
+from posefix.errors import InputError
+from posefix.people import People
+from posefix.skeleton import Skeleton, load
+from tests.tiny import save_checkpoint, tiny_checkpoint, tiny_config
+
+SAMPLES = Path(__file__).parent / "samples"
+EACH = [
+    pytest.param(
+        folder.name,
+        path,
+        id=f"{folder.name}-{path.name}",
+        marks=pytest.mark.skipif(path.suffix == ".h5" and find_spec("h5py") is None, reason="needs h5py"),
+    )
+    for folder in sorted(SAMPLES.iterdir())
+    for path in sorted(folder.iterdir())
+    if path.suffix != ".yaml"
+]
+WIDTH, HEIGHT = 640, 480
+MUTATIONS = 400
+
+
+def skeleton_of(name: str) -> Skeleton | None:
+    """The skeleton that has to be brought with the samples of a format."""
+    beside = SAMPLES / name / "skeleton.yaml"
+    return load(beside) if beside.exists() else None
+
+
+def index_of(name: str, path: Path) -> ImageIndex:
+    """Images of one size with the names that a sample has for them."""
+    content = FORMATS[name].read(path, skeleton_of(name), "stop")
+    names = [str(key) if content.kind == "name" else f"{place}.png" for place, key in enumerate(content.images)]
+    records = {place: ImageRecord(text, WIDTH, HEIGHT) for place, text in enumerate(names)}
+    return ImageIndex(records, "the images")
+
+
+def read(name: str, path: Path, images: ImageIndex | None = None) -> People:
+    return adapters.read(path, name, skeleton=skeleton_of(name), images=images or index_of(name, path))
+
+
+def files_of(path: Path) -> dict[str, Path]:
+    return {str(file.relative_to(path)): file for file in path.rglob("*")} if path.is_dir() else {"": path}
+
+
+def assert_same_content(path: Path, other: Path) -> None:
+    """The same files with the same JSON values, or the same bytes where it is not JSON."""
+    ours, theirs = files_of(path), files_of(other)
+    assert ours.keys() == theirs.keys()
+    for name, file in ours.items():
+        content, written = file.read_bytes(), theirs[name].read_bytes()
+        if file.suffix == ".json":
+            assert json.loads(content) == json.loads(written), name
+        else:
+            assert content == written, name
+
+
+def assert_same_people(people: People, other: People) -> None:
+    for column in ("keypoints", "scores", "image_ids", "boxes", "person_scores"):
+        np.testing.assert_array_equal(getattr(people, column), getattr(other, column), err_msg=column)
+    assert people.skeleton == other.skeleton
+
+
+# ---- samples
+
+
+def test_every_format_has_a_sample() -> None:
+    assert {folder.name for folder in SAMPLES.iterdir()} == set(FORMATS)
+
+
+@pytest.mark.parametrize(("name", "path"), EACH)
+def test_a_sample_is_recognised_by_its_own_format_alone(name: str, path: Path) -> None:
+    assert [other for other, one in FORMATS.items() if one.sniff(Peek(path))] == [name]
+    assert adapters.sniff(path) == name
+
+
+@pytest.mark.parametrize(("name", "path"), EACH)
+def test_a_sample_is_written_as_it_was(name: str, path: Path, tmp_path: Path) -> None:
+    people = read(name, path)
+    assert len(people) and people.labelled.any()
+    adapters.write(people, tmp_path / path.name)
+    assert_same_content(path, tmp_path / path.name)
+
+
+@pytest.mark.parametrize(("name", "path"), EACH)
+def test_a_gzipped_sample_is_the_same(name: str, path: Path, tmp_path: Path) -> None:
+    zipped = tmp_path / (path.name if path.is_dir() else f"{path.name}.gz")
+    if path.is_dir():
+        zipped.mkdir()
+    for part, file in files_of(path).items():
+        target = zipped / f"{part}.gz" if part else zipped
+        target.write_bytes(gzip.compress(file.read_bytes()))
+    assert adapters.sniff(zipped) == name
+    again = read(name, zipped)
+    assert_same_people(read(name, path), again)
+    adapters.write(again, tmp_path / f"again{zipped.name}")
+    assert_same_people(again, read(name, tmp_path / f"again{zipped.name}", index_of(name, zipped)))
+
+
+@pytest.mark.parametrize(("name", "path"), EACH)
+def test_only_the_keypoint_that_moved_is_written_anew(name: str, path: Path, tmp_path: Path) -> None:
+    people = read(name, path)
+    person = int(np.flatnonzero(people.labelled.any(1))[-1])
+    joint = int(np.flatnonzero(people.labelled[person])[-1])
+    moved = people.keypoints.copy()
+    moved[person, joint] += (3.25, -1.5)
+    adapters.write(people.with_keypoints(moved), tmp_path / path.name)
+    again = read(name, tmp_path / path.name, index_of(name, path))
+    np.testing.assert_allclose(again.keypoints[person, joint], moved[person, joint], atol=0.01)
+    others = np.ones(people.scores.shape, bool)
+    others[person, joint] = False
+    np.testing.assert_array_equal(again.keypoints[others], people.keypoints[others])
+    np.testing.assert_array_equal(again.scores, people.scores)
+
+
+@pytest.mark.parametrize(("name", "path"), EACH)
+def test_another_format_says_which_it_looks_like(name: str, path: Path) -> None:
+    for other, one in FORMATS.items():
+        if other == name or one.read is FORMATS[name].read:
+            continue
+        with pytest.raises(InputError) as error:
+            content = adapters.read(path, other, skeleton=skeleton_of(name), images=index_of(name, path))
+            pytest.skip(f"{other} can read it, too: {len(content)} people")
+        assert f"--format {name}" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "path"), EACH)
+def test_becomes_coco_results(name: str, path: Path, tmp_path: Path) -> None:
+    people = read(name, path)
+    adapters.write(people, tmp_path / "coco.json", "coco")
+    again = adapters.read(tmp_path / "coco.json", "coco", skeleton=people.skeleton)
+    np.testing.assert_array_equal(again.image_ids, people.image_ids)
+    np.testing.assert_allclose(again.keypoints, people.keypoints, atol=6e-4)
+    np.testing.assert_allclose(again.scores, people.scores, atol=6e-5)
+
+
+# ---- people of any kind
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> People:
+    """COCO people in one to three images of 640 x 480 pixels, some keypoints without estimate."""
+    count = draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    keypoints = rng.uniform((2, 2), (WIDTH - 2, HEIGHT - 2), (count, 17, 2)).round(draw(st.sampled_from([0, 2])))
+    known = rng.random((count, 17)) < draw(st.sampled_from([0.5, 0.9, 1.0]))
+    known[:, 5] = True
+    scores = np.where(known, rng.uniform(0.1, 1, (count, 17)).round(3), 0)
+    low, high = keypoints.min(1), keypoints.max(1)
+    return People(
+        load("coco17"),
+        np.where(known[..., None], keypoints, 0),
+        scores,
+        rng.integers(1, 4, count),
+        boxes=np.concatenate([low, high - low], axis=1),
+        person_scores=rng.uniform(0.1, 1, count).round(3),
+    )
+
+
+def with_images(people: People) -> People:
+    """The same people of images whose names and sizes are known."""
+    known = {i: ImageRecord(f"{i:012d}.jpg", WIDTH, HEIGHT) for i in np.unique(people.image_ids).tolist()}
+    people.source = adapters.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    return people
+
+
+WRITABLE = [name for name in FORMATS if name != "deeplabcut-h5"]
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(people=crowds())
+def test_reading_is_the_inverse_of_writing(name: str, people: People, tmp_path: Path) -> None:
+    one = FORMATS[name]
+    target = tmp_path / ("written" if one.folder else "written.json")
+    shutil.rmtree(target, ignore_errors=True)
+    people = with_images(people)
+    adapters.write(people, target, name)
+    skeleton = load("coco17") if name.startswith("deeplabcut") else None
+    images = ImageIndex(people.source.images, "the images")
+    again = adapters.read(target, name, skeleton=skeleton, images=images)
+    # Formats that go image by image keep the order within each image.
+    wanted, back = (p[np.argsort(p.image_ids, kind="stable")] for p in (people, again.to_skeleton(people.skeleton)))
+    shared = people.skeleton.indices_from(again.skeleton) >= 0
+    assert shared.sum() >= 13
+    if one.kind != "index":
+        np.testing.assert_array_equal(back.image_ids, wanted.image_ids)
+    np.testing.assert_allclose(back.keypoints[:, shared], wanted.keypoints[:, shared], atol=0.006)
+    np.testing.assert_array_equal(back.labelled[:, shared], wanted.labelled[:, shared])
+    if "scores" in one.holds:
+        np.testing.assert_allclose(back.scores[:, shared], wanted.scores[:, shared], atol=6e-4)
+    if "person_scores" in one.holds:
+        np.testing.assert_allclose(back.person_scores, wanted.person_scores, atol=6e-4)
+    if "boxes" in one.holds:
+        np.testing.assert_allclose(back.boxes, wanted.boxes, atol=0.02)
+
+
+# ---- refinement
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that moves nothing."""
+    path = tmp_path_factory.mktemp("identity") / "identity.safetensors"
+    config = tiny_config()
+    still = config.model_copy(update={"model": config.model.model_copy(update={"keep_margin": 1.0})})
+    save_checkpoint(path, tiny_checkpoint(still))
+    return path
+
+
+@pytest.mark.parametrize(("name", "path"), EACH)
+def test_refinement_that_moves_nothing_changes_nothing(name: str, path: Path, identity: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    content = FORMATS[name].read(path, skeleton_of(name), "stop")
+    for place, key in enumerate(content.images):
+        text = str(key) if content.kind == "name" else f"{place if content.kind == 'index' else key:06d}"
+        text = content.names[place] if content.names else text
+        if (images / text).suffix not in (".png", ".jpg"):
+            text += ".png"
+        (images / text).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(images / text), np.full((HEIGHT, WIDTH, 3), 99, np.uint8))
+    beside = SAMPLES / name / "skeleton.yaml"
+    options = pipeline.RefineOptions(
+        path,
+        images=images,
+        checkpoint=str(identity),
+        flip_test=False,
+        rescore=False,
+        out=tmp_path / path.name,
+        device="cpu",
+        skeleton=str(beside) if beside.exists() else None,
+    )
+    pipeline.refine_file(options, Console(quiet=True))
+    if FORMATS[name].read is not coco_files.read_results:
+        assert_same_content(path, tmp_path / path.name)
+        return
+    before, after = adapters.read(path), adapters.read(tmp_path / path.name)  # here what is absent is filled in
+    known = before.labelled
+    np.testing.assert_array_equal(after.keypoints[known], before.keypoints[known])
+    np.testing.assert_array_equal(after.scores, before.scores)
+
+
+# ---- damage
+
+
+@contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Ends what hangs."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+ODD = (
+    None,
+    True,
+    "",
+    "x",
+    -1,
+    0,
+    1e308,
+    -(10**400),
+    float("nan"),
+    float("inf"),
+    [],
+    {},
+    [[]],
+    [{}],
+    {"a": None},
+    "9" * 50,
+)
+
+
+def mutated_value(value: object, rng: np.random.Generator) -> object:
+    """A JSON value with something in it replaced, removed, repeated or nested."""
+    if isinstance(value, (list, dict)) and value and rng.random() < 0.9:
+        if isinstance(value, dict):
+            items = list(value.items())
+            place = int(rng.integers(len(items)))
+            key = items[place][0]
+            if rng.random() < 0.1:
+                return {k: v for k, v in items if k != key}
+            return {**value, key: mutated_value(items[place][1], rng)}
+        place = int(rng.integers(len(value)))
+        kind = rng.random()
+        if kind < 0.06:
+            return value[:place] + value[place + 1 :]
+        if kind < 0.1:
+            return [*value, value[place]]
+        return [*value[:place], mutated_value(value[place], rng), *value[place + 1 :]]
+    return ODD[rng.integers(len(ODD))] if rng.random() < 0.8 else [value]
+
+
+def mutated_bytes(content: bytes, rng: np.random.Generator) -> bytes:
+    """A file with some bytes replaced, removed, or put in, or cut off."""
+    damaged = bytearray(content)
+    for _ in range(int(rng.integers(1, 4))):
+        place = int(rng.integers(len(damaged) + 1))
+        kind = rng.integers(4)
+        if kind == 0 and place < len(damaged):
+            damaged[place] = rng.integers(256)
+        elif kind == 1:
+            del damaged[place : place + int(rng.integers(1, 40))]
+        elif kind == 2:
+            damaged[place:place] = [b"-", b"9e99", b"\x00", b"[[", b'"', b",", b"\n", b"nan"][rng.integers(8)]
+        elif rng.random() < 0.2:
+            del damaged[place:]
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+@pytest.mark.parametrize(("name", "path"), EACH)
+def test_damaged_files_end_in_one_sentence(name: str, path: Path, on_error: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(len(name))
+    images, skeleton = index_of(name, path), skeleton_of(name)
+    target = tmp_path / path.name
+    shutil.copytree(path, target) if path.is_dir() else shutil.copy(path, target)
+    files = list(files_of(target).values())
+    contents = [file.read_bytes() for file in files]
+    survived = 0
+    with time_limit(120):
+        for _ in range(MUTATIONS):
+            which = int(rng.integers(len(files)))
+            if files[which].suffix == ".json" and rng.random() < 0.6:
+                value = json.loads(contents[which])
+                for _ in range(int(rng.integers(1, 3))):
+                    value = mutated_value(value, rng)
+                damaged = json.dumps(value).encode()
+            else:
+                damaged = mutated_bytes(contents[which], rng)
+            files[which].write_bytes(damaged)
+            adapters.sniff(target)
+            try:
+                people = adapters.read(target, name, skeleton=skeleton, images=images, on_error=on_error)
+            except InputError as error:
+                assert "\n" not in str(error) and len(str(error)) < 1000
+            else:
+                survived += 1
+                assert np.isfinite(people.keypoints).all() and np.isfinite(people.scores).all()
+                assert np.isfinite(people.person_scores).all() and np.isfinite(people.boxes).all()
+                out = tmp_path / f"out_{path.name}"
+                shutil.rmtree(out, ignore_errors=True)
+                adapters.write(people, out)
+            files[which].write_bytes(contents[which])
+    assert 0 < survived < MUTATIONS
+
+
+def test_nothing_unzips_to_gigabytes(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.json.gz"
+    with gzip.open(path, "wb") as file:
+        for _ in range(100):
+            file.write(b" " * (1 << 20))
+    with pytest.raises(InputError, match="unzips to more than"):
+        adapters.read(path, "alphapose")
+
+
+# ---- names of images
+
+
+def test_names_mean_images_with_and_without_folders_and_extension() -> None:
+    records = {7: ImageRecord("a/walk.jpg"), 8: ImageRecord("b/walk.jpg"), 9: ImageRecord("b/run.png")}
+    index = ImageIndex(records, "the images")
+    keys = ["a/walk.jpg", "elsewhere/b/walk", "run"]
+    np.testing.assert_array_equal(index.match(keys, "name"), [7, 8, 9])
+
+
+def test_absent_and_ambiguous_names_are_listed() -> None:
+    index = ImageIndex({7: ImageRecord("a/walk.jpg"), 8: ImageRecord("b/walk.jpg")}, "photos")
+    with pytest.raises(InputError, match=r"photos: 6 of 6 .* the first five 'n0', 'n1', 'n2', 'n3', 'n4'$"):
+        index.match([f"n{i}" for i in range(6)], "name")
+    with pytest.raises(InputError, match=r"can mean several images .* namely 'walk.jpg'"):
+        index.match(["walk.jpg", "a/walk.jpg"], "name")
+    with pytest.raises(InputError, match=r"'a/walk' and 'a/walk\.jpg' mean the same image"):
+        index.match(["a/walk", "a/walk.jpg"], "name")
+
+
+def test_places_mean_images_in_their_order_if_there_are_as_many() -> None:
+    index = ImageIndex({i: ImageRecord(f"{i}.jpg") for i in (3, 5, 8)}, "photos")
+    np.testing.assert_array_equal(index.match([0, 1, 2], "index"), [3, 5, 8])
+    with pytest.raises(InputError, match="has 3 images"):
+        index.match([0, 1], "index")
+
+
+def test_frames_of_a_video_are_the_numbers_that_names_end_in(tmp_path: Path) -> None:
+    index = ImageIndex.of_video(tmp_path / "walk.mp4", (WIDTH, HEIGHT))
+    np.testing.assert_array_equal(index.match(["walk_000000000012", "13.jpg"], "name"), [12, 13])
+    with pytest.raises(InputError, match="end in no number"):
+        index.match(["walk"], "name")
+
+
+def test_a_folder_of_images_numbers_them_by_their_names_if_it_can(tmp_path: Path) -> None:
+    for name in ("x/img_12.png", "img_3.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 6, 3), np.uint8))
+    index = ImageIndex.of_folder(tmp_path)
+    assert {i: r.file_name for i, r in index.records.items()} == {3: "img_3.png", 12: "x/img_12.png"}
+    assert index.size(12) == (6, 4)
+    (tmp_path / "other.png").write_bytes(b"no image")
+    index = ImageIndex.of_folder(tmp_path)
+    assert sorted(index.records) == [0, 1, 2] and index.size(1) is None
+
+
+# ---- the command
+
+
+def test_convert_names_both_formats_and_writes(tmp_path: Path) -> None:
+    sample, out = SAMPLES / "coco" / "estimator.json", tmp_path / "annotations.json"
+    run = CliRunner().invoke(main, ["convert", str(sample), "--to", "coco-annotations", "--out", str(out)])
+    assert run.exit_code == 0 and "COCO results to COCO annotations" in run.output
+    assert len(adapters.read(out, "coco-annotations")) == len(adapters.read(sample))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere.json", "--to", "coco"], "no such file"),
+        ([str(SAMPLES / "coco" / "letter.json"), "--to", "pickle"], "unknown format 'pickle'"),
+        ([str(SAMPLES / "coco" / "letter.json"), "--to", "coco", "--format", "cocoa"], "unknown format 'cocoa'"),
+        ([str(SAMPLES / "coco" / "letter.json"), "--to", "coco", "--skeleton", "fish"], "no skeleton 'fish'"),
+    ],
+)
+def test_convert_says_what_is_wrong(arguments: list[str], says: str, tmp_path: Path) -> None:
+    run = CliRunner().invoke(main, ["convert", *arguments, "--out", str(tmp_path / "out.json")])
+    assert run.exit_code == 2 and says in run.output and "Traceback" not in run.output
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_results_under_their_own_names_are_coco_results() -> None:
+    assert FORMATS["detectron2"].read is FORMATS["mmpose-results"].read is coco_files.read_results
