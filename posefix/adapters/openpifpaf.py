@@ -24,7 +24,7 @@ import numpy as np
 
 from posefix.adapters import coco
 from posefix.adapters import records as checks
-from posefix.adapters.content import Content, Format, Gathering, OnError, keep_equal, numbers
+from posefix.adapters.content import Content, Format, Gathering, OnError, describe_shortly, keep_equal, numbers
 from posefix.adapters.frames import Frames, read_frames, write_frames
 from posefix.adapters.peek import Peek
 from posefix.adapters.per_image import file_names, first_skeleton, is_image, to_corners
@@ -142,7 +142,7 @@ def _triples(keypoints: Any) -> np.ndarray:
     """(K, 3) x, y and confidence; ValueError if they are none."""
     flat = numbers(keypoints, "keypoints")
     if flat.ndim != 1 or flat.size % 3:
-        what = f"{flat.size} numbers" if flat.ndim == 1 else f"numbers of shape {flat.shape}"
+        what = f"{flat.size} numbers" if flat.ndim == 1 else describe_shortly(keypoints)
         raise ValueError(f"has {what} as keypoints, expected x, y and confidence for each, in one list")
     return flat.reshape(-1, 3)
 

@@ -2,8 +2,8 @@
 
 ``keypoints.data`` is (N, K, 3) x, y, confidence, or (N, K, 2), a tensor of any device or a numpy array, in pixels of
 the original image. ``boxes.xyxy`` (N, 4) and ``boxes.conf`` (N,) are of the same people in the same order. A
-``Keypoints`` is built anew rather than changed, since it remembers its ``xy`` and ``xyn``; versions before 8.3 or so
-put keypoints of a confidence below 0.5 at (0, 0) as it is built. (ultralytics 8.4.190 and 8.0.200, engine/results.py
+``Keypoints`` is built anew rather than changed, since it remembers its ``xy`` and ``xyn``; as it is built, older
+versions put keypoints of a confidence below 0.5 at (0, 0). (ultralytics 8.4.190 and 8.0.200, engine/results.py
 and models/yolo/pose/predict.py.)
 """
 
