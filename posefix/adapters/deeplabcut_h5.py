@@ -77,15 +77,15 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> Content:
         kind = _text(group.attrs["pandas_type"])
         largest = max(LARGEST, LARGEST_RATIO * len(content))
         texts, blocks = (_table if kind == "frame_table" else _fixed)(group, largest)
+        numbers = np.concatenate([block.numbers for block in blocks], axis=1)
+        if len(numbers) != len(texts):
+            raise ValueError(f"{len(numbers)} rows of numbers and {len(texts)} names of rows")
     titles = [title for block in blocks for title in block.titles]
     if {len(title) for title in titles} - {3, 4} or len({len(title) for title in titles}) != 1:
         raise InputError(
             f"{path}: its columns are not scorer, (individuals,) bodyparts and coords, as DeepLabCut's are"
         )
     columns = columns_of(path, titles, skeleton)
-    numbers = np.concatenate([block.numbers for block in blocks], axis=1)
-    if len(numbers) != len(texts):
-        raise InputError(f"{path}: has {len(numbers)} rows of numbers and {len(texts)} names of rows")
     keys, named = frame_keys(texts)
     people, images, values = gather(path, columns, numbers, keys, [f"row {i}" for i in range(len(keys))], on_error)
     return people.content(images, named, document=_Document(content, values, blocks))
