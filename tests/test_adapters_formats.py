@@ -421,6 +421,12 @@ def test_frames_of_a_video_are_the_numbers_that_names_end_in(tmp_path: Path) -> 
         index.match(["walk"], "name")
 
 
+def test_ultralytics_counts_the_frames_of_a_video_from_one(tmp_path: Path) -> None:
+    labels = SAMPLES / "ultralytics-labels" / "tracked_conf"
+    people = adapters.read(labels, images=ImageIndex.of_video(tmp_path / "clip.mp4", (WIDTH, HEIGHT)))
+    assert people.source.keys == {0: "clip_1", 1: "clip_2"}
+
+
 def test_a_folder_of_images_numbers_them_by_their_names_if_it_can(tmp_path: Path) -> None:
     for name in ("x/img_12.png", "img_3.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

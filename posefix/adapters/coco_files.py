@@ -228,7 +228,8 @@ def _named(*names: str) -> Callable[[Peek], bool]:
     return lambda peek: peek.name.endswith(names) and _looks_like_results(peek)
 
 
-_DETECTRON2, _MMPOSE = ("coco_instances_results.json",), (".keypoints.json", "results_keypoints.json")
+_DETECTRON2 = ("coco_instances_results.json",)
+_MMPOSE = (".keypoints.json", "results_keypoints.json", "result_keypoints.json")
 
 RESULTS = Format(
     name="coco",

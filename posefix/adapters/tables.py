@@ -108,12 +108,12 @@ def rewritten(cells: Sequence[str], values: np.ndarray, decimals: int, keep: np.
 
 def _cells(line: str, delimiter: str) -> list[str]:
     pieces = line.split(delimiter)
-    if '"' not in line:
+    if '"' not in line or line.count('"') % 2:
         return pieces
     cells, start, quotes = [], 0, 0
     for end, piece in enumerate(pieces, 1):
         quotes += piece.count('"')
-        if quotes % 2 == 0 or end == len(pieces):
+        if quotes % 2 == 0:
             cells.append(delimiter.join(pieces[start:end]))
             start, quotes = end, 0
     return cells

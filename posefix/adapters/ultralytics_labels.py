@@ -230,7 +230,8 @@ def _written(content: Content, person: int) -> str:
     if record is None:
         x1, y1, x2, y2 = to_corners(content, person)
         box = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
-        numbers = [*box, *np.concatenate([points, scores[:, None]], axis=1).ravel().tolist()]
+        found = np.where(scores[:, None] > 0, points, 0.0)
+        numbers = [*box, *np.concatenate([found, scores[:, None]], axis=1).ravel().tolist()]
         confidence = _confidence(content.person_scores[person])
         return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {confidence}\n"
     layout, row = labels.layout, _numbers(record["line"])
@@ -274,4 +275,5 @@ FORMAT = Format(
     write=write,
     relative=True,
     folder=True,
+    first_frame=1,
 )

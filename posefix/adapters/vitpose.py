@@ -101,7 +101,7 @@ def _add(people: Gathering, where: str, place: int, person: Any) -> None:
 
 def _box(numbers_read: np.ndarray, points: np.ndarray) -> np.ndarray | None:
     """xywh of a box that is a centre and a scale, or corners if it is too large for that; None if it is none."""
-    if numbers_read.shape != (4,) or not np.isfinite(numbers_read).all():
+    if not is_box(numbers_read.tolist()):
         return None
     start, end = numbers_read[:2], numbers_read[2:]
     known = points[np.isfinite(points).all(1)]
