@@ -465,8 +465,8 @@ def convert(
     kept = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
     if written.skeleton != people.skeleton:
         click.echo(
-            f"{kept} of the {len(people.skeleton)} keypoints of {people.skeleton.name} became the "
-            f"{len(written.skeleton)} of {written.skeleton.name}; the others are left out or without estimate"
+            f"{kept} of the {len(people.skeleton)} keypoints of {people.skeleton.name} are among the "
+            f"{len(written.skeleton)} of {written.skeleton.name}"
         )
 
 

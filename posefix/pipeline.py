@@ -152,6 +152,8 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     people = results.people.with_keypoints(keypoints)
     if options.rescore:
         people = rescored(people, expected)
+        if own is not None and "person_scores" not in adapters.FORMATS[own.source.format].holds:
+            people = replace(people, person_scores=results.people.person_scores)  # no place to write others
     if options.out is not None:
         if own is None:
             coco.write_results(options.out, results, people)

@@ -26,6 +26,7 @@ from posefix.adapters.peek import Peek
 from posefix.commands import main
 from posefix.errors import InputError
 from posefix.people import People
+from posefix.rescoring import was_rescored
 from posefix.skeleton import Skeleton, load
 from tests.tiny import save_checkpoint, tiny_checkpoint, tiny_config
 
@@ -263,6 +264,23 @@ def test_refinement_that_moves_nothing_changes_nothing(name: str, path: Path, id
     known = before.labelled
     np.testing.assert_array_equal(after.keypoints[known], before.keypoints[known])
     np.testing.assert_array_equal(after.scores, before.scores)
+
+
+@pytest.mark.parametrize("name", ["openpose", "vitpose", "mmpose", "openpifpaf"])
+def test_the_scores_that_are_measured_are_those_that_are_written(name: str, identity: Path, tmp_path: Path) -> None:
+    path = sorted((SAMPLES / name).iterdir())[-1]
+    content = FORMATS[name].read(path, None, "stop")
+    (tmp_path / "images").mkdir()
+    for place, key in enumerate(content.images):
+        text = str(key) if content.kind == "name" else f"{place:06d}"
+        cv2.imwrite(str(tmp_path / "images" / f"{Path(text).stem}.png"), np.full((HEIGHT, WIDTH, 3), 99, np.uint8))
+    out = tmp_path / path.name
+    options = pipeline.RefineOptions(path, images=tmp_path / "images", checkpoint=str(identity), out=out, device="cpu")
+    refined = pipeline.refine_file(options, Console(quiet=True))
+    again = adapters.read(out, name)
+    known = refined.own.labelled.any(1)
+    np.testing.assert_allclose(again.person_scores[known], refined.people.person_scores[known], atol=1e-3)
+    assert was_rescored(again)[known].all()
 
 
 # ---- damage
