@@ -43,7 +43,7 @@ from posefix.skeleton import Skeleton, load
 K = 33
 WITH_FACE = K + 468  # numbered landmarks of the holistic solution's body and face
 _AXES = {"x": 0, "y": 1, "v": 2, "vis": 2, "visibility": 2, "score": 2, "confidence": 2}
-_AXIS = "|".join(_AXES)
+_AXIS = "|".join(sorted(_AXES, key=len, reverse=True))  # visibility before v
 _AXIS_LAST = re.compile(rf"(.+?)[ _.-]*({_AXIS})", re.IGNORECASE)
 _AXIS_FIRST = re.compile(rf"({_AXIS})[ _.-]*(.+)", re.IGNORECASE)
 _NUMBERED = re.compile(r"(?:(?:pose|landmarks?|lmks?|lms?|kpts?|kps?|keypoints?|points?|joints?|p)_?){0,2}([0-9]{1,3})")
