@@ -45,6 +45,7 @@ setup(
             "hypothesis>=6.100,<7",
             "ruff>=0.6,<1",
             "scikit-image>=0.22,<1",
+            "scipy>=1.10,<2",
         ],
     },
     entry_points={"console_scripts": ["posefix = posefix.commands:main"]},
