@@ -154,9 +154,7 @@ def _difference(values: np.ndarray) -> str:
 @click.argument("experiment", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the sets.")
 @click.option("--split", default="val", show_default=True)
-@click.option(
-    "--held_out", is_flag=True, help="Measure on images held out of training, not on --split."
-)
+@click.option("--held_out", is_flag=True, help="Measure on images held out of training, not on --split.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/experiments"), show_default=True)
 @friendly
 def main(experiment: Path, data: Path, split: str, held_out: bool, out: Path) -> None:
