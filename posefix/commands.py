@@ -15,7 +15,7 @@ import click
 from posefix.errors import InputError
 
 if TYPE_CHECKING:
-    from posefix.adapters.coco import CocoResults
+    from posefix.adapters.coco import CocoResults, OnError
     from posefix.skeleton import Skeleton
 
 EXISTING = click.Path(path_type=Path)
@@ -25,6 +25,13 @@ FORMAT = click.option(
     default="auto",
     show_default=True,
     help="Of the results; posefix convert --help lists all.",
+)
+ON_ERROR = click.option(
+    "--on_error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="At an unusable record or image: stop, or hand it through untouched and count it.",
 )
 OWN_SKELETON = click.option(
     "--skeleton", help="What the keypoints of the results are, where their format does not say: a YAML file, or a name."
@@ -87,13 +94,7 @@ def _end(message: str, code: int) -> None:
 )
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")
-@click.option(
-    "--on_error",
-    type=click.Choice(["stop", "skip"]),
-    default="stop",
-    show_default=True,
-    help="At an unusable record or image: stop, or hand it through untouched and count it.",
-)
+@ON_ERROR
 @click.option(
     "--resume",
     is_flag=True,
@@ -423,6 +424,7 @@ class _WithFormats(click.Command):
 @click.option("--images", type=EXISTING, help="Folder of the images, for their names and sizes.")
 @click.option("--video_path", type=EXISTING, help="A video in place of --images; the ids are the frame numbers from 0.")
 @click.option("--annotations", type=EXISTING, help="COCO ground truth, for the images' ids, names and sizes.")
+@ON_ERROR
 @friendly
 def convert(
     path: Path,
@@ -433,10 +435,11 @@ def convert(
     images: Path | None,
     video_path: Path | None,
     annotations: Path | None,
+    on_error: OnError,
 ) -> None:
     """Turn results of one format into another.
 
-    Without --images, --video_path or --annotations an image's id is the number that its name ends in, or its place.
+    Ids of images are those of --annotations, or else the numbers that the images' names end in.
     """
     import numpy as np
 
@@ -457,11 +460,24 @@ def convert(
         index = ImageIndex.of_folder(images)
     elif video_path is not None:
         index = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
-    people = adapters.read(path, format_name, skeleton=load(skeleton) if skeleton else None, images=index)
+    chosen = load(skeleton) if skeleton else None
+    people = adapters.read(path, format_name, skeleton=chosen, images=index, on_error=on_error)
+    if target.kind == "id" and target.name != "coco-annotations" and people.source.made_up:
+        raise InputError(
+            f"{path}: not every image's name ends in a number of its own, so that ids could not say which they are; "
+            "convert --to coco-annotations, which lists the names, or give --annotations that do"
+        )
     written = adapters.fitted(people, target)
     adapters.write(people, out, target.name)
+    if people.source.problems:
+        count = len(people.source.problems)
+        click.echo(f"{count} could not be used, the first: {people.source.problems[0]}", err=True)
+    if empty := int((~written.labelled.any(1)).sum()) if target.name != people.source.format else 0:
+        click.echo(f"{empty} without any estimate in {written.skeleton.name} are left out")
     title = adapters.FORMATS[people.source.format].title
-    click.echo(f"{len(people)} people in {len(np.unique(people.image_ids))} images, {title} to {target.title}: {out}")
+    click.echo(
+        f"{len(people) - empty} people in {len(np.unique(people.image_ids))} images, {title} to {target.title}: {out}"
+    )
     kept = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
     if written.skeleton != people.skeleton:
         click.echo(

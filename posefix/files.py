@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -98,11 +98,19 @@ def files_in(folder: str | Path, suffix: str) -> list[str]:
         raise InputError(f"{folder}: the folder cannot be read ({_reason(error)})") from None
     if not found:
         raise InputError(f"{folder}: holds no *{suffix}")
-    names = [without_gz(name) for name in found]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    if (twice := first_repeated(without_gz(name) for name in found)) is not None:
         raise InputError(f"{folder}: holds {twice} both gzipped and not")
     return found
+
+
+def first_repeated(values: Iterable[Hashable]) -> Any:
+    """The first value that was there before; None if all are different."""
+    seen: set[Hashable] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
 
 
 def read_json(path: str | Path) -> Any:
@@ -175,6 +183,8 @@ def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes]]) -> 
         for name, content in files:
             with open(temporary / name, "xb") as file:
                 _write(file, [content], zipped=name.endswith(".gz"))
+        if hasattr(os, "sync"):
+            os.sync()
         os.replace(temporary, target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -64,8 +66,7 @@ class Refined:
 
     Attributes:
         results: what was read, as COCO's results.
-        own: what was read in its own skeleton, unless it is COCO's results.
-        people: ``results.people``, refined.
+        people: ``results.people``, refined, as the written file has them.
         images: where the pixels came from.
         truth: the ground truth in ``options.annotations``, if it names any.
         problems: a sentence for each record or person handed through untouched.
@@ -74,7 +75,6 @@ class Refined:
     """
 
     results: coco.CocoResults
-    own: People | None
     people: People
     images: ImageFolder | VideoImages
     truth: COCO | None
@@ -152,15 +152,13 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     people = results.people.with_keypoints(keypoints)
     if options.rescore:
         people = rescored(people, expected)
-        if own is not None and "person_scores" not in adapters.FORMATS[own.source.format].holds:
-            people = replace(people, person_scores=results.people.person_scores)  # no place to write others
-    if options.out is not None:
-        if own is None:
-            coco.write_results(options.out, results, people)
-        else:
-            adapters.write(adapters.with_refined(own, people), options.out)
+    if own is not None:
+        people = _write_own(options, own, people)
+    elif options.out is not None:
+        coco.write_results(options.out, results, people)
+    if journal:
         journal.remove()
-    return Refined(results, own, people, images, truth, problems, done - begun, seconds)
+    return Refined(results, people, images, truth, problems, done - begun, seconds)
 
 
 def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
@@ -272,6 +270,19 @@ def _check_outputs(options: RefineOptions) -> None:
             require_writable(path)
 
 
+def _write_own(options: RefineOptions, own: adapters.Own, people: People) -> People:
+    """Write people in the format that they came in, and return them as they can be read again.
+
+    What the format has no place for, such as scores of people, is thus not measured either.
+    """
+    with TemporaryDirectory() as folder:
+        path = options.out or Path(folder) / options.detection_json.name
+        refined = own.with_refined(people)
+        adapters.write(refined, path)
+        written = adapters.read_again(refined, path)
+    return written[own.rows].to_skeleton(people.skeleton)
+
+
 def _open_video(options: RefineOptions) -> VideoImages | None:
     if (options.images is None) == (options.video is None):
         raise InputError("give either --images FOLDER or --video_path FILE")
@@ -287,17 +298,18 @@ def _index(options: RefineOptions, skeleton: Skeleton, video: VideoImages | None
     return ImageIndex.of_folder(options.images)
 
 
-def _open_images(options: RefineOptions, people: People, own: People | None) -> ImageFolder:
-    listed = None if own is None else own.source.images
+def _open_images(options: RefineOptions, people: People, own: adapters.Own | None) -> ImageFolder:
     if options.annotations is not None:
-        listed = coco.read_annotations(options.annotations, people.skeleton).images
-    return ImageFolder(options.images, listed)
+        return ImageFolder(options.images, coco.read_annotations(options.annotations, people.skeleton).images)
+    if own is None:
+        return ImageFolder(options.images)
+    return ImageFolder(options.images, own.people.source.images, upright=own.people.source.kind != "id")
 
 
 def _open_journal(options: RefineOptions, people: People) -> Journal | None:
     if options.out is None:
         return None
-    files = [*_files_of(options.detection_json), resolve(options.checkpoint)]
+    files = [*_files_of(options.detection_json, options.out), resolve(options.checkpoint)]
     files += [options.annotations] if options.annotations else []
     source = options.video or options.images
     settings = {
@@ -313,8 +325,12 @@ def _open_journal(options: RefineOptions, people: People) -> Journal | None:
     return Journal(options.out, signature, options.resume, people=len(people), keypoints=len(people.skeleton))
 
 
-def _files_of(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+def _files_of(path: Path, out: Path) -> list[Path]:
+    """The files of results: of a folder those that can be of its format, without what this run itself puts there."""
+    if not path.is_dir():
+        return [path]
+    names = sorted(name for name in os.listdir(path) if not name.startswith(".") and name != out.name + SUFFIX)
+    return [path / name for name in names if (path / name).is_file()]
 
 
 def _take(batch: RefinedBatch, keypoints: np.ndarray, expected: np.ndarray, problems: list[str]) -> None:

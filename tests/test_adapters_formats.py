@@ -43,6 +43,11 @@ EACH = [
     if path.suffix != ".yaml"
 ]
 WIDTH, HEIGHT = 640, 480
+# Files of the first that the reader of the second can read as well, told to, though it would not take them for its own.
+READ_ALIKE = {
+    ("alphapose-open", "openpose"),
+    *((coco, "alphapose") for coco in ("coco", "detectron2", "mmpose-results")),  # its evaluations have integer ids
+}
 MUTATIONS = 400
 
 
@@ -56,7 +61,8 @@ def index_of(name: str, path: Path) -> ImageIndex:
     """Images of one size with the names that a sample has for them."""
     content = FORMATS[name].read(path, skeleton_of(name), "stop")
     names = [str(key) if content.kind == "name" else f"{place}.png" for place, key in enumerate(content.images)]
-    records = {place: ImageRecord(text, WIDTH, HEIGHT) for place, text in enumerate(names)}
+    ids = content.images if content.kind == "index" else range(len(names))
+    records = {i: ImageRecord(text, WIDTH, HEIGHT) for i, text in zip(ids, names, strict=True)}
     return ImageIndex(records, "the images")
 
 
@@ -118,8 +124,9 @@ def test_a_gzipped_sample_is_the_same(name: str, path: Path, tmp_path: Path) -> 
     assert adapters.sniff(zipped) == name
     again = read(name, zipped)
     assert_same_people(read(name, path), again)
-    adapters.write(again, tmp_path / f"again{zipped.name}")
-    assert_same_people(again, read(name, tmp_path / f"again{zipped.name}", index_of(name, zipped)))
+    (tmp_path / "again").mkdir()
+    adapters.write(again, tmp_path / "again" / zipped.name)
+    assert_same_people(again, read(name, tmp_path / "again" / zipped.name, index_of(name, zipped)))
 
 
 @pytest.mark.parametrize(("name", "path"), EACH)
@@ -140,20 +147,25 @@ def test_only_the_keypoint_that_moved_is_written_anew(name: str, path: Path, tmp
 
 @pytest.mark.parametrize(("name", "path"), EACH)
 def test_another_format_says_which_it_looks_like(name: str, path: Path) -> None:
+    refused = 0
     for other, one in FORMATS.items():
-        if other == name or one.read is FORMATS[name].read:
+        if other == name or one.read is FORMATS[name].read or (name, other) in READ_ALIKE:
             continue
         with pytest.raises(InputError) as error:
-            content = adapters.read(path, other, skeleton=skeleton_of(name), images=index_of(name, path))
-            pytest.skip(f"{other} can read it, too: {len(content)} people")
+            adapters.read(path, other, skeleton=skeleton_of(name), images=index_of(name, path))
         assert f"--format {name}" in str(error.value) and "\n" not in str(error.value)
+        refused += 1
+    assert refused >= 10
 
 
 @pytest.mark.parametrize(("name", "path"), EACH)
 def test_becomes_coco_results(name: str, path: Path, tmp_path: Path) -> None:
     people = read(name, path)
     adapters.write(people, tmp_path / "coco.json", "coco")
-    again = adapters.read(tmp_path / "coco.json", "coco", skeleton=people.skeleton)
+    again = adapters.read(tmp_path / "coco.json", "coco")
+    people = people.to_skeleton(load("coco17"))
+    if FORMATS[name].read is not coco_files.read_results:
+        people = people[people.labelled.any(1)]  # of others nothing is known that COCO results could say
     np.testing.assert_array_equal(again.image_ids, people.image_ids)
     np.testing.assert_allclose(again.keypoints, people.keypoints, atol=6e-4)
     np.testing.assert_allclose(again.scores, people.scores, atol=6e-5)
@@ -239,7 +251,7 @@ def test_refinement_that_moves_nothing_changes_nothing(name: str, path: Path, id
     images.mkdir()
     content = FORMATS[name].read(path, skeleton_of(name), "stop")
     for place, key in enumerate(content.images):
-        text = str(key) if content.kind == "name" else f"{place if content.kind == 'index' else key:06d}"
+        text = str(key) if content.kind == "name" else f"{key:06d}"
         text = content.names[place] if content.names else text
         if (images / text).suffix not in (".png", ".jpg"):
             text += ".png"
@@ -271,15 +283,15 @@ def test_the_scores_that_are_measured_are_those_that_are_written(name: str, iden
     path = sorted((SAMPLES / name).iterdir())[-1]
     content = FORMATS[name].read(path, None, "stop")
     (tmp_path / "images").mkdir()
-    for place, key in enumerate(content.images):
-        text = str(key) if content.kind == "name" else f"{place:06d}"
+    for key in content.images:
+        text = str(key) if content.kind == "name" else f"{key:06d}"
         cv2.imwrite(str(tmp_path / "images" / f"{Path(text).stem}.png"), np.full((HEIGHT, WIDTH, 3), 99, np.uint8))
     out = tmp_path / path.name
     options = pipeline.RefineOptions(path, images=tmp_path / "images", checkpoint=str(identity), out=out, device="cpu")
     refined = pipeline.refine_file(options, Console(quiet=True))
     again = adapters.read(out, name)
-    known = refined.own.labelled.any(1)
-    np.testing.assert_allclose(again.person_scores[known], refined.people.person_scores[known], atol=1e-3)
+    known = again.labelled.any(1)
+    np.testing.assert_array_equal(again.person_scores[known], refined.people.person_scores)
     assert was_rescored(again)[known].all()
 
 
@@ -419,7 +431,7 @@ def test_absent_and_ambiguous_names_are_listed() -> None:
     index = ImageIndex({7: ImageRecord("a/walk.jpg"), 8: ImageRecord("b/walk.jpg")}, "photos")
     with pytest.raises(InputError, match=r"photos: 6 of 6 .* the first five 'n0', 'n1', 'n2', 'n3', 'n4'$"):
         index.match([f"n{i}" for i in range(6)], "name")
-    with pytest.raises(InputError, match=r"can mean several images .* namely 'walk.jpg'"):
+    with pytest.raises(InputError, match=r"can be several of its images, namely 'walk.jpg'"):
         index.match(["walk.jpg", "a/walk.jpg"], "name")
     with pytest.raises(InputError, match=r"'a/walk' and 'a/walk\.jpg' mean the same image"):
         index.match(["a/walk", "a/walk.jpg"], "name")
@@ -435,7 +447,7 @@ def test_places_mean_images_in_their_order_if_there_are_as_many() -> None:
 def test_frames_of_a_video_are_the_numbers_that_names_end_in(tmp_path: Path) -> None:
     index = ImageIndex.of_video(tmp_path / "walk.mp4", (WIDTH, HEIGHT))
     np.testing.assert_array_equal(index.match(["walk_000000000012", "13.jpg"], "name"), [12, 13])
-    with pytest.raises(InputError, match="end in no number"):
+    with pytest.raises(InputError, match="does not end in a frame number"):
         index.match(["walk"], "name")
 
 

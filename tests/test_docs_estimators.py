@@ -48,7 +48,7 @@ def prepare(page: Path, folder: Path) -> None:
             (folder / "photos" / text).parent.mkdir(parents=True, exist_ok=True)
             noise = cv2.resize(rng.integers(0, 256, (30, 40, 3)).astype(np.uint8), (WIDTH, HEIGHT))
             cv2.imwrite(str(folder / "photos" / text), noise)
-        ids = content.images if content.kind == "id" else range(len(names))
+        ids = range(len(names)) if content.kind == "name" else content.images
         records = {i: ImageRecord(text, WIDTH, HEIGHT) for i, text in zip(ids, names, strict=True)}
         index = ImageIndex(records, "the photos")
         people = adapters.read(source, name, skeleton=content.skeleton, images=index).to_skeleton(load("coco17"))

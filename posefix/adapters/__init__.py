@@ -8,8 +8,9 @@ a module with a :class:`~posefix.adapters.content.Format`, and a line in :mod:`p
 """
 
 from posefix.adapters.content import Content, Format
-from posefix.adapters.exchange import Source, fitted, read, read_results, with_refined, write
+from posefix.adapters.exchange import Own, Source, fitted, read, read_again, read_results, with_refined, write
 from posefix.adapters.images import ImageIndex
+from posefix.adapters.peek import Peek
 from posefix.adapters.registry import FORMATS, format_named, format_of, sniff
 
 __all__ = [
@@ -17,11 +18,14 @@ __all__ = [
     "Content",
     "Format",
     "ImageIndex",
+    "Own",
+    "Peek",
     "Source",
     "fitted",
     "format_named",
     "format_of",
     "read",
+    "read_again",
     "read_results",
     "sniff",
     "with_refined",

@@ -11,7 +11,7 @@ mmpose/evaluation/metrics/coco_metric.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from posefix.adapters import coco
 from posefix.adapters import records as checks
 from posefix.adapters.content import Content, Format, Gathering, OnError, keep_equal
 from posefix.adapters.peek import Peek
-from posefix.files import read_json, write_atomically
+from posefix.files import read_json, write_atomically, write_pieces
 from posefix.skeleton import Skeleton, load, with_keypoint_count
 
 NOWHERE = -1  # image id of a record that has none
@@ -56,21 +56,27 @@ def read_results(path: Path, skeleton: Skeleton | None, on_error: OnError) -> Co
 
 def write_results(path: Path, content: Content) -> None:
     """Write results: coordinates with 3 decimals, keypoints' scores with 4 and people's with 6."""
-    written = []
-    for person in range(len(content)):
-        record = content.records[person]
-        if content.untouchable(person):
-            written.append(record)
-            continue
-        known = record or {"image_id": content.images[content.frames[person]], "category_id": 1}
-        score = float(content.person_scores[person])
-        entry = {**known, "keypoints": _triples(known.get("keypoints"), content, person)}
-        if record is None or known.get("score") is not None or coco.ORIGINAL_SCORE in known:
-            entry["score"] = keep_equal(known.get("score"), np.array(score), 6)
-        if record is None and content.boxes[person].any():
-            entry["bbox"] = np.round(content.boxes[person], 3).tolist()
-        written.append(entry)
-    write_atomically(path, json.dumps(written) + "\n")
+
+    def pieces() -> Iterator[str]:
+        for person in range(len(content)):
+            yield ("[" if person == 0 else ", ") + json.dumps(_result(content, person))
+        yield "]\n" if len(content) else "[]\n"
+
+    write_pieces(path, pieces())
+
+
+def _result(content: Content, person: int) -> Any:
+    record = content.records[person]
+    if content.untouchable(person):
+        return record
+    known = record or {"image_id": content.images[content.frames[person]], "category_id": 1}
+    score = float(content.person_scores[person])
+    entry = {**known, "keypoints": _triples(known.get("keypoints"), content, person)}
+    if record is None or known.get("score") is not None or coco.ORIGINAL_SCORE in known:
+        entry["score"] = keep_equal(known.get("score"), np.array(score), 6)
+    if record is None and content.boxes[person].any():
+        entry["bbox"] = np.round(content.boxes[person], 3).tolist()
+    return entry
 
 
 def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -> Content:
@@ -220,8 +226,8 @@ def _looks_like_annotations(peek: Peek) -> bool:
     value = peek.json
     if isinstance(value, Mapping):
         return isinstance(value.get("images"), list) and isinstance(value.get("annotations"), list)
-    # Of a long file there is only the head.
-    return '"annotations"' in peek.text and '"images"' in peek.text and peek.text.lstrip().startswith("{")
+    # Of a long file there is only the head, and annotations come after the images.
+    return peek.text.lstrip().startswith("{") and '"images"' in peek.text and '"file_name"' in peek.text
 
 
 def _named(*names: str) -> Callable[[Peek], bool]:
@@ -234,7 +240,7 @@ _MMPOSE = (".keypoints.json", "results_keypoints.json", "result_keypoints.json")
 RESULTS = Format(
     name="coco",
     title="COCO results",
-    skeletons=("coco17", "*"),
+    skeletons=("coco17",),
     kind="id",
     sniff=lambda peek: _looks_like_results(peek) and not peek.name.endswith(_DETECTRON2 + _MMPOSE),
     read=read_results,
@@ -246,7 +252,7 @@ MMPOSE_RESULTS = replace(RESULTS, name="mmpose-results", title="MMPose's COCO re
 ANNOTATIONS = Format(
     name="coco-annotations",
     title="COCO annotations",
-    skeletons=("coco17", "*"),
+    skeletons=("coco17",),
     kind="id",
     sniff=_looks_like_annotations,
     read=read_annotations,

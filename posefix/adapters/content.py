@@ -86,14 +86,14 @@ class Format:
     Attributes:
         name: as ``--format`` and ``--to`` take it.
         title: what people call it.
-        skeletons: names of those that it can hold, the one for new files first; any whose keypoints it can number
-            where this ends in ``"*"``.
+        skeletons: names of those in which new files are written and can be read again; another becomes the first.
         kind: how it names images.
         relative: whether its coordinates are fractions of the image.
         folder: whether it is written as a folder.
         sniff: whether a file or folder is of this format.
         read: ``(path, skeleton or None, on_error) -> Content``; raises InputError.
         write: ``(path, content)``: whole or not at all; what is as in its record stays as it is written there.
+        loose: the name of a single file with the people of one image is its users' choice and need not be the image's.
         first_frame: the number that names give the first frame of a video.
         holds: which of ``"scores"`` (of keypoints), ``"boxes"``, ``"person_scores"`` and ``"empty"`` (images without
             people) survive writing and reading.
@@ -108,6 +108,7 @@ class Format:
     write: Callable[[Path, Content], None]
     relative: bool = False
     folder: bool = False
+    loose: bool = False
     first_frame: int = 0
     holds: frozenset[str] = frozenset({"scores", "boxes", "person_scores", "empty"})
 

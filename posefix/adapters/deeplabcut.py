@@ -318,7 +318,7 @@ def _looks_like_deeplabcut(peek: Peek) -> bool:
 DEEPLABCUT = Format(
     name="deeplabcut",
     title="DeepLabCut's CSV",
-    skeletons=("coco17", "*"),
+    skeletons=("coco17",),
     kind="name",
     sniff=_looks_like_deeplabcut,
     read=read,

@@ -316,7 +316,7 @@ def _is_hdf5(peek: Peek) -> bool:
 DEEPLABCUT_H5 = Format(
     name="deeplabcut-h5",
     title="DeepLabCut's HDF5",
-    skeletons=("coco17", "*"),
+    skeletons=("coco17",),
     kind="name",
     sniff=_is_hdf5,
     read=read,

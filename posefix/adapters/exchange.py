@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from posefix import geometry
 from posefix.adapters import coco, coco_files
 from posefix.adapters.coco import ImageRecord
 from posefix.adapters.content import Content, Format, ImageKind, OnError
+from posefix.adapters.frames import Frames
 from posefix.adapters.images import ImageIndex, all_ids
+from posefix.adapters.long_json import Records
 from posefix.adapters.registry import FORMATS, format_named, format_of, sniff
 from posefix.errors import InputError
 from posefix.people import FARTHEST, People
@@ -34,6 +36,8 @@ class Source:
         images: image id to name and size, as far as they are known.
         document: the rest of the file, the format's own.
         problems: one sentence for each person that could not be used.
+        made_up: the image ids are mere places, since names do not end in numbers of their own.
+        video: name of the video, without extension, that the images are frames of.
     """
 
     format: str
@@ -42,6 +46,8 @@ class Source:
     images: Mapping[int, ImageRecord]
     document: Any
     problems: tuple[str, ...] = ()
+    made_up: bool = False
+    video: str | None = None
 
 
 def read(
@@ -74,7 +80,7 @@ def read(
     path = Path(path)
     one = format_named(format_of(path, format))
     try:
-        return _people(path, one, one.read(path, skeleton, on_error), images)
+        return _people(path, one, one.read(path, skeleton, on_error), images, on_error == "skip")
     except InputError as error:
         looks = None if format == "auto" or not os.path.exists(path) else sniff(path)
         if looks is None or looks == one.name:
@@ -86,7 +92,8 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
     """Write people to a file or folder of a format, whole or not at all.
 
     In the format that they were read from, only what changed is written anew: keypoints, their scores and the people's
-    scores. In another, keypoints that its skeleton lacks are left out, and those that only it has are without estimate.
+    scores. In another, people without any estimate and keypoints that its skeleton lacks are left out, and keypoints
+    that only it has are without estimate.
 
     Args:
         people: of any skeleton that the format's has keypoints in common with.
@@ -111,7 +118,7 @@ def read_results(
     images: Callable[[], ImageIndex | None],
     on_error: OnError = "stop",
     own_skeleton: Skeleton | None = None,
-) -> tuple[coco.CocoResults, People | None]:
+) -> tuple[coco.CocoResults, Own | None]:
     """Read a file of any format as COCO results in a skeleton.
 
     Args:
@@ -123,7 +130,8 @@ def read_results(
         own_skeleton: what the file's keypoints are, where the format does not say.
 
     Returns:
-        The results; and, unless the file is of COCO's results format, its people as :func:`read` gives them.
+        The results: those people who have an estimate; and, unless the file is of COCO's results format, all of its
+        people as :func:`read` gives them.
 
     Raises:
         InputError: as :func:`read` does; or the file's skeleton shares no keypoint with the one asked for.
@@ -134,10 +142,43 @@ def read_results(
     own = read(path, name, skeleton=own_skeleton, images=images(), on_error=on_error)
     if len(own) and (skeleton.indices_from(own.skeleton) < 0).all():
         raise InputError(f"{path}: poses of {own.skeleton.name} have no keypoint in common with {skeleton.name}")
-    people = own.to_skeleton(skeleton)
+    rows = np.flatnonzero(own.labelled.any(1))
+    people = own[rows].to_skeleton(skeleton)
     records = coco.people_records(people)
-    rows = np.arange(len(people), dtype=np.int64)
-    return coco.CocoResults(people, records, rows, list(own.source.problems)), own
+    return coco.CocoResults(people, records, np.arange(len(rows)), list(own.source.problems)), Own(own, rows)
+
+
+def read_again(people: People, path: Path) -> People:
+    """People with the keypoints and scores that a file has which :func:`write` wrote of them in their own format."""
+    content = format_named(people.source.format).read(path, people.skeleton, "skip")
+    keypoints = content.keypoints
+    if content.relative:
+        records = [people.source.images[i] for i in people.image_ids.tolist()]
+        keypoints = keypoints * np.array([(r.width, r.height) for r in records]).reshape(-1, 1, 2)
+    return replace(people, keypoints=keypoints, scores=content.scores, person_scores=content.person_scores)
+
+
+@dataclass(frozen=True, eq=False)
+class Own:
+    """People as their file has them, and which of them have an estimate.
+
+    Attributes:
+        people: N people in the skeleton of the file.
+        rows: (R,) int64 those with an estimate.
+    """
+
+    people: People
+    rows: np.ndarray
+
+    def with_refined(self, refined: People) -> People:
+        """All N people, those at ``rows`` as :func:`with_refined` has them."""
+        new = with_refined(self.people[self.rows], refined)
+        keypoints, scores = self.people.keypoints.copy(), self.people.person_scores.copy()
+        keypoints[self.rows], scores[self.rows] = new.keypoints, new.person_scores
+        extra = list(self.people.extra)
+        for row, record in zip(self.rows.tolist(), new.extra, strict=True):
+            extra[row] = record
+        return replace(self.people, keypoints=keypoints, person_scores=scores, extra=extra)
 
 
 def with_refined(people: People, refined: People) -> People:
@@ -155,15 +196,20 @@ def with_refined(people: People, refined: People) -> People:
     return replace(people, keypoints=keypoints, person_scores=refined.person_scores, extra=extra)
 
 
-def _people(path: Path, one: Format, content: Content, images: ImageIndex | None) -> People:
+def _people(path: Path, one: Format, content: Content, images: ImageIndex | None, skip: bool) -> People:
     keys = list(content.images)
     if images is None or content.kind == "id":
-        ids = np.array(all_ids(keys, content.kind), np.int64)
+        found, own_numbers = all_ids(keys, content.kind)
+        ids = np.array(found, np.int64)
     else:
-        ids = images.match(keys, content.kind, one.first_frame)
+        loose = one.loose and isinstance(content.document, Frames) and content.document.store == "file"
+        ids = images.match(keys, content.kind, one.first_frame, loose, skip)
+        own_numbers = images.numbered
     known = _records(content, ids, images)
     keypoints, boxes = content.keypoints, content.boxes
     if content.relative:
+        if skip:  # an image whose size is not known is not there: its people come back as they are
+            known = {i: r if r.width > 0 < r.height else ImageRecord(r.file_name, 1, 1) for i, r in known.items()}
         sizes = _sizes(path, one, known, ids[content.frames])
         keypoints, boxes = keypoints * sizes[:, None], boxes * np.tile(sizes, 2)
         far = np.flatnonzero((np.abs(keypoints) > FARTHEST).any((1, 2)))
@@ -177,7 +223,12 @@ def _people(path: Path, one: Format, content: Content, images: ImageIndex | None
         known,
         content.document,
         tuple(content.problems),
+        made_up=not own_numbers,
+        video=Path(images.what).stem if images is not None and images.is_video else None,
     )
+    records: Any = content.records
+    if not isinstance(records, Records) or content.problems:  # else they are left in their file
+        records = [record if isinstance(record, Mapping) else {_UNUSABLE: record} for record in records]
     return People(
         content.skeleton,
         keypoints,
@@ -186,7 +237,7 @@ def _people(path: Path, one: Format, content: Content, images: ImageIndex | None
         boxes=boxes,
         person_scores=content.person_scores,
         areas=np.clip(boxes[:, 2:], 0, None).prod(1),
-        extra=[record if isinstance(record, Mapping) else {_UNUSABLE: record} for record in content.records],
+        extra=records,
         source=source,
     )
 
@@ -221,14 +272,17 @@ def _sizes(path: Path | str, one: Format, known: Mapping[int, ImageRecord], imag
 def _content(people: People, source: Source | None, one: Format) -> Content:
     """People as the content of a file of a format."""
     same = source is not None and source.format == one.name
-    people = people if same else fitted(people, one)
+    if not same:
+        people = fitted(people, one)
+        people = people[people.labelled.any(1)]
     images = source.images if source else {}
     present = np.unique(people.image_ids).tolist()
     if same and set(present) <= source.keys.keys():
         keys: dict[int, int | str] = dict(source.keys)
     else:
         everything = sorted({*present, *(source.keys if source else ())})
-        keys = {image_id: _key(image_id, place, images, one) for place, image_id in enumerate(everything)}
+        video = source.video if source else None
+        keys = {image_id: _key(image_id, place, images, one, video) for place, image_id in enumerate(everything)}
     place_of = {image_id: place for place, image_id in enumerate(keys)}
     keypoints, boxes = people.keypoints.astype(np.float64), people.boxes.astype(np.float64)
     boxes = np.where(geometry.known_boxes(people.boxes)[:, None], boxes, 0.0)
@@ -244,7 +298,7 @@ def _content(people: People, source: Source | None, one: Format) -> Content:
         source.kind if same else one.kind,
         boxes,
         people.person_scores.astype(np.float64),
-        [_own(record) for record in people.extra] if same else [None] * len(people),
+        _own_records(people.extra) if same else [None] * len(people),
         relative=one.relative,
         sizes=np.array([_size(images.get(i)) for i in keys], np.int64).reshape(-1, 2),
         names=[images[i].file_name if i in images else "" for i in keys],
@@ -259,7 +313,7 @@ def fitted(people: People, one: Format) -> People:
     Raises:
         InputError: the format's has no keypoint of theirs.
     """
-    if people.skeleton.name in one.skeletons or one.skeletons[-1] == "*":
+    if people.skeleton.name in one.skeletons:
         return people
     skeleton = load(one.skeletons[0])
     if (skeleton.indices_from(people.skeleton) < 0).all():
@@ -267,17 +321,17 @@ def fitted(people: People, one: Format) -> People:
     return people.to_skeleton(skeleton)
 
 
-def _key(image_id: int, place: int, images: Mapping[int, ImageRecord], one: Format) -> int | str:
+def _key(image_id: int, place: int, images: Mapping[int, ImageRecord], one: Format, video: str | None) -> int | str:
     if one.kind == "id":
         return image_id
-    if one.kind == "index":
-        return place
     record = images.get(image_id)
-    return record.file_name if record and record.file_name else f"{image_id:012d}"
+    if record and record.file_name:
+        return record.file_name
+    return f"{image_id:012d}" if video is None else f"{video}_{image_id + one.first_frame:012d}"
 
 
-def _own(record: Mapping) -> Any:
-    return record.get(_UNUSABLE, record)
+def _own_records(extra: Sequence) -> Sequence:
+    return extra if isinstance(extra, Records) else [record.get(_UNUSABLE, record) for record in extra]
 
 
 def _size(record: ImageRecord | None) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from posefix.errors import InputError
 from posefix.files import files_in, read_json, without_gz, write_atomically, write_folder
 
 Store = Literal["folder", "file", "names", "list"]
-FILES, VALUES = 20, 1000  # of a folder and of a file, that are looked at to recognise a format
+FILES, VALUES = 1000, 100_000  # of a folder and of a file, that are looked at to recognise a format
 
 
 @dataclass(frozen=True)

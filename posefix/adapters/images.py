@@ -13,9 +13,11 @@ from PIL import Image, UnidentifiedImageError
 from posefix.adapters.coco import ImageRecord, read_annotations
 from posefix.adapters.content import ImageKind
 from posefix.errors import InputError
+from posefix.files import first_repeated
 from posefix.skeleton import Skeleton
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_ORIENTATION, _TURNED = 0x112, (5, 6, 7, 8)  # the EXIF tag, and its values for pictures that lie on their side
 _NUMBER = re.compile(r"([0-9]{1,18})$")
 
 
@@ -28,6 +30,7 @@ class ImageIndex:
         folder: where the files are, if sizes may have to be read from them.
         video: the images are the frames of a video, the ids their numbers from 0 on; of this (width, height).
         numbered: whether the ids are the data set's own, so that an id in results means the image that has it.
+        upright: sizes are those after the rotation that EXIF asks for, as estimators see images; COCO ignores it.
     """
 
     def __init__(
@@ -37,8 +40,9 @@ class ImageIndex:
         folder: Path | None = None,
         video: tuple[int, int] | None = None,
         numbered: bool = True,
+        upright: bool = False,
     ) -> None:
-        self.records, self.what, self.numbered = dict(records), what, numbered
+        self.records, self.what, self.numbered, self.upright = dict(records), what, numbered, upright
         self._folder, self._video = folder, video
         self._by_name: dict[str, list[int]] = {}
         for image_id, record in self.records.items():
@@ -73,19 +77,34 @@ class ImageIndex:
         )
         ids, numbered = ids_of(names)
         records = {i: ImageRecord(name) for i, name in zip(ids, names, strict=True)}
-        return cls(records, str(folder), folder, numbered=numbered)
+        return cls(records, str(folder), folder, numbered=numbered, upright=True)
 
     @classmethod
     def of_video(cls, path: Path, size: tuple[int, int]) -> ImageIndex:
         """The frames of a video."""
         return cls({}, str(path), video=size)
 
-    def match(self, keys: Sequence[int | str], kind: ImageKind, first_frame: int = 0) -> np.ndarray:
+    @property
+    def is_video(self) -> bool:
+        """Whether the images are frames of a video."""
+        return self._video is not None
+
+    def match(
+        self, keys: Sequence[int | str], kind: ImageKind, first_frame: int = 0, loose: bool = False, skip: bool = False
+    ) -> np.ndarray:
         """Ids (M,) int64 of the images that M keys mean.
 
         A name means the image whose name it is, or ends it after a slash, with or without its extension, whichever of
         the two has more folders. In a video it means the frame whose number, from ``first_frame`` on, it ends in. A
-        place means the n-th image, if there are as many images as places; in a video the n-th frame.
+        place means the n-th image, where the places are those of all images; else it is taken for a frame's number and
+        means the image whose name ends in it; in a video the n-th frame.
+
+        Args:
+            keys: names, places or ids.
+            kind: which of these they are.
+            first_frame: the number that names give the first frame of a video.
+            loose: a single name is that of the results rather than of the image: it may mean the only image that is.
+            skip: names that mean no image get ids below 0, which no image has, instead of an error.
 
         Raises:
             InputError: naming the first five that mean no image, or several.
@@ -94,25 +113,21 @@ class ImageIndex:
             return np.array(keys, np.int64)
         if self._video is not None:
             return self._frames(keys, first_frame)
-        if len(keys) == len(self.records) == 1:
-            return np.array(list(self.records), np.int64)
         if kind == "index":
-            if len(keys) != len(self.records):
-                raise InputError(
-                    f"{self.what}: has {len(self.records)} images, but the results, which do not name theirs, are of "
-                    f"{len(keys)}; they can only be put together where these are the same images in the same order"
-                )
-            return np.array(list(self.records), np.int64)
+            return self._placed([int(key) for key in keys])
         found = [self._named(str(key)) for key in keys]
-        self._complain([k for k, ids in zip(keys, found, strict=True) if not ids], len(keys), "mean no image of")
+        if loose and not found[0] and len(keys) == len(self.records) == 1:
+            return np.array(list(self.records), np.int64)
+        if not skip:
+            absent = [key for key, ids in zip(keys, found, strict=True) if not ids]
+            self._complain(absent, len(keys), "is not there", "are not there")
         several = [key for key, ids in zip(keys, found, strict=True) if len(ids) > 1]
-        self._complain(several, len(keys), "can mean several images of")
-        ids = np.array([ids[0] for ids in found], np.int64)
-        if len(np.unique(ids)) != len(ids):
-            places = {i: [k for k, own in zip(keys, ids.tolist(), strict=True) if own == i] for i in set(ids.tolist())}
-            twice = next(names for names in places.values() if len(names) > 1)
-            raise InputError(f"{self.what}: {twice[0]!r} and {twice[1]!r} mean the same image")
-        return ids
+        self._complain(several, len(keys), "can be several of its images", "can each be several of its images")
+        ids = [own[0] if own else -1 - place for place, own in enumerate(found)]
+        if (twice := first_repeated(ids)) is not None:
+            names = [key for key, own in zip(keys, ids, strict=True) if own == twice]
+            raise InputError(f"{self.what}: {names[0]!r} and {names[1]!r} mean the same image")
+        return np.array(ids, np.int64)
 
     def size(self, image_id: int) -> tuple[int, int] | None:
         """Width and height of an image in pixels; None where they cannot be told."""
@@ -125,7 +140,7 @@ class ImageIndex:
             if self._folder is None:
                 return None
             named = (self._folder / record.file_name, self._folder / _parts(record.file_name)[-1])
-            found = next((size for size in map(_size_of, named) if size), None)
+            found = next((size for path in named if (size := _size_of(path, self.upright))), None)
             if found is None:
                 return None
             record = ImageRecord(record.file_name, *found)
@@ -142,17 +157,31 @@ class ImageIndex:
                 return _exact(found, self.records, name)
         return []
 
+    def _placed(self, places: list[int]) -> np.ndarray:
+        if sorted(places) == list(range(len(self.records))):
+            return np.array(list(self.records), np.int64)[places]
+        if self.numbered and all(place in self.records for place in places):
+            return np.array(places, np.int64)
+        raise InputError(
+            f"{self.what}: has {len(self.records)} images, but the results, which do not name theirs, are of "
+            f"{len(places)} frames; there must be as many in the same order, or image names must end in frame numbers"
+        )
+
     def _frames(self, keys: Sequence[int | str], first: int) -> np.ndarray:
         numbers = [k + first if isinstance(k, int) else number_of(k) for k in keys]
         absent = [key for key, number in zip(keys, numbers, strict=True) if number is None or number < first]
-        self._complain(absent, len(keys), "end in no number of a frame of")
+        self._complain(absent, len(keys), "does not end in a frame number", "do not end in a frame number")
         return np.array(numbers, np.int64) - first
 
-    def _complain(self, keys: list, total: int, what: str) -> None:
+    def _complain(self, keys: list, total: int, one: str, several: str) -> None:
+        """Raise InputError about the images that some of ``total`` keys name, if there are any such keys."""
         if keys:
-            first = ", ".join(repr(key) for key in keys[:5])
+            first = ", ".join(repr(key)[:100] for key in keys[:5])
             which = "the first five" if len(keys) > 5 else "namely"
-            raise InputError(f"{self.what}: {len(keys)} of {total} image names {what} this, {which} {first}")
+            what = one if len(keys) == 1 else several
+            raise InputError(
+                f"{self.what}: {len(keys)} of {total} images that the results name {what}, {which} {first}"
+            )
 
 
 def ids_of(names: Sequence[str]) -> tuple[list[int], bool]:
@@ -190,15 +219,16 @@ def _without_extension(name: str) -> str:
     return stem if extension.lower() in EXTENSIONS else name
 
 
-def _size_of(path: Path) -> tuple[int, int] | None:
+def _size_of(path: Path, upright: bool) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
-            return image.size
+            turned = upright and image.getexif().get(_ORIENTATION, 1) in _TURNED
+            return image.size[::-1] if turned else image.size
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
         return None
 
 
-def all_ids(keys: Iterable[int | str], kind: ImageKind) -> list[int]:
-    """Ids for the keys of results that no data set is given for."""
+def all_ids(keys: Iterable[int | str], kind: ImageKind) -> tuple[list[int], bool]:
+    """Ids for the keys of results that no data set is given for, and whether they are the images' own numbers."""
     keys = list(keys)
-    return [int(key) for key in keys] if kind != "name" else ids_of([str(key) for key in keys])[0]
+    return ([int(key) for key in keys], True) if kind != "name" else ids_of([str(key) for key in keys])

@@ -211,6 +211,7 @@ MEDIAPIPE = Format(
     sniff=_looks_like_mediapipe,
     read=read,
     write=write,
+    loose=True,
     relative=True,
     holds=frozenset({"scores", "empty"}),
 )

@@ -234,7 +234,7 @@ def _is_list_of_instances(value: list) -> bool:
 FORMAT = Format(
     name="mmpose",
     title="MMPose's predictions",
-    skeletons=(*SKELETONS, "*"),
+    skeletons=SKELETONS,
     kind="name",
     sniff=_looks,
     read=read,

@@ -29,7 +29,7 @@ from posefix.adapters.frames import Frames, read_frames, write_frames
 from posefix.adapters.peek import Peek
 from posefix.adapters.per_image import file_names, first_skeleton, is_image, to_corners
 from posefix.errors import InputError
-from posefix.files import read_bytes, write_atomically
+from posefix.files import first_repeated, read_bytes, write_atomically
 from posefix.skeleton import Skeleton
 
 SKELETONS = ("coco17", "coco_wholebody133", "crowdpose14")
@@ -50,6 +50,8 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> Content:
     video = None if path.is_dir() else _video(path)
     if video is None:
         frames = read_frames(path, is_image, SUFFIX)
+        if any(isinstance(one, Mapping) and "image_id" in one for value in frames.values for one in value):
+            raise InputError(f"{path}: its people have an image_id, which OpenPifPaf's predictions have not")
         keys = [key.removesuffix(".json") if frames.store == "file" else key for key in frames.keys]
         wheres, values, kind = [frames.where(i) for i in range(len(keys))], frames.values, frames.kind
     else:
@@ -96,8 +98,7 @@ def _video(path: Path) -> Video | None:
             raise InputError(f"{path}: line {i + 1} has {checks.describe(value['frame'])} as its frame, expected one")
     numbered = [int(value["frame"]) for value in values]
     first = min(FIRST_FRAME, *numbered)
-    if len(set(numbered)) != len(numbered):
-        twice = next(number for number in numbered if numbered.count(number) > 1)
+    if (twice := first_repeated(numbered)) is not None:
         raise InputError(f"{path}: has two lines for frame {twice}: were two runs written to it?")
     return Video(values, [number - first for number in numbered])
 
@@ -201,7 +202,7 @@ def _is_annotation(value: Any) -> bool:
 FORMAT = Format(
     name="openpifpaf",
     title="OpenPifPaf's predictions",
-    skeletons=(*SKELETONS, "*"),
+    skeletons=SKELETONS,
     kind="name",
     sniff=_looks,
     read=read,

@@ -32,7 +32,7 @@ from posefix.adapters.frames import Frames, Store, glance, read_frames, write_fr
 from posefix.adapters.images import EXTENSIONS
 from posefix.adapters.peek import Peek
 from posefix.errors import InputError
-from posefix.files import files_in, without_gz
+from posefix.files import files_in, first_repeated, without_gz
 from posefix.skeleton import Skeleton
 
 SUFFIX = "_keypoints.json"
@@ -209,8 +209,7 @@ def _names(images: Sequence[int | str]) -> list[str]:
 
 
 def _require_file_names(path: Path, files: Sequence[str]) -> None:
-    if len(set(files)) != len(files):
-        twice = next(name for name in files if files.count(name) > 1)
+    if (twice := first_repeated(files)) is not None:
         raise InputError(f"{path}: two images have the same name and would both be written to {twice}")
     for name in files:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,6 @@ class Peek:
             return []
         return sorted(found)
 
-    def inside(self, suffix: str) -> Peek | None:
-        """A look at the first file of a folder (by name) that ends so, gzipped or not; None if there is none."""
-        for name in self.names:
-            if name.endswith(suffix):
-                path = self.path / name
-                return Peek(path if path.exists() else self.path / f"{name}.gz")
-        return None
-
     @cached_property
     def head(self) -> bytes:
         """The first bytes of a file, after unzipping."""
@@ -76,7 +69,7 @@ class Peek:
 
     @cached_property
     def json(self) -> Any:
-        """The JSON value of a file; of a long one that holds a list, the elements that :attr:`head` has whole."""
+        """The JSON value of a file; of a long one the elements or members that :attr:`head` has whole."""
         start = self.text.lstrip()
         if self.is_folder or start[:1] not in ("[", "{"):
             return None
@@ -85,7 +78,7 @@ class Peek:
                 return read_json(self.path)
         except (InputError, OSError):
             return None
-        return _first_elements(start) if start[0] == "[" else None
+        return _first_elements(start) if start[0] == "[" else _first_members(start)
 
     @property
     def first(self) -> Any:
@@ -97,12 +90,22 @@ class Peek:
 
 
 def _first_elements(text: str) -> list:
-    decoder, found, position = json.JSONDecoder(), [], 1
+    return list(_values(text, 1))
+
+
+def _first_members(text: str) -> dict:
+    names = _values(text, 1)
+    return {name: value for name, value in zip(names, names, strict=False) if isinstance(name, str)}
+
+
+def _values(text: str, position: int) -> Iterator[Any]:
+    """The JSON values in a text from a place on, whatever stands between them, as long as they are whole."""
+    decoder = json.JSONDecoder()
     while True:
-        while position < len(text) and text[position] in ", \t\r\n":
+        while position < len(text) and text[position] in ",: \t\r\n":
             position += 1
         try:
             value, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
-            return found
-        found.append(value)
+            return
+        yield value

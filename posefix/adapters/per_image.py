@@ -14,9 +14,10 @@ from posefix.adapters.images import EXTENSIONS
 from posefix.adapters.peek import Peek
 from posefix.adapters.records import is_box
 from posefix.errors import InputError
+from posefix.files import first_repeated
 from posefix.skeleton import Skeleton, load
 
-LOOKED_INTO = 50  # files of a folder
+LOOKED_INTO = 1000  # files of a folder
 
 
 def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extension: bool = False) -> list[str]:
@@ -33,8 +34,7 @@ def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extensio
     names = bases if keep_extension else [_stem(base) for base in bases]
     if len(set(names)) != len(names):
         names = bases
-    if len(set(names)) != len(names):
-        first = next(name for name in names if names.count(name) > 1)
+    if (first := first_repeated(names)) is not None:
         twice = [str(key) for key, name in zip(keys, names, strict=True) if name == first]
         raise InputError(f"{path}: the images {twice[0]!r} and {twice[1]!r} would be written to one file")
     return [name + suffix for name in names]

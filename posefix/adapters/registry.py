@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from posefix.adapters import (
@@ -68,7 +69,7 @@ def format_named(name: str) -> Format:
 def format_of(path: str | Path, format: str = "auto") -> str:
     """The name of the format of a path, found by looking at it if it is ``"auto"``.
 
-    A JSON file that looks like nothing is taken for COCO's results, so that its reader says what is wrong with it.
+    A JSON file that is damaged, or nearly COCO's results, is taken for these, so that their reader says what is wrong.
 
     Raises:
         InputError: there is no such path, no such format, or the path looks like none.
@@ -77,7 +78,12 @@ def format_of(path: str | Path, format: str = "auto") -> str:
         return format_named(format).name
     found = sniff(path)
     if found is None and os.path.isfile(path) and without_gz(str(path)).endswith(".json"):
-        return coco_files.RESULTS.name
+        peek = Peek(path)
+        known = peek.json is not None
+        if not known or (
+            isinstance(peek.first, Mapping) and {"image_id", "keypoints", "annotations"} & set(peek.first)
+        ):
+            return coco_files.RESULTS.name
     if found is None:
         raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")
     return found

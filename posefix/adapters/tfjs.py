@@ -213,5 +213,6 @@ TFJS = Format(
     sniff=_looks_like_tfjs,
     read=read,
     write=write,
+    loose=True,
     holds=frozenset({"scores", "person_scores", "empty"}),
 )

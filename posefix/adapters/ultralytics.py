@@ -163,10 +163,11 @@ def _is_detection(value: Any) -> bool:
 FORMAT = Format(
     name="ultralytics-json",
     title="Ultralytics' JSON",
-    skeletons=(*SKELETONS, "*"),
+    skeletons=SKELETONS,
     kind="name",
     sniff=_looks,
     read=read,
     write=write,
+    loose=True,
     folder=True,
 )

@@ -268,7 +268,7 @@ def _looks(peek: Peek) -> bool:
 FORMAT = Format(
     name="ultralytics-labels",
     title="Ultralytics' labels",
-    skeletons=(*SKELETONS, "*"),
+    skeletons=SKELETONS,
     kind="name",
     sniff=_looks,
     read=read,

@@ -152,10 +152,11 @@ def _looks_like_vitpose(peek: Peek) -> bool:
 VITPOSE = Format(
     name="vitpose",
     title="ViTPose (transformers)",
-    skeletons=("coco17", "*"),
+    skeletons=("coco17",),
     kind="name",
     sniff=_looks_like_vitpose,
     read=read,
     write=write,
+    loose=True,
     holds=frozenset({"scores", "boxes", "empty"}),
 )

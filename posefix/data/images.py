@@ -19,8 +19,8 @@ _TRAILING_NUMBER = re.compile(r"([0-9]+)$")
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
-def decode(path_or_bytes: str | Path | bytes) -> np.ndarray:
-    """Decode an image as COCO means it: three channels, 8 bits, EXIF rotation ignored.
+def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarray:
+    """Decode an image as COCO means it: three channels, 8 bits, EXIF rotation ignored unless it is to be ``upright``.
 
     Grey and palette images become colour, 16-bit ones keep their upper 8 bits, alpha is dropped.
 
@@ -39,7 +39,8 @@ def decode(path_or_bytes: str | Path | bytes) -> np.ndarray:
     if not content:
         raise InputError(f"{name}: is empty, expected an image")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), _FLAGS)
+        flags = cv2.IMREAD_COLOR_RGB if upright else _FLAGS
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise InputError(f"{name}: cannot be decoded as an image ({error.err})") from None
     if image is None:
@@ -59,12 +60,16 @@ class ImageFolder:
     alone. Without, an id is the file whose name ends in that number, whatever the zero padding or what stands before
     it: ``COCO_val2014_000000000139.jpg`` and ``139.png`` are both image 139.
 
+    ``upright`` images are rotated as their EXIF data ask for, as most estimators see them; COCO ignores that.
+
     Raises:
         InputError: the folder does not exist or may not be read.
     """
 
-    def __init__(self, folder: str | Path, images: Mapping[int, ImageRecord] | None = None) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str | Path, images: Mapping[int, ImageRecord] | None = None, upright: bool = False
+    ) -> None:
+        self.folder, self._upright = Path(folder), upright
         self._images = images
         if not os.path.isdir(self.folder):
             kind = "is a file" if os.path.exists(self.folder) else "does not exist"
@@ -76,7 +81,7 @@ class ImageFolder:
 
     def __getitem__(self, image_id: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB image; raises InputError as :meth:`path` and :func:`decode` do."""
-        return decode(self.path(image_id))
+        return decode(self.path(image_id), self._upright)
 
     def path(self, image_id: int) -> Path:
         """File of an image.
