@@ -309,6 +309,11 @@ def _open_images(options: RefineOptions, people: People, own: adapters.Own | Non
 def _open_journal(options: RefineOptions, people: People) -> Journal | None:
     if options.out is None:
         return None
+    return Journal(options.out, signature(options), options.resume, people=len(people), keypoints=len(people.skeleton))
+
+
+def signature(options: RefineOptions) -> str:
+    """What tells the work of one run from that of another: results, checkpoint, annotations, and how they are used."""
     files = [*_files_of(options.detection_json, options.out), resolve(options.checkpoint)]
     files += [options.annotations] if options.annotations else []
     source = options.video or options.images
@@ -321,8 +326,7 @@ def _open_journal(options: RefineOptions, people: People) -> Journal | None:
         "skeleton": options.skeleton,
         "source": str(source.resolve()) if source else None,
     }
-    signature = fingerprint(files, settings)
-    return Journal(options.out, signature, options.resume, people=len(people), keypoints=len(people.skeleton))
+    return fingerprint(files, settings)
 
 
 def _files_of(path: Path, out: Path) -> list[Path]:

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from rich.console import Console
 
 from posefix import adapters, pipeline
@@ -24,6 +26,7 @@ from posefix.adapters import FORMATS, ImageIndex, coco_files
 from posefix.adapters.coco import ImageRecord
 from posefix.adapters.peek import Peek
 from posefix.commands import main
+from posefix.data.images import ImageFolder
 from posefix.errors import InputError
 from posefix.people import People
 from posefix.rescoring import was_rescored
@@ -496,3 +499,169 @@ def test_convert_says_what_is_wrong(arguments: list[str], says: str, tmp_path: P
 
 def test_results_under_their_own_names_are_coco_results() -> None:
     assert FORMATS["detectron2"].read is FORMATS["mmpose-results"].read is coco_files.read_results
+
+
+# ---- what was wrong once
+
+
+def drawn_photos(folder: Path, names: list[str], orientation: int = 1) -> Path:
+    """Photos of 640 x 480 pixels as they are seen; stored lying on their side if the EXIF orientation says so."""
+    rng = np.random.default_rng(3)
+    for name in names:
+        photo = cv2.resize(rng.integers(0, 256, (30, 40, 3)).astype(np.uint8), (WIDTH, HEIGHT))
+        stored = np.ascontiguousarray(np.rot90(photo)) if orientation == 6 else photo
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(stored).save(folder / name, exif=exif, quality=95)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "sample"),
+    [
+        ("openpose", "street"),
+        ("ultralytics-labels", "points"),
+        ("ultralytics-labels", "labels"),
+        ("tfjs", "small.json"),
+        ("ultralytics-json", "street.json"),
+        ("vitpose", "threshold.json"),
+        ("mediapipe", "web"),
+    ],
+)
+def test_what_is_measured_is_what_is_written(name: str, sample: str, tmp_path: Path) -> None:
+    path = tmp_path / sample
+    source = SAMPLES / name / sample
+    shutil.copytree(source, path) if source.is_dir() else shutil.copy(source, path)
+    content = FORMATS[name].read(path, None, "stop")
+    names = [f"{key}.png" if not str(key).endswith(("jpg", "png")) else str(key) for key in content.images]
+    names = names if content.kind == "name" else [f"{key:06d}.png" for key in content.images]
+    photos = drawn_photos(tmp_path / "photos", names)
+    index = ImageIndex.of_folder(photos)
+    truth = adapters.read(path, name, images=index).to_skeleton(load("coco17"))
+    shifted = truth.with_keypoints(truth.keypoints + np.float32(4) * truth.labelled[..., None])
+    adapters.write(shifted, tmp_path / "truth.json", "coco-annotations")
+    save_checkpoint(tmp_path / "tiny.safetensors", tiny_checkpoint())
+    out, metrics = tmp_path / "out" / sample, tmp_path / "metrics.json"
+    out.parent.mkdir()
+    given = ["--detection_json", path, "--images", photos, "--annotations", tmp_path / "truth.json", "--out", out]
+    given += ["--checkpoint", tmp_path / "tiny.safetensors", "--metrics", metrics, "--device", "cpu"]
+    run = CliRunner().invoke(main, ["refine", *map(str, given)])
+    assert run.exit_code == 0, run.output
+    again = CliRunner().invoke(main, ["evaluate", str(out), "--annotations", str(tmp_path / "truth.json"), "--json"])
+    assert again.exit_code == 0, again.output
+    measured, written = json.loads(metrics.read_text())["after"], json.loads(again.output)
+    assert {k: round(v, 6) for k, v in measured.items() if v is not None} == {
+        k: round(v, 6) for k, v in written.items() if v is not None
+    }
+
+
+def test_pictures_lie_as_their_exif_says_but_not_for_coco(tmp_path: Path) -> None:
+    upright = drawn_photos(tmp_path / "upright", ["1.png"])
+    lying = drawn_photos(tmp_path / "lying", ["1.png"], orientation=6)
+    assert ImageIndex.of_folder(lying).size(1) == ImageIndex.of_folder(upright).size(1) == (WIDTH, HEIGHT)
+    assert ImageFolder(lying)[1].shape == (WIDTH, HEIGHT, 3)
+    np.testing.assert_array_equal(ImageFolder(lying, upright=True)[1], ImageFolder(upright)[1])
+
+
+def test_frame_numbers_mean_the_images_that_have_them() -> None:
+    index = ImageIndex({i: ImageRecord(f"frame_{i}.jpg") for i in (5, 6, 9)}, "photos")
+    np.testing.assert_array_equal(index.match([9, 5], "index"), [9, 5])
+    with pytest.raises(InputError, match="has 3 images"):
+        index.match([5, 7, 9], "index")
+    np.testing.assert_array_equal(index.match([2, 0, 1], "index"), [9, 5, 6])
+
+
+def test_a_named_image_is_not_another_though_there_is_but_one() -> None:
+    index = ImageIndex({7: ImageRecord("park.jpg")}, "photos")
+    with pytest.raises(InputError, match=r"is not there, namely 'street'"):
+        index.match(["street"], "name")
+    np.testing.assert_array_equal(index.match(["poses"], "name", loose=True), [7])
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_frames_of_a_video_come_back(name: str, tmp_path: Path) -> None:
+    index = ImageIndex.of_video(tmp_path / "film.mp4", (WIDTH, HEIGHT))
+    people = People(
+        load("coco17"), np.full((3, 17, 2), 99.0), np.full((3, 17), 0.5), [0, 1, 2], boxes=[[90, 90, 20, 20]] * 3
+    )
+    adapters.write(people, tmp_path / "first.json")
+    read_back = adapters.read(tmp_path / "first.json", images=index)
+    target = tmp_path / f"second{'' if FORMATS[name].folder else '.json'}"
+    adapters.write(read_back, target, name)
+    skeleton = load("coco17") if name == "deeplabcut" else None
+    np.testing.assert_array_equal(adapters.read(target, name, skeleton=skeleton, images=index).image_ids, [0, 1, 2])
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+@pytest.mark.parametrize("skeleton", ["body25", "openpose18", "blazepose33", "halpe26", "mpii16", "crowdpose14"])
+def test_people_of_any_skeleton_are_written_so_that_they_can_be_read(
+    name: str, skeleton: str, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    own = load(skeleton)
+    keypoints = rng.uniform(10, 400, (2, len(own), 2)).round(2)
+    people = with_images(People(own, keypoints, np.full((2, len(own)), 0.5), [1, 2], boxes=[[10, 10, 390, 390]] * 2))
+    target = tmp_path / f"written{'' if FORMATS[name].folder else '.json'}"
+    adapters.write(people, target, name)
+    images = ImageIndex(people.source.images, "the images")
+    brought = load("coco17") if name == "deeplabcut" else None
+    again = adapters.read(target, name, skeleton=brought, images=images).to_skeleton(load("coco17"))
+    wanted = people.to_skeleton(load("coco17"))
+    held = again.labelled
+    assert held.sum() >= 20 and (wanted.labelled | ~held).all()
+    np.testing.assert_allclose(again.keypoints[held], wanted.keypoints[held], atol=0.01)
+
+
+def test_who_has_no_estimate_is_nobody_elsewhere(tmp_path: Path) -> None:
+    sample = SAMPLES / "coco-annotations" / "person_keypoints.json"
+    run = CliRunner().invoke(main, ["convert", str(sample), "--to", "coco", "--out", str(tmp_path / "coco.json")])
+    assert run.exit_code == 0 and "1 without any estimate in coco17 are left out" in run.output
+    people = adapters.read(sample)
+    assert len(adapters.read(tmp_path / "coco.json")) == people.labelled.any(1).sum() == len(people) - 1
+
+
+def test_ids_that_would_mean_other_images_are_not_made_up(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos", ["1.png", "2.png", "cover.png"])
+    people = People(load("coco17"), np.full((1, 17, 2), 99.0), np.full((1, 17), 0.5), [2])
+    adapters.write(with_images(people), tmp_path / "first.json", "alphapose")
+    content = (tmp_path / "first.json").read_text().replace("000000000002.jpg", "cover.png")
+    (tmp_path / "first.json").write_text(content)
+    given = ["convert", str(tmp_path / "first.json"), "--images", str(photos)]
+    run = CliRunner().invoke(main, [*given, "--to", "coco", "--out", str(tmp_path / "coco.json")])
+    assert run.exit_code == 2 and "--to coco-annotations" in run.output and not (tmp_path / "coco.json").exists()
+    out = tmp_path / "annotations.json"
+    assert CliRunner().invoke(main, [*given, "--to", "coco-annotations", "--out", str(out)]).exit_code == 0
+    named = {image["id"]: image["file_name"] for image in json.loads(out.read_text())["images"]}
+    assert named[int(adapters.read(out).image_ids[0])] == "cover.png"
+
+
+@pytest.mark.parametrize("name", ["openpose", "alphapose", "ultralytics-labels", "mediapipe"])
+def test_people_of_an_absent_image_are_handed_through_when_skipping(name: str, identity: Path, tmp_path: Path) -> None:
+    people = with_images(People(load("coco17"), np.full((2, 17, 2), 99.0), np.full((2, 17), 0.5), [1, 2]))
+    source = tmp_path / f"source{'' if FORMATS[name].folder else '.json'}"
+    adapters.write(people, source, name)
+    photos = drawn_photos(tmp_path / "photos", ["000000000001.png"])
+    out = tmp_path / f"out{'' if FORMATS[name].folder else '.json'}"
+    options = pipeline.RefineOptions(source, images=photos, checkpoint=str(identity), out=out, device="cpu")
+    with pytest.raises(InputError, match="is not there"):
+        pipeline.refine_file(options, Console(quiet=True))
+    refined = pipeline.refine_file(replace(options, on_error="skip", rescore=False), Console(quiet=True))
+    assert len(refined.problems) == 1
+    assert_same_content(source, out)
+
+
+def test_a_run_whose_output_lies_among_the_results_goes_on(identity: Path, tmp_path: Path) -> None:
+    source = tmp_path / "poses"
+    shutil.copytree(SAMPLES / "openpose" / "street", source)
+    photos = drawn_photos(
+        tmp_path / "photos", [f"{key}.png" for key in FORMATS["openpose"].read(source, None, "stop").images]
+    )
+    options = pipeline.RefineOptions(
+        source, images=photos, checkpoint=str(identity), out=source / "better", device="cpu"
+    )
+    before = pipeline.signature(options)
+    (source / "better.progress").write_text("some lines")
+    (source / ".DS_Store").write_text("a folder's looks")
+    assert pipeline.signature(options) == before
+    (source / "street_000000000003_keypoints.json").write_text('{"people": []}')
+    assert pipeline.signature(options) != before
