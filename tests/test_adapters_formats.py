@@ -665,3 +665,45 @@ def test_a_run_whose_output_lies_among_the_results_goes_on(identity: Path, tmp_p
     assert pipeline.signature(options) == before
     (source / "street_000000000003_keypoints.json").write_text('{"people": []}')
     assert pipeline.signature(options) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "sample"),
+    [
+        ("openpose", "street"),
+        ("mmpose", "predictions"),
+        ("openpifpaf", "json"),
+        ("ultralytics-labels", "labels"),
+        ("ultralytics-json", "json"),
+        ("mediapipe", "web"),
+    ],
+)
+def test_one_damaged_file_does_not_cost_the_folder(name: str, sample: str, identity: Path, tmp_path: Path) -> None:
+    source = tmp_path / sample
+    shutil.copytree(SAMPLES / name / sample, source)
+    photos = [str(key) for key in FORMATS[name].read(source, None, "stop").images]
+    drawn_photos(tmp_path / "photos", [key if key.endswith(("jpg", "png")) else f"{key}.png" for key in photos])
+    damaged = sorted(source.iterdir())[1]
+    damaged.write_bytes(b"\xff\x00{" + damaged.read_bytes()[:20])
+    (source / f"._{damaged.name}").write_bytes(b"\x00\x05\x16\x07")
+    out = tmp_path / "out" / sample
+    out.parent.mkdir()
+    options = pipeline.RefineOptions(
+        source, images=tmp_path / "photos", checkpoint=str(identity), out=out, device="cpu", format=name, rescore=False
+    )
+    with pytest.raises(InputError):
+        pipeline.refine_file(options, Console(quiet=True))
+    assert not out.exists()
+    refined = pipeline.refine_file(replace(options, on_error="skip"), Console(quiet=True))
+    assert len(refined.people) >= 1
+    assert any(damaged.name in problem for problem in refined.problems)
+    assert_same_bytes_or_json(source, out)
+
+
+def assert_same_bytes_or_json(path: Path, other: Path) -> None:
+    """As :func:`assert_same_content`, with files among them that are damaged."""
+    ours, theirs = files_of(path), files_of(other)
+    assert ours.keys() == theirs.keys()
+    for part, file in ours.items():
+        if file.read_bytes() != theirs[part].read_bytes():
+            assert json.loads(file.read_bytes()) == json.loads(theirs[part].read_bytes())

@@ -14,6 +14,7 @@ from posefix import geometry
 from posefix.adapters import coco, coco_files
 from posefix.adapters.coco import ImageRecord
 from posefix.adapters.content import Content, Format, ImageKind, OnError
+from posefix.adapters.damaged import read_folder, write_folder_with
 from posefix.adapters.frames import Frames
 from posefix.adapters.images import ImageIndex, all_ids
 from posefix.adapters.long_json import Records
@@ -38,6 +39,7 @@ class Source:
         problems: one sentence for each person that could not be used.
         made_up: the image ids are mere places, since names do not end in numbers of their own.
         video: name of the video, without extension, that the images are frames of.
+        damaged: files of a folder that could not be used, and are copied as they are.
     """
 
     format: str
@@ -48,6 +50,7 @@ class Source:
     problems: tuple[str, ...] = ()
     made_up: bool = False
     video: str | None = None
+    damaged: tuple[Path, ...] = ()
 
 
 def read(
@@ -66,8 +69,8 @@ def read(
         skeleton: what the keypoints are, where the format does not say.
         images: the images that the file's names mean. Without, image ids are made up where the file has none: the
             numbers in the names, or 0, 1, ...
-        on_error: whether an unusable person ends the reading, or is kept without estimates and told of in
-            ``people.source.problems``.
+        on_error: whether an unusable person or file of a folder ends the reading, or is kept without estimates and told
+            of in ``people.source.problems``.
 
     Returns:
         The people in the file's own skeleton and order, in pixels; their records in ``extra``, and in ``source`` what
@@ -80,7 +83,9 @@ def read(
     path = Path(path)
     one = format_named(format_of(path, format))
     try:
-        return _people(path, one, one.read(path, skeleton, on_error), images, on_error == "skip")
+        skip = on_error == "skip"
+        content, damaged = read_folder(path, one, skeleton) if skip and path.is_dir() else (None, ())
+        return _people(path, one, content or one.read(path, skeleton, on_error), images, skip, damaged)
     except InputError as error:
         looks = None if format == "auto" or not os.path.exists(path) else sniff(path)
         if looks is None or looks == one.name:
@@ -108,7 +113,11 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
     one = format_named(format or (source.format if source else "coco"))
     if not all(np.isfinite(v).all() for v in (people.keypoints, people.scores, people.person_scores)):
         raise ValueError("keypoints and scores must be finite")
-    one.write(Path(path), _content(people, source, one))
+    content, path = _content(people, source, one), Path(path)
+    if content.new or not source.damaged:
+        one.write(path, content)
+    else:
+        write_folder_with(path, one, content, source.damaged)
 
 
 def read_results(
@@ -150,7 +159,8 @@ def read_results(
 
 def read_again(people: People, path: Path) -> People:
     """People with the keypoints and scores that a file has which :func:`write` wrote of them in their own format."""
-    content = format_named(people.source.format).read(path, people.skeleton, "skip")
+    one = format_named(people.source.format)
+    content = read_folder(path, one, people.skeleton)[0] if path.is_dir() else one.read(path, people.skeleton, "skip")
     keypoints = content.keypoints
     if content.relative:
         records = [people.source.images[i] for i in people.image_ids.tolist()]
@@ -196,7 +206,9 @@ def with_refined(people: People, refined: People) -> People:
     return replace(people, keypoints=keypoints, person_scores=refined.person_scores, extra=extra)
 
 
-def _people(path: Path, one: Format, content: Content, images: ImageIndex | None, skip: bool) -> People:
+def _people(
+    path: Path, one: Format, content: Content, images: ImageIndex | None, skip: bool, damaged: tuple[Path, ...] = ()
+) -> People:
     keys = list(content.images)
     if images is None or content.kind == "id":
         found, own_numbers = all_ids(keys, content.kind)
@@ -224,6 +236,7 @@ def _people(path: Path, one: Format, content: Content, images: ImageIndex | None
         content.document,
         tuple(content.problems),
         made_up=not own_numbers,
+        damaged=damaged,
         video=Path(images.what).stem if images is not None and images.is_video else None,
     )
     records: Any = content.records

@@ -103,14 +103,23 @@ def _box(numbers_read: np.ndarray, points: np.ndarray) -> np.ndarray | None:
     """xywh of a box that is a centre and a scale, or corners if it is too large for that; None if it is none."""
     if not is_box(numbers_read.tolist()):
         return None
-    start, end = numbers_read[:2], numbers_read[2:]
-    known = points[np.isfinite(points).all(1)]
-    extent = np.ptp(known, axis=0).max() if len(known) else 0.0
-    box = np.concatenate([start, end - start])
-    if (end - start + 1).max() < (_SMALL * extent or _LARGEST_SCALE):
-        side = (end - start + 1) * SIDE_PER_SCALE
-        box = np.concatenate([start - side / 2, side])
+    box = boxes_of(numbers_read[None], points[None])[0]
     return box if is_box(box.tolist()) and (box[2:] > 0).all() else None
+
+
+def boxes_of(numbers_read: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """xywh (N, 4) of what the processor gives as ``bbox`` (N, 4), with keypoints (N, K, 2), NaN where there is none.
+
+    It is a centre and a scale, or corners if it is too large for that beside the pose.
+    """
+    start, sides = numbers_read[:, :2], numbers_read[:, 2:] - numbers_read[:, :2]
+    known = np.isfinite(points).all(-1, keepdims=True)
+    extent = np.where(known, points, -np.inf).max(1) - np.where(known, points, np.inf).min(1)
+    extent = np.where(known.any(1), extent, 0).max(1)
+    most = np.where(extent > 0, _SMALL * extent, _LARGEST_SCALE)
+    widened = (sides + 1) * SIDE_PER_SCALE
+    centred = np.concatenate([start - widened / 2, widened], axis=1)
+    return np.where(((sides + 1).max(1) < most)[:, None], centred, np.concatenate([start, sides], axis=1))
 
 
 def _written(content: Content, person: int) -> Any:

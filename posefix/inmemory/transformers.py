@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from posefix.adapters.vitpose import boxes_of
 from posefix.errors import InputError
 from posefix.inmemory.arrays import as_floats, moved_from, people_from, with_moved
 from posefix.people import People
 
 _WHAT = "ViTPose's result"
 _BODY, _WHOLE_BODY = 17, 133  # keypoints
-_SIDE = 200 / 1.25  # px, of a box of scale 1
-_LEAST_BOX = 16  # px, the longer side; as a scale it would be that of a box of 2,560 px
 
 
 def from_transformers(results: Any) -> People:
@@ -43,7 +42,10 @@ def from_transformers(results: Any) -> People:
     boxes = [as_floats(person["bbox"], "ViTPose's bbox").ravel() for person in people if "bbox" in person]
     if any(box.shape != (4,) for box in boxes):
         raise InputError("ViTPose's bbox must be four numbers")
-    corners = _corners(np.array(boxes), keypoints, scores) if boxes and len(boxes) == len(people) else None
+    corners = None
+    if boxes and len(boxes) == len(people):
+        xywh = boxes_of(np.array(boxes), np.where(scores[..., None] > 0, keypoints, np.nan))
+        corners = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
     return people_from(_WHAT, keypoints, scores, corners)
 
 
@@ -93,18 +95,3 @@ def _pose(person: Mapping) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if count and (len(np.unique(places)) != count or places.min() < 0 or places.max() >= _WHOLE_BODY):
         raise InputError(f"ViTPose's labels must be different places among {_WHOLE_BODY} keypoints at most")
     return xy, scores, places
-
-
-def _corners(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Boxes (N, 4) x1, y1, x2, y2 from (N, 4) that are either such boxes or of a centre and a scale; see above.
-
-    A scale is 160 times smaller than the box, so that one look at the size of the pose, (N, K, 2) with scores (N, K),
-    tells them apart.
-    """
-    sides = boxes[:, 2:] - boxes[:, :2] + 1
-    points = np.where(scores[..., None] > 0, keypoints, np.nan)
-    with np.errstate(invalid="ignore"):
-        extent = (np.fmax.reduce(points, axis=1) - np.fmin.reduce(points, axis=1)).max(1)
-    literal = sides.max(1) > np.fmax(extent / np.sqrt(_SIDE), _LEAST_BOX)
-    centred = np.concatenate([boxes[:, :2] - _SIDE * sides / 2, boxes[:, :2] + _SIDE * sides / 2], axis=1)
-    return np.where(literal[:, None], boxes, centred)

@@ -1,0 +1,69 @@
+"""Folders in which some files cannot be used: the others are, and these are copied along as they are."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from posefix.adapters.content import Content, Format
+from posefix.errors import InputError
+from posefix.files import require_new_folder
+from posefix.skeleton import Skeleton
+
+
+def read_folder(path: Path, one: Format, skeleton: Skeleton | None) -> tuple[Content, tuple[Path, ...]]:
+    """Read a folder without the files in it that cannot be read by themselves.
+
+    Returns:
+        The content, with a sentence for each of those files among its problems; and those files.
+
+    Raises:
+        InputError: no file can be used, or the others do not go together.
+    """
+    try:
+        return one.read(path, skeleton, "skip"), ()
+    except InputError as error:
+        first = error
+    damaged, problems = [], []
+    with TemporaryDirectory() as folder:
+        for name in sorted(os.listdir(path)):
+            if not (path / name).is_file():
+                continue
+            try:
+                one.read(path / name, skeleton, "skip")
+            except InputError as error:
+                damaged.append(path / name)
+                problems.append(str(error))
+            else:
+                os.symlink((path / name).resolve(), Path(folder) / name)
+        if not os.listdir(folder):
+            raise first
+        try:
+            content = one.read(Path(folder), skeleton, "skip")
+        except InputError:
+            raise first from None
+        content.problems = [*problems, *(text.replace(folder, str(path)) for text in content.problems)]
+    return content, tuple(damaged)
+
+
+def write_folder_with(path: Path, one: Format, content: Content, damaged: Sequence[Path]) -> None:
+    """Write a folder of a format with copies of other files in it, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    require_new_folder(path)
+    whole = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        one.write(whole, content)
+        for file in damaged:
+            shutil.copyfile(file, whole / file.name)
+        os.replace(whole, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        shutil.rmtree(whole, ignore_errors=True)
