@@ -116,7 +116,7 @@ def boxes_of(numbers_read: np.ndarray, points: np.ndarray) -> np.ndarray:
     known = np.isfinite(points).all(-1, keepdims=True)
     extent = np.where(known, points, -np.inf).max(1) - np.where(known, points, np.inf).min(1)
     extent = np.where(known.any(1), extent, 0).max(1)
-    most = np.where(extent > 0, _SMALL * extent, _LARGEST_SCALE)
+    most = np.where(extent > 1, _SMALL * extent, _LARGEST_SCALE)
     widened = (sides + 1) * SIDE_PER_SCALE
     centred = np.concatenate([start - widened / 2, widened], axis=1)
     return np.where(((sides + 1).max(1) < most)[:, None], centred, np.concatenate([start, sides], axis=1))
