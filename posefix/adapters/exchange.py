@@ -139,8 +139,8 @@ def read_results(
         own_skeleton: what the file's keypoints are, where the format does not say.
 
     Returns:
-        The results: those people who have an estimate; and, unless the file is of COCO's results format, all of its
-        people as :func:`read` gives them.
+        The results, of people who have an estimate of any keypoint of the skeleton; and, unless the file is of COCO's
+        results format, all of its people as :func:`read` gives them.
 
     Raises:
         InputError: as :func:`read` does; or the file's skeleton shares no keypoint with the one asked for.
@@ -151,8 +151,9 @@ def read_results(
     own = read(path, name, skeleton=own_skeleton, images=images(), on_error=on_error)
     if len(own) and (skeleton.indices_from(own.skeleton) < 0).all():
         raise InputError(f"{path}: poses of {own.skeleton.name} have no keypoint in common with {skeleton.name}")
-    rows = np.flatnonzero(own.labelled.any(1))
-    people = own[rows].to_skeleton(skeleton)
+    people = own.to_skeleton(skeleton)
+    rows = np.flatnonzero(people.labelled.any(1))
+    people = people[rows]
     records = coco.people_records(people)
     return coco.CocoResults(people, records, np.arange(len(rows)), list(own.source.problems)), Own(own, rows)
 
