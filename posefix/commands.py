@@ -472,16 +472,19 @@ def convert(
     if people.source.problems:
         count = len(people.source.problems)
         click.echo(f"{count} could not be used, the first: {people.source.problems[0]}", err=True)
-    if empty := int((~written.labelled.any(1)).sum()) if target.name != people.source.format else 0:
-        click.echo(f"{empty} without any estimate in {written.skeleton.name} are left out")
+    kept = np.full(len(people), True) if target.name == people.source.format else adapters.writable(written)
+    if empty := int((~kept).sum()):
+        click.echo(
+            f"{empty} without any estimate in {written.skeleton.name}, or of images that are absent, are left out"
+        )
     title = adapters.FORMATS[people.source.format].title
     click.echo(
-        f"{len(people) - empty} people in {len(np.unique(people.image_ids))} images, {title} to {target.title}: {out}"
+        f"{kept.sum()} people in {len(np.unique(people.image_ids[kept]))} images, {title} to {target.title}: {out}"
     )
-    kept = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
+    shared = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
     if written.skeleton != people.skeleton:
         click.echo(
-            f"{kept} of the {len(people.skeleton)} keypoints of {people.skeleton.name} are among the "
+            f"{shared} of the {len(people.skeleton)} keypoints of {people.skeleton.name} are among the "
             f"{len(written.skeleton)} of {written.skeleton.name}"
         )
 

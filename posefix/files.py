@@ -86,14 +86,15 @@ def without_gz(name: str) -> str:
 
 
 def files_in(folder: str | Path, suffix: str) -> list[str]:
-    """Names of the files in a folder that end so, gzipped or not, sorted.
+    """Names of the files in a folder that end so, gzipped or not, and are not hidden; sorted.
 
     Raises:
         InputError: the folder cannot be read, or has no such file, or one both gzipped and not.
     """
     try:
         with os.scandir(folder) as entries:
-            found = sorted(entry.name for entry in entries if without_gz(entry.name).endswith(suffix))
+            names = (entry.name for entry in entries)
+            found = sorted(n for n in names if without_gz(n).endswith(suffix) and not n.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: the folder cannot be read ({_reason(error)})") from None
     if not found:

@@ -276,7 +276,7 @@ def _write_own(options: RefineOptions, own: adapters.Own, people: People) -> Peo
     What the format has no place for, such as scores of people, is thus not measured either.
     """
     with TemporaryDirectory() as folder:
-        path = options.out or Path(folder) / options.detection_json.name
+        path = options.out or Path(folder) / options.detection_json.resolve().name
         refined = own.with_refined(people)
         adapters.write(refined, path)
         written = adapters.read_again(refined, path)

@@ -8,7 +8,7 @@ a module with a :class:`~posefix.adapters.content.Format`, and a line in :mod:`p
 """
 
 from posefix.adapters.content import Content, Format
-from posefix.adapters.exchange import Own, Source, fitted, read, read_again, read_results, with_refined, write
+from posefix.adapters.exchange import Own, Source, fitted, read, read_again, read_results, with_refined, writable, write
 from posefix.adapters.images import ImageIndex
 from posefix.adapters.peek import Peek
 from posefix.adapters.registry import FORMATS, format_named, format_of, sniff
@@ -29,5 +29,6 @@ __all__ = [
     "read_results",
     "sniff",
     "with_refined",
+    "writable",
     "write",
 ]

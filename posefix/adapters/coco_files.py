@@ -224,9 +224,10 @@ def _looks_like_results(peek: Peek) -> bool:
 
 def _looks_like_annotations(peek: Peek) -> bool:
     value = peek.json
-    if isinstance(value, Mapping):
-        return isinstance(value.get("images"), list) and isinstance(value.get("annotations"), list)
-    # Of a long file there is only the head, and annotations come after the images.
+    if not peek.is_partial:
+        lists = [value.get(key) for key in ("images", "annotations")] if isinstance(value, Mapping) else [None]
+        return all(isinstance(listed, list) for listed in lists)
+    # Annotations mostly come after the images.
     return peek.text.lstrip().startswith("{") and '"images"' in peek.text and '"file_name"' in peek.text
 
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from posefix.adapters.content import Content, Format
 from posefix.errors import InputError
-from posefix.files import require_new_folder
+from posefix.files import files_in, require_new_folder, without_gz
 from posefix.skeleton import Skeleton
 
 
@@ -30,11 +30,10 @@ def read_folder(path: Path, one: Format, skeleton: Skeleton | None) -> tuple[Con
         first = error
     damaged, problems = [], []
     with TemporaryDirectory() as folder:
-        for name in sorted(os.listdir(path)):
-            if not (path / name).is_file():
-                continue
+        for name in files_in(path, one.suffix):
             try:
-                one.read(path / name, skeleton, "skip")
+                if without_gz(name) not in one.beside:
+                    one.read(path / name, skeleton, "skip")
             except InputError as error:
                 damaged.append(path / name)
                 problems.append(str(error))
@@ -57,12 +56,13 @@ def write_folder_with(path: Path, one: Format, content: Content, damaged: Sequen
         InputError: it cannot be written.
     """
     require_new_folder(path)
-    whole = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    target = Path(os.path.realpath(path))
+    whole = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     try:
         one.write(whole, content)
         for file in damaged:
             shutil.copyfile(file, whole / file.name)
-        os.replace(whole, path)
+        os.replace(whole, target)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
     finally:

@@ -40,6 +40,7 @@ class Source:
         made_up: the image ids are mere places, since names do not end in numbers of their own.
         video: name of the video, without extension, that the images are frames of.
         damaged: files of a folder that could not be used, and are copied as they are.
+        absent: ids of images that are not there; the coordinates of their people mean nothing elsewhere.
     """
 
     format: str
@@ -51,6 +52,7 @@ class Source:
     made_up: bool = False
     video: str | None = None
     damaged: tuple[Path, ...] = ()
+    absent: frozenset[int] = frozenset()
 
 
 def read(
@@ -220,9 +222,11 @@ def _people(
         own_numbers = images.numbered
     known = _records(content, ids, images)
     keypoints, boxes = content.keypoints, content.boxes
+    absent = {i for i in ids.tolist() if i < 0}
     if content.relative:
         if skip:  # an image whose size is not known is not there: its people come back as they are
-            known = {i: r if r.width > 0 < r.height else ImageRecord(r.file_name, 1, 1) for i, r in known.items()}
+            absent |= {i for i, r in known.items() if r.width <= 0 or r.height <= 0}
+            known = {i: ImageRecord(r.file_name, 1, 1) if i in absent else r for i, r in known.items()}
         sizes = _sizes(path, one, known, ids[content.frames])
         keypoints, boxes = keypoints * sizes[:, None], boxes * np.tile(sizes, 2)
         far = np.flatnonzero((np.abs(keypoints) > FARTHEST).any((1, 2)))
@@ -238,6 +242,7 @@ def _people(
         tuple(content.problems),
         made_up=not own_numbers,
         damaged=damaged,
+        absent=frozenset(absent),
         video=Path(images.what).stem if images is not None and images.is_video else None,
     )
     records: Any = content.records
@@ -288,13 +293,13 @@ def _content(people: People, source: Source | None, one: Format) -> Content:
     same = source is not None and source.format == one.name
     if not same:
         people = fitted(people, one)
-        people = people[people.labelled.any(1)]
+        people = people[writable(people)]
     images = source.images if source else {}
     present = np.unique(people.image_ids).tolist()
     if same and set(present) <= source.keys.keys():
         keys: dict[int, int | str] = dict(source.keys)
     else:
-        everything = sorted({*present, *(source.keys if source else ())})
+        everything = sorted({*present, *(source.keys.keys() - source.absent if source else ())})
         video = source.video if source else None
         keys = {image_id: _key(image_id, place, images, one, video) for place, image_id in enumerate(everything)}
     place_of = {image_id: place for place, image_id in enumerate(keys)}
@@ -319,6 +324,12 @@ def _content(people: People, source: Source | None, one: Format) -> Content:
         document=source.document if same else None,
         new=not same,
     )
+
+
+def writable(people: People) -> np.ndarray:
+    """(N,) bool: people with an estimate, in images that are there, whom any format can hold."""
+    absent = people.source.absent if isinstance(people.source, Source) else ()
+    return people.labelled.any(1) & ~np.isin(people.image_ids, list(absent))
 
 
 def fitted(people: People, one: Format) -> People:

@@ -96,8 +96,8 @@ class ImageIndex:
 
         A name means the image whose name it is, or ends it after a slash, with or without its extension, whichever of
         the two has more folders. In a video it means the frame whose number, from ``first_frame`` on, it ends in. A
-        place means the n-th image, where the places are those of all images; else it is taken for a frame's number and
-        means the image whose name ends in it; in a video the n-th frame.
+        place means the n-th image, where the places are those of all images, or their names count from 0 or 1; else it
+        is taken for the number of a frame, and means the image whose name ends in it; in a video the n-th frame.
 
         Args:
             keys: names, places or ids.
@@ -158,13 +158,20 @@ class ImageIndex:
         return []
 
     def _placed(self, places: list[int]) -> np.ndarray:
-        if sorted(places) == list(range(len(self.records))):
-            return np.array(list(self.records), np.int64)[places]
-        if self.numbered and all(place in self.records for place in places):
-            return np.array(places, np.int64)
+        if not places or sorted(places) == list(range(len(self.records))):
+            return np.array(list(self.records), np.int64)[np.array(places, np.int64)]
+        ids = list(self.records)
+        if self.numbered and ids:
+            first = min(ids)
+            if first in (0, 1) and sorted(ids) == list(range(first, first + len(ids))) and max(places) < len(ids):
+                return np.array(places, np.int64) + first
+            for shift in (0, 1):
+                if all(place + shift in self.records for place in places):
+                    return np.array(places, np.int64) + shift
         raise InputError(
-            f"{self.what}: has {len(self.records)} images, but the results, which do not name theirs, are of "
-            f"{len(places)} frames; there must be as many in the same order, or image names must end in frame numbers"
+            f"{self.what}: has {len(ids)} images, but the results, which do not name theirs, are of {len(places)} "
+            f"frames, the last the {max(places) + 1}-th; there must be as many images in the same order, or image "
+            "names that end in the numbers of the frames"
         )
 
     def _frames(self, keys: Sequence[int | str], first: int) -> np.ndarray:

@@ -68,15 +68,23 @@ class Peek:
             return ""
 
     @cached_property
+    def is_partial(self) -> bool:
+        """Whether it is a JSON file so long that :attr:`json` is only the beginning of it."""
+        try:
+            return len(self.head) == HEAD and (self.text.lstrip()[:1] == "[" or self.path.stat().st_size > WHOLE)
+        except OSError:
+            return False
+
+    @cached_property
     def json(self) -> Any:
         """The JSON value of a file; of a long one the elements or members that :attr:`head` has whole."""
         start = self.text.lstrip()
         if self.is_folder or start[:1] not in ("[", "{"):
             return None
         try:
-            if len(self.head) < HEAD or (start[0] == "{" and self.path.stat().st_size <= WHOLE):
+            if not self.is_partial:
                 return read_json(self.path)
-        except (InputError, OSError):
+        except InputError:
             return None
         return _first_elements(start) if start[0] == "[" else _first_members(start)
 

@@ -41,13 +41,16 @@ def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extensio
 
 
 def looks_inside(peek: Peek, names: Sequence[str], looks: Callable[[Peek], bool]) -> bool:
-    """Whether the first of some files in a folder that holds anything looks like a format's."""
+    """Whether the first of some files in a folder that holds anything, and is not damaged, looks like a format's."""
     for name in names[:LOOKED_INTO]:
+        if name.startswith("."):
+            continue
         path = peek.path / name
         look = Peek(path if path.exists() else path.with_name(f"{name}.gz"))
         if looks(look):
             return True
-        if look.text.strip() not in ("", "[]"):
+        damaged = not look.text or (look.text.lstrip()[:1] in ("[", "{") and look.json is None)
+        if not damaged and look.text.strip() not in ("", "[]"):
             return False
     return False
 

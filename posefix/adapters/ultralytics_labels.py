@@ -276,4 +276,6 @@ FORMAT = Format(
     relative=True,
     folder=True,
     first_frame=1,
+    suffix=".txt",
+    beside=(CLASSES,),
 )
