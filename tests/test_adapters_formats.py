@@ -24,6 +24,7 @@ from rich.console import Console
 from posefix import adapters, pipeline
 from posefix.adapters import FORMATS, ImageIndex, coco_files
 from posefix.adapters.coco import ImageRecord
+from posefix.adapters.images import number_of
 from posefix.adapters.peek import Peek
 from posefix.commands import main
 from posefix.data.images import ImageFolder
@@ -748,3 +749,26 @@ def test_frames_are_counted_as_the_images_are() -> None:
     np.testing.assert_array_equal(from_one.match([0, 1, 3], "index"), [1, 2, 4])
     demo = ImageIndex({i: ImageRecord(f"frame_{i}.jpg") for i in (5, 7, 9)}, "photos")
     np.testing.assert_array_equal(demo.match([4, 6, 8], "index"), [5, 7, 9])
+
+
+def test_a_folder_of_which_only_files_without_people_are_left_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "1_keypoints.json").write_text('{"version": 1.3, "people": []}')
+    (tmp_path / "2_keypoints.json").write_text('{"version": 1.3, "peop')
+    with pytest.raises(InputError, match=r"2_keypoints\.json: the JSON is cut off"):
+        adapters.read(tmp_path, "openpose", on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("a/COCO_val2014_000000000139.jpg", 139),
+        ("0.png", 0),
+        ("000.png", 0),
+        ("x" + "0" * 40 + "7", 7),
+        ("1" * 19, None),
+        ("12b", None),
+        ("", None),
+    ],
+)
+def test_images_have_the_number_that_their_names_end_in(name: str, number: int | None) -> None:
+    assert number_of(name) == number

@@ -22,7 +22,7 @@ def read_folder(path: Path, one: Format, skeleton: Skeleton | None) -> tuple[Con
         The content, with a sentence for each of those files among its problems; and those files.
 
     Raises:
-        InputError: no file can be used, or the others do not go together.
+        InputError: no file with anybody in it can be used, or the others do not go together.
     """
     try:
         return one.read(path, skeleton, "skip"), ()
@@ -45,6 +45,8 @@ def read_folder(path: Path, one: Format, skeleton: Skeleton | None) -> tuple[Con
             content = one.read(Path(folder), skeleton, "skip")
         except InputError:
             raise first from None
+        if not (content.scores > 0).any():
+            raise first
         content.problems = [*problems, *(text.replace(folder, str(path)) for text in content.problems)]
     return content, tuple(damaged)
 

@@ -86,8 +86,11 @@ def read(
     one = format_named(format_of(path, format))
     try:
         skip = on_error == "skip"
-        content, damaged = read_folder(path, one, skeleton) if skip and path.is_dir() else (None, ())
-        return _people(path, one, content or one.read(path, skeleton, on_error), images, skip, damaged)
+        if skip and path.is_dir():
+            content, damaged = read_folder(path, one, skeleton)
+        else:
+            content, damaged = one.read(path, skeleton, on_error), ()
+        return _people(path, one, content, images, skip, damaged)
     except InputError as error:
         looks = None if format == "auto" or not os.path.exists(path) else sniff(path)
         if looks is None or looks == one.name:
@@ -210,7 +213,7 @@ def with_refined(people: People, refined: People) -> People:
 
 
 def _people(
-    path: Path, one: Format, content: Content, images: ImageIndex | None, skip: bool, damaged: tuple[Path, ...] = ()
+    path: Path, one: Format, content: Content, images: ImageIndex | None, skip: bool, damaged: tuple[Path, ...]
 ) -> People:
     keys = list(content.images)
     if images is None or content.kind == "id":

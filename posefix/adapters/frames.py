@@ -127,11 +127,6 @@ def frames_of(content: Content, value: Callable[[Any, list[int]], Any]) -> Frame
     return Frames(store, keys, values, tuple(files.get(key, f"{key}.json") for key in keys if old.files))
 
 
-def is_handed_through(content: Content, person: int) -> bool:
-    """Whether a person's record is to be written as it came, also where that is null."""
-    return content.untouchable(person) or (content.records[person] is None and content.document is not None)
-
-
 def glance(peek: Peek) -> Iterator[Any]:
     """The first values that a file or folder of any of the four ways can mean, to recognise a format by."""
     if peek.is_folder:

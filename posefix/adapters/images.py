@@ -18,7 +18,7 @@ from posefix.skeleton import Skeleton
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 _ORIENTATION, _TURNED = 0x112, (5, 6, 7, 8)  # the EXIF tag, and its values for pictures that lie on their side
-_NUMBER = re.compile(r"([0-9]{1,18})$")
+_DIGITS = 18  # of an id: more are no 64-bit number
 
 
 class ImageIndex:
@@ -49,7 +49,7 @@ class ImageIndex:
             parts = _parts(record.file_name)
             for start in range(len(parts)):
                 name = "/".join(parts[start:])
-                for key in {name, _without_extension(name)}:
+                for key in {name, without_extension(name)}:
                     self._by_name.setdefault(key, []).append(image_id)
 
     @classmethod
@@ -153,7 +153,7 @@ class ImageIndex:
             name = "/".join(parts[start:])
             if found := self._by_name.get(name):
                 return _exact(found, self.records, name)
-            if found := self._by_name.get(_without_extension(name)):
+            if found := self._by_name.get(without_extension(name)):
                 return _exact(found, self.records, name)
         return []
 
@@ -204,13 +204,15 @@ def ids_of(names: Sequence[str]) -> tuple[list[int], bool]:
 
 def number_of(name: str) -> int | None:
     """The number that a file name ends in before its extension: 139 of ``a/COCO_val2014_000000000139.jpg``."""
-    found = _NUMBER.search(_without_extension(_parts(name)[-1])) if _parts(name) else None
-    return int(found[1]) if found else None
+    stem = without_extension(_parts(name)[-1]) if _parts(name) else ""
+    digits = stem[len(stem.rstrip("0123456789")) :]
+    significant = digits.lstrip("0")
+    return int(significant or "0") if digits and len(significant) <= _DIGITS else None
 
 
 def _exact(found: list[int], records: Mapping[int, ImageRecord], name: str) -> list[int]:
     """Of several images that a name can mean, the one that it names whole, with its extension or, if none, without."""
-    for form in (lambda text: text, _without_extension):
+    for form in (lambda text: text, without_extension):
         exact = [i for i in found if form("/".join(_parts(records[i].file_name))) == name]
         if len(exact) == 1:
             return exact
@@ -221,7 +223,8 @@ def _parts(name: str) -> list[str]:
     return [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
 
 
-def _without_extension(name: str) -> str:
+def without_extension(name: str) -> str:
+    """A name without the extension of an image file; other endings stay."""
     stem, extension = os.path.splitext(name)
     return stem if extension.lower() in EXTENSIONS else name
 

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from posefix.adapters.content import Content, Format, Gathering, ImageKind, OnError, describe_shortly, keep_equal
-from posefix.adapters.frames import Frames, frames_of, glance, is_handed_through, read_frames, write_frames
+from posefix.adapters.frames import Frames, frames_of, glance, read_frames, write_frames
 from posefix.adapters.peek import Peek
 from posefix.errors import InputError
 from posefix.skeleton import Skeleton
@@ -160,7 +160,7 @@ def _visibility(landmark: Mapping) -> Any:
 
 def _written(content: Content, person: int) -> Any:
     record = content.records[person]
-    if is_handed_through(content, person):
+    if content.untouchable(person):
         return record
     points, scores = content.keypoints[person], content.scores[person]
     old = _landmarks_of(record)

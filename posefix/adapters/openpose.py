@@ -29,8 +29,9 @@ import numpy as np
 
 from posefix.adapters.content import Content, Format, Gathering, OnError, describe_shortly, keep_equal, numbers
 from posefix.adapters.frames import Frames, Store, glance, read_frames, write_frames
-from posefix.adapters.images import EXTENSIONS
+from posefix.adapters.images import without_extension
 from posefix.adapters.peek import Peek
+from posefix.adapters.per_image import can_be_named
 from posefix.errors import InputError
 from posefix.files import files_in, first_repeated, without_gz
 from posefix.skeleton import Skeleton
@@ -201,23 +202,14 @@ def _person(layout: Layout, content: Content, person: int) -> Any:
 
 
 def _names(images: Sequence[int | str]) -> list[str]:
-    names = []
-    for key in images:
-        stem, extension = os.path.splitext(base_name(key))
-        names.append(stem if extension.lower() in EXTENSIONS else stem + extension)
-    return names
+    return [without_extension(base_name(key)) for key in images]
 
 
 def _require_file_names(path: Path, files: Sequence[str]) -> None:
     if (twice := first_repeated(files)) is not None:
         raise InputError(f"{path}: two images have the same name and would both be written to {twice}")
-    for name in files:
-        try:
-            usable = b"\0" not in os.fsencode(name)
-        except UnicodeEncodeError:
-            usable = False
-        if not usable:
-            raise InputError(f"{path}: {name!r} cannot be the name of a file")
+    if impossible := [name for name in files if not can_be_named(name)]:
+        raise InputError(f"{path}: {impossible[0]!r} cannot be the name of a file")
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> Content:

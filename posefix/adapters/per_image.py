@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from posefix.adapters.content import Content, numbers, skeleton_with
-from posefix.adapters.images import EXTENSIONS
+from posefix.adapters.images import without_extension
 from posefix.adapters.peek import Peek
 from posefix.adapters.records import is_box
 from posefix.errors import InputError
@@ -29,9 +29,9 @@ def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extensio
         InputError: two images have the same name, in different folders, or one that no file can have.
     """
     bases = [str(key).replace("\\", "/").rsplit("/", 1)[-1] for key in keys]
-    if impossible := [base for base in bases if not _can_be_named(base)]:
+    if impossible := [base for base in bases if not can_be_named(base)]:
         raise InputError(f"{path}: the image name {impossible[0]!r} cannot be the name of a file")
-    names = bases if keep_extension else [_stem(base) for base in bases]
+    names = bases if keep_extension else [without_extension(base) for base in bases]
     if len(set(names)) != len(names):
         names = bases
     if (first := first_repeated(names)) is not None:
@@ -88,13 +88,9 @@ def to_corners(content: Content, person: int) -> list[float]:
     return [*points.min(0).tolist(), *points.max(0).tolist()]
 
 
-def _can_be_named(name: str) -> bool:
+def can_be_named(name: str) -> bool:
+    """Whether a file can have this name."""
     try:
         return b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:
         return False
-
-
-def _stem(name: str) -> str:
-    stem, extension = os.path.splitext(name)
-    return stem if extension.lower() in EXTENSIONS else name

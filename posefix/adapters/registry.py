@@ -79,10 +79,8 @@ def format_of(path: str | Path, format: str = "auto") -> str:
     found = sniff(path)
     if found is None and os.path.isfile(path) and without_gz(str(path)).endswith(".json"):
         peek = Peek(path)
-        known = peek.json is not None
-        if not known or (
-            isinstance(peek.first, Mapping) and {"image_id", "keypoints", "annotations"} & set(peek.first)
-        ):
+        telling = {"image_id", "keypoints", "annotations"}
+        if peek.json is None or (isinstance(peek.first, Mapping) and telling & peek.first.keys()):
             return coco_files.RESULTS.name
     if found is None:
         raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")

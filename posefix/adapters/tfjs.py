@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from posefix.adapters.content import Content, Format, Gathering, OnError, describe_shortly, keep_equal
-from posefix.adapters.frames import frames_of, glance, is_handed_through, read_frames, write_frames
+from posefix.adapters.frames import frames_of, glance, read_frames, write_frames
 from posefix.adapters.names import places, plain
 from posefix.adapters.peek import Peek
 from posefix.adapters.records import is_number
@@ -148,7 +148,7 @@ def _skeleton_of(poses: Iterable[Any]) -> Skeleton:
 
 def _written(content: Content, person: int, order: Mapping[str, int]) -> Any:
     pose, scores = content.records[person], content.scores[person]
-    if is_handed_through(content, person):
+    if content.untouchable(person):
         return pose
     old = pose.get("keypoints") if isinstance(pose, Mapping) else None
     if not isinstance(old, list):

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from posefix.adapters.content import Content, Format, Gathering, OnError, describe_shortly, keep_equal, numbers
-from posefix.adapters.frames import frames_of, glance, is_handed_through, read_frames, write_frames
+from posefix.adapters.frames import frames_of, glance, read_frames, write_frames
 from posefix.adapters.peek import Peek
 from posefix.adapters.records import is_box
 from posefix.skeleton import Skeleton, load
@@ -124,7 +124,7 @@ def boxes_of(numbers_read: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _written(content: Content, person: int) -> Any:
     record, scores = content.records[person], content.scores[person]
-    if is_handed_through(content, person):
+    if content.untouchable(person):
         return record
     if not _is_person(record):
         return _new(content, person)

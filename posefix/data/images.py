@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 
 from posefix.adapters.coco import ImageRecord
-from posefix.adapters.images import EXTENSIONS
+from posefix.adapters.images import EXTENSIONS, number_of
 from posefix.errors import InputError
 from posefix.files import read_bytes
 
-_TRAILING_NUMBER = re.compile(r"([0-9]+)$")
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -131,10 +130,9 @@ def _numbered_names(folder: Path) -> dict[int, list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                stem, extension = os.path.splitext(entry.name)
-                number = _TRAILING_NUMBER.search(stem)
-                if number and extension.lower() in EXTENSIONS and len(number[1]) < 1000:
-                    names.setdefault(int(number[1]), []).append(entry.name)
+                number = number_of(entry.name) if os.path.splitext(entry.name)[1].lower() in EXTENSIONS else None
+                if number is not None:
+                    names.setdefault(number, []).append(entry.name)
     except OSError as error:
         raise InputError(f"{folder}: the folder cannot be read ({error.strerror})") from None
     return names
