@@ -23,3 +23,15 @@ def data_root() -> Path:
 def rng() -> np.random.Generator:
     """A generator with a fixed seed."""
     return np.random.default_rng(20190401)
+
+
+@pytest.fixture(scope="session")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that moves nothing."""
+    from tests.tiny import save_checkpoint, tiny_checkpoint, tiny_config
+
+    path = tmp_path_factory.mktemp("identity") / "identity.safetensors"
+    config = tiny_config()
+    still = config.model_copy(update={"model": config.model.model_copy(update={"keep_margin": 1.0})})
+    save_checkpoint(path, tiny_checkpoint(still))
+    return path

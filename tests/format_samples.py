@@ -1,0 +1,103 @@
+"""The samples in ``tests/samples``, how to read them, and what it means that two are the same."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from posefix import adapters
+from posefix.adapters import FORMATS, ImageIndex
+from posefix.adapters.coco import ImageRecord
+from posefix.people import People
+from posefix.skeleton import Skeleton, load
+
+SAMPLES = Path(__file__).parent / "samples"
+EACH = [
+    pytest.param(
+        folder.name,
+        path,
+        id=f"{folder.name}-{path.name}",
+        marks=pytest.mark.skipif(path.suffix == ".h5" and find_spec("h5py") is None, reason="needs h5py"),
+    )
+    for folder in sorted(SAMPLES.iterdir())
+    for path in sorted(folder.iterdir())
+    if path.suffix != ".yaml"
+]
+WIDTH, HEIGHT = 640, 480
+WRITABLE = [name for name in FORMATS if name != "deeplabcut-h5"]
+
+
+def skeleton_of(name: str) -> Skeleton | None:
+    """The skeleton that has to be brought with the samples of a format."""
+    beside = SAMPLES / name / "skeleton.yaml"
+    return load(beside) if beside.exists() else None
+
+
+def index_of(name: str, path: Path) -> ImageIndex:
+    """Images of one size with the names that a sample has for them."""
+    content = FORMATS[name].read(path, skeleton_of(name), "stop")
+    names = [str(key) if content.kind == "name" else f"{place}.png" for place, key in enumerate(content.images)]
+    ids = content.images if content.kind == "index" else range(len(names))
+    records = {i: ImageRecord(text, WIDTH, HEIGHT) for i, text in zip(ids, names, strict=True)}
+    return ImageIndex(records, "the images")
+
+
+def read(name: str, path: Path, images: ImageIndex | None = None) -> People:
+    return adapters.read(path, name, skeleton=skeleton_of(name), images=images or index_of(name, path))
+
+
+def files_of(path: Path) -> dict[str, Path]:
+    return {str(file.relative_to(path)): file for file in path.rglob("*")} if path.is_dir() else {"": path}
+
+
+def assert_same_content(path: Path, other: Path) -> None:
+    """The same files with the same JSON values, or the same bytes where it is not JSON."""
+    ours, theirs = files_of(path), files_of(other)
+    assert ours.keys() == theirs.keys()
+    for name, file in ours.items():
+        content, written = file.read_bytes(), theirs[name].read_bytes()
+        if file.suffix == ".json":
+            assert json.loads(content) == json.loads(written), name
+        else:
+            assert content == written, name
+
+
+def assert_same_people(people: People, other: People) -> None:
+    for column in ("keypoints", "scores", "image_ids", "boxes", "person_scores"):
+        np.testing.assert_array_equal(getattr(people, column), getattr(other, column), err_msg=column)
+    assert people.skeleton == other.skeleton
+
+
+def with_images(people: People) -> People:
+    """The same people of images whose names and sizes are known."""
+    known = {i: ImageRecord(f"{i:012d}.jpg", WIDTH, HEIGHT) for i in np.unique(people.image_ids).tolist()}
+    people.source = adapters.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    return people
+
+
+def drawn_photos(folder: Path, names: list[str], orientation: int = 1) -> Path:
+    """Photos of 640 x 480 pixels as they are seen; stored lying on their side if the EXIF orientation says so."""
+    rng = np.random.default_rng(3)
+    for name in names:
+        photo = cv2.resize(rng.integers(0, 256, (30, 40, 3)).astype(np.uint8), (WIDTH, HEIGHT))
+        stored = np.ascontiguousarray(np.rot90(photo)) if orientation == 6 else photo
+        exif = Image.Exif()
+        exif[0x112] = orientation
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(stored).save(folder / name, exif=exif, quality=95)
+    return folder
+
+
+def assert_same_bytes_or_json(path: Path, other: Path) -> None:
+    """As :func:`assert_same_content`, with files among them that are damaged."""
+    ours, theirs = files_of(path), files_of(other)
+    assert ours.keys() == theirs.keys()
+    for part, file in ours.items():
+        if file.read_bytes() != theirs[part].read_bytes():
+            assert json.loads(file.read_bytes()) == json.loads(theirs[part].read_bytes())
