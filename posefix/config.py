@@ -73,23 +73,30 @@ class Fold(_Strict):
 
 
 class DataSource(_Strict):
-    """One training set: COCO annotations with their image folder, or one packed file.
+    """One training set: COCO annotations with their image folder, one packed file, or poses without images.
 
-    ``repeat`` is how often an epoch sees each person; ``observed`` are result files on these images, whose poses can
-    serve as inputs beside synthesised ones; the images of ``held_out`` are not trained on.
+    ``poses`` is an .npz file (see ``posefix.data.stores.PoseStore``); its people are shown with blank images, noise, or
+    somebody else's image, so that only the input pose speaks. ``repeat`` is how often an epoch sees each person, and
+    ``take`` how many it sees in all, drawn anew for each (everybody unless given). ``observed`` are result files on
+    these images, whose poses can serve as inputs beside synthesised ones; the images of ``held_out`` are not trained
+    on.
     """
 
     annotations: str | None = None
     images: str | None = None
     packed: str | None = None
+    poses: str | None = None
     repeat: int = Field(1, ge=1)
+    take: int | None = Field(None, ge=1)
     observed: tuple[str, ...] = ()
     held_out: Fold | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> DataSource:
-        if (self.packed is None) == (self.annotations is None or self.images is None):
-            raise ValueError("a data source is either 'packed', or 'annotations' with 'images'")
+        folder = (self.annotations is not None, self.images is not None)
+        forms = [any(folder), self.packed is not None, self.poses is not None]
+        if sum(forms) != 1 or any(folder) != all(folder):
+            raise ValueError("a data source is either 'packed', or 'poses', or 'annotations' with 'images'")
         return self
 
 
@@ -140,7 +147,11 @@ class OptimizerConfig(_Strict):
 
 
 class TrainingConfig(_Strict):
-    """The loop. ``init`` is a checkpoint whose weights it starts from; ``coordinate_weight`` scales the L1 loss."""
+    """The loop.
+
+    ``init`` is a checkpoint whose weights it starts from, of the same network, at any size of crops;
+    ``coordinate_weight`` scales the L1 loss.
+    """
 
     init: str | None = None
     epochs: int = Field(140, ge=1)
@@ -252,6 +263,8 @@ def _override(spec: dict, override: str) -> None:
             break
     if not isinstance(node, dict | list):
         raise InputError(f"override {override!r:.80}: {'.'.join(parents):.80} is not a group of settings")
+    if isinstance(node, list) and last == str(len(node)):
+        node.append(None)  # the entry after the last one is a new one
     place = _index(node, parents, last, override) if isinstance(node, list) else last
     try:
         node[place] = yaml.safe_load(value)

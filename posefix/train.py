@@ -70,9 +70,9 @@ def _decisive(config: Config) -> dict[str, Any]:
 
 
 def _seen_by_network(config: Config) -> dict[str, Any]:
-    """What weights depend on, as plain data."""
+    """What weights depend on, as plain data; not the size of crops, which may grow from one training to the next."""
     plain = config.model.model_dump(mode="json")
-    for name in ("pretrained", "keep_margin", "input_shares", "channels_last"):
+    for name in ("pretrained", "keep_margin", "input_shares", "channels_last", "input_size"):
         del plain[name]
     return plain
 

@@ -43,7 +43,7 @@ def test_overrides_reach_every_depth() -> None:
         ("train.2.repeat=2", "no entry '2'; its entries are 0 to 1"),
         ("train.-1.repeat=2", "no entry '-1'"),
         ("train.first.repeat=2", "no entry 'first'"),
-        ("train.2={packed: x}", "no entry '2'"),
+        ("train.3={packed: x}", "no entry '3'; its entries are 0 to 1"),
         ("seed=" + "[" * 5000, "not a YAML value"),
         ("seed=2001-99-99", "not a YAML value"),
     ],
@@ -57,6 +57,8 @@ def test_overrides_reach_into_lists() -> None:
     overrides = ["train.1.repeat=7", "train.0.held_out.of=4", "train.0.observed.1=x.json"]
     first, second = config.load("small_mobilenetv2", overrides).train
     assert (first.repeat, second.repeat, first.held_out.of, first.observed[1]) == (4, 7, 4, "x.json")
+    *_, third = config.load("small_mobilenetv2", ["train.2={poses: x.npz}", "train.2.take=5"]).train
+    assert (third.poses, third.take) == ("x.npz", 5)
 
 
 def test_input_sides_fit_the_head() -> None:

@@ -16,7 +16,7 @@ from posefix.config import Config, Fold
 from posefix.data.crops import input_amplitudes
 from posefix.data.loader import TrainingBatches, training_loader
 from posefix.data.packing import pack
-from posefix.data.stores import FolderStore, PackedStore, Store, in_fold, observed_poses
+from posefix.data.stores import FolderStore, PackedStore, PoseStore, Store, in_fold, observed_poses
 from posefix.errors import InputError
 from posefix.skeleton import load
 from tools.pack import main
@@ -68,6 +68,85 @@ def test_an_epoch_sees_everybody_as_often_as_asked(world: dict[str, Path]) -> No
     batches = make(world, train=[source])
     seen = np.concatenate([batches.rows(i) for i in range(len(batches))])
     assert np.bincount(seen).tolist() == [3] * 12
+
+
+def write_poses(path: Path, rng: np.random.Generator, count: int, **changes: object) -> Path:
+    people = random_people(rng, count, images=20)
+    keypoints = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1).astype(np.int16)
+    np.savez(path, **{"keypoints": keypoints, "bbox": people.boxes, "image_id": people.image_ids, **changes})
+    return path
+
+
+def with_poses(world: dict[str, Path], poses: Path, batch: int, **settings: object) -> TrainingBatches:
+    source = {"annotations": str(world["annotations"]), "images": str(world["images"])}
+    config = tiny_config(**{"train": [source, {"poses": str(poses)}], **settings})
+    coco = load("coco17")
+    stores = [FolderStore(world["annotations"], world["images"], coco), PoseStore(poses, coco)]
+    return TrainingBatches(config, stores, [None, None], batch=batch)
+
+
+def test_people_without_images_are_shown_on_images_that_say_nothing_of_them(
+    world: dict[str, Path], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    poses = write_poses(tmp_path / "poses.npz", rng, 500)
+    settings = {"augmentation": PLAIN, "synthesis": {"clean": 1.0}}
+    batches = with_poses(world, poses, 512, **settings)
+    batch, rows = batches[0], batches.rows(0)
+    assert len(batches) == 1
+    without = torch.from_numpy(rows >= 12)
+    crops = batch["crops"][without].float()
+    one_colour = (crops.std((2, 3)) < 1e-6).all(1)
+    photos = batch["crops"][~without].float()
+    somebodys = torch.stack([((crop - photos).abs() < 0.5).flatten(1).all(1).any() for crop in crops])
+    noise = ~one_colour & ~somebodys
+    for kind in (one_colour, somebodys, noise):
+        assert 0.25 < kind.float().mean() < 0.42  # a third each, of 500: 6 standard deviations are 0.127
+    present = batch["amplitudes"][without] > 0
+    off = (batch["keypoints"] - batch["target"])[without][present]
+    assert off.abs().max() < 3  # poses without errors are right within a keypoint's tolerance, in crops of 64 x 48
+    assert same(batch, with_poses(world, poses, 512, **settings)[0])
+
+
+def test_people_without_images_need_nobody_else(tmp_path: Path, rng: np.random.Generator) -> None:
+    poses = write_poses(tmp_path / "poses.npz", rng, 30)
+    config = tiny_config(train=[{"poses": str(poses)}])
+    batches = TrainingBatches(config, [PoseStore(poses, load("coco17"))], [None], batch=8)
+    assert batches[0]["crops"].shape == (8, 3, 64, 48)
+
+
+def test_an_epoch_takes_as_many_as_asked_and_others_the_next_time(
+    world: dict[str, Path], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    poses = write_poses(tmp_path / "poses.npz", rng, 200)
+    source = {"annotations": str(world["annotations"]), "images": str(world["images"])}
+    train = [{**source, "repeat": 2}, {"poses": str(poses), "take": 16}]
+    batches = with_poses(world, poses, 4, train=train)
+    assert len(batches) == 10
+    epochs = []
+    for epoch in range(2):
+        batches.epoch = epoch
+        seen = np.concatenate([batches.rows(i) for i in range(len(batches))])
+        assert np.bincount(seen[seen < 12]).tolist() == [2] * 12
+        assert len(np.unique(seen[seen >= 12])) == 16
+        epochs.append(set(seen[seen >= 12].tolist()))
+    assert len(epochs[0] & epochs[1]) < 10
+    with pytest.raises(InputError, match=r"train\.1\.take is 201, of 200 people"):
+        with_poses(world, poses, 4, train=[source, {"poses": str(poses), "take": 201}])
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "shape", "name", "pickle"])
+def test_a_damaged_file_of_poses_is_refused(tmp_path: Path, rng: np.random.Generator, damage: str) -> None:
+    path = tmp_path / "poses.npz"
+    changes = {"shape": {"bbox": np.zeros((3, 4))}, "pickle": {"image_id": np.array([{}] * 5)}}.get(damage, {})
+    write_poses(path, rng, 5, **changes)
+    if damage == "name":
+        np.savez(path, keypoints=np.zeros((5, 17, 3)))
+    if damage == "text":
+        path.write_text("poses")
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"poses\.npz: not an \.npz file with keypoints"):
+        PoseStore(path, load("coco17"))
 
 
 def test_held_out_images_are_not_trained_on(world: dict[str, Path]) -> None:

@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from posefix import geometry
 from posefix.config import Config
 from posefix.data.augment import Appearance, cut_out, random_maps
+from posefix.data.backdrops import random_backdrop
 from posefix.data.crops import crop_image, input_amplitudes
-from posefix.data.stores import Store, in_fold
+from posefix.data.stores import PoseStore, Store, in_fold
+from posefix.errors import InputError
 from posefix.people import People, concatenate
 from synth import Statistics, guess_legs, hidden_keypoints, leg_regions, neighbour_index, shorten_legs, synthesize
 
@@ -30,7 +32,8 @@ class TrainingBatches(Dataset):
 
     Args:
         config: the experiment.
-        stores: one per data source, in its order.
+        stores: one per data source, in its order. People without images are shown on a third of somebody else's
+            crops, a third of noise and a third of one colour.
         observed: per source, real estimators' keypoints (R, N, K, 2) and scores (R, N, K), or None.
         batch: people in a batch.
     """
@@ -38,7 +41,7 @@ class TrainingBatches(Dataset):
     def __init__(
         self,
         config: Config,
-        stores: Sequence[Store],
+        stores: Sequence[Store | PoseStore],
         observed: Sequence[tuple[np.ndarray, np.ndarray] | None],
         batch: int,
     ) -> None:
@@ -52,7 +55,6 @@ class TrainingBatches(Dataset):
         nobody = np.zeros(1, int)
         self.statistics.probabilities(nobody, nobody, self.skeleton)  # or says which keypoint is not covered
         self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
-        repeats = np.array([config.train[i].repeat for i in self._place[:, 0]])
         trained = [
             ~in_fold(s.people.image_ids, s.image_ids, source.held_out)
             if source.held_out
@@ -60,18 +62,36 @@ class TrainingBatches(Dataset):
             for s, source in zip(stores, config.train, strict=True)
         ]
         usable = self.people.labelled.any(1) & np.concatenate(trained)
-        self._pool = np.repeat(np.arange(len(self.people)), repeats * usable)
+        self._imaged = np.array([not isinstance(s, PoseStore) for s in stores])
+        self._shown = np.flatnonzero(usable & self._imaged[self._place[:, 0]])
+        self._pools = [
+            np.repeat(np.flatnonzero(usable & (self._place[:, 0] == i)), source.repeat)
+            for i, source in enumerate(config.train)
+        ]
+        for i, (pool, source) in enumerate(zip(self._pools, config.train, strict=True)):
+            if source.take is not None and source.take > len(pool):
+                raise InputError(f"train.{i}.take is {source.take}, of {len(pool)} people to be had; lower it")
         self._observed = observed
         self._appearance = Appearance(config.augmentation)
         self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self._pool) // self.batch
+        takes = [source.take for source in self.config.train]
+        drawn = (len(pool) if take is None else take for pool, take in zip(self._pools, takes, strict=True))
+        return sum(drawn) // self.batch
 
     def rows(self, index: int) -> np.ndarray:
         """(batch,) people of a batch."""
-        order = np.random.default_rng([self.config.seed, self.epoch]).permutation(self._pool)
+        order = self._order(np.random.default_rng([self.config.seed, self.epoch]))
         return order[index * self.batch : (index + 1) * self.batch]
+
+    def _order(self, rng: np.random.Generator) -> np.ndarray:
+        """Everybody whom an epoch sees, as often as it does, in random order."""
+        drawn = [
+            pool if source.take is None else rng.choice(pool, source.take, replace=False)
+            for pool, source in zip(self._pools, self.config.train, strict=True)
+        ]
+        return rng.permutation(np.concatenate(drawn))
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.config.seed, self.epoch, index])
@@ -83,7 +103,7 @@ class TrainingBatches(Dataset):
         size = self.config.model.input_size
         boxes = self._boxes(people.boxes, people.keypoints, people.labelled, keypoints, scores, rng)
         maps, flipped = random_maps(boxes, size, self.config.model.box_padding, self.config.augmentation, rng)
-        crops = np.stack([self._crop(row, matrix) for row, matrix in zip(rows, maps, strict=True)])
+        crops = self._crops(rows, maps, rng)
         if regions.any():
             crops = self._hide_legs(crops, maps, regions, rng)
         crops = self._appearance(crops, rng)
@@ -112,7 +132,7 @@ class TrainingBatches(Dataset):
             Distances (P,) and tolerances s k_j (P,), in pixels of crops without augmentation.
         """
         rng = np.random.default_rng(self.config.seed)
-        rows = rng.permutation(self._pool)[:OFFSET_PEOPLE]
+        rows = self._order(rng)[:OFFSET_PEOPLE]
         people = self.people[rows]
         keypoints, scores = self._inputs(rows, rng)
         boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
@@ -162,6 +182,29 @@ class TrainingBatches(Dataset):
         posed = geometry.pose_boxes(keypoints, scores > 0, padding)
         use_pose = (rng.random(len(boxes)) < self.config.augmentation.pose_box) & ((scores > 0).sum(1) >= 3)
         return np.where(use_pose[:, None], posed, annotated)
+
+    def _crops(self, rows: np.ndarray, maps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(N, height, width, 3) uint8 crops of the people at ``rows`` by maps (N, 2, 3)."""
+        without = np.flatnonzero(~self._imaged[self._place[rows, 0]])
+        backdrops = {}
+        if len(without):
+            size = self.config.model.input_size
+            shows = rng.integers(0, 3 if len(self._shown) else 2, len(without))
+            others = self._shown[rng.integers(0, max(len(self._shown), 1), int((shows == 2).sum()))]
+            people = self.people[others]
+            boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+            theirs, _ = random_maps(boxes, size, self.config.model.box_padding, self.config.augmentation, rng)
+            backdrops = {
+                int(i): random_backdrop(size, rng, bool(s)) for i, s in zip(without, shows, strict=True) if s < 2
+            }
+            rows, maps = rows.copy(), maps.copy()
+            rows[without[shows == 2]], maps[without[shows == 2]] = others, theirs
+        return np.stack(
+            [
+                backdrops[i] if i in backdrops else self._crop(row, matrix)
+                for i, (row, matrix) in enumerate(zip(rows, maps, strict=True))
+            ]
+        )
 
     def _crop(self, row: int, matrix: np.ndarray) -> np.ndarray:
         source, local = self._place[row]

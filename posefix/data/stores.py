@@ -1,8 +1,9 @@
-"""Training people with their pixels: from a COCO folder, or from one packed file."""
+"""Training people with their pixels: from a COCO folder, or from one packed file; and people without pixels."""
 
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from posefix import geometry
 from posefix import skeleton as skeletons
 from posefix.adapters import coco
 from posefix.config import DataSource, Fold
@@ -74,16 +76,53 @@ class PackedStore:
         return {**self.__dict__, "_jpegs": None}
 
 
+class PoseStore:
+    """People without images, from an .npz file.
+
+    It holds ``keypoints`` (N, 17, 3), x and y in pixels and COCO's visibility, of COCO's 17 keypoints; ``bbox`` (N, 4),
+    xywh in pixels; and ``image_id`` (N,), by which people are each other's neighbours. Areas are taken to be the usual
+    part of the box's.
+    """
+
+    def __init__(self, path: Path, skeleton: Skeleton) -> None:
+        coco17 = skeletons.load("coco17")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                keypoints, boxes, image_ids = (np.asarray(file[name]) for name in ("keypoints", "bbox", "image_id"))
+            keypoints, boxes = keypoints.astype(np.float32), boxes.astype(np.float32)
+            shapes = (len(keypoints), len(coco17), 3), (len(keypoints), 4), (len(keypoints),)
+            if (keypoints.shape, boxes.shape, image_ids.shape) != shapes or image_ids.dtype.kind not in "iu":
+                raise ValueError(f"arrays of {keypoints.shape}, {boxes.shape} and {image_ids.shape}")
+            if not (np.isfinite(keypoints).all() and np.isfinite(boxes).all()):
+                raise ValueError("values that are not finite")
+        except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path}: not an .npz file with keypoints (N, 17, 3), bbox (N, 4) and image_id (N,) "
+                f"({type(error).__name__}: {error!s:.100})"
+            ) from None
+        self.people = People(
+            coco17,
+            keypoints[..., :2],
+            keypoints[..., 2],
+            image_ids,
+            boxes=boxes,
+            areas=geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3],
+        ).to_skeleton(skeleton)
+        self.image_ids = np.unique(self.people.image_ids)
+
+
 def in_fold(image_ids: np.ndarray, set_ids: np.ndarray, fold: Fold) -> np.ndarray:
     """Bool mask of image ids (N,) that fall into a fold, by their rank among all ids of the set (I,)."""
     chosen = np.unique(set_ids)[fold.index % fold.of :: fold.of]
     return np.isin(image_ids, chosen)
 
 
-def open_store(source: DataSource, skeleton: Skeleton) -> Store:
+def open_store(source: DataSource, skeleton: Skeleton) -> Store | PoseStore:
     """The store that a data source describes."""
     if source.packed is not None:
         return PackedStore(Path(source.packed), skeleton)
+    if source.poses is not None:
+        return PoseStore(Path(source.poses), skeleton)
     return FolderStore(Path(source.annotations), Path(source.images), skeleton)
 
 
