@@ -160,13 +160,36 @@ class Trainer:
         pretrained = not resumable and init is None
         network = RefinerNetwork(self.config.model, len(self.skeleton), pretrained=pretrained)
         if init is not None:
-            first = load_checkpoint(init)
-            if differing := _first_difference(_seen_by_network(self.config), _seen_by_network(first.config)):
-                raise InputError(f"{init}: is a network of another {differing}")
-            if first.skeleton.keypoint_names != self.skeleton.keypoint_names:
-                raise InputError(f"{init}: is a network of skeleton {first.skeleton.name}, not {self.skeleton.name}")
-            network.load_state_dict(first.network.state_dict())
+            self._load(network, load_checkpoint(init), init)
         return network
+
+    def _load(self, network: RefinerNetwork, checkpoint: Checkpoint, name: str) -> None:
+        """Give a network the weights of a checkpoint; InputError when it is of another kind."""
+        if differing := _first_difference(_seen_by_network(self.config), _seen_by_network(checkpoint.config)):
+            raise InputError(f"{name}: is a network of another {differing}")
+        if checkpoint.skeleton.keypoint_names != self.skeleton.keypoint_names:
+            raise InputError(f"{name}: is a network of skeleton {checkpoint.skeleton.name}, not {self.skeleton.name}")
+        network.load_state_dict(checkpoint.network.state_dict())
+
+    def go_on_from(self, checkpoint: Checkpoint, name: str) -> None:
+        """Take up this training where a checkpoint of it stands, when its state is not to be had.
+
+        Weights and step are the checkpoint's, the optimizer's moments begin anew, and so does the average.
+
+        Args:
+            checkpoint: of the same training.
+            name: what it is called when it cannot be used.
+
+        Raises:
+            InputError: when it is of another network, or does not say how many steps it was trained.
+        """
+        steps = checkpoint.facts.get("steps")
+        if not isinstance(steps, int) or steps < 0:
+            raise InputError(f"{name}: does not say how many steps it was trained")
+        self._load(self.network, checkpoint, name)
+        if self.averaged is not None:
+            self._load(self.averaged.module, checkpoint, name)
+        self.step = steps
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         config = self.config.optimizer

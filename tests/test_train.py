@@ -188,6 +188,10 @@ def test_training_starts_from_the_weights_of_a_checkpoint(tmp_path: Path, rng: n
     own = Trainer(config, tmp_path / "run", CPU).network.state_dict()
     assert all(torch.equal(own[name], value) for name, value in first.network.state_dict().items())
 
+    larger = config.model_copy(update={"model": config.model.model_copy(update={"input_size": (96, 80)})})
+    own = Trainer(larger, tmp_path / "larger", CPU).network.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in first.network.state_dict().items())
+
     wider = config.model_copy(update={"model": config.model.model_copy(update={"head_channels": 24})})
     with pytest.raises(InputError, match=r"first\.safetensors: is a network of another head_channels"):
         Trainer(wider, tmp_path / "other", CPU)

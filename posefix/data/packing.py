@@ -33,6 +33,7 @@ def pack(
     model: ModelConfig,
     augmentation: AugmentationConfig,
     on_person: Callable[[], None] | None = None,
+    quality: int = JPEG_QUALITY,
 ) -> int:
     """Write the people of a folder store with the pixels that training may show around each.
 
@@ -49,6 +50,7 @@ def pack(
         model: whose crops will be trained on; ``input_size`` and ``box_padding`` count.
         augmentation: what will be done to them; ``scale`` and ``shift`` count.
         on_person: called after each person.
+        quality: of the JPEGs, up to 100; below the usual one no file keeps its own bytes.
 
     Returns:
         Size of the file in bytes.
@@ -77,7 +79,8 @@ def pack(
             image_id = int(people.image_ids[row])
             if image_id != current:
                 current, image = image_id, store.images[image_id]
-            jpeg, arrays["maps"][row] = _region(image, store.images.path(image_id), regions[row], int(factors[row]))
+            file_name = store.images.path(image_id) if quality >= JPEG_QUALITY else None
+            jpeg, arrays["maps"][row] = _region(image, file_name, regions[row], int(factors[row]), quality)
             start = file.tell() - data
             arrays["offsets"][row] = start, start + len(jpeg)
             file.write(jpeg)
@@ -113,17 +116,23 @@ def reach(boxes: np.ndarray, model: ModelConfig, augmentation: AugmentationConfi
     return np.column_stack([boxes[:, :2] + boxes[:, 2:] / 2, radius]), factors
 
 
-def _region(image: np.ndarray, file: Path, circle: np.ndarray, factor: int) -> tuple[bytes, np.ndarray]:
-    """Encoded pixels around a circle (3,), and the (2, 3) map from the image's pixels to theirs."""
+def _region(
+    image: np.ndarray, file: Path | None, circle: np.ndarray, factor: int, quality: int
+) -> tuple[bytes, np.ndarray]:
+    """Encoded pixels around a circle (3,), and the (2, 3) map from the image's pixels to theirs.
+
+    Where that is the whole image, the bytes are those of ``file``, if it is given.
+    """
     limit = np.array([image.shape[1], image.shape[0]])
     centre, radius = circle[:2], circle[2] + BORDER * factor
     low = np.clip(np.floor(centre - radius), 0, limit - 1).astype(int)
     high = np.clip(np.ceil(centre + radius) + 1, low + 1, limit).astype(int)
-    if factor == 1 and (high - low == limit).all() and file.suffix.lower() in (".jpg", ".jpeg"):
+    whole = factor == 1 and (high - low == limit).all()
+    if whole and file is not None and file.suffix.lower() in (".jpg", ".jpeg"):
         return file.read_bytes(), np.array([[1.0, 0, 0], [0, 1.0, 0]])
     part, shrunk = shrink(np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]]), factor)
     placed = geometry.compose(np.array([[1.0, 0, low[0]], [0, 1.0, low[1]]]), shrunk)
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(part, cv2.COLOR_RGB2BGR), options)
     return jpeg.tobytes(), geometry.invert(placed[None])[0]
 
