@@ -78,8 +78,8 @@ class DataSource(_Strict):
     ``poses`` is an .npz file (see ``posefix.data.stores.PoseStore``); its people are shown with blank images, noise, or
     somebody else's image, so that only the input pose speaks. ``repeat`` is how often an epoch sees each person, and
     ``take`` how many it sees in all, drawn anew for each (everybody unless given). ``observed`` are result files on
-    these images, whose poses can serve as inputs beside synthesised ones; the images of ``held_out`` are not trained
-    on.
+    these images, whose poses can serve as inputs beside synthesised ones. The images of ``held_out`` are not trained
+    on, nor are poses of images with these ids.
     """
 
     annotations: str | None = None

@@ -28,7 +28,7 @@ from posefix.evaluation.matching import match_people
 from posefix.people import People
 from posefix.refiner import Refiner
 
-MARGINS = (0.0, 0.01, 0.02, 0.05)
+MARGINS = (0.0, 0.005, 0.01, 0.02)
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 
 

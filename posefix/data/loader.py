@@ -55,14 +55,8 @@ class TrainingBatches(Dataset):
         nobody = np.zeros(1, int)
         self.statistics.probabilities(nobody, nobody, self.skeleton)  # or says which keypoint is not covered
         self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
-        trained = [
-            ~in_fold(s.people.image_ids, s.image_ids, source.held_out)
-            if source.held_out
-            else np.ones(len(s.people), bool)
-            for s, source in zip(stores, config.train, strict=True)
-        ]
-        usable = self.people.labelled.any(1) & np.concatenate(trained)
         self._imaged = np.array([not isinstance(s, PoseStore) for s in stores])
+        usable = self.people.labelled.any(1) & ~np.concatenate(self._held_out())
         self._shown = np.flatnonzero(usable & self._imaged[self._place[:, 0]])
         self._pools = [
             np.repeat(np.flatnonzero(usable & (self._place[:, 0] == i)), source.repeat)
@@ -74,6 +68,21 @@ class TrainingBatches(Dataset):
         self._observed = observed
         self._appearance = Appearance(config.augmentation)
         self.epoch = 0
+
+    def _held_out(self) -> list[np.ndarray]:
+        """For each store (N,) bool: people of images that its source holds out; of poses without images, that any does."""
+        held = [
+            in_fold(s.people.image_ids, s.image_ids, source.held_out)
+            if source.held_out
+            else np.zeros(len(s.people), bool)
+            for s, source in zip(self.stores, self.config.train, strict=True)
+        ]
+        folds = [(s.image_ids, source.held_out) for s, source in zip(self.stores, self.config.train, strict=True)]
+        ids = np.concatenate([np.zeros(0, int)] + [i[in_fold(i, i, fold)] for i, fold in folds if fold])
+        return [
+            h if imaged else h | np.isin(s.people.image_ids, ids)
+            for s, h, imaged in zip(self.stores, held, self._imaged, strict=True)
+        ]
 
     def __len__(self) -> int:
         takes = [source.take for source in self.config.train]
@@ -103,6 +112,7 @@ class TrainingBatches(Dataset):
         size = self.config.model.input_size
         boxes = self._boxes(people.boxes, people.keypoints, people.labelled, keypoints, scores, rng)
         maps, flipped = random_maps(boxes, size, self.config.model.box_padding, self.config.augmentation, rng)
+        regions[~self._imaged[self._place[rows, 0]]] = 0  # would tell where the legs are that nothing shows
         crops = self._crops(rows, maps, rng)
         if regions.any():
             crops = self._hide_legs(crops, maps, regions, rng)
