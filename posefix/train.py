@@ -129,8 +129,8 @@ class Trainer:
         self.epoch_steps = len(self.batches) // self.world
         if not self.epoch_steps:
             raise InputError(
-                f"{len(self.batches.people)} training people do not fill one batch of {config.training.batch} "
-                f"on {self.world} process(es); lower --train_batch"
+                f"the training people of an epoch do not fill one batch of {config.training.batch} on {self.world} "
+                f"process(es), of {len(self.batches.people)} in the sets; lower --train_batch"
             )
         network = self._first_network().to(device)
         self.config = config = self._with_input_shares()
@@ -172,7 +172,7 @@ class Trainer:
         network.load_state_dict(checkpoint.network.state_dict())
 
     def go_on_from(self, checkpoint: Checkpoint, name: str) -> None:
-        """Take up this training where a checkpoint of it stands, when its state is not to be had.
+        """Take up this training where a checkpoint of it stands, unless this one has come as far.
 
         Weights and step are the checkpoint's, the optimizer's moments begin anew, and so does the average.
 
@@ -181,15 +181,19 @@ class Trainer:
             name: what it is called when it cannot be used.
 
         Raises:
-            InputError: when it is of another network, or does not say how many steps it was trained.
+            InputError: when it is of another training, or does not say how many steps it was trained.
         """
-        steps = checkpoint.facts.get("steps")
-        if not isinstance(steps, int) or steps < 0:
+        if differing := _first_difference(_decisive(self.config), _decisive(checkpoint.config)):
+            raise InputError(f"{name}: was trained with another {differing}")
+        steps, seconds = checkpoint.facts.get("steps"), checkpoint.facts.get("seconds", 0)
+        if not isinstance(steps, int) or steps < 0 or not isinstance(seconds, int | float):
             raise InputError(f"{name}: does not say how many steps it was trained")
+        if steps <= self.step:
+            return
         self._load(self.network, checkpoint, name)
         if self.averaged is not None:
             self._load(self.averaged.module, checkpoint, name)
-        self.step = steps
+        self.step, self.trained_seconds = steps, float(seconds)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         config = self.config.optimizer
@@ -266,6 +270,8 @@ class Trainer:
 
         Ctrl-C stops after the step under way, on all processes, saves, and is raised as KeyboardInterrupt.
         """
+        if minutes is not None and not minutes > 0:
+            raise InputError(f"minutes to train must be above 0, found {minutes}")
         config = self.config.training
         deadline = time.monotonic() + 60 * minutes if minutes else math.inf
         total = config.epochs * self.epoch_steps

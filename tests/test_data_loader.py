@@ -70,10 +70,10 @@ def test_an_epoch_sees_everybody_as_often_as_asked(world: dict[str, Path]) -> No
     assert np.bincount(seen).tolist() == [3] * 12
 
 
-def write_poses(path: Path, rng: np.random.Generator, count: int, **changes: object) -> Path:
-    people = random_people(rng, count, images=20)
+def write_poses(path: Path, rng: np.random.Generator, count: int, images: int = 20, **changes: object) -> Path:
+    people = random_people(rng, count, images=images)
     keypoints = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1).astype(np.int16)
-    np.savez(path, **{"keypoints": keypoints, "bbox": people.boxes, "image_id": people.image_ids, **changes})
+    np.savez_compressed(path, **{"keypoints": keypoints, "bbox": people.boxes, "image_id": people.image_ids, **changes})
     return path
 
 
@@ -130,15 +130,59 @@ def test_an_epoch_takes_as_many_as_asked_and_others_the_next_time(
         assert len(np.unique(seen[seen >= 12])) == 16
         epochs.append(set(seen[seen >= 12].tolist()))
     assert len(epochs[0] & epochs[1]) < 10
-    with pytest.raises(InputError, match=r"train\.1\.take is 201, of 200 people"):
+    with pytest.raises(InputError, match=r"train\.1\.take is 201, of 200 people \(with repeats\)"):
         with_poses(world, poses, 4, train=[source, {"poses": str(poses), "take": 201}])
 
 
-@pytest.mark.parametrize("damage", ["text", "cut", "shape", "name", "pickle"])
+def test_poses_of_images_that_another_set_holds_out_are_not_trained_on(
+    world: dict[str, Path], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    poses = write_poses(tmp_path / "poses.npz", rng, 60, images=3)
+    source = {"annotations": str(world["annotations"]), "images": str(world["images"])}
+    train = [{**source, "held_out": {"index": 1, "of": 3}}, {"poses": str(poses)}]
+    batches = with_poses(world, poses, 4, train=train)
+    seen = np.unique(np.concatenate([batches.rows(i) for i in range(len(batches))]))
+    ids = np.concatenate([store.people.image_ids for store in batches.stores])
+    assert 2 in ids[12:]
+    assert set(ids[seen].tolist()) == {1, 3}
+
+
+def test_nothing_hides_the_legs_of_people_without_images(
+    world: dict[str, Path], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    poses = write_poses(tmp_path / "poses.npz", rng, 200)
+    settings = {"augmentation": PLAIN, "synthesis": {"leg_occlusion": 1.0}}
+    batches = with_poses(world, poses, 200, **settings)
+    without = torch.from_numpy(batches.rows(0) >= 12)
+    crops = batches[0]["crops"][without].float()
+    one_colour = (crops.std((2, 3)) < 1e-6).all(1)
+    assert 0.2 < one_colour.float().mean() < 0.46
+
+
+def test_workers_see_the_same_people_without_images(
+    world: dict[str, Path], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    batches = with_poses(world, write_poses(tmp_path / "poses.npz", rng, 20), 8)
+    loaded = list(training_loader(batches, 0, 0, 1, 2))
+    assert len(loaded) == 4
+    assert all(same(loaded[i], batches[i]) for i in range(4))
+
+
+DAMAGED = {
+    "shape": {"bbox": np.zeros((3, 4))},
+    "pickle": {"image_id": np.array([{}] * 5)},
+    "far": {"bbox": np.full((5, 4), 1e30, np.float32)},
+    "visibility": {"keypoints": np.full((5, 17, 3), 7)},
+    "nobody": {"keypoints": np.zeros((0, 17, 3)), "bbox": np.zeros((0, 4)), "image_id": np.zeros(0, int)},
+    "crowd": {
+        "keypoints": np.ones((1001, 17, 3)), "bbox": np.ones((1001, 4)), "image_id": np.zeros(1001, int),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", [*DAMAGED, "name", "text", "cut"])
 def test_a_damaged_file_of_poses_is_refused(tmp_path: Path, rng: np.random.Generator, damage: str) -> None:
-    path = tmp_path / "poses.npz"
-    changes = {"shape": {"bbox": np.zeros((3, 4))}, "pickle": {"image_id": np.array([{}] * 5)}}.get(damage, {})
-    write_poses(path, rng, 5, **changes)
+    path = write_poses(tmp_path / "poses.npz", rng, 5, **DAMAGED.get(damage, {}))
     if damage == "name":
         np.savez(path, keypoints=np.zeros((5, 17, 3)))
     if damage == "text":
@@ -147,6 +191,21 @@ def test_a_damaged_file_of_poses_is_refused(tmp_path: Path, rng: np.random.Gener
         path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"poses\.npz: not an \.npz file with keypoints"):
         PoseStore(path, load("coco17"))
+
+
+def test_a_changed_byte_in_a_file_of_poses_never_ends_in_another_error(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    path = write_poses(tmp_path / "poses.npz", rng, 50)
+    content = path.read_bytes()
+    refused = 0
+    for place in rng.integers(0, len(content), 150):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        try:
+            PoseStore(path, load("coco17"))
+        except InputError:
+            refused += 1
+    assert refused > 50
 
 
 def test_held_out_images_are_not_trained_on(world: dict[str, Path]) -> None:

@@ -19,6 +19,7 @@ from posefix.people import People
 from posefix.skeleton import load
 from synth import Statistics, guess_legs
 from tools import compare_synth, experiment, measure_occlusion, occlude
+from tools.measure_checkpoint import halves
 
 COCO = load("coco17")
 
@@ -220,3 +221,16 @@ def test_hidden_legs_of_synthetic_inputs_are_worse_than_the_others(rng: np.rando
     found = measure_occlusion.synthetic_inputs(people, hidden, "pooled", 0)
     off = np.linalg.norm(found.keypoints - people.keypoints, axis=-1)
     assert np.median(off[:, ankle]) > 1.5 * np.median(off[:, COCO.index("right_ankle")])
+
+
+def test_halves_tell_whose_poses_became_better(rng: np.random.Generator) -> None:
+    truth = random_people(rng, 40, images=40)
+    truth.areas = np.full(40, 70.0**2, np.float32)
+    before = truth.with_keypoints(truth.keypoints + rng.normal(0, 4, truth.keypoints.shape), np.ones((40, 17)))
+    low = np.argsort(before.person_scores)[:20]
+    keypoints = before.keypoints.copy()
+    keypoints[low] = truth.keypoints[low]
+    gains = halves(truth, before, before.with_keypoints(keypoints))
+    assert gains["lower"] > 5 and gains["upper"] == 0
+    nobody = before[:0]
+    assert halves(truth, nobody, nobody) == {"lower": None, "upper": None}

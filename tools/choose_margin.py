@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from posefix import config as configs
 from posefix.adapters import coco
 from posefix.commands import friendly
 from posefix.config import DataSource
@@ -53,16 +54,23 @@ def share_above(truth: People, found: People) -> float:
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--checkpoint", required=True, help="Name or path of the weights.")
+@click.option(
+    "--config", help="Whose held-out images to measure on: a YAML file or a name; the checkpoint's own, else."
+)
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
 @click.option("--passes", type=click.IntRange(1, 3), default=1, show_default=True, help="Of a refinement.")
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 @friendly
-def main(checkpoint: str, flip_test: bool, passes: int, device: str | None) -> None:
+def main(checkpoint: str, config: str | None, flip_test: bool, passes: int, device: str | None) -> None:
     """Refine with every margin, twice, and print what was gained."""
     refiner = Refiner.from_pretrained(checkpoint, device)
-    sources = [s for s in refiner.config.train if s.held_out and s.annotations]
+    chosen = refiner.config if config is None else configs.load(config)
+    sources = [s for s in chosen.train if s.held_out and s.annotations]
     if not sources:
-        raise InputError(f"{checkpoint}: was trained without images held out; set train.held_out in its configuration")
+        raise InputError(
+            f"{config or checkpoint}: has no training set with annotations, a folder of images and held_out; "
+            "name with --config the configuration of one"
+        )
     table = Table("results", "people", "before", *(f"margin {margin:g}" for margin in MARGINS))
     for source in sources:
         for name, found, truth, images in held_out_results(source, refiner):

@@ -67,10 +67,10 @@ def measure_set(folder: Path, split: str, refiner: Refiner, batch_size: int, fli
     return measured
 
 
-def halves(truth: People, before: People, after: People) -> dict[str, float]:
+def halves(truth: People, before: People, after: People) -> dict[str, float | None]:
     """Gain in points of the half of the people found with the lower scores of the estimator, and of the other half.
 
-    ``before`` and ``after`` are the same people, row by row.
+    ``before`` and ``after`` are the same people, row by row. None for a half that is empty.
     """
     matched = match_people(truth, before)
     found = np.flatnonzero(matched >= 0)
@@ -78,7 +78,7 @@ def halves(truth: People, before: People, after: People) -> dict[str, float]:
     gains = {}
     for name, part in zip(("lower", "upper"), np.array_split(found, 2), strict=True):
         known, rows = truth[part], matched[part]
-        gains[name] = share_above(known, after[rows]) - share_above(known, before[rows]) if len(part) else np.nan
+        gains[name] = share_above(known, after[rows]) - share_above(known, before[rows]) if len(part) else None
     return gains
 
 
@@ -95,7 +95,7 @@ def markdown(measured: dict) -> str:
             f"{passes[key]['gain']['AP']:+.2f}" if key in passes else "" for key in ("keypoints_only", "second_pass")
         )
         parts = passes.get("halves", {})
-        lower, upper = (f"{parts[half]:+.2f}" if half in parts else "" for half in ("lower", "upper"))
+        lower, upper = ("" if parts.get(half) is None else f"{parts[half]:+.2f}" for half in ("lower", "upper"))
         lines.append(
             f"| {name} | {once['before']['AP']:.2f} | {once['after']['AP']:.2f} | {gain['AP']:+.2f} "
             f"| [{gain['AP_low']:+.2f}, {gain['AP_high']:+.2f}] | {gain['AP50']:+.2f} | {gain['AP75']:+.2f} "

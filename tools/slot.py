@@ -1,4 +1,4 @@
-"""Train in a short slot on a machine with a GPU and no network: all it needs in one folder, the weights back in parts.
+"""Train in a short slot on a machine with a GPU and no network: all data in one folder, the weights back in parts.
 
     python -m tools.slot pack --config gpu_mobilenetv2_256x192 --out slot         # where the data are
     sh tools/slot.sh slot weights 9                                               # where the GPU is, for 9 minutes
@@ -6,43 +6,47 @@
     python -m tools.slot join weights --out model.safetensors
 
 The folder holds the training sets as packed files, the results that serve as inputs, the first weights and the
-configuration; with ``--wheel`` also packages that the other machine lacks. The weights come back in fp16 and in parts
-of at most 15 MiB.
+configuration; with ``--wheel`` also packages that the other machine lacks. This source tree has to be there as well.
+The weights come back in fp16 and in parts of at most 15 MiB, also when the training is interrupted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
-import torch
 import yaml
 from rich.progress import Progress
 
 from posefix import config as configs
+from posefix import distributed
 from posefix import skeleton as skeletons
 from posefix.commands import friendly
 from posefix.config import Config, DataSource
 from posefix.data.packing import pack
-from posefix.data.stores import FolderStore, in_fold
+from posefix.data.stores import FolderStore, in_fold, open_store
 from posefix.errors import InputError
-from posefix.files import make_folder, read_bytes, read_json, require_new_folder, require_writable, write_atomically
+from posefix.files import make_folder, read_json, require_new_folder, require_writable, write_atomically
 from posefix.model.checkpoint import Checkpoint, load_checkpoint, resolve, save_checkpoint
+from posefix.model.network import RefinerNetwork
 from posefix.train import Trainer
 from tools.experiment import environment
 
-STARTED = time.monotonic()
 PART_BYTES = 15 * 2**20
-LEAVING_SECONDS = 10  # to write the weights when time is up
+SAVES_TO_LEAVE = 4  # how often the state could be saved in the time that is kept for leaving, beside the seconds
+LEAVING_SECONDS = 5
+SAVE_MINUTES = 2.0
 CONFIG, MANIFEST, RUN = "config.yaml", "parts.json", "run"
 
 
@@ -62,13 +66,19 @@ def main() -> None:
 def pack_command(
     config: str, out: Path, quality: int, wheels: tuple[str, ...], python_version: str, overrides: tuple[str, ...]
 ) -> None:
-    """Put all that a training needs into one folder."""
+    """Put all that a training needs into one folder; people of images that are held out stay behind."""
     experiment = configs.load(config, overrides)
+    if not experiment.train:
+        raise InputError(f"configuration {experiment.name} names no training data under 'train'")
     require_new_folder(out)
-    with _staged(out) as folder:
-        write_atomically(folder / CONFIG, yaml.safe_dump(_carried(experiment, folder, quality)))
+    with _staged(Path(os.path.realpath(out))) as folder:
         if wheels:
             _download(wheels, python_version, folder / "wheels")
+        write_atomically(folder / CONFIG, yaml.safe_dump(_carried(experiment, folder, quality)))
+        with environment({"POSEFIX_DATA": str(folder)}):
+            packed = configs.load(folder / CONFIG)
+            for source in packed.train:
+                open_store(source, skeletons.load(packed.skeleton))
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     click.echo(f"{out}: {size / 2**20:.1f} MiB; train with: sh tools/slot.sh {out} weights 9")
 
@@ -76,8 +86,7 @@ def pack_command(
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
     """A folder that takes its place when all is in it."""
-    make_folder(out.absolute().parent)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name[:200]}.", dir=out.parent))
     try:
         yield folder
         folder.chmod(0o755)
@@ -89,29 +98,38 @@ def _staged(out: Path) -> Iterator[Path]:
 def _carried(experiment: Config, folder: Path, quality: int) -> dict:
     """The configuration as plain data, with every file that it names copied or packed into the folder."""
 
-    def copied(path: str, name: str) -> str:
-        write_atomically(folder / name, read_bytes(path))
+    def copied(path: str | Path, name: str) -> str:
+        try:
+            shutil.copyfile(path, folder / name)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be copied ({error.strerror or error})") from None
         return "{data}/" + name
 
     plain = experiment.model_dump(mode="json")
     skeleton = skeletons.load(experiment.skeleton)
+    if Path(experiment.skeleton).is_file():
+        plain["skeleton"] = copied(experiment.skeleton, "skeleton.yaml")
+    if Path(experiment.synthesis.statistics).is_file():
+        plain["synthesis"]["statistics"] = copied(experiment.synthesis.statistics, "statistics.yaml")
+    if experiment.training.init is not None:
+        plain["training"]["init"] = copied(resolve(experiment.training.init), "init.safetensors")
+    elif experiment.model.pretrained is not None:
+        plain["training"]["init"] = "{data}/init.safetensors"
+        first = Checkpoint(RefinerNetwork(experiment.model, len(skeleton)), experiment, skeleton)
+        save_checkpoint(folder / "init.safetensors", first)
+    plain["model"]["pretrained"] = None  # what the training begins with is all in there
     for i, source in enumerate(experiment.train):
         entry = plain["train"][i]
         entry["observed"] = [copied(path, f"observed_{i}_{j}.json") for j, path in enumerate(source.observed)]
         if source.poses is not None:
             entry["poses"] = copied(source.poses, f"poses_{i}.npz")
-            continue
-        entry |= {"annotations": None, "images": None, "packed": f"{{data}}/train_{i}.packed"}
-        if source.packed is not None:
-            copied(source.packed, f"train_{i}.packed")
+        elif source.packed is not None:
+            entry["packed"] = copied(source.packed, f"train_{i}.packed")
         else:
+            entry |= {"annotations": None, "images": None, "packed": f"{{data}}/train_{i}.packed"}
             _pack(source, skeleton, experiment, folder / f"train_{i}.packed", quality)
-    if experiment.training.init is not None:
-        plain["training"]["init"] = copied(str(resolve(experiment.training.init)), "init.safetensors")
-        plain["model"]["pretrained"] = None  # what the training begins with is all in there
-    elif experiment.model.pretrained is not None and Path(experiment.model.pretrained).is_file():
-        plain["model"]["pretrained"] = copied(experiment.model.pretrained, "backbone.safetensors")
     plain["evaluation"], plain["training"]["evaluate_every"] = [], 0
+    plain["training"]["save_minutes"] = min(experiment.training.save_minutes, SAVE_MINUTES)
     return plain
 
 
@@ -138,46 +156,80 @@ def _download(wheels: tuple[str, ...], python_version: str, folder: Path) -> Non
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the parts of the weights.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), required=True, help="From start to end.")
-@click.option("--parts", type=click.Path(path_type=Path), help="Folder of parts to go on from, on another machine.")
+@click.option("--started", type=float, help="When the slot began, in seconds since 1970; now, unless given.")
+@click.option("--parts", type=click.Path(path_type=Path), help="Parts to go on from, if they are further than FOLDER.")
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @friendly
 def train_command(
-    folder: Path, out: Path, minutes: float, parts: Path | None, device: str | None, overrides: tuple[str, ...]
+    folder: Path,
+    out: Path,
+    minutes: float,
+    started: float | None,
+    parts: Path | None,
+    device: str | None,
+    overrides: tuple[str, ...],
 ) -> None:
     """Train until time is up, going on from the folder's own state or from parts, and leave the weights in parts."""
+    begun = time.time() if started is None else started
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder}: is not a folder that tools.slot pack made; it has no {CONFIG}")
+    if not minutes > 0 or minutes == float("inf"):
+        raise InputError(f"--minutes must be a number above 0, found {minutes}")
     make_folder(out)
-    with environment({"POSEFIX_DATA": str(folder)}):
-        experiment = configs.load(folder / CONFIG, overrides)
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        trainer = Trainer(experiment, folder / RUN, chosen)
-        if not trainer.resume() and parts is not None:
-            with tempfile.TemporaryDirectory() as scratch:
-                trainer.go_on_from(load_checkpoint(join(parts, Path(scratch) / "joined.safetensors")), str(parts))
+    with environment({"POSEFIX_DATA": str(folder)}), distributed.process_group(device) as chosen, _interruptible():
+        trainer = Trainer(configs.load(folder / CONFIG, overrides), folder / RUN, chosen)
+        trainer.resume()
+        if parts is not None:
+            trainer.go_on_from(_joined(parts), str(parts))
         click.echo(f"begins at step {trainer.step} on {chosen}")
-        left = minutes - (time.monotonic() - STARTED + LEAVING_SECONDS) / 60
-        finished = trainer.fit(max(left, 1e-9))  # at least a step
-    count = split(trainer.checkpoint(), out)
+        before = time.monotonic()
+        trainer.save()
+        leaving = LEAVING_SECONDS + SAVES_TO_LEAVE * (time.monotonic() - before)
+        left = minutes - (time.time() - begun + leaving) / 60
+        try:
+            finished = trainer.fit(max(left, 1e-9))  # at least a step
+        finally:
+            count = split(trainer.checkpoint(), out)
     click.echo(f"{out}: {count} parts; " + ("finished" if finished else f"time is up at step {trainer.step}"))
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Take a request to terminate, as schedulers send, for Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def split(checkpoint: Checkpoint, out: Path, part_bytes: int = PART_BYTES) -> int:
-    """Write a checkpoint in fp16 and in parts with their checksums; how many there are."""
+    """Write a checkpoint in fp16 and in parts; how many there are.
+
+    Parts that are there already stay until all new ones are, so that the folder can be joined at any time.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         save_checkpoint(Path(scratch) / "whole", checkpoint, half=True)
         content = (Path(scratch) / "whole").read_bytes()
-    parts = [content[start : start + part_bytes] for start in range(0, len(content), part_bytes)]
     manifest = []
-    for i, part in enumerate(parts):
-        name = f"part-{i:02d}"
+    for i, start in enumerate(range(0, len(content), part_bytes)):
+        part = content[start : start + part_bytes]
+        checksum = hashlib.sha256(part).hexdigest()
+        name = f"part-{i:02d}-{checksum[:12]}"
         write_atomically(out / name, part)
-        manifest.append({"name": name, "sha256": hashlib.sha256(part).hexdigest()})
+        manifest.append({"name": name, "sha256": checksum})
     write_atomically(out / MANIFEST, json.dumps({"parts": manifest, "facts": checkpoint.facts}) + "\n")
-    return len(parts)
+    listed = {part["name"] for part in manifest}
+    for path in out.glob("part-??-????????????"):
+        if path.name not in listed:
+            with suppress(OSError):
+                path.unlink()
+    return len(manifest)
 
 
-def join(folder: Path, out: Path) -> Path:
-    """Put the parts of a folder together again into ``out``.
+def whole(folder: Path) -> bytes:
+    """The checkpoint file whose parts are in a folder.
 
     Raises:
         InputError: when one is missing, or not what was written.
@@ -186,15 +238,31 @@ def join(folder: Path, out: Path) -> Path:
     try:
         listed = [(str(part["name"]), str(part["sha256"])) for part in manifest["parts"]]
     except (KeyError, TypeError):
-        raise InputError(f"{folder / MANIFEST}: not a list of parts with names and checksums") from None
+        listed = []
+    if not listed:
+        raise InputError(f"{folder / MANIFEST}: is not a list of parts with names and checksums")
     parts = []
     for name, checksum in listed:
-        part = read_bytes(folder / Path(name).name)
+        path = folder / Path(name).name
+        try:
+            part = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error}); fetch it again") from None
         if hashlib.sha256(part).hexdigest() != checksum:
-            raise InputError(f"{folder / name}: is damaged, or of another training; fetch it again")
+            raise InputError(f"{path}: is damaged; fetch it again")
         parts.append(part)
-    write_atomically(out, b"".join(parts))
-    return out
+    return b"".join(parts)
+
+
+def _joined(folder: Path) -> Checkpoint:
+    """The checkpoint whose parts are in a folder; InputError when they are none."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "joined.safetensors"
+        path.write_bytes(whole(folder))
+        try:
+            return load_checkpoint(path)
+        except InputError as error:
+            raise InputError(f"{folder}: joined, {str(error).partition(': ')[2]}") from None
 
 
 @main.command("join", epilog="Example: python -m tools.slot join weights --out model.safetensors")
@@ -202,10 +270,11 @@ def join(folder: Path, out: Path) -> Path:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
 @friendly
 def join_command(folder: Path, out: Path) -> None:
-    """Put the parts together again, and check that they are a checkpoint."""
+    """Check that the parts are a checkpoint, and put them together again."""
     require_writable(out)
-    loaded = load_checkpoint(join(folder, out))
-    click.echo(f"{out}: {loaded.facts}")
+    checkpoint = _joined(folder)
+    write_atomically(out, whole(folder))
+    click.echo(f"{out}: {checkpoint.facts}")
 
 
 if __name__ == "__main__":

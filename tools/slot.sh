@@ -3,10 +3,14 @@
 #
 # FOLDER is what "python -m tools.slot pack" made. Wheels in it are installed beside it, not into the machine's Python.
 set -eu
-folder=$1 out=$2 minutes=$3
+usage="usage: sh tools/slot.sh FOLDER OUT MINUTES [--parts PARTS]"
+folder=${1:?$usage} out=${2:?$usage} minutes=${3:?$usage}
 shift 3
+started=$(date +%s)
 if [ -d "$folder/wheels" ] && [ ! -d "$folder/site" ]; then
-  python3 -m pip install --quiet --no-index --no-deps --target "$folder/site" "$folder"/wheels/*.whl
+  rm -rf "$folder/site.part"
+  python3 -m pip install --quiet --no-index --no-deps --target "$folder/site.part" "$folder"/wheels/*.whl
+  mv "$folder/site.part" "$folder/site"
 fi
-export PYTHONPATH="$folder/site${PYTHONPATH:+:$PYTHONPATH}"
-exec python3 -m tools.slot train "$folder" --out "$out" --minutes "$minutes" "$@"
+export PYTHONPATH="$folder/site:$(dirname "$0")/..${PYTHONPATH:+:$PYTHONPATH}"
+exec python3 -m tools.slot train "$folder" --out "$out" --minutes "$minutes" --started "$started" "$@"

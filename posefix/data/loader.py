@@ -64,13 +64,13 @@ class TrainingBatches(Dataset):
         ]
         for i, (pool, source) in enumerate(zip(self._pools, config.train, strict=True)):
             if source.take is not None and source.take > len(pool):
-                raise InputError(f"train.{i}.take is {source.take}, of {len(pool)} people to be had; lower it")
+                raise InputError(f"train.{i}.take is {source.take}, of {len(pool)} people (with repeats); lower it")
         self._observed = observed
         self._appearance = Appearance(config.augmentation)
         self.epoch = 0
 
     def _held_out(self) -> list[np.ndarray]:
-        """For each store (N,) bool: people of images that its source holds out; of poses without images, that any does."""
+        """For each store (N,) bool: people of images that its source, or for poses without images any, holds out."""
         held = [
             in_fold(s.people.image_ids, s.image_ids, source.held_out)
             if source.held_out

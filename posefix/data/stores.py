@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,9 +17,10 @@ from posefix.config import DataSource, Fold
 from posefix.data.images import ImageFolder, decode
 from posefix.errors import InputError
 from posefix.evaluation.matching import match_people
-from posefix.people import People
+from posefix.people import FARTHEST, People
 from posefix.skeleton import Skeleton
 
+CROWD = 1000  # people of one image: more are taken for people whose images are not known
 IDENTITY = np.array([[1.0, 0, 0], [0, 1.0, 0]])
 
 
@@ -80,8 +80,8 @@ class PoseStore:
     """People without images, from an .npz file.
 
     It holds ``keypoints`` (N, 17, 3), x and y in pixels and COCO's visibility, of COCO's 17 keypoints; ``bbox`` (N, 4),
-    xywh in pixels; and ``image_id`` (N,), by which people are each other's neighbours. Areas are taken to be the usual
-    part of the box's.
+    xywh in pixels; and ``image_id`` (N,), by which people are each other's neighbours (all different where that is not
+    known). Areas are taken to be the usual part of the box's.
     """
 
     def __init__(self, path: Path, skeleton: Skeleton) -> None:
@@ -93,9 +93,15 @@ class PoseStore:
             shapes = (len(keypoints), len(coco17), 3), (len(keypoints), 4), (len(keypoints),)
             if (keypoints.shape, boxes.shape, image_ids.shape) != shapes or image_ids.dtype.kind not in "iu":
                 raise ValueError(f"arrays of {keypoints.shape}, {boxes.shape} and {image_ids.shape}")
-            if not (np.isfinite(keypoints).all() and np.isfinite(boxes).all()):
-                raise ValueError("values that are not finite")
-        except (OSError, KeyError, TypeError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            if not len(keypoints):
+                raise ValueError("nobody is in it")
+            if not (np.abs(keypoints) <= FARTHEST).all() or not (np.abs(boxes) <= FARTHEST).all():
+                raise ValueError(f"coordinates beyond {FARTHEST:,.0f} px, or not finite")
+            if not np.isin(keypoints[..., 2], (0, 1, 2)).all():
+                raise ValueError("visibilities other than 0, 1 and 2")
+            if (most := np.unique(image_ids, return_counts=True)[1].max()) > CROWD:
+                raise ValueError(f"{most} people of one image_id")
+        except Exception as error:  # a damaged archive raises whatever its damage provokes
             raise InputError(
                 f"{path}: not an .npz file with keypoints (N, 17, 3), bbox (N, 4) and image_id (N,) "
                 f"({type(error).__name__}: {error!s:.100})"
@@ -106,7 +112,7 @@ class PoseStore:
             keypoints[..., 2],
             image_ids,
             boxes=boxes,
-            areas=geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3],
+            areas=geometry.BOX_AREA_TO_AREA * np.maximum(boxes[:, 2:], 0).prod(1),
         ).to_skeleton(skeleton)
         self.image_ids = np.unique(self.people.image_ids)
 
