@@ -22,7 +22,7 @@ WIDTHS = (0.25, 0.5, 1.0, 2.0)  # of the Gaussians, in tolerances
 COMPONENTS = len(WIDTHS) + 1
 BLUR = 0.45  # heatmap pixels; how far a belief that is known at pixels alone is spread around what it means
 LEAST_SHARE = 0.005  # of a component in training, so that nothing is taken for impossible
-FALSE_ALARMS = 0.02  # far-off keypoints that the network sees in true poses; in real estimators' it sees 0.05 to 0.6
+FALSE_ALARMS = 0.025  # far-off keypoints that the network sees in true poses; in real estimators' it sees 0.1 to 0.6
 PSEUDO_COUNT = 50.0  # keypoints that speak for poses with errors; one person alone changes nothing
 ITERATIONS = 100
 
