@@ -186,13 +186,18 @@ class Trainer:
         if differing := _first_difference(_decisive(self.config), _decisive(checkpoint.config)):
             raise InputError(f"{name}: was trained with another {differing}")
         steps, seconds = checkpoint.facts.get("steps"), checkpoint.facts.get("seconds", 0)
-        if not isinstance(steps, int) or steps < 0 or not isinstance(seconds, int | float):
-            raise InputError(f"{name}: does not say how many steps it was trained")
+        total = self.config.training.epochs * self.epoch_steps
+        known = type(steps) is int and type(seconds) in (int, float)
+        if not known or not 0 <= steps <= total or not 0 <= seconds < math.inf:
+            raise InputError(f"{name}: does not say how many of {total} steps it was trained, and how long")
         if steps <= self.step:
             return
         self._load(self.network, checkpoint, name)
         if self.averaged is not None:
             self._load(self.averaged.module, checkpoint, name)
+            self.averaged.n_averaged.zero_()
+        self.optimizer = self._make_optimizer()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.config.training.precision == "fp16")
         self.step, self.trained_seconds = steps, float(seconds)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:

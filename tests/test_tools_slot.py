@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from click.testing import CliRunner, Result
 from safetensors import safe_open
 from tiny import COCO, tiny_checkpoint, tiny_config, write_world
 
+from posefix import config as configs
+from posefix.errors import InputError
 from posefix.model.backbone import create_backbone
 from posefix.model.checkpoint import load_checkpoint
 from posefix.train import Trainer
 from tools import slot
+from tools.experiment import environment
 from tools.slot import MANIFEST, main, split, whole
 
 
@@ -112,6 +116,50 @@ def test_parts_of_another_training_are_refused(folder: Path, tmp_path: Path) -> 
     for path in (folder / "run").iterdir():
         path.unlink()
     assert_clear(one_step(folder, tmp_path / "b", "--parts", tmp_path / "a"), "was trained with another", "epochs")
+
+
+def test_parts_of_the_same_configuration_and_other_data_are_refused(
+    folder: Path, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    one_step(folder, tmp_path / "a")
+    other = write_world(tmp_path / "elsewhere", rng, count=12)
+    (tmp_path / "mine").mkdir()
+    path = settings(other, tmp_path / "mine")
+    assert run("pack", "--config", path, "--out", tmp_path / "other").exit_code == 0
+    assert_clear(one_step(tmp_path / "other", tmp_path / "b", "--parts", tmp_path / "a"), "are of the folder tiny-")
+
+
+def test_parts_that_are_further_are_not_overwritten_by_mistake(folder: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        one_step(folder, tmp_path / "weights")
+    for path in (folder / "run").iterdir():
+        path.unlink()
+    before = whole(tmp_path / "weights")
+    assert_clear(one_step(folder, tmp_path / "weights"), "holds parts of step 2", "--parts")
+    assert whole(tmp_path / "weights") == before
+
+
+def test_a_training_that_fails_keeps_the_parts_that_are_there(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one_step(folder, tmp_path / "weights")
+    before = whole(tmp_path / "weights")
+    monkeypatch.setattr(Trainer, "_train_step", lambda self, batch: np.array([np.nan, 0.0]))
+    assert_clear(one_step(folder, tmp_path / "weights"), "the loss is nan")
+    assert whole(tmp_path / "weights") == before
+
+
+def test_weights_of_elsewhere_do_not_go_on_with_the_moments_of_others(folder: Path, tmp_path: Path) -> None:
+    with environment({"POSEFIX_DATA": str(folder)}):
+        trainer = Trainer(configs.load(folder / "config.yaml"), tmp_path / "run", torch.device("cpu"))
+        trainer.fit(1e-9)
+        assert trainer.optimizer.state
+        further = replace(trainer.checkpoint(), facts={"steps": 3, "seconds": 9})
+        trainer.go_on_from(further, "further")
+        assert (trainer.step, trainer.trained_seconds, len(trainer.optimizer.state)) == (3, 9.0, 0)
+        for facts in ({"steps": 10**6}, {"steps": True}, {"steps": 3, "seconds": float("inf")}, {}):
+            with pytest.raises(InputError, match="does not say how many"):
+                trainer.go_on_from(replace(further, facts=facts), "further")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -71,6 +71,9 @@ def main(checkpoint: str, config: str | None, flip_test: bool, passes: int, devi
             f"{config or checkpoint}: has no training set with annotations, a folder of images and held_out; "
             "name with --config the configuration of one"
         )
+    for path in (path for source in sources for path in source.observed):
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file; name with --config a configuration whose results are all there")
     table = Table("results", "people", "before", *(f"margin {margin:g}" for margin in MARGINS))
     for source in sources:
         for name, found, truth, images in held_out_results(source, refiner):

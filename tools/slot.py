@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -47,6 +48,7 @@ PART_BYTES = 15 * 2**20
 SAVES_TO_LEAVE = 4  # how often the state could be saved in the time that is kept for leaving, beside the seconds
 LEAVING_SECONDS = 5
 SAVE_MINUTES = 2.0
+PART_NAME = re.compile(r"part-\d\d-[0-9a-f]{12}")
 CONFIG, MANIFEST, RUN = "config.yaml", "parts.json", "run"
 
 
@@ -66,7 +68,7 @@ def main() -> None:
 def pack_command(
     config: str, out: Path, quality: int, wheels: tuple[str, ...], python_version: str, overrides: tuple[str, ...]
 ) -> None:
-    """Put all that a training needs into one folder; people of images that are held out stay behind."""
+    """Put all that a training needs into one folder; photographs that a set of images holds out stay behind."""
     experiment = configs.load(config, overrides)
     if not experiment.train:
         raise InputError(f"configuration {experiment.name} names no training data under 'train'")
@@ -74,7 +76,9 @@ def pack_command(
     with _staged(Path(os.path.realpath(out))) as folder:
         if wheels:
             _download(wheels, python_version, folder / "wheels")
-        write_atomically(folder / CONFIG, yaml.safe_dump(_carried(experiment, folder, quality)))
+        carried = _carried(experiment, folder, quality)
+        carried["name"] = f"{experiment.name}-{_digest(folder)}"  # by which parts of another folder are known
+        write_atomically(folder / CONFIG, yaml.safe_dump(carried))
         with environment({"POSEFIX_DATA": str(folder)}):
             packed = configs.load(folder / CONFIG)
             for source in packed.train:
@@ -133,6 +137,17 @@ def _carried(experiment: Config, folder: Path, quality: int) -> dict:
     return plain
 
 
+def _digest(folder: Path) -> str:
+    """What tells the data of one folder from another's."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with path.open("rb") as file:
+            digest.update(path.name.encode())
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:8]
+
+
 def _pack(source: DataSource, skeleton: skeletons.Skeleton, experiment: Config, path: Path, quality: int) -> None:
     store = FolderStore(Path(source.annotations), Path(source.images), skeleton)
     if source.held_out is not None:
@@ -181,7 +196,14 @@ def train_command(
         trainer = Trainer(configs.load(folder / CONFIG, overrides), folder / RUN, chosen)
         trainer.resume()
         if parts is not None:
-            trainer.go_on_from(_joined(parts), str(parts))
+            given = _joined(parts)
+            if given.config.name != trainer.config.name:
+                raise InputError(f"{parts}: are of the folder {given.config.name}, not of {trainer.config.name}")
+            trainer.go_on_from(given, str(parts))
+        if (out / MANIFEST).is_file() and (there := _joined(out).facts.get("steps", 0)) > trainer.step:
+            raise InputError(
+                f"{out}: holds parts of step {there}, to go on from with --parts {out}, or choose another --out"
+            )
         click.echo(f"begins at step {trainer.step} on {chosen}")
         before = time.monotonic()
         trainer.save()
@@ -189,8 +211,10 @@ def train_command(
         left = minutes - (time.time() - begun + leaving) / 60
         try:
             finished = trainer.fit(max(left, 1e-9))  # at least a step
-        finally:
-            count = split(trainer.checkpoint(), out)
+        except KeyboardInterrupt:
+            split(trainer.checkpoint(), out)
+            raise
+        count = split(trainer.checkpoint(), out)
     click.echo(f"{out}: {count} parts; " + ("finished" if finished else f"time is up at step {trainer.step}"))
 
 
@@ -239,11 +263,11 @@ def whole(folder: Path) -> bytes:
         listed = [(str(part["name"]), str(part["sha256"])) for part in manifest["parts"]]
     except (KeyError, TypeError):
         listed = []
-    if not listed:
+    if not listed or not all(PART_NAME.fullmatch(name) for name, _ in listed):
         raise InputError(f"{folder / MANIFEST}: is not a list of parts with names and checksums")
     parts = []
     for name, checksum in listed:
-        path = folder / Path(name).name
+        path = folder / name
         try:
             part = path.read_bytes()
         except OSError as error:

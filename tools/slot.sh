@@ -6,11 +6,12 @@ set -eu
 usage="usage: sh tools/slot.sh FOLDER OUT MINUTES [--parts PARTS]"
 folder=${1:?$usage} out=${2:?$usage} minutes=${3:?$usage}
 shift 3
+root=$(cd "$(dirname "$0")/.." && pwd -P)
 started=$(date +%s)
 if [ -d "$folder/wheels" ] && [ ! -d "$folder/site" ]; then
   rm -rf "$folder/site.part"
   python3 -m pip install --quiet --no-index --no-deps --target "$folder/site.part" "$folder"/wheels/*.whl
   mv "$folder/site.part" "$folder/site"
 fi
-export PYTHONPATH="$folder/site:$(dirname "$0")/..${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONSAFEPATH=1 PYTHONPATH="$root:$folder/site${PYTHONPATH:+:$PYTHONPATH}"
 exec python3 -m tools.slot train "$folder" --out "$out" --minutes "$minutes" --started "$started" "$@"

@@ -70,7 +70,10 @@ class PackedStore:
         if self._jpegs is None:  # opened where it is used: a worker process has its own
             self._jpegs = safe_open(self._path, framework="numpy").get_slice("jpegs")
         start, stop = self._offsets[row]
-        return decode(self._jpegs[int(start) : int(stop)].tobytes()), self._maps[row]
+        try:
+            return decode(self._jpegs[int(start) : int(stop)].tobytes()), self._maps[row]
+        except InputError as error:
+            raise InputError(f"{self._path}: person {row}: {error}") from None
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_jpegs": None}
@@ -89,14 +92,16 @@ class PoseStore:
         try:
             with np.load(path, allow_pickle=False) as file:
                 keypoints, boxes, image_ids = (np.asarray(file[name]) for name in ("keypoints", "bbox", "image_id"))
+            if any(array.dtype.kind not in "iuf" for array in (keypoints, boxes)):
+                raise ValueError(f"keypoints and bbox of {keypoints.dtype} and {boxes.dtype}, expected numbers")
+            if not (np.abs(keypoints) <= FARTHEST).all() or not (np.abs(boxes) <= FARTHEST).all():
+                raise ValueError(f"coordinates beyond {FARTHEST:,.0f} px, or not finite")
             keypoints, boxes = keypoints.astype(np.float32), boxes.astype(np.float32)
             shapes = (len(keypoints), len(coco17), 3), (len(keypoints), 4), (len(keypoints),)
             if (keypoints.shape, boxes.shape, image_ids.shape) != shapes or image_ids.dtype.kind not in "iu":
                 raise ValueError(f"arrays of {keypoints.shape}, {boxes.shape} and {image_ids.shape}")
             if not len(keypoints):
                 raise ValueError("nobody is in it")
-            if not (np.abs(keypoints) <= FARTHEST).all() or not (np.abs(boxes) <= FARTHEST).all():
-                raise ValueError(f"coordinates beyond {FARTHEST:,.0f} px, or not finite")
             if not np.isin(keypoints[..., 2], (0, 1, 2)).all():
                 raise ValueError("visibilities other than 0, 1 and 2")
             if (most := np.unique(image_ids, return_counts=True)[1].max()) > CROWD:
