@@ -168,6 +168,14 @@ def test_workers_see_the_same_people_without_images(
     assert all(same(loaded[i], batches[i]) for i in range(4))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.int16, np.float16, np.float64])
+def test_poses_may_be_of_any_number_type(tmp_path: Path, rng: np.random.Generator, dtype: type) -> None:
+    keypoints, boxes = np.full((5, 17, 3), 2, dtype), np.full((5, 4), 30, dtype)
+    store = PoseStore(write_poses(tmp_path / "poses.npz", rng, 5, keypoints=keypoints, bbox=boxes), load("coco17"))
+    assert (store.people.keypoints == 2).all() and (store.people.boxes == 30).all() and (store.people.areas > 0).all()
+
+
 DAMAGED = {
     "shape": {"bbox": np.zeros((3, 4))},
     "pickle": {"image_id": np.array([{}] * 5)},

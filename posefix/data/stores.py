@@ -94,9 +94,9 @@ class PoseStore:
                 keypoints, boxes, image_ids = (np.asarray(file[name]) for name in ("keypoints", "bbox", "image_id"))
             if any(array.dtype.kind not in "iuf" for array in (keypoints, boxes)):
                 raise ValueError(f"keypoints and bbox of {keypoints.dtype} and {boxes.dtype}, expected numbers")
+            keypoints, boxes = keypoints.astype(np.float64), boxes.astype(np.float64)
             if not (np.abs(keypoints) <= FARTHEST).all() or not (np.abs(boxes) <= FARTHEST).all():
                 raise ValueError(f"coordinates beyond {FARTHEST:,.0f} px, or not finite")
-            keypoints, boxes = keypoints.astype(np.float32), boxes.astype(np.float32)
             shapes = (len(keypoints), len(coco17), 3), (len(keypoints), 4), (len(keypoints),)
             if (keypoints.shape, boxes.shape, image_ids.shape) != shapes or image_ids.dtype.kind not in "iu":
                 raise ValueError(f"arrays of {keypoints.shape}, {boxes.shape} and {image_ids.shape}")
