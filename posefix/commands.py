@@ -69,7 +69,7 @@ def _end(message: str, code: int) -> None:
 @click.option("--video_path", type=EXISTING, help="A video in place of --images; image_id is the frame number from 0.")
 @click.option("--annotations", type=EXISTING, help="COCO ground truth: measures AP before and after; names the files.")
 @click.option(
-    "--checkpoint", default="posefix-small", show_default=True, help="A .safetensors file, or a shipped name."
+    "--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name."
 )
 @click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
@@ -86,6 +86,11 @@ def _end(message: str, code: int) -> None:
     show_default=True,
     help="Scores of people that say how good the refined pose is; the old ones are kept as original_score.",
 )
+@click.option(
+    "--keypoint_scores",
+    is_flag=True,
+    help="Scores of keypoints, too: the expected similarity to the truth times the probability of being in the image.",
+)
 @click.option("--out", type=EXISTING, help="Write the refined results here, in the form they came in.")
 @click.option("--metrics", type=EXISTING, help="Write the measurements here, as JSON.")
 @click.option("--visualize", type=EXISTING, help="Folder for before/after pictures, or for the video with both poses.")
@@ -98,7 +103,7 @@ def _end(message: str, code: int) -> None:
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on where an interrupted run with the same --out stopped; its first 256 people are kept together.",
+    help="Go on where an interrupted run with the same --out stopped.",
 )
 @friendly
 def refine(
@@ -113,6 +118,7 @@ def refine(
     flip_test: bool,
     passes: int,
     rescore: bool,
+    keypoint_scores: bool,
     out: Path | None,
     metrics: Path | None,
     visualize: Path | None,
@@ -147,6 +153,7 @@ def refine(
         flip_test=flip_test,
         passes=passes,
         rescore=rescore,
+        keypoint_scores=keypoint_scores,
         out=out,
         device=device,
         workers=workers,
@@ -173,6 +180,11 @@ def refine(
         f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
         f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s"
     )
+    if doubtful := measured["contradicted_boxes"]:
+        click.echo(
+            f"{doubtful} people have a box that is not where their pose is; for them both places were looked at "
+            "(boxes must be x, y, width, height)"
+        )
     if before := measured["refined_before"]:
         click.echo(f"{before} people have an original_score: they were refined before, and stay as they are")
     if refined.problems:

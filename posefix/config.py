@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +15,7 @@ from posefix import resources
 from posefix.errors import InputError
 
 DATA = "../shared/data"  # where data is looked for unless $POSEFIX_DATA says otherwise
+MOVENETS = ("movenet_lightning", "movenet_thunder")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -22,46 +23,53 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-Share = Annotated[float, Field(ge=1e-6, lt=1)]
-
-
 class ModelConfig(_Strict):
     """The network, and all that must be known to run it.
 
-    ``sigma`` is the standard deviation of the input Gaussians in crop pixels and ``amplitude`` their height: 1 for
-    every keypoint that is there, or the estimator's score; ``box_padding`` is how much wider than the person's box
-    the crop is; ``pretrained`` what the backbone starts from (see ``posefix.model.backbone``). A
-    keypoint moves only where its expected similarity to the truth (KS) grows by more than ``keep_margin``;
-    ``input_shares`` says how far off the input poses of training were (see ``posefix.model.adapt``; training fills it
-    in, and without it nothing is adapted).
+    ``head`` says how the input pose meets the image: ``fusion`` after a whole MoveNet (``backbone`` is
+    ``movenet_thunder`` or ``movenet_lightning``, ``pretrained`` its ONNX file); ``deconv`` and ``fpn`` in the first
+    convolution, as Gaussians of standard deviation ``sigma`` in crop pixels, before any backbone of timm's
+    (``pretrained``: see ``posefix.model.backbone``). ``box_padding`` is how much wider than the person's box the crop
+    is. A keypoint moves only where its expected similarity to the truth (KS) grows by more than ``keep_margin``.
     """
 
     backbone: str = "resnet50"
     pretrained: str | None = None
     pad_type: Literal["", "same"] = ""
-    head: Literal["deconv", "fpn"] = "deconv"
+    head: Literal["deconv", "fpn", "fusion"] = "deconv"
     head_channels: int = Field(256, ge=1)
     input_size: tuple[int, int] = (256, 192)
     sigma: float = Field(7.0, gt=0)
-    amplitude: Literal["constant", "score"] = "constant"
     box_padding: float = Field(1.25, gt=0)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     channels_last: bool = True
     keep_margin: float = Field(0.0, ge=0, le=1)
-    input_shares: tuple[Share, Share, Share, Share, Share] | None = None
 
-    @model_validator(mode="after")
-    def _shares_of_a_whole(self) -> ModelConfig:
-        if self.input_shares is not None and abs(sum(self.input_shares) - 1) > 1e-3:
-            raise ValueError("input_shares must sum to 1")
-        return self
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) of the frame: the crop, or what lies between the middles of MoveNet's outermost cells."""
+        height, width = self.input_size
+        return (height - 3, width - 3) if self.head == "fusion" else (height, width)
+
+    @property
+    def frame_margin(self) -> float:
+        """Pixels by which the frame begins inside the crop: half the way from a cell's first pixel to its last."""
+        return 1.5 if self.head == "fusion" else 0.0
 
     @model_validator(mode="after")
     def _divisible(self) -> ModelConfig:
-        unit = 32 if self.head == "deconv" else 16
+        unit = 16 if self.head == "fpn" else 32
         if any(side < 32 or side % unit for side in self.input_size):
             raise ValueError(f"input_size must be multiples of {unit}, at least 32, with the {self.head} head")
+        return self
+
+    @model_validator(mode="after")
+    def _backbone_of_fusion(self) -> ModelConfig:
+        if (self.head == "fusion") != (self.backbone in MOVENETS):
+            raise ValueError(f"the fusion head goes with backbone {' or '.join(MOVENETS)}, the others with timm's")
+        if self.head == "fusion" and self.head_channels % 4:
+            raise ValueError("head_channels must be a multiple of 4 with the fusion head")
         return self
 
 
@@ -103,11 +111,15 @@ class DataSource(_Strict):
 class SynthesisConfig(_Strict):
     """Input poses: statistics by name or path; probabilities of what is done to them.
 
+    A person's input is, with probability ``observed``, a real estimator's where the data source has one; with
+    ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache); else it is synthesised,
+    with ``clean`` without any error, so that the network meets poses which are right already and learns to leave them
+    alone. Of synthesised poses, ``inverted`` is the probability that left and right of arms, legs or all are exchanged.
+    ``scores`` draws confidences that go with how right a keypoint is; without, all of them are 1. ``placeholder`` is
+    the probability that the face is somewhere with a confidence near 0, as of estimators that know no face;
+    ``dropout`` that an input keypoint is withheld, ``empty`` that all of a person's are.
     ``leg_occlusion`` is the probability that a person's legs are cut out of the image, and in the input shortened to
-    80 % at most (``leg_input: shortened``, as published) or guessed as estimators do (``guessed``, see ``guess_legs``);
-    ``dropout`` that an input keypoint is withheld; ``observed`` that a person's input is a real estimator's where the
-    data source has one; ``clean`` that a synthesised person has no error at all, so that the network meets poses which
-    are right already and learns to leave them alone.
+    80 % at most (``leg_input: shortened``, as published) or guessed as estimators do (``guessed``, see ``guess_legs``).
     """
 
     statistics: str = "posefix"
@@ -115,11 +127,22 @@ class SynthesisConfig(_Strict):
     leg_input: Literal["shortened", "guessed"] = "shortened"
     dropout: float = Field(0.0, ge=0, le=1)
     observed: float = Field(0.0, ge=0, le=1)
+    guessed: float = Field(0.0, ge=0, le=1)
     clean: float = Field(0.0, ge=0, le=1)
+    inverted: float = Field(0.0, ge=0, le=1)
+    scores: bool = False
+    placeholder: float = Field(0.0, ge=0, le=1)
+    empty: float = Field(0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares_of_a_whole(self) -> SynthesisConfig:
+        if self.observed + self.guessed > 1:
+            raise ValueError("observed and guessed must not add up to more than 1")
+        return self
 
 
 class AugmentationConfig(_Strict):
-    """Geometry and appearance; see ``posefix.data.augment``."""
+    """Geometry and appearance; see ``posefix.data.augment``. ``resolution``: shrunk up to 4.5 times and enlarged."""
 
     scale: float = Field(0.3, ge=0, lt=1)
     rotation: float = Field(40.0, ge=0, le=180)
@@ -129,6 +152,7 @@ class AugmentationConfig(_Strict):
     pose_box: float = Field(0.5, ge=0, le=1)
     photometric: float = Field(0.5, ge=0, le=1)
     occlusion: float = Field(0.0, ge=0, le=1)
+    resolution: float = Field(0.0, ge=0, le=1)
 
 
 class OptimizerConfig(_Strict):
@@ -150,10 +174,13 @@ class TrainingConfig(_Strict):
     """The loop.
 
     ``init`` is a checkpoint whose weights it starts from, of the same network, at any size of crops;
-    ``coordinate_weight`` scales the L1 loss.
+    ``coordinate_weight`` scales the L1 loss of the deconv and fpn heads. ``cache`` is a folder: what the frozen eyes of
+    the fusion head see of ``cached_epochs`` epochs of crops is kept there, made if missing, and only the head trained.
     """
 
     init: str | None = None
+    cache: str | None = None
+    cached_epochs: int = Field(1, ge=1)
     epochs: int = Field(140, ge=1)
     batch: int = Field(128, ge=1)
     test_batch: int = Field(128, ge=1)

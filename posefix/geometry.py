@@ -14,6 +14,9 @@ POSE_BOX_PADDING = 0.15  # share of the pose's extent added on each side to make
 STRAY_DISTANCE = 4.0  # times the spread of a pose: keypoints further out are strays
 BOX_AREA_TO_AREA = 0.515  # a person's area, the s^2 of OKS, as a share of their box's: the mean over COCO's people
 MIN_BOX_SIZE = 4.0  # px; smaller boxes are widened to this
+CONFIDENT = 0.5  # times a person's highest score: keypoints from there on are confident ones
+LEAST_CONFIDENT = 8  # confident keypoints, from which on a pose can speak against a box
+LEAST_IOU = 0.1  # of a box with the extent of the confident keypoints; below, the two disagree
 
 
 def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_BOX_PADDING) -> np.ndarray:
@@ -63,6 +66,29 @@ def known_boxes(boxes: np.ndarray) -> np.ndarray:
 def person_boxes(boxes: np.ndarray, keypoints: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """The given box (N, 4) where there is one, else the extent of the pose; see :func:`pose_boxes`."""
     return np.where(known_boxes(boxes)[:, None], boxes, pose_boxes(keypoints, valid))
+
+
+def contradicted_boxes(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Whether a person's box is not where their pose is: boxes given as corners, or a pose on somebody else.
+
+    The confident keypoints say so, if there are enough of them: more than half lie outside the box as widened for a
+    crop, or their extent hardly overlaps with it.
+
+    Args:
+        boxes: (N, 4) xywh.
+        keypoints: (N, K, 2) pixels.
+        scores: (N, K) confidences, 0 where there is no estimate.
+
+    Returns:
+        (N,) bool; False where there is no box.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    confident = (scores > 0) & (scores >= CONFIDENT * scores.max(1, keepdims=True, initial=0))
+    count = confident.sum(1)
+    middle, half = boxes[:, :2] + boxes[:, 2:] / 2, BOX_PADDING * boxes[:, 2:] / 2
+    outside = (np.abs(keypoints - middle[:, None]) > half[:, None]).any(-1) & confident
+    apart = iou(boxes, pose_boxes(keypoints, confident)) < LEAST_IOU
+    return known_boxes(boxes) & (count >= LEAST_CONFIDENT) & (apart | (2 * outside.sum(1) > count))
 
 
 def crop_matrices(
@@ -124,6 +150,11 @@ def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     linear = outer[..., :2] @ inner[..., :2]
     offset = np.einsum("...ij,...j->...i", outer[..., :2], inner[..., 2]) + outer[..., 2]
     return np.concatenate([linear, offset[..., None]], axis=-1)
+
+
+def translated(matrices: np.ndarray, offset: float) -> np.ndarray:
+    """Affine maps (N, 2, 3) followed by a shift of ``offset`` pixels to the right and down."""
+    return matrices + np.array([[0, 0, offset], [0, 0, offset]])
 
 
 def map_scale(matrices: np.ndarray) -> np.ndarray:

@@ -12,7 +12,6 @@ from types import TracebackType
 import numpy as np
 
 from posefix.errors import InputError
-from posefix.model.adapt import COMPONENTS
 from posefix.refiner import RefinedBatch
 
 SUFFIX = ".progress"
@@ -81,9 +80,9 @@ class Journal:
             {
                 "rows": batch.rows.tolist(),
                 "keypoints": _encoded(batch.keypoints),
-                "problems": batch.problems,
-                "shares": None if batch.shares is None else batch.shares.tolist(),
                 "expected": _encoded(batch.expected),
+                "keypoint_scores": _encoded(batch.keypoint_scores),
+                "problems": batch.problems,
             }
         )
 
@@ -137,9 +136,11 @@ def _batch(entry: dict, people: int | None, keypoints: int | None) -> RefinedBat
     problems = [(row, str(text)) for row, text in entry["problems"]]
     _rows([row for row, _ in problems], people)
     expected = _decoded(entry["expected"]).reshape(len(rows))
-    if not (np.isnan(expected) | ((expected >= 0) & (expected <= 1.001))).all():
-        raise ValueError("an expected OKS is not between 0 and 1")
-    return RefinedBatch(rows, poses, problems, _shares(entry["shares"]), expected)
+    keypoint_scores = _decoded(entry["keypoint_scores"]).reshape(poses.shape[:2])
+    for values in (expected, keypoint_scores):
+        if not (np.isnan(values) | ((values >= 0) & (values <= 1.001))).all():
+            raise ValueError("an expected similarity is not between 0 and 1")
+    return RefinedBatch(rows, poses, expected, keypoint_scores, problems)
 
 
 def _encoded(values: np.ndarray) -> str:
@@ -148,15 +149,6 @@ def _encoded(values: np.ndarray) -> str:
 
 def _decoded(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
-
-
-def _shares(found: list | None) -> np.ndarray | None:
-    if found is None:
-        return None
-    shares = np.array(found, np.float64)
-    if shares.shape != (COMPONENTS,) or not (np.isfinite(shares).all() and (shares >= 0).all() and shares.any()):
-        raise ValueError("shares are not those of a mixture")
-    return shares
 
 
 def _rows(found: list, people: int | None) -> np.ndarray:

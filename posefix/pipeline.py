@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from posefix import adapters
+from posefix import adapters, geometry
 from posefix.adapters import ImageIndex, coco
 from posefix.data.images import ImageFolder
 from posefix.data.video import VideoImages
@@ -24,12 +24,12 @@ from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import load_ground_truth
 from posefix.files import make_folder, require_new_folder, require_writable
 from posefix.journal import SUFFIX, Journal, fingerprint
-from posefix.model.checkpoint import resolve
+from posefix.model import checkpoint as checkpoints
 from posefix.people import People
-from posefix.refiner import RefinedBatch, Refiner
+from posefix.refiner import Refinement, Refiner
 from posefix.report.pictures import INDEX, write_pictures
 from posefix.report.video import write_comparison
-from posefix.rescoring import rescored, was_rescored
+from posefix.rescoring import was_rescored
 from posefix.skeleton import Skeleton, load
 
 BOOTSTRAP_SEED = 0
@@ -43,7 +43,7 @@ class RefineOptions:
     images: Path | None = None
     video: Path | None = None
     annotations: Path | None = None
-    checkpoint: str = "posefix-small"
+    checkpoint: str = checkpoints.DEFAULT
     batch_size: int = 64
     flip_test: bool = True
     out: Path | None = None
@@ -55,6 +55,7 @@ class RefineOptions:
     visualize: Path | None = None
     report: Path | None = None
     rescore: bool = True
+    keypoint_scores: bool = False
     passes: int = 3
     format: str = "auto"
     skeleton: str | None = None
@@ -111,13 +112,13 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     images = video or _open_images(options, results.people, own)
     if options.on_error == "stop":
         images.require(np.unique(results.people.image_ids))
-    keypoints, expected = results.people.keypoints.copy(), np.full(len(results.people), np.nan, np.float32)
-    problems = list(results.problems)
+    refinement = Refinement.of(results.people)
+    refinement.problems.extend(results.problems)
     journal = _open_journal(options, results.people)
     finished = journal.finished if journal else []
     for batch in finished:
-        _take(batch, keypoints, expected, problems)
-    done, total = sum(len(batch.rows) for batch in finished), len(results.people)
+        refinement.take(batch)
+    done, total = sum(len(batch.rows) for batch in finished), int((~was_rescored(results.people)).sum())
     started, begun = time.perf_counter(), done
     batches = refiner.refine_batches(
         results.people,
@@ -127,7 +128,6 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         workers=1 if options.video else options.workers,
         on_error=options.on_error,
         first_batch=len(finished),
-        shares=finished[-1].shares if finished else None,
         passes=options.passes,
     )
     columns = (TextColumn("refining"), BarColumn(), MofNCompleteColumn(), TextColumn("people"), TimeRemainingColumn())
@@ -135,7 +135,7 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("", total=total, completed=done)
             for batch in batches:
-                _take(batch, keypoints, expected, problems)
+                refinement.take(batch)
                 if journal:
                     journal.append(batch)
                 done += len(batch.rows)
@@ -149,16 +149,14 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
             journal.remove()
         raise
     seconds = time.perf_counter() - started
-    people = results.people.with_keypoints(keypoints)
-    if options.rescore:
-        people = rescored(people, expected)
+    people = refinement.apply(results.people, options.rescore, options.keypoint_scores)
     if own is not None:
         people = _write_own(options, own, people)
     elif options.out is not None:
         coco.write_results(options.out, results, people)
     if journal:
         journal.remove()
-    return Refined(results, people, images, truth, problems, done - begun, seconds)
+    return Refined(results, people, images, truth, refinement.problems, done - begun, seconds)
 
 
 def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
@@ -167,12 +165,13 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
     ``without_rescoring`` is what the refined keypoints reach with the scores that they came with.
     """
     metrics: dict[str, Any] = {}
+    before = refined.results.people
     if refined.truth is not None:
 
         def records(people: People) -> list[dict]:
             return [r for r in coco.refined_records(refined.results, people) if isinstance(r, dict)]
 
-        before, sigmas = refined.results.people, refined.people.skeleton.sigmas
+        sigmas = refined.people.skeleton.sigmas
         rng = np.random.default_rng(BOOTSTRAP_SEED)
         metrics = dict(compare(refined.truth, records(before), records(refined.people), rng=rng, sigmas=sigmas))
         if options.rescore:
@@ -193,6 +192,9 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
         "checkpoint": str(options.checkpoint),
         "flip_test": options.flip_test,
         "passes": options.passes,
+        "contradicted_boxes": int(
+            geometry.contradicted_boxes(before.boxes, before.keypoints, before.scores).sum()
+        ),
         "refined_before": int(was_rescored(refined.results.people).sum()),
         "rescored": int((refined.people.person_scores != refined.results.people.person_scores).sum()),
     }
@@ -314,7 +316,7 @@ def _open_journal(options: RefineOptions, people: People) -> Journal | None:
 
 def signature(options: RefineOptions) -> str:
     """What tells the work of one run from that of another: results, checkpoint, annotations, and how they are used."""
-    files = [*_files_of(options.detection_json, options.out), resolve(options.checkpoint)]
+    files = [*_files_of(options.detection_json, options.out), checkpoints.resolve(options.checkpoint)]
     files += [options.annotations] if options.annotations else []
     source = options.video or options.images
     settings = {
@@ -335,11 +337,6 @@ def _files_of(path: Path, out: Path) -> list[Path]:
         return [path]
     names = sorted(name for name in os.listdir(path) if not name.startswith(".") and name != out.name + SUFFIX)
     return [path / name for name in names if (path / name).is_file()]
-
-
-def _take(batch: RefinedBatch, keypoints: np.ndarray, expected: np.ndarray, problems: list[str]) -> None:
-    keypoints[batch.rows], expected[batch.rows] = batch.keypoints, batch.expected
-    problems.extend(text for _, text in batch.problems)
 
 
 def _interrupted(options: RefineOptions, done: int, total: int) -> str:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,20 +13,20 @@ import torch
 
 from posefix import geometry
 from posefix.adapters import with_refined
-from posefix.data.crops import crop_image, input_amplitudes
+from posefix.data.crop_stream import stream_crops
 from posefix.errors import InputError
-from posefix.model import adapt, decode
 from posefix.model import checkpoint as checkpoints
-from posefix.model.fuse import fold_batch_norm
-from posefix.model.network import RefinerNetwork
+from posefix.model import decode
+from posefix.model.fold import fold_batch_norm
+from posefix.model.interface import Answer, InputPose, RefinementNetwork
+from posefix.model.network import PoseFixNetwork
+from posefix.neighbours import OtherPeople
 from posefix.people import FARTHEST, People
 from posefix.rescoring import expected_oks, rescored, was_rescored
 from posefix.skeleton import Skeleton
+from posefix.views import Views
 
-PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
-ADAPTING_PEOPLE = 256  # the first by image id, from whom it is found whether the input poses have errors at all
 LOOK_AGAIN = (0.85, 0.7)  # expected OKS below which a person is refined a second and a third time
-ADAPTING_ELEMENTS = 1 << 25  # of their beliefs that are in memory at a time, 128 MiB; fewer people where maps are large
 Poses = TypeVar("Poses", np.ndarray, People)
 
 
@@ -41,52 +37,48 @@ class RefinedBatch:
     Attributes:
         rows: (B,) int64 positions in the people that were given.
         keypoints: (B, K, 2) float32, pixels of the original image.
-        problems: for each row whose image could not be used, ``(row, sentence)``; its keypoints are the input's.
-        shares: (R,) what the poses' offsets from the truth were taken to be (:mod:`posefix.model.adapt`), or None.
         expected: (B,) float32 OKS that is expected of each person now; NaN where the image could not be used.
+        keypoint_scores: (B, K) float32 expected similarity of each keypoint to the truth times the probability that it
+            is in the image; NaN where nothing can be said.
+        problems: for each row whose image could not be used, ``(row, sentence)``; its keypoints are the input's.
     """
 
     rows: np.ndarray
     keypoints: np.ndarray
+    expected: np.ndarray
+    keypoint_scores: np.ndarray
     problems: list[tuple[int, str]]
-    shares: np.ndarray | None = None
-    expected: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
-class _Look:
-    """One batch between the network and the decision: B people, of whom G have a usable crop.
+class Refinement:
+    """What has become of N people so far, batch by batch: arrays as in :class:`RefinedBatch`, of everybody."""
 
-    Attributes:
-        rows: (B,) int64 positions in the people that were given.
-        keypoints: (B, K, 2) float32 input, pixels of the original image.
-        problems: as in :class:`RefinedBatch`.
-        usable: (G,) int64 places of the usable ones among the B.
-        crops: (G, 3, height, width) uint8.
-        belief: (G, K, h, w) over each keypoint's truth.
-        pose: (G, K, 2) input in pixels of the crop.
-        scores: (G, K) float32 confidences of the input, on the host.
-        heights: (G, K) of the input's Gaussians; 0 where there is no input.
-        tolerances: (G, K) s k_j in pixels of the crop.
-        maps: (G, 2, 3) from original pixels to the crop's.
-    """
-
-    rows: np.ndarray
     keypoints: np.ndarray
-    problems: list[tuple[int, str]]
-    usable: np.ndarray
-    crops: torch.Tensor
-    belief: torch.Tensor
-    pose: torch.Tensor
-    scores: np.ndarray
-    heights: torch.Tensor
-    tolerances: torch.Tensor
-    maps: np.ndarray
+    expected: np.ndarray
+    keypoint_scores: np.ndarray
+    problems: list[str]
 
-    @property
-    def present(self) -> torch.Tensor:
-        """(G, K) bool, whether there is an input."""
-        return self.heights > 0
+    @classmethod
+    def of(cls, people: People) -> Refinement:
+        """Nothing yet: everybody is where they were."""
+        shape = people.scores.shape
+        unknown = np.full(len(people), np.nan, np.float32), np.full(shape, np.nan, np.float32)
+        return cls(people.keypoints.copy(), *unknown, [])
+
+    def take(self, batch: RefinedBatch) -> None:
+        """Note a batch."""
+        self.keypoints[batch.rows], self.expected[batch.rows] = batch.keypoints, batch.expected
+        self.keypoint_scores[batch.rows] = batch.keypoint_scores
+        self.problems.extend(text for _, text in batch.problems)
+
+    def apply(self, people: People, rescore: bool, keypoint_scores: bool) -> People:
+        """The people with their refined keypoints and, if asked for, new scores of people and of keypoints."""
+        scores = people.scores
+        if keypoint_scores:
+            scores = np.where(np.isfinite(self.keypoint_scores), self.keypoint_scores, scores)
+        refined = people.with_keypoints(self.keypoints, scores)
+        return rescored(refined, self.expected) if rescore else refined
 
 
 class Refiner:
@@ -100,7 +92,7 @@ class Refiner:
 
     Example::
 
-        refiner = Refiner.from_pretrained("posefix-small")
+        refiner = Refiner.from_pretrained()
         better = refiner(image, keypoints)
     """
 
@@ -114,13 +106,14 @@ class Refiner:
         self.facts = checkpoint.facts
         self.keep_margin = self.config.model.keep_margin if keep_margin is None else keep_margin
 
-    def _prepare(self, checkpoint: checkpoints.Checkpoint) -> RefinerNetwork:
+    def _prepare(self, checkpoint: checkpoints.Checkpoint) -> RefinementNetwork:
         """A copy of the checkpoint's network that is as fast as it can be."""
         network = copy.deepcopy(checkpoint.network).eval()
         k, size = len(checkpoint.skeleton), checkpoint.config.model.input_size
-        device = next(network.parameters()).device
-        crops, poses, heights = torch.zeros(1, 3, *size), torch.zeros(1, k, 2), torch.zeros(1, k)
-        fold_batch_norm(network, crops.to(device), poses.to(device), heights.to(device))
+        if isinstance(network, PoseFixNetwork):
+            example = torch.zeros(1, 3, *size), torch.zeros(1, k, 2), torch.zeros(1, k)
+            device = next(network.parameters()).device
+            fold_batch_norm(network, *(tensor.to(device) for tensor in example))
         layout = torch.channels_last if checkpoint.config.model.channels_last else torch.contiguous_format
         return network.to(self.device, memory_format=layout)
 
@@ -194,19 +187,24 @@ class Refiner:
         workers: int = 2,
         on_error: str = "stop",
         rescore: bool = False,
+        keypoint_scores: bool = False,
         passes: int = 1 + len(LOOK_AGAIN),
     ) -> People:
         """Refine many people of many images; the same people in the same order, with better keypoints.
+
+        What becomes of a person depends on the image, this pose and the other poses in the same image alone.
 
         Args:
             people: of this refiner's skeleton.
             images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one), in
                 order of image id, by ``workers`` threads: a :class:`posefix.data.images.ImageFolder` decodes there.
             batch_size: people in a batch; batches run across images.
-            flip_test: average over the mirrored image; twice the work.
+            flip_test: average over the mirrored image.
             workers: threads that decode and crop while the network runs.
             on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` hands its people through.
             rescore: also give people scores that rank them by how good they are (:mod:`posefix.rescoring`).
+            keypoint_scores: also give keypoints scores: the expected similarity to the truth (KS) times the probability
+                that the keypoint is in the image.
             passes: how often a person may be refined; more than once only those of whom little is expected.
 
         People whose ``extra`` has an ``original_score`` were refined and rescored before, and stay as they are.
@@ -214,8 +212,8 @@ class Refiner:
         Raises:
             InputError: for an unusable image, or people of another skeleton.
         """
-        keypoints, expected = people.keypoints.copy(), np.full(len(people), np.nan, np.float32)
-        batches = self.refine_batches(
+        refined = Refinement.of(people)
+        for batch in self.refine_batches(
             people,
             images,
             batch_size=batch_size,
@@ -223,11 +221,9 @@ class Refiner:
             workers=workers,
             on_error=on_error,
             passes=passes,
-        )
-        for batch in batches:
-            keypoints[batch.rows], expected[batch.rows] = batch.keypoints, batch.expected
-        refined = people.with_keypoints(keypoints)
-        return rescored(refined, expected) if rescore else refined
+        ):
+            refined.take(batch)
+        return refined.apply(people, rescore, keypoint_scores)
 
     def refine_batches(
         self,
@@ -239,14 +235,34 @@ class Refiner:
         workers: int = 2,
         on_error: str = "stop",
         first_batch: int = 0,
-        shares: np.ndarray | None = None,
         passes: int = 1 + len(LOOK_AGAIN),
     ) -> Iterator[RefinedBatch]:
-        """Like :meth:`refine`, a batch at a time as they are done.
+        """Like :meth:`refine`, a batch at a time as they are done; people who were refined before are in none.
 
         Which people make up a batch depends on the people and ``batch_size`` alone, so that a run which starts at
-        ``first_batch`` with the ``shares`` of an earlier batch goes on exactly where another one stopped.
+        ``first_batch`` goes on exactly where another one stopped.
         """
+        self._check(people, batch_size, on_error, first_batch, passes)
+        new = np.flatnonzero(~was_rescored(people))
+        order = new[np.argsort(people.image_ids[new], kind="stable")][first_batch * batch_size :]
+        views = Views.of(people, order, self.config.model.frame_size, self.config.model.box_padding)
+        crops = stream_crops(
+            people.image_ids[views.rows],
+            geometry.translated(views.maps, self.config.model.frame_margin),
+            self.config.model.input_size,
+            images,
+            workers=max(workers, 1),
+            ahead=3 * batch_size,
+            skip=on_error == "skip",
+        )
+        others = OtherPeople(people)
+        for start in range(0, len(order), batch_size):
+            end = min(start + batch_size, len(order))
+            part = views.of_people(start, end)
+            cut = [next(crops) for _ in part.rows]
+            yield self._refine_batch(people, order[start:end], part, cut, others, flip_test, passes)
+
+    def _check(self, people: People, batch_size: int, on_error: str, first_batch: int, passes: int) -> None:
         if people.skeleton.keypoint_names != self.skeleton.keypoint_names:
             raise InputError(
                 f"the checkpoint refines {self.skeleton.name} poses ({len(self.skeleton)} keypoints), "
@@ -258,240 +274,94 @@ class Refiner:
             )
         if first_batch < 0 or passes < 1:
             raise ValueError(f"first_batch must be 0 or more and passes 1 or more, got {first_batch} and {passes}")
-        if self.config.model.input_shares is None:
-            shares = None
-        elif shares is not None and np.shape(shares) != (adapt.COMPONENTS,):
-            raise ValueError(f"shares must be ({adapt.COMPONENTS},), as of an earlier batch, got {np.shape(shares)}")
         if not (np.isfinite(people.keypoints).all() and np.isfinite(people.scores).all()):
             raise ValueError("keypoints and scores must be finite; give a keypoint without estimate score 0 at (0, 0)")
         if len(people) and np.abs(people.keypoints).max() > FARTHEST:
             raise ValueError(f"keypoints must lie within +-{FARTHEST:,.0f} px of the image's corner")
-        order = np.argsort(people.image_ids, kind="stable")[first_batch * batch_size :]
-        looks = self._looks(people, images, order, batch_size, flip_test, max(workers, 1), on_error)
-        waiting: deque[_Look] = deque()
-        if shares is None and self.config.model.input_shares is not None:
-            elements = len(self.skeleton) * math.prod(self.network.heatmap_size)
-            most = max(min(ADAPTING_PEOPLE, ADAPTING_ELEMENTS // elements), 1)
-            waiting.extend(islice(looks, -(-most // batch_size)))
-            shares = self._fit_shares(waiting, most)
-        new = ~was_rescored(people)
-        while waiting:
-            look = waiting.popleft()
-            yield self._settle(look, shares, new[look.rows], passes, flip_test)
-        for look in looks:
-            yield self._settle(look, shares, new[look.rows], passes, flip_test)
 
-    def _looks(
+    def _refine_batch(
         self,
         people: People,
-        images: Mapping[int, np.ndarray],
-        order: np.ndarray,
-        batch_size: int,
-        flip_test: bool,
-        workers: int,
-        on_error: str,
-    ) -> Iterator[_Look]:
-        """What the network sees, a batch of the people in ``order`` at a time."""
-        stream = self._crops(people, order, images, workers, 3 * batch_size, on_error)
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            crops, problems = [], []
-            for row in rows:
-                crop = next(stream)
-                crops.append(None if isinstance(crop, str) else crop)
-                if isinstance(crop, str):
-                    problems.append((int(row), crop))
-            boxes, maps = self._boxes_and_maps(people, rows)
-            good = np.array([crop is not None for crop in crops]) & geometry.known_boxes(boxes)
-            usable = np.flatnonzero(good)
-            yield self._look(
-                rows, problems, people, usable, [crops[i] for i in usable], maps[usable], boxes[usable], flip_test
-            )
-
-    def _boxes_and_maps(self, people: People, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (R, 4) of the people at ``rows`` and the maps (R, 2, 3) to their crops."""
-        boxes = geometry.person_boxes(people.boxes[rows], people.keypoints[rows], people.labelled[rows])
-        return boxes, geometry.crop_matrices(boxes, self.config.model.input_size, self.config.model.box_padding)
-
-    def _crops(
-        self,
-        people: People,
-        order: np.ndarray,
-        images: Mapping[int, np.ndarray],
-        workers: int,
-        ahead: int,
-        on_error: str,
-    ) -> Iterator[np.ndarray | str]:
-        """The crop of each person in ``order``, or the sentence that says why there is none."""
-        size = self.config.model.input_size
-
-        def read(rows: np.ndarray) -> list[np.ndarray | str]:
-            try:
-                image = _checked_image(images, int(people.image_ids[rows[0]]))
-            except InputError as error:
-                if on_error == "stop":
-                    raise
-                return [str(error)] * len(rows)
-            return [crop_image(image, matrix, size) for matrix in self._boxes_and_maps(people, rows)[1]]
-
-        ids = people.image_ids[order]
-        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, int)
-        bounds = np.r_[starts, len(ids)]
-        pieces = (
-            order[first : min(first + PEOPLE_PER_READ, end)]
-            for begin, end in pairwise(bounds)
-            for first in range(begin, end, PEOPLE_PER_READ)
-        )
-        pending: deque[tuple[int, Future]] = deque()
-        waiting = 0
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="crop")
-        try:
-            for piece in pieces:
-                pending.append((len(piece), pool.submit(read, piece)))
-                waiting += len(piece)
-                while waiting > ahead:
-                    count, future = pending.popleft()
-                    waiting -= count
-                    yield from future.result()
-            while pending:
-                yield from pending.popleft()[1].result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-    @torch.inference_mode()
-    def _look(
-        self,
         rows: np.ndarray,
-        problems: list[tuple[int, str]],
-        people: People,
-        usable: np.ndarray,
-        crops: list[np.ndarray],
-        maps: np.ndarray,
-        boxes: np.ndarray,
+        views: Views,
+        crops: list[np.ndarray | str],
+        others: OtherPeople,
         flip_test: bool,
-    ) -> _Look:
-        """Run the network on the ``usable`` ones among the people at ``rows``."""
-        size, skeleton = self.config.model.input_size, self.skeleton
-        keypoints, scores = people.keypoints[rows[usable]], people.scores[rows[usable]]
-        points = geometry.transform(keypoints, maps).astype(np.float32)
-        lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3]) * geometry.map_scale(maps)
-        tolerances = (lengths[:, None] * 2 * skeleton.sigmas).astype(np.float32)
-        pose, heights, scales = (
-            torch.from_numpy(values).to(self.device)
-            for values in (points, input_amplitudes(scores, self.config.model.amplitude), tolerances)
+        passes: int,
+    ) -> RefinedBatch:
+        """Refine the people at ``rows`` by what their views show; of two views the one of which more is expected."""
+        problems = {int(row): crop for row, crop in zip(views.rows, crops, strict=True) if isinstance(crop, str)}
+        usable = np.array([not isinstance(crop, str) for crop in crops]) & geometry.known_boxes(views.boxes)
+        done = RefinedBatch(
+            rows,
+            people.keypoints[rows].copy(),
+            np.full(len(rows), np.nan, np.float32),
+            np.full((len(rows), len(self.skeleton)), np.nan, np.float32),
+            list(problems.items()),
         )
-        stacked = np.stack(crops) if crops else np.zeros((0, *size, 3), np.uint8)
-        image = torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2)
-        belief = self._belief(image, pose, heights, flip_test)
-        original = people.keypoints[rows].copy()
-        return _Look(rows, original, problems, usable, image, belief, pose, scores, heights, scales, maps)
-
-    def _belief(self, image: torch.Tensor, pose: torch.Tensor, heights: torch.Tensor, flip_test: bool) -> torch.Tensor:
-        """Where the truth may be, (G, K, h, w), of crops (G, 3, H, W) with poses (G, K, 2) of heights (G, K)."""
-        if not len(image):
-            return pose.new_zeros((0, len(self.skeleton), *self.network.heatmap_size))
-        belief = decode.spatial_softmax(self.network(image, pose, heights))
-        if flip_test:
-            exchange = torch.as_tensor(self.skeleton.flip, device=self.device)
-            width = self.config.model.input_size[1]
-            points = geometry.flip_keypoints(pose.cpu().numpy(), width, self.skeleton.flip)
-            mirrored = torch.from_numpy(points).to(self.device)
-            logits = self.network(image.flip(3), mirrored, heights[:, exchange])
-            belief = (belief + decode.flip_maps(decode.spatial_softmax(logits), exchange)) / 2
-        return belief
+        if usable.any():
+            stacked = np.stack([crop for crop, use in zip(crops, usable, strict=True) if use])
+            found = self._refine_views(people, views.take(usable), stacked, others, flip_test, passes)
+            owner = views.people[usable] - views.people[0]
+            better = np.lexsort((found[1], owner))  # the last one of each person is the one expected to be best
+            best = better[np.r_[owner[better][1:] != owner[better][:-1], True]]
+            for own, new in zip((done.keypoints, done.expected, done.keypoint_scores), found, strict=True):
+                own[owner[best]] = new[best]
+        return done
 
     @torch.inference_mode()
-    def _fit_shares(self, looks: Iterable[_Look], most: int) -> np.ndarray:
-        """(R,) how the offsets of the first ``most`` poses from the truth are taken to be distributed."""
-        training = np.array(self.config.model.input_shares)
-        found = [np.zeros((0, len(training)))]
-        first = 0
-        for look in looks:
-            mixture, density = self._mixture(look)
-            known = look.present & decode.inside(look.pose, self.config.model.input_size)
-            known &= torch.from_numpy(look.usable + first < most).to(self.device)[:, None]
-            found.append(mixture.likelihoods(look.belief / density)[known].cpu().double().numpy())
-            first += len(look.rows)
-        likelihoods = np.concatenate(found)
-        return adapt.shares_at_hand(likelihoods[np.isfinite(likelihoods).all(1)], training)
-
-    def _mixture(self, look: _Look) -> tuple[adapt.OffsetMixture, torch.Tensor]:
-        """The mixture around the input keypoints, and its density (G, K, h, w) with the shares of training."""
-        mixture = adapt.OffsetMixture(
-            look.pose, look.tolerances, self.network.heatmap_size, self.config.model.input_size
-        )
-        return mixture, mixture.density(look.pose.new_tensor(self.config.model.input_shares))
-
-    def _settle(
-        self, look: _Look, shares: np.ndarray | None, new: np.ndarray, passes: int, flip_test: bool
-    ) -> RefinedBatch:
-        """Refine the ``new`` (B,) ones of a batch, and again those of whom little is expected.
-
-        The others would only be moved about, and so would everybody who was refined in an earlier run. What is expected
-        of a person is told by the first look: of what it said itself the network always thinks well.
-        """
-        given = look.keypoints.copy()
-        batch = self._decide(look, shares)
-        batch.keypoints[~new] = given[~new]
+    def _refine_views(
+        self, people: People, views: Views, crops: np.ndarray, others: OtherPeople, flip_test: bool, passes: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Keypoints (V, K, 2) in the original image, expected OKS (V,) and keypoint scores (V, K) of V views."""
+        seen = self.network.see(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2), flip_test)
+        pose = self._input_pose(people, views, others)
+        keypoints, similarity, answer = self._decode(seen, pose)
+        expected = self._expected(similarity, answer, pose)
         for least in LOOK_AGAIN[: passes - 1]:
-            again = np.flatnonzero(new[look.usable] & (batch.expected[look.usable] < least))
+            again = torch.nonzero(expected < least)[:, 0]
             if not len(again):
                 break
-            places = look.usable[again]
-            settled = self._decide(self._look_again(look, again, batch.keypoints[places], flip_test), shares)
-            batch.keypoints[places] = settled.keypoints
-        return batch
+            part = pose.take(again)._replace(keypoints=keypoints[again])
+            keypoints[again] = self._decode(type(seen)(*(tensor[again] for tensor in seen)), part)[0]
+        original = geometry.transform(keypoints.cpu().numpy().astype(np.float64), geometry.invert(views.maps))
+        stays = (keypoints == pose.keypoints).all(-1).cpu().numpy()
+        moved = np.where(stays[..., None], people.keypoints[views.rows], original)
+        if answer.presence is not None:
+            similarity = similarity * answer.presence
+        return moved, expected.cpu().numpy(), similarity.cpu().numpy()
 
-    @torch.inference_mode()
-    def _look_again(self, look: _Look, again: np.ndarray, keypoints: np.ndarray, flip_test: bool) -> _Look:
-        """What the network sees of some of the G people of a look, with keypoints (A, K, 2) of the original image."""
-        chosen = torch.from_numpy(again).to(self.device)
-        maps = look.maps[again]
-        pose = torch.from_numpy(geometry.transform(keypoints, maps).astype(np.float32)).to(self.device)
-        crops, heights = look.crops[chosen], look.heights[chosen]
-        return _Look(
-            look.rows[look.usable[again]],
-            keypoints.copy(),
-            [],
-            np.arange(len(again)),
-            crops,
-            self._belief(crops, pose, heights, flip_test),
-            pose,
-            look.scores[again],
-            heights,
-            look.tolerances[chosen],
-            maps,
+    def _input_pose(self, people: People, views: Views, others: OtherPeople) -> InputPose:
+        """What is known of the people of V views, in pixels of each view's frame."""
+        rows, maps = views.rows, views.maps
+        lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * views.boxes[:, 2] * views.boxes[:, 3])
+        scales = lengths[:, None] * 2 * self.skeleton.sigmas
+        their_keypoints, their_scores = others.nearest(rows, scales)
+        arrays = (
+            geometry.transform(people.keypoints[rows], maps),
+            people.scores[rows],
+            scales * geometry.map_scale(maps)[:, None],
+            geometry.transform(their_keypoints, maps),
+            their_scores,
         )
+        return InputPose(*(torch.from_numpy(array.astype(np.float32)).to(self.device) for array in arrays))
 
-    @torch.inference_mode()
-    def _decide(self, look: _Look, shares: np.ndarray | None) -> RefinedBatch:
-        """Where each keypoint goes, given what the network sees and how good the input poses are."""
-        size, belief = self.config.model.input_size, look.belief
-        if shares is not None and not np.array_equal(shares, self.config.model.input_shares):
-            mixture, density = self._mixture(look)
-            adapted = belief * (mixture.density(look.pose.new_tensor(shares)) / density)
-            total = adapted.sum((-1, -2), keepdim=True)
-            known = look.present & decode.inside(look.pose, size)
-            belief = torch.where(known[..., None, None] & (total > 0), adapted / total, belief)
-        refined, similarity = decode.most_similar(
-            belief, look.tolerances, size, look.pose, look.present, self.keep_margin
+    def _decode(self, seen: Any, pose: InputPose) -> tuple[torch.Tensor, torch.Tensor, Answer]:
+        """Keypoints (V, K, 2) in the frame, their expected similarity (V, K), NaN outside the crop, and the answer."""
+        answer = self.network.answer(seen, pose)
+        keypoints, similarity = decode.most_similar(
+            answer.posterior,
+            pose.scales,
+            self.config.model.frame_size,
+            pose.keypoints,
+            pose.scores > 0,
+            self.keep_margin,
         )
-        original = geometry.transform(refined.cpu().numpy().astype(np.float64), geometry.invert(look.maps))
-        stays = (refined == look.pose).all(-1).cpu().numpy()
-        keypoints = look.keypoints
-        keypoints[look.usable] = np.where(stays[..., None], keypoints[look.usable], original)
-        expected = np.full(len(look.rows), np.nan, np.float32)
-        expected[look.usable] = expected_oks(similarity.cpu().numpy(), look.scores)
-        return RefinedBatch(look.rows, keypoints, look.problems, shares, expected)
+        return keypoints, similarity, answer
 
-
-def _checked_image(images: Mapping[int, np.ndarray], image_id: int) -> np.ndarray:
-    """The image of an id; InputError when there is none, or it is not (H, W, 3) uint8."""
-    try:
-        image = images[image_id]
-    except KeyError:
-        raise InputError(f"no image for image_id {image_id}") from None
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputError(f"image {image_id} must be a numpy array (H, W, 3) of uint8, RGB, found {found}")
-    return image
+    @staticmethod
+    def _expected(similarity: torch.Tensor, answer: Answer, pose: InputPose) -> torch.Tensor:
+        """(V,) OKS that is expected of each person."""
+        if answer.person is not None:
+            return answer.person
+        return torch.from_numpy(expected_oks(similarity.cpu().numpy(), pose.scores.cpu().numpy())).to(similarity.device)

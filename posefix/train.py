@@ -9,12 +9,12 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import distributed, nn
@@ -24,14 +24,14 @@ from torch.utils.data import DataLoader
 
 from posefix import skeleton as skeletons
 from posefix.config import Config, OptimizerConfig, from_dict, to_dict
+from posefix.data.cache import CachedBatches, fill_cache
 from posefix.data.loader import Batch, TrainingBatches, training_loader
 from posefix.data.stores import observed_poses, open_store
 from posefix.errors import InputError
 from posefix.files import write_atomically
-from posefix.model.adapt import training_shares
 from posefix.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from posefix.model.losses import refinement_losses
-from posefix.model.network import RefinerNetwork
+from posefix.model.losses import TrainingLoss
+from posefix.model.network import FusionNetwork, PoseFixNetwork, build_network
 
 STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,8 +63,8 @@ def checked(loader: DataLoader) -> Iterator[Batch]:
 def _decisive(config: Config) -> dict[str, Any]:
     """What determines the losses, as plain data: not how often they are looked at, nor by how many workers."""
     plain = config.model_dump(mode="json")
-    del plain["evaluation"], plain["name"], plain["model"]["keep_margin"], plain["model"]["input_shares"]
-    for name in ("test_batch", "flip_test", "workers", "evaluate_every", "save_minutes"):
+    del plain["evaluation"], plain["name"], plain["model"]["keep_margin"]
+    for name in ("test_batch", "flip_test", "workers", "evaluate_every", "save_minutes", "cache"):
         del plain["training"][name]
     return plain
 
@@ -72,7 +72,7 @@ def _decisive(config: Config) -> dict[str, Any]:
 def _seen_by_network(config: Config) -> dict[str, Any]:
     """What weights depend on, as plain data; not the size of crops, which may grow from one training to the next."""
     plain = config.model.model_dump(mode="json")
-    for name in ("pretrained", "keep_margin", "input_shares", "channels_last", "input_size"):
+    for name in ("pretrained", "keep_margin", "channels_last", "input_size"):
         del plain[name]
     return plain
 
@@ -125,15 +125,20 @@ class Trainer:
             observed_poses(store.people, [Path(p) for p in source.observed]) if source.observed else None
             for store, source in zip(stores, config.train, strict=True)
         ]
-        self.batches = TrainingBatches(config, stores, observed, config.training.batch)
+        network = self._first_network().to(device)
+        people = TrainingBatches(config, stores, observed, config.training.batch)
+        self.batches: TrainingBatches | CachedBatches = people
+        if config.training.cache is not None:
+            if not isinstance(network, FusionNetwork):
+                raise InputError("training.cache needs the fusion head, whose eyes do not depend on the pose")
+            network.backbone.requires_grad_(False)
+            self.batches = CachedBatches(people, fill_cache(Path(config.training.cache), people, network, device))
         self.epoch_steps = len(self.batches) // self.world
         if not self.epoch_steps:
             raise InputError(
                 f"the training people of an epoch do not fill one batch of {config.training.batch} on {self.world} "
                 f"process(es), of {len(self.batches.people)} in the sets; lower --train_batch"
             )
-        network = self._first_network().to(device)
-        self.config = config = self._with_input_shares()
         if config.model.channels_last:
             network = network.to(memory_format=torch.channels_last)
         self.network = network
@@ -141,29 +146,24 @@ class Trainer:
         self.averaged = AveragedModel(network, multi_avg_fn=average) if config.optimizer.ema else None
         self.optimizer = self._make_optimizer()
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.training.precision == "fp16")
-        self.model: nn.Module = DistributedDataParallel(network) if self.world > 1 else network
+        loss = TrainingLoss(network, config)
+        self.model: nn.Module = DistributedDataParallel(loss) if self.world > 1 else loss
         self.step, self.evaluated, self.trained_seconds = 0, 0, 0.0
         self._stop = False
         self._interrupted: list[bool] = []
         folder.mkdir(parents=True, exist_ok=True)
 
-    def _with_input_shares(self) -> Config:
-        """The configuration with what the refiner must know of the input poses of this training."""
-        model = self.config.model
-        shares = training_shares(*self.batches.input_offsets(), model.input_size)
-        return self.config.model_copy(update={"model": model.model_copy(update={"input_shares": shares})})
-
-    def _first_network(self) -> RefinerNetwork:
+    def _first_network(self) -> PoseFixNetwork | FusionNetwork:
         """The network before the first step: of ``training.init``'s weights, or as its backbone says."""
         resumable = (self.folder / STATE_FILE).is_file()  # holds all weights itself
         init = None if resumable else self.config.training.init
         pretrained = not resumable and init is None
-        network = RefinerNetwork(self.config.model, len(self.skeleton), pretrained=pretrained)
+        network = build_network(self.config.model, self.skeleton, pretrained)
         if init is not None:
             self._load(network, load_checkpoint(init), init)
         return network
 
-    def _load(self, network: RefinerNetwork, checkpoint: Checkpoint, name: str) -> None:
+    def _load(self, network: PoseFixNetwork | FusionNetwork, checkpoint: Checkpoint, name: str) -> None:
         """Give a network the weights of a checkpoint; InputError when it is of another kind."""
         if differing := _first_difference(_seen_by_network(self.config), _seen_by_network(checkpoint.config)):
             raise InputError(f"{name}: is a network of another {differing}")
@@ -202,8 +202,9 @@ class Trainer:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         config = self.config.optimizer
+        backbone = config.backbone_factor
         groups = [
-            {"params": list(self.network.backbone.parameters()), "factor": config.backbone_factor},
+            {"params": [p for p in self.network.backbone.parameters() if p.requires_grad], "factor": backbone},
             {"params": list(self.network.head.parameters()), "factor": 1.0},
         ]
         make = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
@@ -338,22 +339,22 @@ class Trainer:
         self.model.train()
         loader = training_loader(self.batches, start, self.rank, self.world, config.workers)
         begun = saved = last = time.monotonic()
-        sums, count = np.zeros(2), 0
+        sums: Counter[str] = Counter()
+        count = 0
         for batch in checked(loader):
             losses = self._train_step(batch)
-            if not np.isfinite(losses).all():
-                raise InputError(f"the loss is {losses.sum()} at step {self.step}; lower optimizer.learning_rate")
-            sums, count = sums + losses, count + 1
+            if not math.isfinite(total := sum(losses.values())):
+                raise InputError(f"the loss is {total} at step {self.step}; lower optimizer.learning_rate")
+            sums.update(losses)
+            count += 1
             now = time.monotonic()
             self.trained_seconds, last = self.trained_seconds + now - last, now
             speed = count * config.batch * self.world / (now - begun)
-            progress.update(task, completed=self.step, epoch=epoch + 1, loss=sums.sum() / count, speed=speed)
+            progress.update(task, completed=self.step, epoch=epoch + 1, loss=sums.total() / count, speed=speed)
             if count % 20 == 0 or self.step % self.epoch_steps == 0:
-                mean = sums / count
-                self._log(
-                    kind="train", epoch=epoch + 1, cross_entropy=mean[0], coordinate=mean[1], crops_per_second=speed
-                )
-                sums, count, begun = np.zeros(2), 0, now
+                means = {name: value / count for name, value in sums.items()}
+                self._log(kind="train", epoch=epoch + 1, **means, crops_per_second=speed)
+                sums, count, begun = Counter(), 0, now
             if self._time_to_stop(deadline):
                 self._stop = True
                 return
@@ -361,7 +362,7 @@ class Trainer:
                 self.save()
                 saved = now
 
-    def _train_step(self, batch: Batch) -> np.ndarray:
+    def _train_step(self, batch: Batch) -> dict[str, float]:
         config = self.config
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         factor = rate_at(config.optimizer, self.step, self.epoch_steps, config.training.epochs)
@@ -370,11 +371,8 @@ class Trainer:
         precision = PRECISIONS[config.training.precision]
         half = precision != torch.float32
         with torch.autocast(self.device.type, precision) if half else nullcontext():
-            logits = self.model(batch["crops"], batch["keypoints"], batch["amplitudes"])
-        cross_entropy, coordinate = refinement_losses(
-            logits, batch["target"], batch["labelled"], config.model.input_size
-        )
-        loss = cross_entropy + config.training.coordinate_weight * coordinate
+            losses = self.model(batch)
+        loss = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         if config.optimizer.clip:
@@ -385,7 +383,7 @@ class Trainer:
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
         self.step += 1
-        return np.array([cross_entropy.item(), coordinate.item()])
+        return {name: part.item() for name, part in losses.items()}
 
     def _evaluate_when_due(self) -> None:
         """Evaluate the last finished epoch if it is its turn and was not done; the other processes wait."""

@@ -9,10 +9,12 @@ Example::
 
 from synth.errors import ErrorType, classify
 from synth.fit import fit_statistics, pool
+from synth.limbs import invert_limbs, place_faces
 from synth.neighbours import NeighbourIndex, Neighbours, neighbour_index, neighbours_of
 from synth.observation import Observation
 from synth.occlusion import guess_legs, hidden_keypoints, leg_regions, shorten_legs
 from synth.sampler import Synthesized, synthesize
+from synth.scores import draw_scores
 from synth.statistics import Rule, Statistics
 
 __all__ = [
@@ -24,12 +26,15 @@ __all__ = [
     "Statistics",
     "Synthesized",
     "classify",
+    "draw_scores",
     "fit_statistics",
     "guess_legs",
     "hidden_keypoints",
+    "invert_limbs",
     "leg_regions",
     "neighbour_index",
     "neighbours_of",
+    "place_faces",
     "pool",
     "shorten_legs",
     "synthesize",

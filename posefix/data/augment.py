@@ -14,6 +14,8 @@ import albumentations as A
 from posefix import geometry
 from posefix.config import AugmentationConfig
 
+COARSEST = 4.5  # times that a crop is shrunk before it is enlarged again
+
 
 def random_maps(
     boxes: np.ndarray, size: tuple[int, int], padding: float, config: AugmentationConfig, rng: np.random.Generator
@@ -61,15 +63,25 @@ class Appearance:
             p=config.occlusion,
         )
         self._transform = A.Compose([photometric, occlusion], seed=0)
+        self._resolution = config.resolution
 
     def __call__(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Change crops (N, H, W, 3) uint8; same shape and dtype."""
         seeds = rng.integers(2**31, size=len(crops))
         changed = np.empty_like(crops)
         for i, (crop, seed) in enumerate(zip(crops, seeds, strict=True)):
+            if self._resolution and rng.random() < self._resolution:
+                crop = coarsened(crop, rng.uniform(1, COARSEST))
             self._transform.set_random_seed(int(seed))
             changed[i] = self._transform(image=crop)["image"]
         return changed
+
+
+def coarsened(crop: np.ndarray, factor: float) -> np.ndarray:
+    """A crop (H, W, 3) as of a person who is ``factor`` times smaller in the image; same shape."""
+    height, width = crop.shape[:2]
+    small = cv2.resize(crop, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def cut_out(crop: np.ndarray, corners: np.ndarray, colour: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,13 +16,13 @@ from posefix import geometry
 from posefix.config import Config
 from posefix.data.augment import Appearance, cut_out, random_maps
 from posefix.data.backdrops import random_backdrop
-from posefix.data.crops import crop_image, input_amplitudes
+from posefix.data.crops import crop_image
+from posefix.data.inputs import InputPoses
 from posefix.data.stores import PoseStore, Store, in_fold
 from posefix.errors import InputError
 from posefix.people import People, concatenate
-from synth import Statistics, guess_legs, hidden_keypoints, leg_regions, neighbour_index, shorten_legs, synthesize
+from synth import guess_legs, hidden_keypoints, leg_regions, shorten_legs
 
-OFFSET_PEOPLE = 4096  # from whose input poses it is found how far off they are
 IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
 
 Batch = dict[str, torch.Tensor]
@@ -50,10 +51,6 @@ class TrainingBatches(Dataset):
             [replace(s.people, image_ids=s.people.image_ids + i * IMAGE_ID_BLOCK) for i, s in enumerate(stores)]
         )
         self.skeleton = self.people.skeleton
-        self._neighbours = neighbour_index(self.people)
-        self.statistics = Statistics.load(config.synthesis.statistics, self.skeleton)
-        nobody = np.zeros(1, int)
-        self.statistics.probabilities(nobody, nobody, self.skeleton)  # or says which keypoint is not covered
         self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
         self._imaged = np.array([not isinstance(s, PoseStore) for s in stores])
         usable = self.people.labelled.any(1) & ~np.concatenate(self._held_out())
@@ -65,7 +62,9 @@ class TrainingBatches(Dataset):
         for i, (pool, source) in enumerate(zip(self._pools, config.train, strict=True)):
             if source.take is not None and source.take > len(pool):
                 raise InputError(f"train.{i}.take is {source.take}, of {len(pool)} people (with repeats); lower it")
-        self._observed = observed
+        self.inputs = InputPoses(config.synthesis, self.people, *self._place.T, observed)
+        labelled = [s.people.labelled.any(0) for s in stores]
+        self._annotated = np.array(labelled)[self._place[:, 0]]  # kinds of keypoints that a source has at all
         self._appearance = Appearance(config.augmentation)
         self.epoch = 0
 
@@ -105,77 +104,83 @@ class TrainingBatches(Dataset):
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.config.seed, self.epoch, index])
         rows = self.rows(index)
-        people = self.people[rows]
-        keypoints, scores = self._inputs(rows, rng)
-        keypoints, scores, regions = self._occlude_legs(people, keypoints, scores, rng)
-
-        size = self.config.model.input_size
-        boxes = self._boxes(people.boxes, people.keypoints, people.labelled, keypoints, scores, rng)
-        maps, flipped = random_maps(boxes, size, self.config.model.box_padding, self.config.augmentation, rng)
-        regions[~self._imaged[self._place[rows, 0]]] = 0  # would tell where the legs are that nothing shows
-        crops = self._crops(rows, maps, rng)
-        if regions.any():
-            crops = self._hide_legs(crops, maps, regions, rng)
-        crops = self._appearance(crops, rng)
-
-        exchange = np.where(flipped[:, None], self.skeleton.flip, np.arange(len(self.skeleton)))
-
-        def place(points: np.ndarray) -> torch.Tensor:
-            moved = np.take_along_axis(geometry.transform(points, maps), exchange[..., None], axis=1)
-            return torch.from_numpy(moved.astype(np.float32))
-
-        def arrange(values: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(np.take_along_axis(values, exchange, axis=1))
-
+        crops, keypoints, scores, maps, flipped = self.look(rows, rng)
         return {
             "crops": torch.from_numpy(crops).permute(0, 3, 1, 2),
-            "keypoints": place(keypoints),
-            "amplitudes": arrange(input_amplitudes(scores, self.config.model.amplitude)),
-            "target": place(people.keypoints),
-            "labelled": arrange(people.labelled),
+            **self.poses(rows, maps, keypoints, scores, rng, flipped),
         }
 
-    def input_offsets(self) -> tuple[np.ndarray, np.ndarray]:
-        """How far input keypoints, as drawn for training, are from the truth; of at most 4,096 people.
+    def augmented(self, **changes: float) -> TrainingBatches:
+        """The same people with another augmentation."""
+        other = copy.copy(self)
+        augmentation = self.config.augmentation.model_copy(update=changes)
+        other.config = self.config.model_copy(update={"augmentation": augmentation})
+        other._appearance = Appearance(augmentation)
+        return other
+
+    def look(
+        self, rows: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Crops of the people at ``rows`` and the input poses that went with them.
 
         Returns:
-            Distances (P,) and tolerances s k_j (P,), in pixels of crops without augmentation.
+            crops (B, height, width, 3) uint8, keypoints (B, K, 2) and scores (B, K) in original pixels, maps (B, 2, 3)
+            from there to the frame, and (B,) bool, whether the map mirrors.
         """
-        rng = np.random.default_rng(self.config.seed)
-        rows = self._order(rng)[:OFFSET_PEOPLE]
         people = self.people[rows]
-        keypoints, scores = self._inputs(rows, rng)
-        boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-        zoom = geometry.map_scale(
-            geometry.crop_matrices(boxes, self.config.model.input_size, self.config.model.box_padding)
-        )
-        distances = np.linalg.norm(keypoints - people.keypoints, axis=-1) * zoom[:, None]
-        tolerances = (np.sqrt(people.areas) * zoom)[:, None] * 2 * self.skeleton.sigmas
-        known = people.labelled & (scores > 0) & (people.areas > 0)[:, None]
-        return distances[known], tolerances[known]
+        keypoints, scores = self.inputs.draw(rows, rng)
+        keypoints, scores, regions = self._occlude_legs(people, keypoints, scores, rng)
+        boxes = self._boxes(people.boxes, people.keypoints, people.labelled, keypoints, scores, rng)
+        model = self.config.model
+        maps, flipped = random_maps(boxes, model.frame_size, model.box_padding, self.config.augmentation, rng)
+        regions[~self._imaged[self._place[rows, 0]]] = 0  # would tell where the legs are that nothing shows
+        in_crop = geometry.translated(maps, model.frame_margin)
+        crops = self._crops(rows, in_crop, rng)
+        if regions.any():
+            crops = self._hide_legs(crops, in_crop, regions, rng)
+        return self._appearance(crops, rng), keypoints, scores, maps, flipped
 
-    def _inputs(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        drawn = synthesize(
-            self.people[rows],
-            self._neighbours.gather(self.people, rows),
-            self.statistics,
-            rng,
-            dropout=self.config.synthesis.dropout,
-            clean=self.config.synthesis.clean,
-        )
-        keypoints, scores = drawn.keypoints.copy(), drawn.scores.copy()
-        real = rng.random(len(rows)) < self.config.synthesis.observed
-        which = rng.random(len(rows))
-        for source, found in enumerate(self._observed):
-            chosen = np.flatnonzero(real & (self._place[rows, 0] == source))
-            if found is None or not len(chosen):
-                continue
-            people = self._place[rows[chosen], 1]
-            result = (which[chosen] * len(found[0])).astype(int)
-            there = (found[1][result, people] > 0).any(1)
-            chosen, people, result = chosen[there], people[there], result[there]
-            keypoints[chosen], scores[chosen] = found[0][result, people], found[1][result, people]
-        return keypoints, scores
+    def poses(
+        self,
+        rows: np.ndarray,
+        maps: np.ndarray,
+        keypoints: np.ndarray,
+        scores: np.ndarray,
+        rng: np.random.Generator,
+        flipped: np.ndarray | None = None,
+    ) -> Batch:
+        """All of a batch but the image, in pixels of the frame that ``maps`` (B, 2, 3) lead to.
+
+        ``keypoints`` (B, K, 2) and ``scores`` (B, K) are input poses in original pixels; where ``flipped`` (B,) the
+        map mirrors the person.
+        """
+        people = self.people[rows]
+        others, other_scores = self.inputs.others(rows, rng)
+        flipped = np.zeros(len(rows), bool) if flipped is None else flipped
+        exchange = np.where(flipped[:, None], self.skeleton.flip, np.arange(len(self.skeleton)))
+
+        def arrange(values: np.ndarray) -> torch.Tensor:
+            index = exchange if values.ndim == 2 else exchange[:, None]
+            return torch.from_numpy(np.take_along_axis(values, index, axis=-1))
+
+        def place(points: np.ndarray) -> torch.Tensor:
+            moved = geometry.transform(points, maps).astype(np.float32)
+            index = exchange if points.ndim == 3 else exchange[:, None]
+            return torch.from_numpy(np.take_along_axis(moved, index[..., None], axis=-2))
+
+        scales = self.inputs.scales(rows, rng) * geometry.map_scale(maps)[:, None]
+        lengths = np.sqrt(np.maximum(people.areas, 1)) * geometry.map_scale(maps)
+        return {
+            "keypoints": place(keypoints),
+            "scores": arrange(scores),
+            "scales": arrange(scales.astype(np.float32)),
+            "others": place(others),
+            "other_scores": arrange(other_scores),
+            "target": place(people.keypoints),
+            "labelled": arrange(people.labelled),
+            "annotated": arrange(self._annotated[rows]),
+            "target_scales": arrange((lengths[:, None] * 2 * self.skeleton.sigmas).astype(np.float32)),
+        }
 
     def _boxes(
         self,
@@ -203,7 +208,10 @@ class TrainingBatches(Dataset):
             others = self._shown[rng.integers(0, max(len(self._shown), 1), int((shows == 2).sum()))]
             people = self.people[others]
             boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-            theirs, _ = random_maps(boxes, size, self.config.model.box_padding, self.config.augmentation, rng)
+            theirs, _ = random_maps(
+                boxes, self.config.model.frame_size, self.config.model.box_padding, self.config.augmentation, rng
+            )
+            theirs = geometry.translated(theirs, self.config.model.frame_margin)
             backdrops = {
                 int(i): random_backdrop(size, rng, bool(s)) for i, s in zip(without, shows, strict=True) if s < 2
             }

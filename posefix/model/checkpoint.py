@@ -17,10 +17,10 @@ from posefix import skeleton as skeletons
 from posefix.config import Config, from_dict, to_dict
 from posefix.errors import InputError
 from posefix.files import write_atomically
-from posefix.model.network import RefinerNetwork
+from posefix.model.network import FusionNetwork, PoseFixNetwork, build_network
 from posefix.skeleton import Skeleton
 
-DEFAULT = "posefix-small"
+DEFAULT = "posefix-base"
 METADATA_KEY = "posefix"
 
 
@@ -28,7 +28,7 @@ METADATA_KEY = "posefix"
 class Checkpoint:
     """A network with all that must be known to run it. ``facts`` says how it was trained (steps, crops, ...)."""
 
-    network: RefinerNetwork
+    network: PoseFixNetwork | FusionNetwork
     config: Config
     skeleton: Skeleton
     facts: dict[str, Any] = field(default_factory=dict)
@@ -111,9 +111,9 @@ def _parse(metadata: str, path: Path) -> tuple[Config, Skeleton, dict[str, Any]]
     return config, skeleton, facts
 
 
-def _build(config: Config, skeleton: Skeleton, path: Path) -> RefinerNetwork:
+def _build(config: Config, skeleton: Skeleton, path: Path) -> PoseFixNetwork | FusionNetwork:
     try:
-        return RefinerNetwork(config.model, len(skeleton), pretrained=False)
+        return build_network(config.model, skeleton, pretrained=False)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:

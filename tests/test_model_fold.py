@@ -7,7 +7,7 @@ import torch
 from tiny import tiny_config
 from torch import nn
 
-from posefix.model.fuse import fold_batch_norm
+from posefix.model.fold import fold_batch_norm
 from posefix.model.network import RefinerNetwork
 
 

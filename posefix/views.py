@@ -1,0 +1,48 @@
+"""Which part of the image is looked at for each person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from posefix import geometry
+from posefix.people import People
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """V views of people, one after another: most have one, those whose box contradicts their pose have two.
+
+    Attributes:
+        people: (V,) int64, the number of the person, ascending.
+        rows: (V,) int64 of the person in the :class:`~posefix.people.People` that views were made of.
+        boxes: (V, 4) xywh, what is looked at: the person's box, else the extent of the pose; in a second view that extent.
+        maps: (V, 2, 3) from original pixels to the frame's.
+    """
+
+    people: np.ndarray
+    rows: np.ndarray
+    boxes: np.ndarray
+    maps: np.ndarray
+
+    @classmethod
+    def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:
+        """Views of the people at ``rows``, in that order, in frames of a size; boxes are widened by ``padding``."""
+        chosen = people[rows]
+        doubtful = geometry.contradicted_boxes(chosen.boxes, chosen.keypoints, chosen.scores)
+        number = np.repeat(np.arange(len(rows)), 1 + doubtful)
+        second = np.zeros(len(number), bool)
+        second[1:] = number[1:] == number[:-1]
+        extents = geometry.pose_boxes(chosen.keypoints, chosen.labelled)
+        boxes = np.where(geometry.known_boxes(chosen.boxes)[:, None], chosen.boxes, extents)
+        boxes = np.where(second[:, None], extents[number], boxes[number])
+        return cls(number, rows[number], boxes, geometry.crop_matrices(boxes, frame_size, padding))
+
+    def of_people(self, start: int, end: int) -> Views:
+        """The views of the people numbered from ``start`` to ``end``, exclusive."""
+        return self.take(slice(*np.searchsorted(self.people, [start, end])))
+
+    def take(self, index: slice | np.ndarray) -> Views:
+        """The views at ``index``."""
+        return Views(self.people[index], self.rows[index], self.boxes[index], self.maps[index])
