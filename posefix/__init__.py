@@ -4,7 +4,7 @@ Example::
 
     from posefix import Refiner
 
-    refiner = Refiner.from_pretrained("posefix-small")
+    refiner = Refiner.from_pretrained()
     better = refiner(image, keypoints)  # (H, W, 3) uint8 RGB and (N, 17, 3) x, y, score
 
 Results of pose libraries need no such array (``docs/in_memory.md``)::

@@ -68,9 +68,7 @@ def _end(message: str, code: int) -> None:
 @click.option("--images", type=EXISTING, help="Folder of the images.")
 @click.option("--video_path", type=EXISTING, help="A video in place of --images; image_id is the frame number from 0.")
 @click.option("--annotations", type=EXISTING, help="COCO ground truth: measures AP before and after; names the files.")
-@click.option(
-    "--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name."
-)
+@click.option("--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name.")
 @click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
 @click.option(
@@ -98,6 +96,13 @@ def _end(message: str, code: int) -> None:
     "--report", type=EXISTING, help="Write a page about what refinement did here (HTML); needs --annotations."
 )
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "torch", "openvino"]),
+    default="auto",
+    show_default=True,
+    help="What runs the network; auto is the fastest that is installed (pip install openvino).",
+)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")
 @ON_ERROR
 @click.option(
@@ -124,6 +129,7 @@ def refine(
     visualize: Path | None,
     report: Path | None,
     device: str | None,
+    engine: str,
     workers: int,
     on_error: str,
     resume: bool,
@@ -156,6 +162,7 @@ def refine(
         keypoint_scores=keypoint_scores,
         out=out,
         device=device,
+        engine=engine,
         workers=workers,
         on_error="skip" if on_error == "skip" else "stop",
         resume=resume,

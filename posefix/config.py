@@ -114,7 +114,8 @@ class SynthesisConfig(_Strict):
     A person's input is, with probability ``observed``, a real estimator's where the data source has one; with
     ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache); else it is synthesised,
     with ``clean`` without any error, so that the network meets poses which are right already and learns to leave them
-    alone. Of synthesised poses, ``inverted`` is the probability that left and right of arms, legs or all are exchanged.
+    alone. Of synthesised poses, ``inverted`` is the probability that left and right of arms, legs or all are exchanged,
+    ``warped`` that all of it is displaced, scaled and turned, ``neighbour`` that it is a neighbour's.
     ``scores`` draws confidences that go with how right a keypoint is; without, all of them are 1. ``placeholder`` is
     the probability that the face is somewhere with a confidence near 0, as of estimators that know no face;
     ``dropout`` that an input keypoint is withheld, ``empty`` that all of a person's are.
@@ -130,6 +131,8 @@ class SynthesisConfig(_Strict):
     guessed: float = Field(0.0, ge=0, le=1)
     clean: float = Field(0.0, ge=0, le=1)
     inverted: float = Field(0.0, ge=0, le=1)
+    warped: float = Field(0.0, ge=0, le=1)
+    neighbour: float = Field(0.0, ge=0, le=1)
     scores: bool = False
     placeholder: float = Field(0.0, ge=0, le=1)
     empty: float = Field(0.0, ge=0, le=1)

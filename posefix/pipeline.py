@@ -48,6 +48,7 @@ class RefineOptions:
     flip_test: bool = True
     out: Path | None = None
     device: str | None = None
+    engine: str = "auto"
     workers: int = 2
     on_error: coco.OnError = "stop"
     resume: bool = False
@@ -98,7 +99,7 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     if options.out is None and options.resume:
         raise InputError("--resume needs --out: the refined people are kept beside the output file")
     _check_outputs(options)
-    refiner = Refiner.from_pretrained(options.checkpoint, options.device)
+    refiner = Refiner.from_pretrained(options.checkpoint, options.device, engine=options.engine)
     truth = load_ground_truth(options.annotations, len(refiner.skeleton)) if options.annotations else None
     video = _open_video(options)
     results, own = adapters.read_results(
@@ -192,9 +193,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
         "checkpoint": str(options.checkpoint),
         "flip_test": options.flip_test,
         "passes": options.passes,
-        "contradicted_boxes": int(
-            geometry.contradicted_boxes(before.boxes, before.keypoints, before.scores).sum()
-        ),
+        "contradicted_boxes": int(geometry.contradicted_boxes(before.boxes, before.keypoints, before.scores).sum()),
         "refined_before": int(was_rescored(refined.results.people).sum()),
         "rescored": int((refined.people.person_scores != refined.results.people.person_scores).sum()),
     }

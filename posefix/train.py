@@ -132,6 +132,8 @@ class Trainer:
             if not isinstance(network, FusionNetwork):
                 raise InputError("training.cache needs the fusion head, whose eyes do not depend on the pose")
             network.backbone.requires_grad_(False)
+            if config.model.channels_last:
+                network = network.to(memory_format=torch.channels_last)
             self.batches = CachedBatches(people, fill_cache(Path(config.training.cache), people, network, device))
         self.epoch_steps = len(self.batches) // self.world
         if not self.epoch_steps:

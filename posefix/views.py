@@ -17,7 +17,7 @@ class Views:
     Attributes:
         people: (V,) int64, the number of the person, ascending.
         rows: (V,) int64 of the person in the :class:`~posefix.people.People` that views were made of.
-        boxes: (V, 4) xywh, what is looked at: the person's box, else the extent of the pose; in a second view that extent.
+        boxes: (V, 4) xywh, what is looked at: the person's box, else the extent of the pose; that, in a second view.
         maps: (V, 2, 3) from original pixels to the frame's.
     """
 

@@ -9,10 +9,10 @@ Example::
 
 from synth.errors import ErrorType, classify
 from synth.fit import fit_statistics, pool
-from synth.limbs import invert_limbs, place_faces
 from synth.neighbours import NeighbourIndex, Neighbours, neighbour_index, neighbours_of
 from synth.observation import Observation
 from synth.occlusion import guess_legs, hidden_keypoints, leg_regions, shorten_legs
+from synth.person_errors import invert_limbs, place_faces, take_neighbours, warp_poses
 from synth.sampler import Synthesized, synthesize
 from synth.scores import draw_scores
 from synth.statistics import Rule, Statistics
@@ -38,4 +38,6 @@ __all__ = [
     "pool",
     "shorten_legs",
     "synthesize",
+    "take_neighbours",
+    "warp_poses",
 ]

@@ -13,7 +13,6 @@ from safetensors import safe_open
 from tiny import random_people, tiny_config, write_annotations, write_world
 
 from posefix.config import Config, Fold
-from posefix.data.crops import input_amplitudes
 from posefix.data.loader import TrainingBatches, training_loader
 from posefix.data.packing import pack
 from posefix.data.stores import FolderStore, PackedStore, PoseStore, Store, in_fold, observed_poses
@@ -101,7 +100,7 @@ def test_people_without_images_are_shown_on_images_that_say_nothing_of_them(
     noise = ~one_colour & ~somebodys
     for kind in (one_colour, somebodys, noise):
         assert 0.25 < kind.float().mean() < 0.42  # a third each, of 500: 6 standard deviations are 0.127
-    present = batch["amplitudes"][without] > 0
+    present = batch["scores"][without] > 0
     off = (batch["keypoints"] - batch["target"])[without][present]
     assert off.abs().max() < 3  # poses without errors are right within a keypoint's tolerance, in crops of 64 x 48
     assert same(batch, with_poses(world, poses, 512, **settings)[0])
@@ -233,7 +232,7 @@ def test_flipping_the_crop_flips_the_coordinates(world: dict[str, Path]) -> None
     assert difference.mean() < 1.5
     for name in ("keypoints", "target"):
         expected = straight[name][:, exchange] * torch.tensor([-1.0, 1.0]) + torch.tensor([47.0, 0.0])
-        present = straight["amplitudes"][:, exchange] > 0
+        present = straight["scores"][:, exchange] > 0
         torch.testing.assert_close(flipped[name][present], expected[present], atol=1e-2, rtol=0)
 
 
@@ -253,7 +252,7 @@ def test_a_packed_file_trains_as_its_folder_does(world: dict[str, Path], tmp_pat
     packed = PackedStore(tmp_path / "packed", load("coco17"))
     from_folder = make(world, folder, augmentation=augmentation)[1]
     from_file = make(world, packed, augmentation=augmentation)[1]
-    for name in ("keypoints", "amplitudes", "target", "labelled"):
+    for name in ("keypoints", "scores", "target", "labelled"):
         assert torch.equal(from_folder[name], from_file[name])
     assert (from_folder["crops"].int() - from_file["crops"].int()).abs().float().mean() < 2
 
@@ -323,7 +322,7 @@ def test_an_estimators_own_results_can_be_the_input(world: dict[str, Path]) -> N
     )
     batches = TrainingBatches(config, [store], [observed], batch=12)
     rows = batches.rows(0)
-    keypoints, _ = batches._inputs(rows, np.random.default_rng(0))
+    keypoints, _ = batches.inputs.draw(rows, np.random.default_rng(0))
     matched = (observed[1][0][rows] > 0).any(1)
     assert np.array_equal(keypoints[matched], observed[0][0][rows][matched])
 
@@ -336,9 +335,3 @@ def test_annotations_without_a_face_ask_nothing_of_it(world: dict[str, Path], rn
     batch = make(world, store, augmentation=PLAIN)[0]
     assert not batch["labelled"][:, :5].any()
     assert batch["labelled"][:, 5:].all()
-
-
-def test_amplitudes() -> None:
-    scores = np.array([[0.0, 0.3, 7.0, -1.0]])
-    assert input_amplitudes(scores, "constant").tolist() == [[0, 1, 1, 0]]
-    np.testing.assert_allclose(input_amplitudes(scores, "score"), [[0, 0.3, 1, 0]])

@@ -20,7 +20,9 @@ def batch(rows: list[int], rng: np.random.Generator) -> RefinedBatch:
     keypoints = rng.normal(100, 30, (len(rows), KEYPOINTS, 2)).astype(np.float32)
     expected = rng.random(len(rows)).astype(np.float32)
     problems = [(rows[0], "its image is missing")]
-    return RefinedBatch(np.array(rows), keypoints, problems, rng.dirichlet(np.ones(5)), expected)
+    return RefinedBatch(
+        np.array(rows), keypoints, expected, rng.random(keypoints.shape[:2]).astype(np.float32), problems
+    )
 
 
 def encoded(values: np.ndarray) -> str:
@@ -40,8 +42,8 @@ def test_what_was_kept_comes_back_without_the_line_that_was_cut_short(tmp_path: 
             assert np.array_equal(found.rows, expected.rows)
             assert np.array_equal(found.keypoints, expected.keypoints)
             assert found.problems == expected.problems
-            assert np.array_equal(found.shares, expected.shares)
             assert np.array_equal(found.expected, expected.expected)
+            assert np.array_equal(found.keypoint_scores, expected.keypoint_scores)
     assert again.path.read_bytes() == whole
 
 
@@ -66,9 +68,9 @@ def test_what_was_kept_comes_back_without_the_line_that_was_cut_short(tmp_path: 
         {"problems": [[PEOPLE, "x"]]},
         {"problems": [["0", "x"]]},
         {"problems": [3]},
-        {"shares": [0.5, 0.5]},
-        {"shares": [0.5, 0.5, -1, 0, 0]},
-        {"shares": "even"},
+        {"keypoint_scores": encoded(np.zeros(2))},
+        {"keypoint_scores": encoded(np.full((2, KEYPOINTS), 2))},
+        {"keypoint_scores": None},
         {"expected": encoded(np.zeros(3))},
         {"expected": encoded(np.array([0.5, -1.0]))},
         {"expected": encoded(np.array([0.5, np.inf]))},
@@ -76,7 +78,8 @@ def test_what_was_kept_comes_back_without_the_line_that_was_cut_short(tmp_path: 
     ],
 )
 def test_a_line_that_is_json_but_no_batch_of_this_work_is_damaged(tmp_path: Path, change: dict) -> None:
-    entry = {"rows": [0, 1], "keypoints": encoded(np.zeros((2, KEYPOINTS, 2))), "problems": [], "shares": None}
+    entry = {"rows": [0, 1], "keypoints": encoded(np.zeros((2, KEYPOINTS, 2))), "problems": []}
+    entry["keypoint_scores"] = encoded(np.zeros((2, KEYPOINTS)))
     entry["expected"] = encoded(np.array([0.5, np.nan]))
     path = tmp_path / f"out.json{SUFFIX}"
     lines = [{"work": "work"}, entry, {**entry, **change}]

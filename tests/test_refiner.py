@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import random_people, tiny_checkpoint
+from tiny import fusion_checkpoint, random_people, tiny_checkpoint
 
 from posefix import geometry
 from posefix.errors import InputError
@@ -14,9 +14,9 @@ from posefix.people import FARTHEST
 from posefix.refiner import Refiner
 
 
-@pytest.fixture(scope="module")
-def refiner() -> Refiner:
-    return Refiner(tiny_checkpoint())
+@pytest.fixture(scope="module", params=["posefix", "fusion"])
+def refiner(request: pytest.FixtureRequest) -> Refiner:
+    return Refiner(tiny_checkpoint() if request.param == "posefix" else fusion_checkpoint(), engine="torch")
 
 
 def images(rng: np.random.Generator, count: int = 3, side: int = 120) -> dict[int, np.ndarray]:
@@ -43,7 +43,7 @@ def test_each_person_is_refined_on_their_own(refiner: Refiner, rng: np.random.Ge
 def test_a_run_that_starts_later_gives_the_same_batches(refiner: Refiner, rng: np.random.Generator) -> None:
     people, photos = random_people(rng, 10), images(rng)
     whole = list(refiner.refine_batches(people, photos, batch_size=3))
-    late = list(refiner.refine_batches(people, photos, batch_size=3, first_batch=2, shares=whole[1].shares))
+    late = list(refiner.refine_batches(people, photos, batch_size=3, first_batch=2))
     assert [b.rows.tolist() for b in late] == [b.rows.tolist() for b in whole[2:]]
     assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(late, whole[2:], strict=True))
 
@@ -158,35 +158,17 @@ def test_what_cannot_be_refined_is_said(refiner: Refiner, rng: np.random.Generat
         refiner.refine(people, photos)
 
 
-def test_the_network_sees_the_pose_and_the_image(refiner: Refiner) -> None:
+def test_the_network_sees_the_pose_and_the_image() -> None:
+    network = tiny_checkpoint().network
     generator = torch.Generator().manual_seed(0)
     crops = torch.randint(0, 256, (2, 3, 64, 48), dtype=torch.uint8, generator=generator)
     poses = torch.rand(2, 17, 2, generator=generator) * 40
     heights = torch.ones(2, 17)
     with torch.inference_mode():
-        logits = refiner.network(crops, poses, heights)
+        logits = network(crops, poses, heights)
         assert logits.shape == (2, 17, 16, 12)
-        assert (refiner.network(crops.flip(0), poses, heights) - logits).abs().max() > 1e-4
-        assert (refiner.network(crops, poses.flip(0), heights) - logits).abs().max() > 1e-4
-
-
-def test_who_comes_after_the_first_people_has_no_say_in_how_good_the_poses_are(
-    refiner: Refiner, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("posefix.refiner.ADAPTING_PEOPLE", 6)
-    people, photos = random_people(rng, 10), images(rng)
-    people.image_ids = np.sort(people.image_ids)
-    late = people.keypoints.copy()
-    late[6:] += rng.normal(0, 30, late[6:].shape)
-    early = people.keypoints.copy()
-    early[:6] += rng.normal(0, 30, early[:6].shape)
-
-    def shares(keypoints: np.ndarray) -> np.ndarray:
-        return next(refiner.refine_batches(people.with_keypoints(keypoints), photos, batch_size=4)).shares
-
-    monkeypatch.setattr("posefix.model.adapt.FALSE_ALARMS", 1.0)  # so that any difference is seen
-    np.testing.assert_array_equal(shares(late), shares(people.keypoints))
-    assert not np.array_equal(shares(early), shares(people.keypoints))
+        assert (network(crops.flip(0), poses, heights) - logits).abs().max() > 1e-4
+        assert (network(crops, poses.flip(0), heights) - logits).abs().max() > 1e-4
 
 
 def test_poses_absurdly_far_out_are_refused_in_one_sentence(refiner: Refiner) -> None:
@@ -221,7 +203,6 @@ def test_only_people_of_whom_little_is_expected_are_refined_again(
 
 def test_refining_again_inside_is_refining_the_refined(refiner: Refiner, rng: np.random.Generator, monkeypatch) -> None:
     monkeypatch.setattr("posefix.refiner.LOOK_AGAIN", (1.1,))
-    monkeypatch.setattr("posefix.model.adapt.FALSE_ALARMS", 1e-9)  # both times poses are an estimator's
     people, photos = random_people(rng, 8), images(rng)
     inside = refiner.refine(people, photos, passes=2).keypoints
     outside = refiner.refine(refiner.refine(people, photos, passes=1), photos, passes=1).keypoints

@@ -12,19 +12,18 @@ import torch
 from posefix import skeleton as skeletons
 from posefix.config import Config, from_dict
 from posefix.model.checkpoint import Checkpoint, save_checkpoint
-from posefix.model.network import RefinerNetwork
+from posefix.model.network import build_network
 from posefix.people import People
 
 COCO = skeletons.load("coco17")
-SHARES = (0.5, 0.1, 0.2, 0.1, 0.1)
 MODEL = {
     "backbone": "test_resnet",
     "head": "fpn",
     "head_channels": 16,
     "input_size": [64, 48],
     "sigma": 2.5,
-    "input_shares": SHARES,
 }
+FUSION = {"backbone": "movenet_lightning", "head": "fusion", "head_channels": 16, "input_size": [64, 64]}
 
 
 def tiny_config(**settings: object) -> Config:
@@ -32,12 +31,17 @@ def tiny_config(**settings: object) -> Config:
     return from_dict({"name": "tiny", "model": MODEL, **settings})
 
 
+def fusion_checkpoint(skeleton: str = "coco17") -> Checkpoint:
+    """Of the other kind of network, with random weights."""
+    return tiny_checkpoint(from_dict({"name": "fusion", "model": FUSION, "skeleton": skeleton}), skeleton)
+
+
 def tiny_checkpoint(config: Config | None = None, skeleton: str = "coco17") -> Checkpoint:
     """Random weights, the same each time."""
     config = config or tiny_config(skeleton=skeleton)
     chosen = skeletons.load(skeleton)
     torch.manual_seed(0)
-    return Checkpoint(RefinerNetwork(config.model, len(chosen), pretrained=False).eval(), config, chosen, {"steps": 0})
+    return Checkpoint(build_network(config.model, chosen, pretrained=False).eval(), config, chosen, {"steps": 0})
 
 
 def random_people(rng: np.random.Generator, count: int, images: int = 3, side: int = 120) -> People:

@@ -183,7 +183,7 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
 @click.option("--people", type=click.IntRange(1), default=256, show_default=True, help="People to refine.")
 @click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
-@click.option("--checkpoint", default="posefix-small", show_default=True, help="Name or path of the weights.")
+@click.option("--checkpoint", default="posefix-base", show_default=True, help="Name or path of the weights.")
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
 @friendly

@@ -43,7 +43,7 @@ Results on real estimators' files are in the README."""
 @click.option(
     "--draws", type=click.IntRange(1, 1000), default=28, show_default=True, help="Erroneous poses per person."
 )
-@click.option("--checkpoint", default="posefix-small", show_default=True, help="Name or path of the weights.")
+@click.option("--checkpoint", default="posefix-base", show_default=True, help="Name or path of the weights.")
 @click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu, cuda, cuda:1, ...")
 @friendly
 def main(out: Path, seed: int, draws: int, checkpoint: str, device: str) -> None:

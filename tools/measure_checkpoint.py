@@ -1,6 +1,6 @@
 """Measure a checkpoint on every results file of a data folder: gain, second pass, and ground truth refined.
 
-python -m tools.measure_checkpoint --data ../shared/data --split val --checkpoint posefix-small --json numbers.json
+python -m tools.measure_checkpoint --data ../shared/data --split val --checkpoint posefix-base --json numbers.json
 
 The folder holds SET/annotations/person_keypoints_SPLIT.json, SET/SPLIT/ (the images) and SET/results/SPLIT/*.json.
 "Lower half" and "upper half" are the people found whose scores by the estimator are below and above the median: by how
@@ -107,7 +107,7 @@ def markdown(measured: dict) -> str:
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the sets.")
 @click.option("--split", default="val", show_default=True)
-@click.option("--checkpoint", default="posefix-small", show_default=True, help="Name or path of the weights.")
+@click.option("--checkpoint", default="posefix-base", show_default=True, help="Name or path of the weights.")
 @click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")

@@ -1,6 +1,6 @@
 """Measure refiners on people whose legs are hidden: the gain on hidden and on visible keypoints.
 
-python -m tools.measure_occlusion occluded --results occluded/movenet.json --checkpoint posefix-small
+python -m tools.measure_occlusion occluded --results occluded/movenet.json --checkpoint posefix-base
 
 OCCLUDED is what ``python -m tools.occlude`` made. Without ``--results``, the input poses are those that statistics
 and the legs' own model say an estimator would give (``--statistics``, drawn with ``--seed``).
@@ -90,7 +90,7 @@ def guesses_table(segments: dict[str, np.ndarray]) -> Table:
 @click.option(
     "--statistics", default="pooled", show_default=True, help="Of the input poses where there are no results."
 )
-@click.option("--checkpoint", "checkpoints", multiple=True, default=["posefix-small"], help="May be given repeatedly.")
+@click.option("--checkpoint", "checkpoints", multiple=True, default=["posefix-base"], help="May be given repeatedly.")
 @click.option("--guesses", is_flag=True, help="Only say how hidden thighs and shanks come out before refinement.")
 @click.option("--seed", default=0, show_default=True)
 @friendly

@@ -6,6 +6,7 @@ A cache that was interrupted is finished by the next training that names it.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from torch.utils.data import Dataset
 from posefix import geometry
 from posefix.config import Config
 from posefix.data.loader import Batch, TrainingBatches, training_loader
+from posefix.engines import accelerate
 from posefix.errors import InputError
 from posefix.files import make_folder, read_json, write_atomically
 from posefix.model import movenet
@@ -92,12 +94,14 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
         state = found
     cache = FeatureCache.open(folder, count, network, len(batches.skeleton), new=not state["batches"])
     write_atomically(folder / STATE, json.dumps(state))
+    eyes = copy.deepcopy(network).eval()
+    accelerate(eyes, "auto", device, precision="bf16")
     columns = (TextColumn("looking at crops"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("", total=count, completed=state["batches"] * batches.batch)
         for batch in training_loader(crops, state["batches"], 0, 1, batches.config.training.workers):
             place = slice(state["batches"] * batches.batch, (state["batches"] + 1) * batches.batch)
-            _look(cache, place, batch, network, device)
+            _look(cache, place, batch, eyes, device)
             state["batches"] += 1
             progress.update(task, completed=place.stop)
             if state["batches"] % 20 == 0 or state["batches"] == len(crops):
@@ -106,16 +110,14 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
 
 
 @torch.inference_mode()
-def _look(
-    cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device
-) -> None:
+def _look(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
     cache.rows[place], cache.maps[place] = batch["rows"].numpy(), batch["maps"].numpy()
-    crops = batch["crops"].to(device)
-    for view, flip_test in enumerate((False, True)):
-        seen = network.see(crops, flip_test)
-        cache.heatmaps[place, view] = seen.heatmaps.clamp(-15, 15).cpu().numpy()
-        cache.poses[place, view], cache.centres[place, view] = seen.poses.cpu().numpy(), seen.centres.cpu().numpy()
-    found = network.estimate(batch["worse"].to(device)).cpu().numpy()
+    both, found = network.see_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
+    for view, seen in enumerate(both):
+        cache.heatmaps[place, view] = seen.heatmaps.float().clamp(-15, 15).cpu().numpy()
+        cache.poses[place, view] = seen.poses.float().cpu().numpy()
+        cache.centres[place, view] = seen.centres.float().cpu().numpy()
+    found = found.float().cpu().numpy()
     back = geometry.invert(batch["worse_maps"].numpy())
     cache.guesses[place, :, :2] = geometry.transform(found[..., :2].astype(np.float64), back)
     cache.guesses[place, :, 2] = found[..., 2]

@@ -1,4 +1,4 @@
-"""What the network is given of a person: the crop, cut out by one affine map, and how high each input Gaussian is."""
+"""What the network is given of a person: the crop, cut out by one affine map."""
 
 from __future__ import annotations
 
@@ -38,12 +38,6 @@ def crop_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> 
         part, shrunk = shrink(part, factor)
         local = geometry.compose(local, shrunk[None])
     return cv2.warpAffine(part, local[0], (width, height), flags=cv2.INTER_LINEAR)
-
-
-def input_amplitudes(scores: np.ndarray, mode: str) -> np.ndarray:
-    """Heights of the input Gaussians (N, K) float32 from an estimator's scores (N, K); 0 where there is no input."""
-    scores = np.asarray(scores, np.float32)
-    return np.clip(scores, 0, 1) if mode == "score" else (scores > 0).astype(np.float32)
 
 
 def shrink(image: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,16 @@ from posefix.config import SynthesisConfig
 from posefix.evaluation.oks import keypoint_similarity
 from posefix.neighbours import COUNT, OtherPeople
 from posefix.people import People
-from synth import Statistics, draw_scores, invert_limbs, neighbour_index, place_faces, synthesize
+from synth import (
+    Statistics,
+    draw_scores,
+    invert_limbs,
+    neighbour_index,
+    place_faces,
+    synthesize,
+    take_neighbours,
+    warp_poses,
+)
 
 SCALE_NOISE = 0.12  # of the logarithm of a person's size, which a refiner knows from a box alone
 OTHER_NOISE = 1.0  # OKS scales, at most, that other people's keypoints are off
@@ -67,9 +76,7 @@ class InputPoses:
             keypoints[chosen], scores[chosen] = guesses[chosen, :, :2], guesses[chosen, :, 2]
         if config.placeholder:
             scales = self.scales(rows)
-            keypoints, scores = place_faces(
-                keypoints, scores, scales, self._people.skeleton, rng, config.placeholder
-            )
+            keypoints, scores = place_faces(keypoints, scores, scales, self._people.skeleton, rng, config.placeholder)
         scores[rng.random(len(rows)) < config.empty] = 0
         keypoints[scores <= 0] = 0
         return keypoints.astype(np.float32), scores.astype(np.float32)
@@ -106,6 +113,11 @@ class InputPoses:
         keypoints, scores = drawn.keypoints.copy(), drawn.scores.copy()
         if config.inverted:
             keypoints, scores = invert_limbs(keypoints, scores, people.skeleton, rng, config.inverted)
+        if config.neighbour:
+            others = self.others(rows, rng)
+            keypoints, scores = take_neighbours(keypoints, scores, *others, rng, config.neighbour)
+        if config.warped:
+            keypoints = warp_poses(keypoints, scores > 0, people.areas, rng, config.warped)
         if config.scores:
             similarity = keypoint_similarity(keypoints, people.keypoints, people.areas, people.skeleton.sigmas)
             similarity = np.where(people.labelled, similarity, 0)

@@ -1,12 +1,12 @@
 """What the image shows and what the estimator said, weighed against each other for each keypoint of one person.
 
 By Bayes' rule the posterior over where a keypoint truly is, is proportional to a likelihood, which the image's heatmaps
-give, times a prior, which the input pose gives: ``log p(y) = a H(y) + log m(y - x) + log n(y - r) + log o(y) + const``.
-H are the heatmap logits; m is a mixture of Gaussians around the input keypoint x and around its left/right
-counterpart's, and a uniform rest; n the same around the pose r of the person whom the network sees there; o takes away
-where other people's keypoint is. How much each of them counts, ``a`` and all mixture weights, depends on the person: a
-small transformer reads, for all keypoints together, how well image, input, confidences and neighbours agree, and says
-so. What it can learn is thus whom to believe, never where to look.
+give, times a prior, which the input pose gives: ``log p(y) = a H(y) + log m(y) + log n(y) + log o(y) + const``. H are
+the heatmap logits; m is a mixture of Gaussians around the input keypoint and around its left/right counterpart, and a
+uniform rest; n the same around two people whom the network sees, the one who fits the input best and the one in the
+middle of the crop; o takes away where other people's keypoint is. How much each of them counts, ``a`` and all mixture
+weights, depends on the person: a small transformer reads, for all keypoints together, how well image, input,
+confidences and neighbours agree, and says so. What it can learn is thus whom to believe, never where to look.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ OTHERS_WIDTH = 1.0  # around other people's
 CELL_BLUR = 0.45  # cells; how far a Gaussian is widened, since it is known at cells alone
 FIRST_SHARPNESS = 2.0  # a, before training
 MAX_LOGIT = 12.0
-DESCRIPTION = 60  # numbers that a keypoint is described by
+DESCRIPTION = 74  # numbers that a keypoint is described by
+LEAST_DENSITY = 1e-8  # relative to uniform
 FAR = 12.0  # OKS scales: distances are told apart up to here
 
 
@@ -76,14 +77,14 @@ class PoseFusion(nn.Module):
             channels, heads, 2 * channels, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.encoder = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(channels), enable_nested_tensor=False)
-        self._counts = (1, len(INPUT_WIDTHS) + len(COUNTERPART_WIDTHS) + 1, len(SEEN_WIDTHS) + 1, 1, 1, 1)
+        self._counts = (1, len(INPUT_WIDTHS) + len(COUNTERPART_WIDTHS) + 1, 2 * len(SEEN_WIDTHS) + 1, 1, 1, 1)
         self.weights = nn.Linear(channels, sum(self._counts))
         self.person = nn.Linear(channels, 1)
         nn.init.zeros_(self.weights.weight)
         nn.init.zeros_(self.person.weight)
         first = [math.log(math.expm1(FIRST_SHARPNESS))]
         first += [-2.0, -1.0, 0.0, 0.0, 0.0, -3.0, -3.0, 0.0]  # input, counterpart, rest
-        first += [-1.0, 0.0, 0.0, 0.0]  # seen, rest
+        first += [-1.0, 0.0, 0.0, -2.0, -1.0, -1.0, 0.0]  # the fitting person, the one in the middle, rest
         first += [-3.0, 0.0, 0.0]  # others, similarity, presence
         with torch.no_grad():
             self.weights.bias.copy_(torch.tensor(first))
@@ -92,6 +93,7 @@ class PoseFusion(nn.Module):
         """Weigh N people; everything in pixels of the crop's frame."""
         heatmaps = evidence.heatmaps.float().clamp(-MAX_LOGIT, MAX_LOGIT)
         seen = self._seen_person(evidence, pose)
+        central = evidence.poses[:, 0]
         described = self.describe(heatmaps, evidence, pose, seen)
         tokens = self.embed(described) + self.names
         tokens = torch.cat([self.person_token.expand(len(tokens), -1, -1), tokens], dim=1)
@@ -100,12 +102,10 @@ class PoseFusion(nn.Module):
         sharpness, around, by_seen, others, similarity, presence = self.weights(tokens).split(self._counts, dim=-1)
         logits = functional.softplus(sharpness[..., None]) * heatmaps
         logits = logits + self._input_prior(around, pose)
-        logits = logits + self._mixture(by_seen, [(seen, SEEN_WIDTHS)], pose.scales)
+        logits = logits + self._mixture(by_seen, [(seen, SEEN_WIDTHS), (central, SEEN_WIDTHS)], pose.scales)
         logits = logits + self._without_others(others[..., 0], pose)
         log_posterior = functional.log_softmax(logits.flatten(2), dim=2).view(logits.shape)
-        return Fused(
-            similarity[..., 0], presence[..., 0], self.person(person)[..., 0], log_posterior
-        )
+        return Fused(similarity[..., 0], presence[..., 0], self.person(person)[..., 0], log_posterior)
 
     def _seen_person(self, evidence: Evidence, pose: InputPose) -> torch.Tensor:
         """(N, K, 2) of the P seen people the one who fits the input best; without any input the best seen."""
@@ -116,9 +116,7 @@ class PoseFusion(nn.Module):
         best = fit.argmax(1)
         return evidence.poses[torch.arange(len(best), device=best.device), best]
 
-    def describe(
-        self, heatmaps: torch.Tensor, evidence: Evidence, pose: InputPose, seen: torch.Tensor
-    ) -> torch.Tensor:
+    def describe(self, heatmaps: torch.Tensor, evidence: Evidence, pose: InputPose, seen: torch.Tensor) -> torch.Tensor:
         """(N, K, D) how image, input, confidences and neighbours agree about each keypoint."""
         size, scales = self.frame_size, pose.scales
         given = pose.scores > 0
@@ -140,7 +138,8 @@ class PoseFusion(nn.Module):
         def graded(distance: torch.Tensor) -> list[torch.Tensor]:
             return [torch.exp(-0.5 * distance**2), torch.exp(-0.5 * (distance / 3) ** 2), torch.log1p(distance) / 2.5]
 
-        reference = scales.mean(-1, keepdim=True)
+        central = evidence.poses[:, 0]
+        frame, reference = x.new_tensor([size[1], size[0]]), scales.mean(-1, keepdim=True)
         count = given.sum(-1, keepdim=True).clamp(min=1)
         middle = ((x * given[..., None]).sum(1) / count)[:, None]
         own = given.float()
@@ -168,6 +167,9 @@ class PoseFusion(nn.Module):
             *[value * own for value in graded(apart(x, near_peak))],
             *[value * own for value in graded(apart(x, seen))],
             *graded(apart(seen, peak)),
+            *[value * own for value in graded(apart(x, central))],
+            *graded(apart(central, peak)),
+            *graded(apart(central, seen)),
             *[value * both for value in graded(apart(x, mirrored))],
             *[value * both for value in graded(apart(mirrored, peak))],
             *[value * own for value in graded(apart(x, peak[:, self.flip]))],
@@ -180,6 +182,9 @@ class PoseFusion(nn.Module):
             *self._relative((seen - peak) / scales[..., None], torch.ones_like(own)),
             *[value * own for value in graded(self._nearest_other(x, pose, other_given))],
             *graded(self._nearest_other(peak, pose, other_given)),
+            *self._relative(8 * (x / frame - 0.5), own),
+            *self._relative(8 * (central / frame - 0.5), torch.ones_like(own)),
+            evidence.centres[:, :1].clamp(low, -low).expand_as(confidence) / 6,
             (peak[..., 0] / size[1] - 0.5),
             (peak[..., 1] / size[0] - 0.5),
             (reference / 12).expand_as(confidence),
@@ -214,7 +219,7 @@ class PoseFusion(nn.Module):
     def _mixture(
         self, weights: torch.Tensor, parts: list[tuple[torch.Tensor, tuple[float, ...]]], scales: torch.Tensor
     ) -> torch.Tensor:
-        """(N, K, h, w) logarithm of a mixture's density relative to uniform, of weights (N, K, R + 1), the rest last."""
+        """(N, K, h, w) logarithm of a mixture's density relative to uniform, weights (N, K, R + 1), rest last."""
         shares = functional.softmax(weights, dim=-1)
         widths = [scales[..., None] * scales.new_tensor(w) for _, w in parts]
         centres = [c[..., None, :].expand(*w.shape, 2) for (c, _), w in zip(parts, widths, strict=True)]
@@ -223,7 +228,7 @@ class PoseFusion(nn.Module):
         area = 16.0 * self.map_size[0] * self.map_size[1]
         heights = shares[..., :-1] * area / (2 * math.pi * width**2)
         density = (rows * heights[..., None]).transpose(-1, -2) @ columns
-        return (density + shares[..., -1, None, None]).log()
+        return (density + shares[..., -1, None, None]).clamp(min=LEAST_DENSITY).log()
 
     def _input_prior(self, weights: torch.Tensor, pose: InputPose) -> torch.Tensor:
         """Around the input keypoints and their counterparts; flat where there is no input."""

@@ -39,7 +39,9 @@ class TrainingLoss(nn.Module):
             weight = self.config.training.coordinate_weight
             return {"cross_entropy": cross_entropy, "coordinate": weight * coordinate}
         cached = "heatmaps" in batch
-        seen = Evidence(*(batch[name] for name in Evidence._fields)) if cached else self.network.see(batch["crops"], False)
+        seen = (
+            Evidence(*(batch[name] for name in Evidence._fields)) if cached else self.network.see(batch["crops"], False)
+        )
         return fusion_losses(self.network(seen, pose), pose, batch, size, self.config.model.keep_margin)
 
 
@@ -70,7 +72,7 @@ def refinement_losses(
 def cross_entropy(
     log_probabilities: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, crop_size: tuple[int, int]
 ) -> torch.Tensor:
-    """Mean over keypoints of ``mask`` (N, K) of that of maps (N, K, h, w) against the bilinear one-hot target (N, K, 2)."""
+    """Mean over the keypoints of ``mask`` (N, K) of maps' (N, K, h, w) against the bilinear one-hot of (N, K, 2)."""
     indices, weights = decode.bilinear_one_hot(target, tuple(log_probabilities.shape[2:]), crop_size)
     values = -(log_probabilities.flatten(2).gather(2, indices) * weights).sum(-1)
     return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -138,7 +138,9 @@ def evidence(seen: Seen) -> Evidence:
     h, w = seen.centres.shape[2:]
     probability = seen.centres[:, 0].sigmoid()
     highest = functional.max_pool2d(probability[:, None], 3, stride=1, padding=1)[:, 0]
-    rank = torch.where(probability == highest, probability, 0) / (1 + (_from_middle(h, w, seen.centres) / CROP_MIDDLE) ** 2)
+    rank = torch.where(probability == highest, probability, 0) / (
+        1 + (_from_middle(h, w, seen.centres) / CROP_MIDDLE) ** 2
+    )
     cells = rank.flatten(1).topk(SEEN_PEOPLE, dim=1).indices
     return Evidence(seen.heatmaps, _poses_at(seen, cells) - ORIGIN, seen.centres.flatten(1).gather(1, cells))
 

@@ -1,4 +1,4 @@
-"""The refinement networks: PoseFix's, which sees image and input pose together, and MoveNet's, which fuses them late."""
+"""The refinement networks: PoseFix's, which sees image and pose together, and the fusion of a MoveNet with a pose."""
 
 from __future__ import annotations
 
@@ -130,11 +130,15 @@ class FusionNetwork(nn.Module):
 
     def see(self, crops: torch.Tensor, flip_test: bool) -> movenet.Evidence:
         """Heatmaps and the people who are seen; with ``flip_test`` the mean over the crops and the mirrored ones."""
-        seen = self.backbone(images := crops.float() / 127.5 - 1)
-        if flip_test:
-            mirrored = movenet.mirror(self.backbone(images.flip(3)), self.flip)
-            seen = movenet.Seen(*((a + b) / 2 for a, b in zip(seen, mirrored, strict=True)))
-        return movenet.evidence(seen)
+        return self.see_both(crops)[1] if flip_test else movenet.evidence(self.backbone(self._images(crops)))
+
+    def see_both(self, crops: torch.Tensor) -> tuple[movenet.Evidence, movenet.Evidence]:
+        """What is seen without, and what with the flip test."""
+        images = self._images(crops)
+        seen = self.backbone(images)
+        mirrored = movenet.mirror(self.backbone(images.flip(3)), self.flip)
+        mean = movenet.Seen(*((a + b) / 2 for a, b in zip(seen, mirrored, strict=True)))
+        return movenet.evidence(seen), movenet.evidence(mean)
 
     def answer(self, seen: movenet.Evidence, pose: InputPose) -> Answer:
         """Weigh what was seen against a pose."""
@@ -143,8 +147,12 @@ class FusionNetwork(nn.Module):
 
     def estimate(self, crops: torch.Tensor) -> torch.Tensor:
         """(N, K, 3) x, y in pixels of the frame and score, of the person in the middle of crops, by MoveNet alone."""
-        found = movenet.single_poses(self.backbone(crops.float() / 127.5 - 1))
+        found = movenet.single_poses(self.backbone(self._images(crops)))
         return torch.cat([found[..., :2] - self.config.frame_margin, found[..., 2:]], dim=-1)
+
+    def _images(self, crops: torch.Tensor) -> torch.Tensor:
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        return (crops.float() / 127.5 - 1).contiguous(memory_format=layout)
 
     def forward(self, seen: movenet.Evidence, pose: InputPose) -> Fused:
         """The head alone, as it is trained."""

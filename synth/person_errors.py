@@ -1,4 +1,8 @@
-"""Errors of a whole person: left and right exchanged in legs, arms or everything, and faces that an estimator lacks."""
+"""Errors of a whole person, as real estimators make them and independent keypoints never do.
+
+Left and right exchanged in legs, arms or everything; a pose that is displaced, scaled or turned as one; a pose that is
+another person's; faces that an estimator does not know.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,11 @@ import numpy as np
 
 from posefix.skeleton import Skeleton
 
+WARP_SCALE, WARP_SHIFT, WARP_TURN = (
+    0.15,
+    0.1,
+    8.0,
+)  # spread of log size, of place in sqrt(area), of direction in degrees
 PLACEHOLDER_SCORES = 0.003, 0.03
 PLACEHOLDER_SPREAD = 4.0  # OKS scales from where the face is, at most
 
@@ -31,6 +40,59 @@ def invert_limbs(
     inverted = (rng.random(n) < probability)[:, None] & parts[rng.integers(0, 3, n)]
     source = np.where(inverted, skeleton.flip, np.arange(k))
     return np.take_along_axis(keypoints, source[..., None], axis=1), np.take_along_axis(scores, source, axis=1)
+
+
+def warp_poses(
+    keypoints: np.ndarray, given: np.ndarray, areas: np.ndarray, rng: np.random.Generator, probability: float
+) -> np.ndarray:
+    """Displace, scale and turn some people's poses as a whole, about their middle.
+
+    Args:
+        keypoints: (N, K, 2) pixels.
+        given: (N, K) bool, the keypoints that count for the middle.
+        areas: (N,) px^2.
+        rng: source of randomness.
+        probability: of each person.
+
+    Returns:
+        (N, K, 2), a new array.
+    """
+    n = len(keypoints)
+    weight = given[..., None]
+    middle = (keypoints * weight).sum(1, keepdims=True) / np.maximum(weight.sum(1, keepdims=True), 1)
+    scale = np.exp(WARP_SCALE * rng.standard_normal((n, 1)))
+    angle = np.deg2rad(WARP_TURN) * rng.standard_normal((n, 1))
+    shift = WARP_SHIFT * np.sqrt(areas)[:, None] * rng.standard_normal((n, 2))
+    x, y = np.moveaxis(keypoints - middle, -1, 0)
+    turned = np.stack([np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y], axis=-1)
+    warped = middle + scale[..., None] * turned + shift[:, None]
+    return np.where((rng.random(n) < probability)[:, None, None], warped, keypoints)
+
+
+def take_neighbours(
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    others: np.ndarray,
+    other_scores: np.ndarray,
+    rng: np.random.Generator,
+    probability: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give some people the pose of a neighbour, as a whole.
+
+    Args:
+        keypoints: (N, K, 2).
+        scores: (N, K).
+        others: (N, M, K, 2) neighbours, the nearest first.
+        other_scores: (N, M, K), 0 where there is nothing.
+        rng: source of randomness.
+        probability: of each person who has a neighbour.
+
+    Returns:
+        Both, changed, as new arrays.
+    """
+    chosen = (rng.random(len(scores)) < probability) & (other_scores[:, 0] > 0).any(1)
+    taken = np.where(chosen[:, None, None], others[:, 0], keypoints)
+    return taken, np.where(chosen[:, None], other_scores[:, 0], scores)
 
 
 def place_faces(
