@@ -74,7 +74,7 @@ def _end(message: str, code: int) -> None:
 @click.option(
     "--passes",
     type=click.IntRange(1, 3),
-    default=3,
+    default=1,
     show_default=True,
     help="How often a person may be refined; more than once only those who need it.",
 )

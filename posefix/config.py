@@ -112,7 +112,8 @@ class SynthesisConfig(_Strict):
     """Input poses: statistics by name or path; probabilities of what is done to them.
 
     A person's input is, with probability ``observed``, a real estimator's where the data source has one; with
-    ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache); else it is synthesised,
+    ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache); of both, ``mended`` is the
+    probability that most or all of the keypoints are put right, as a better estimator's. Else it is synthesised,
     with ``clean`` without any error, so that the network meets poses which are right already and learns to leave them
     alone. Of synthesised poses, ``inverted`` is the probability that left and right of arms, legs or all are exchanged,
     ``warped`` that all of it is displaced, scaled and turned, ``neighbour`` that it is a neighbour's.
@@ -129,6 +130,7 @@ class SynthesisConfig(_Strict):
     dropout: float = Field(0.0, ge=0, le=1)
     observed: float = Field(0.0, ge=0, le=1)
     guessed: float = Field(0.0, ge=0, le=1)
+    mended: float = Field(0.0, ge=0, le=1)
     clean: float = Field(0.0, ge=0, le=1)
     inverted: float = Field(0.0, ge=0, le=1)
     warped: float = Field(0.0, ge=0, le=1)

@@ -57,7 +57,7 @@ class RefineOptions:
     report: Path | None = None
     rescore: bool = True
     keypoint_scores: bool = False
-    passes: int = 3
+    passes: int = 1
     format: str = "auto"
     skeleton: str | None = None
 

@@ -27,6 +27,7 @@ from posefix.rescoring import expected_oks, rescored, was_rescored
 from posefix.skeleton import Skeleton
 from posefix.views import Views
 
+POSE_VIEW_COST = 0.25  # expected OKS by which the place of a pose must be better than that of the person's box
 LOOK_AGAIN = (0.85, 0.7)  # expected OKS below which a person is refined a second and a third time
 Poses = TypeVar("Poses", np.ndarray, People)
 
@@ -195,7 +196,7 @@ class Refiner:
         on_error: str = "stop",
         rescore: bool = False,
         keypoint_scores: bool = False,
-        passes: int = 1 + len(LOOK_AGAIN),
+        passes: int = 1,
     ) -> People:
         """Refine many people of many images; the same people in the same order, with better keypoints.
 
@@ -242,7 +243,7 @@ class Refiner:
         workers: int = 2,
         on_error: str = "stop",
         first_batch: int = 0,
-        passes: int = 1 + len(LOOK_AGAIN),
+        passes: int = 1,
     ) -> Iterator[RefinedBatch]:
         """Like :meth:`refine`, a batch at a time as they are done; people who were refined before are in none.
 
@@ -310,7 +311,8 @@ class Refiner:
             stacked = np.stack([crop for crop, use in zip(crops, usable, strict=True) if use])
             found = self._refine_views(people, views.take(usable), stacked, others, flip_test, passes)
             owner = views.people[usable] - views.people[0]
-            better = np.lexsort((found[1], owner))  # the last one of each person is the one expected to be best
+            worth = found[1] - POSE_VIEW_COST * (np.diff(owner, prepend=-1) == 0)
+            better = np.lexsort((worth, owner))  # the last one of each person is the one expected to be best
             best = better[np.r_[owner[better][1:] != owner[better][:-1], True]]
             for own, new in zip((done.keypoints, done.expected, done.keypoint_scores), found, strict=True):
                 own[owner[best]] = new[best]
@@ -346,7 +348,7 @@ class Refiner:
         their_keypoints, their_scores = others.nearest(rows, scales)
         arrays = (
             geometry.transform(people.keypoints[rows], maps),
-            people.scores[rows],
+            people.scores[rows] * views.posed[:, None],
             scales * geometry.map_scale(maps)[:, None],
             geometry.transform(their_keypoints, maps),
             their_scores,

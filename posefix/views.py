@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -14,17 +14,22 @@ from posefix.people import People
 class Views:
     """V views of people, one after another: most have one, those whose box contradicts their pose have two.
 
+    Of two views the first is the box without the pose, which is not that person's; the second the pose without the box.
+    So a person moves as a whole, or stays as a whole.
+
     Attributes:
         people: (V,) int64, the number of the person, ascending.
         rows: (V,) int64 of the person in the :class:`~posefix.people.People` that views were made of.
         boxes: (V, 4) xywh, what is looked at: the person's box, else the extent of the pose; that, in a second view.
         maps: (V, 2, 3) from original pixels to the frame's.
+        posed: (V,) bool, whether the pose is believed to be in the view.
     """
 
     people: np.ndarray
     rows: np.ndarray
     boxes: np.ndarray
     maps: np.ndarray
+    posed: np.ndarray
 
     @classmethod
     def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:
@@ -37,7 +42,8 @@ class Views:
         extents = geometry.pose_boxes(chosen.keypoints, chosen.labelled)
         boxes = np.where(geometry.known_boxes(chosen.boxes)[:, None], chosen.boxes, extents)
         boxes = np.where(second[:, None], extents[number], boxes[number])
-        return cls(number, rows[number], boxes, geometry.crop_matrices(boxes, frame_size, padding))
+        maps = geometry.crop_matrices(boxes, frame_size, padding)
+        return cls(number, rows[number], boxes, maps, second | ~doubtful[number])
 
     def of_people(self, start: int, end: int) -> Views:
         """The views of the people numbered from ``start`` to ``end``, exclusive."""
@@ -45,4 +51,4 @@ class Views:
 
     def take(self, index: slice | np.ndarray) -> Views:
         """The views at ``index``."""
-        return Views(self.people[index], self.rows[index], self.boxes[index], self.maps[index])
+        return Views(*(getattr(self, column.name)[index] for column in fields(self)))

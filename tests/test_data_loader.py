@@ -324,7 +324,8 @@ def test_an_estimators_own_results_can_be_the_input(world: dict[str, Path]) -> N
     rows = batches.rows(0)
     keypoints, _ = batches.inputs.draw(rows, np.random.default_rng(0))
     matched = (observed[1][0][rows] > 0).any(1)
-    assert np.array_equal(keypoints[matched], observed[0][0][rows][matched])
+    given = matched[:, None] & (observed[1][0][rows] > 0)
+    assert np.array_equal(keypoints[given], observed[0][0][rows][given])
 
 
 def test_annotations_without_a_face_ask_nothing_of_it(world: dict[str, Path], rng: np.random.Generator) -> None:

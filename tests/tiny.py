@@ -33,7 +33,11 @@ def tiny_config(**settings: object) -> Config:
 
 def fusion_checkpoint(skeleton: str = "coco17") -> Checkpoint:
     """Of the other kind of network, with random weights."""
-    return tiny_checkpoint(from_dict({"name": "fusion", "model": FUSION, "skeleton": skeleton}), skeleton)
+    made = tiny_checkpoint(from_dict({"name": "fusion", "model": FUSION, "skeleton": skeleton}), skeleton)
+    with torch.no_grad():  # its head starts with the same answer for everybody
+        for layer in (made.network.head.weights, made.network.head.person):
+            layer.weight.normal_(0, 0.5)
+    return made
 
 
 def tiny_checkpoint(config: Config | None = None, skeleton: str = "coco17") -> Checkpoint:

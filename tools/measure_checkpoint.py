@@ -1,4 +1,4 @@
-"""Measure a checkpoint on every results file of a data folder: gain, second pass, and ground truth refined.
+"""Measure a checkpoint on every results file of a data folder: gain, second pass, and ground truth, also displaced.
 
 python -m tools.measure_checkpoint --data ../shared/data --split val --checkpoint posefix-base --json numbers.json
 
@@ -28,6 +28,8 @@ from posefix.files import require_writable, write_atomically
 from posefix.people import People
 from posefix.refiner import Refiner
 from tools.choose_margin import share_above
+
+JITTERS = (0.0, 0.1, 0.25, 0.5)
 
 
 def measure_set(folder: Path, split: str, refiner: Refiner, batch_size: int, flip_test: bool, console: Console) -> dict:
@@ -59,12 +61,25 @@ def measure_set(folder: Path, split: str, refiner: Refiner, batch_size: int, fli
                 "second_pass": against(first, second),
                 "halves": halves(truth.people, results.people, once),
             }
-    people = truth.people
-    given = people.with_keypoints(people.keypoints, people.labelled.astype(np.float32))
-    given = replace(given, person_scores=np.ones(len(given)))
-    perfect, changed = coco.people_records(given), coco.people_records(refine(given))
-    measured[f"{folder.name}/ground truth"] = {"once": against(perfect, changed)}
+    for jitter in JITTERS:
+        given = displaced(truth.people, jitter, np.random.default_rng(0))
+        name = f"{folder.name}/ground truth" + (f", off by {jitter:g} s k" if jitter else "")
+        measured[name] = {"once": against(coco.people_records(given), coco.people_records(refine(given)))}
+    empty = replace(given, keypoints=0 * given.keypoints, scores=0 * given.scores)
+    measured[f"{folder.name}/boxes alone"] = {
+        "once": against(coco.people_records(empty), coco.people_records(refine(empty)))
+    }
     return measured
+
+
+def displaced(truth: People, jitter: float, rng: np.random.Generator) -> People:
+    """Ground truth as an estimator's results, each keypoint ``jitter`` OKS scales from its place, in any direction."""
+    angle = rng.uniform(0, 2 * np.pi, truth.scores.shape)
+    scales = np.sqrt(truth.areas)[:, None] * 2 * truth.skeleton.sigmas
+    offset = jitter * scales[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    labelled = truth.labelled
+    given = truth.with_keypoints(truth.keypoints + offset * labelled[..., None], labelled.astype(np.float32))
+    return replace(given, person_scores=np.ones(len(given)))
 
 
 def halves(truth: People, before: People, after: People) -> dict[str, float | None]:

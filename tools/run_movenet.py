@@ -1,4 +1,4 @@
-"""Run MoveNet SinglePose Lightning on annotated boxes: an estimator at hand to refine.
+"""Run MoveNet SinglePose, Lightning or Thunder, on annotated boxes: an estimator at hand to refine.
 
 python -m tools.run_movenet movenet-lightning.onnx --annotations truth.json --images photos --out results.json
 
@@ -23,14 +23,12 @@ from posefix.data.images import ImageFolder
 from posefix.errors import InputError
 from posefix.files import require_writable, write_atomically
 
-SIZE = 192
 
-
-def square_map(box: np.ndarray) -> np.ndarray:
+def square_map(box: np.ndarray, size: int) -> np.ndarray:
     """The (2, 3) map from image pixels to the network's for a box xywh (4,)."""
     x, y, w, h = box
-    scale = SIZE / max(w, h, 1.0)
-    return np.array([[scale, 0, SIZE / 2 - (x + w / 2) * scale], [0, scale, SIZE / 2 - (y + h / 2) * scale]])
+    scale = size / max(w, h, 1.0)
+    return np.array([[scale, 0, size / 2 - (x + w / 2) * scale], [0, scale, size / 2 - (y + h / 2) * scale]])
 
 
 @click.command(help=__doc__.splitlines()[0])
@@ -52,13 +50,13 @@ def main(model: Path, annotations: Path, images: Path, out: Path) -> None:
         session = onnxruntime.InferenceSession(str(model))
     except Exception as error:  # onnxruntime's own exceptions share no other base
         raise InputError(f"{model}: cannot be read as an ONNX graph ({str(error).splitlines()[0]})") from None
-    name = session.get_inputs()[0].name
+    name, size = session.get_inputs()[0].name, session.get_inputs()[0].shape[1]
     records = []
     for row in track(np.argsort(people.image_ids, kind="stable"), description="MoveNet"):
-        matrix = square_map(people.boxes[row])
-        crop = cv2.warpAffine(folder[int(people.image_ids[row])], matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
+        matrix = square_map(people.boxes[row], size)
+        crop = cv2.warpAffine(folder[int(people.image_ids[row])], matrix, (size, size), flags=cv2.INTER_LINEAR)
         found = session.run(None, {name: crop[None].astype(np.int32)})[0].reshape(-1, 3)
-        points = geometry.transform((found[:, 1::-1] * SIZE)[None], geometry.invert(matrix[None]))[0]
+        points = geometry.transform((found[:, 1::-1] * size)[None], geometry.invert(matrix[None]))[0]
         triples = np.concatenate([points, found[:, 2:]], axis=1)
         records.append(
             {

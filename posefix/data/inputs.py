@@ -22,6 +22,7 @@ from synth import (
     warp_poses,
 )
 
+MENDED_WITHIN = 0.6  # OKS scales, at most, that mended keypoints are off
 SCALE_NOISE = 0.12  # of the logarithm of a person's size, which a refiner knows from a box alone
 OTHER_NOISE = 1.0  # OKS scales, at most, that other people's keypoints are off
 OTHER_MISSING, ALL_MISSING = 0.25, 0.2  # probability that one neighbour was not found, and that none was
@@ -71,15 +72,37 @@ class InputPoses:
             there = (found[1][result, local] > 0).any(1)
             chosen, local, result = chosen[there], local[there], result[there]
             keypoints[chosen], scores[chosen] = found[0][result, local], found[1][result, local]
+        found = kind < config.observed
         if guesses is not None:
             chosen = (kind >= config.observed) & (kind < config.observed + config.guessed)
             keypoints[chosen], scores[chosen] = guesses[chosen, :, :2], guesses[chosen, :, 2]
+            found |= chosen
+        if config.mended:
+            keypoints = self._mended(rows, keypoints, found & (rng.random(len(rows)) < config.mended), rng)
         if config.placeholder:
             scales = self.scales(rows)
             keypoints, scores = place_faces(keypoints, scores, scales, self._people.skeleton, rng, config.placeholder)
         scores[rng.random(len(rows)) < config.empty] = 0
         keypoints[scores <= 0] = 0
         return keypoints.astype(np.float32), scores.astype(np.float32)
+
+    def _mended(
+        self, rows: np.ndarray, keypoints: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Keypoints (B, K, 2) of which those of the ``chosen`` (B,) are at their truth, or near it, for the most part.
+
+        Half of these people are right throughout; of each other, a share of the keypoints between half and all. The
+        distance, at most ``MENDED_WITHIN`` OKS scales, is drawn for the person, the direction for each keypoint.
+        """
+        people = self._people[rows]
+        n, k = people.scores.shape
+        scales = np.sqrt(np.maximum(people.areas, 1))[:, None] * 2 * people.skeleton.sigmas
+        distance = np.maximum(rng.uniform(-0.2, 1, (n, 1)), 0) * MENDED_WITHIN * scales
+        angle = rng.uniform(0, 2 * np.pi, (n, k))
+        near = people.keypoints + distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        share = np.minimum(rng.uniform(0.5, 1.5, (n, 1)), 1)
+        right = chosen[:, None] & people.labelled & (rng.random((n, k)) < share)
+        return np.where(right[..., None], near, keypoints)
 
     def scales(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
         """(B, K) OKS scales s k as their boxes tell, in original pixels; with ``rng`` a little wrong, as boxes are."""

@@ -138,9 +138,8 @@ def evidence(seen: Seen) -> Evidence:
     h, w = seen.centres.shape[2:]
     probability = seen.centres[:, 0].sigmoid()
     highest = functional.max_pool2d(probability[:, None], 3, stride=1, padding=1)[:, 0]
-    rank = torch.where(probability == highest, probability, 0) / (
-        1 + (_from_middle(h, w, seen.centres) / CROP_MIDDLE) ** 2
-    )
+    distance = _distance(h, w, ((h - 1) / 2, (w - 1) / 2), seen.centres)
+    rank = torch.where(probability == highest, probability, 0) / (1 + (distance / CROP_MIDDLE) ** 2)
     cells = rank.flatten(1).topk(SEEN_PEOPLE, dim=1).indices
     return Evidence(seen.heatmaps, _poses_at(seen, cells) - ORIGIN, seen.centres.flatten(1).gather(1, cells))
 
@@ -148,7 +147,7 @@ def evidence(seen: Seen) -> Evidence:
 def single_poses(seen: Seen) -> torch.Tensor:
     """(N, K, 3) x, y in pixels of the image and score, of the person in the middle: MoveNet's own decoding."""
     n, k, h, w = seen.heatmaps.shape
-    middle = seen.centres[:, 0].sigmoid() / (_from_middle(h, w, seen.centres) + CENTRE_WEIGHT)
+    middle = seen.centres[:, 0].sigmoid() / (_distance(h, w, (h / 2, w / 2), seen.centres) + CENTRE_WEIGHT)
     regressed = _poses_at(seen, middle.flatten(1).argmax(1, keepdim=True))[:, 0]
     at = (regressed + 0.5) / STRIDE  # from the corner of the first cell, in cells
     rows, columns = (torch.arange(side, dtype=at.dtype, device=at.device) for side in (h, w))
@@ -161,9 +160,11 @@ def single_poses(seen: Seen) -> torch.Tensor:
     return torch.stack([x, y, probability.flatten(2).gather(2, cells)[..., 0]], dim=-1)
 
 
-def _from_middle(h: int, w: int, like: torch.Tensor) -> torch.Tensor:
-    """(h, w) distance of each cell from the middle of the map, in cells."""
-    y, x = (torch.arange(side, dtype=like.dtype, device=like.device) - (side - 1) / 2 for side in (h, w))
+def _distance(h: int, w: int, place: tuple[float, float], like: torch.Tensor) -> torch.Tensor:
+    """(h, w) distance of each cell from a place (y, x), in cells."""
+    y, x = (
+        torch.arange(side, dtype=like.dtype, device=like.device) - at for side, at in zip((h, w), place, strict=True)
+    )
     return torch.hypot(y[:, None], x)
 
 
