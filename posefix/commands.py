@@ -215,7 +215,7 @@ def _gain_line(measured: dict) -> str:
 
 
 @click.command(
-    epilog="Example: train.py --config configs/small_mobilenetv2.yaml --train_batch 64 optimizer.learning_rate=5e-4"
+    epilog="Example: train.py --config configs/base_movenet_thunder.yaml --train_batch 64 optimizer.learning_rate=5e-4"
 )
 @click.option("--config", required=True, help="A YAML file, or the name of one in configs/.")
 @click.option("--train_batch", type=click.IntRange(1), help="People in a training batch, on each process.")

@@ -28,6 +28,7 @@ from posefix.skeleton import Skeleton
 from posefix.views import Views
 
 POSE_VIEW_COST = 0.25  # expected OKS by which the place of a pose must be better than that of the person's box
+LEAST_SCORE = 1e-4  # of a keypoint: 0 would say that there is none
 LOOK_AGAIN = (0.85, 0.7)  # expected OKS below which a person is refined a second and a third time
 Poses = TypeVar("Poses", np.ndarray, People)
 
@@ -78,7 +79,8 @@ class Refinement:
         """The people with their refined keypoints and, if asked for, new scores of people and of keypoints."""
         scores = people.scores
         if keypoint_scores:
-            scores = np.where(np.isfinite(self.keypoint_scores), self.keypoint_scores, scores)
+            known = np.isfinite(self.keypoint_scores)
+            scores = np.where(known, np.maximum(self.keypoint_scores, LEAST_SCORE), scores)
         refined = people.with_keypoints(self.keypoints, scores)
         return rescored(refined, self.expected) if rescore else refined
 

@@ -173,35 +173,6 @@ class Trainer:
             raise InputError(f"{name}: is a network of skeleton {checkpoint.skeleton.name}, not {self.skeleton.name}")
         network.load_state_dict(checkpoint.network.state_dict())
 
-    def go_on_from(self, checkpoint: Checkpoint, name: str) -> None:
-        """Take up this training where a checkpoint of it stands, unless this one has come as far.
-
-        Weights and step are the checkpoint's, the optimizer's moments begin anew, and so does the average.
-
-        Args:
-            checkpoint: of the same training.
-            name: what it is called when it cannot be used.
-
-        Raises:
-            InputError: when it is of another training, or does not say how many steps it was trained.
-        """
-        if differing := _first_difference(_decisive(self.config), _decisive(checkpoint.config)):
-            raise InputError(f"{name}: was trained with another {differing}")
-        steps, seconds = checkpoint.facts.get("steps"), checkpoint.facts.get("seconds", 0)
-        total = self.config.training.epochs * self.epoch_steps
-        known = type(steps) is int and type(seconds) in (int, float)
-        if not known or not 0 <= steps <= total or not 0 <= seconds < math.inf:
-            raise InputError(f"{name}: does not say how many of {total} steps it was trained, and how long")
-        if steps <= self.step:
-            return
-        self._load(self.network, checkpoint, name)
-        if self.averaged is not None:
-            self._load(self.averaged.module, checkpoint, name)
-            self.averaged.n_averaged.zero_()
-        self.optimizer = self._make_optimizer()
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.config.training.precision == "fp16")
-        self.step, self.trained_seconds = steps, float(seconds)
-
     def _make_optimizer(self) -> torch.optim.Optimizer:
         config = self.config.optimizer
         backbone = config.backbone_factor

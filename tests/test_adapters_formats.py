@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -350,3 +351,13 @@ def test_nothing_unzips_to_gigabytes(tmp_path: Path) -> None:
             file.write(b" " * (1 << 20))
     with pytest.raises(InputError, match="unzips to more than"):
         adapters.read(path, "alphapose")
+
+
+@pytest.mark.parametrize(("name", "path"), EACH)
+def test_scores_of_keypoints_are_written_where_a_format_has_such(name: str, path: Path, tmp_path: Path) -> None:
+    people = read(name, path)
+    halved = replace(people, scores=np.round(people.scores / 2, 4))
+    adapters.write(halved, tmp_path / path.name)
+    found = adapters.read_again(halved, tmp_path / path.name).scores
+    written = np.allclose(found, halved.scores, atol=1e-6)
+    assert written or np.array_equal(found > 0, people.scores > 0)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import tiny_config
+from tiny import COCO, tiny_config
 from torch import nn
 
 from posefix.model.fold import fold_batch_norm
-from posefix.model.network import RefinerNetwork
+from posefix.model.network import PoseFixNetwork
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from posefix.model.network import RefinerNetwork
 def test_the_folded_network_is_the_same_function(backbone: str, head: str, left: int) -> None:
     config = tiny_config(model={"backbone": backbone, "head": head, "head_channels": 16, "input_size": [64, 64]}).model
     torch.manual_seed(0)
-    network = RefinerNetwork(config, 17, pretrained=False)
+    network = PoseFixNetwork(config, COCO, pretrained=False)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)

@@ -34,11 +34,10 @@ from posefix.evaluation.coco import evaluate
 from posefix.evaluation.diagnosis import diagnose
 from posefix.evaluation.ground_truth import quietly
 from posefix.files import require_writable, write_atomically
-from posefix.model import decode
+from posefix.model.interface import InputPose
 from posefix.people import People
 from posefix.pipeline import RefineOptions, refine_file
 from posefix.refiner import Refiner
-from synth.heatmaps import render_heatmaps
 from tools.benchmark_synthesis import random_poses, synthesis_rate
 
 PEOPLE_PER_PHOTO = 4
@@ -118,7 +117,7 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
     people = drawn_people(people_count, rng)
     model, size = refiner.config.model, refiner.config.model.input_size
     boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-    maps = geometry.crop_matrices(boxes, size, model.box_padding)
+    maps = geometry.crop_matrices(boxes, model.frame_size, model.box_padding)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images = drawn_photos(folder, -(-people_count // PEOPLE_PER_PHOTO), rng)
@@ -142,9 +141,10 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
     cropping /= min(batch, people_count)
 
     crops = torch.from_numpy(rng.integers(0, 256, (batch, 3, *size), dtype=np.uint8)).to(refiner.device)
-    poses = torch.rand(batch, len(refiner.skeleton), 2, device=refiner.device) * (size[1] - 1)
-    heights = torch.ones(poses.shape[:2], device=refiner.device)
-    stride = decode.map_stride(size, refiner.network.heatmap_size)
+    k = len(refiner.skeleton)
+    keypoints = torch.rand(batch, k, 2, device=refiner.device) * (size[1] - 1)
+    given = torch.ones(batch, k, device=refiner.device)
+    pose = InputPose(keypoints, given, 10 * given, keypoints[:, None] + 50, given[:, None])
 
     def synchronised(work: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
@@ -155,21 +155,18 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
 
         return run
 
-    def render() -> None:
-        render_heatmaps(poses, heights, size, model.sigma)
-        render_heatmaps(poses, heights, refiner.network.heatmap_size, model.sigma, stride)
-
-    rendering = best_time(synchronised(render)) / batch
-    network = best_time(synchronised(lambda: refiner.network(crops, poses, heights))) / batch
+    looking = best_time(synchronised(lambda: refiner.network.see(crops, flip_test))) / batch
+    with torch.inference_mode():
+        seen = refiner.network.see(crops, flip_test)
+    weighing = best_time(synchronised(lambda: refiner.network.answer(seen, pose))) / batch
     return {
         "test.py end to end, one pass, people/s": people_count / command,
         "test.py end to end, everybody refined three times, people/s": people_count / thrice,
         "refining alone, people/s": people_count / refining,
         "decode, ms/person": 1000 * decoding / PEOPLE_PER_PHOTO,
         "crop, ms/person": 1000 * cropping,
-        "network with rendering, ms/person": 1000 * network * (1 + flip_test),
-        "rendering, ms/person": 1000 * rendering * (1 + flip_test),
-        "rendering, share of a batch's time": (1 + flip_test) * rendering * people_count / refining,
+        "looking at the image, ms/person": 1000 * looking,
+        "weighing what was seen against the pose, ms/person": 1000 * weighing,
         "synthesis, people/s": synthesis_rate(random_poses(SYNTHESISED, rng)),
         "synthesis with fitted statistics, people/s": synthesis_rate(
             random_poses(SYNTHESISED, rng), statistics="pooled"
@@ -193,7 +190,8 @@ def main(people: int, test_batch: int, flip_test: bool, checkpoint: str, device:
         require_writable(out)
     refiner = Refiner.from_pretrained(checkpoint, device)
     numbers = measure(people, test_batch, flip_test, checkpoint, refiner)
-    where = f"{refiner.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {platform.machine()}"
+    threads = torch.get_num_threads()
+    where = f"{refiner.device}, {refiner.engine}, {threads} threads, torch {torch.__version__}, {platform.machine()}"
     table = Table(show_header=False, title=f"{checkpoint} on {where}", title_justify="left")
     for name, value in numbers.items():
         table.add_row(name, f"{value:,.3f}" if value < 10 else f"{value:,.0f}")

@@ -1,4 +1,4 @@
-"""Pack a training set into one file of JPEG crops and arrays, for fast disks and short GPU slots.
+"""Pack a training set into one file of JPEG crops and arrays, for slow disks.
 
     python -m tools.pack --annotations train.json --images train --out train.packed --config small_mobilenetv2
 

@@ -189,27 +189,29 @@ class Own:
     def with_refined(self, refined: People) -> People:
         """All N people, those at ``rows`` as :func:`with_refined` has them."""
         new = with_refined(self.people[self.rows], refined)
-        keypoints, scores = self.people.keypoints.copy(), self.people.person_scores.copy()
-        keypoints[self.rows], scores[self.rows] = new.keypoints, new.person_scores
+        people = {name: getattr(self.people, name).copy() for name in ("keypoints", "scores", "person_scores")}
+        for name, values in people.items():
+            values[self.rows] = getattr(new, name)
         extra = list(self.people.extra)
         for row, record in zip(self.rows.tolist(), new.extra, strict=True):
             extra[row] = record
-        return replace(self.people, keypoints=keypoints, person_scores=scores, extra=extra)
+        return replace(self.people, **people, extra=extra)
 
 
 def with_refined(people: People, refined: People) -> People:
-    """People of any skeleton with the keypoints, and person scores, of the same people refined in another skeleton.
+    """People of any skeleton with the keypoints, and the scores, of the same people refined in another skeleton.
 
     Keypoints that the other skeleton lacks, and those without an estimate, stay as they are.
     """
     places = people.skeleton.indices_from(refined.skeleton)
     shared = (places >= 0)[None] & people.labelled
     keypoints = np.where(shared[..., None], refined.keypoints[:, places], people.keypoints)
+    scores = np.where(shared, refined.scores[:, places], people.scores)
     extra = [
         {**own, coco.ORIGINAL_SCORE: new[coco.ORIGINAL_SCORE]} if coco.ORIGINAL_SCORE in new else own
         for own, new in zip(people.extra, refined.extra, strict=True)
     ]
-    return replace(people, keypoints=keypoints, person_scores=refined.person_scores, extra=extra)
+    return replace(people, keypoints=keypoints, scores=scores, person_scores=refined.person_scores, extra=extra)
 
 
 def _people(
