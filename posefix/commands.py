@@ -189,8 +189,8 @@ def refine(
     )
     if doubtful := measured["contradicted_boxes"]:
         click.echo(
-            f"{doubtful} people have a box that is not where their pose is; for them both places were looked at "
-            "(boxes must be x, y, width, height)"
+            f"{doubtful} people have a box that is not where their pose is, or far larger: they were looked at "
+            "where the pose is, or in both places (boxes must be x, y, width, height)"
         )
     if before := measured["refined_before"]:
         click.echo(f"{before} people have an original_score: they were refined before, and stay as they are")

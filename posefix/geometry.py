@@ -16,7 +16,8 @@ BOX_AREA_TO_AREA = 0.515  # a person's area, the s^2 of OKS, as a share of their
 MIN_BOX_SIZE = 4.0  # px; smaller boxes are widened to this
 CONFIDENT = 0.5  # times a person's highest score: keypoints from there on are confident ones
 LEAST_CONFIDENT = 8  # confident keypoints, from which on a pose can speak against a box
-LEAST_IOU = 0.1  # of a box with the extent of the confident keypoints; below, the two disagree
+LEAST_COVERED = 0.2  # of the extent of the confident keypoints, by the box; below, the pose is elsewhere
+LEAST_IOU = 0.15  # of a box with that extent; below, the box is too large to go by
 
 
 def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_BOX_PADDING) -> np.ndarray:
@@ -68,11 +69,12 @@ def person_boxes(boxes: np.ndarray, keypoints: np.ndarray, valid: np.ndarray) ->
     return np.where(known_boxes(boxes)[:, None], boxes, pose_boxes(keypoints, valid))
 
 
-def contradicted_boxes(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Whether a person's box is not where their pose is: boxes given as corners, or a pose on somebody else.
+def contradicted_boxes(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whose box is not where their pose is: the pose lies elsewhere, or is lost in a far larger box.
 
-    The confident keypoints say so, if there are enough of them: more than half lie outside the box as widened for a
-    crop, or their extent hardly overlaps with it.
+    The confident keypoints say so, if there are enough of them. Elsewhere is a pose more than half of whose keypoints
+    lie outside the box as widened for a crop, or hardly any of whose extent lies in it; a box is loose when its overlap
+    with a pose that lies in it is small: the whole image, or corners written where sizes should be.
 
     Args:
         boxes: (N, 4) xywh.
@@ -80,15 +82,20 @@ def contradicted_boxes(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndar
         scores: (N, K) confidences, 0 where there is no estimate.
 
     Returns:
-        (N,) bool; False where there is no box.
+        Two (N,) bool, elsewhere and loose; neither where there is no box, and never both.
     """
     boxes = np.asarray(boxes, np.float64)
     confident = (scores > 0) & (scores >= CONFIDENT * scores.max(1, keepdims=True, initial=0))
     count = confident.sum(1)
     middle, half = boxes[:, :2] + boxes[:, 2:] / 2, BOX_PADDING * boxes[:, 2:] / 2
     outside = (np.abs(keypoints - middle[:, None]) > half[:, None]).any(-1) & confident
-    apart = iou(boxes, pose_boxes(keypoints, confident)) < LEAST_IOU
-    return known_boxes(boxes) & (count >= LEAST_CONFIDENT) & (apart | (2 * outside.sum(1) > count))
+    extents = pose_boxes(keypoints, confident)
+    overlap = iou(boxes, extents)
+    areas, own = boxes[:, 2:].prod(1), extents[:, 2:].prod(1)
+    covered = overlap * (areas + own) / ((1 + overlap) * np.maximum(own, 1e-9))  # of the extent, by the box
+    sure = known_boxes(boxes) & (count >= LEAST_CONFIDENT)
+    elsewhere = sure & ((2 * outside.sum(1) > count) | (covered < LEAST_COVERED))
+    return elsewhere, sure & ~elsewhere & (overlap < LEAST_IOU)
 
 
 def crop_matrices(

@@ -167,6 +167,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
     """
     metrics: dict[str, Any] = {}
     before = refined.results.people
+    new = before[~was_rescored(before)]
     if refined.truth is not None:
 
         def records(people: People) -> list[dict]:
@@ -180,7 +181,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
             metrics["without_rescoring"] = evaluate(refined.truth, records(unscored), sigmas=sigmas).metrics()
     rate = refined.people_refined / refined.seconds if refined.people_refined else 0.0
     moved = np.linalg.norm(refined.people.keypoints - refined.results.people.keypoints, axis=-1)
-    moved = moved[refined.people.labelled]
+    moved = moved[before.labelled]
     return {
         **metrics,
         "people": len(refined.people),
@@ -193,7 +194,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
         "checkpoint": str(options.checkpoint),
         "flip_test": options.flip_test,
         "passes": options.passes,
-        "contradicted_boxes": int(geometry.contradicted_boxes(before.boxes, before.keypoints, before.scores).sum()),
+        "contradicted_boxes": int(np.sum(geometry.contradicted_boxes(new.boxes, new.keypoints, new.scores))),
         "refined_before": int(was_rescored(refined.results.people).sum()),
         "rescored": int((refined.people.person_scores != refined.results.people.person_scores).sum()),
     }
@@ -325,6 +326,8 @@ def signature(options: RefineOptions) -> str:
         "on_error": options.on_error,
         "format": options.format,
         "skeleton": options.skeleton,
+        "engine": options.engine,
+        "device": options.device,
         "source": str(source.resolve()) if source else None,
     }
     return fingerprint(files, settings)

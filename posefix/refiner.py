@@ -40,7 +40,8 @@ class RefinedBatch:
     Attributes:
         rows: (B,) int64 positions in the people that were given.
         keypoints: (B, K, 2) float32, pixels of the original image.
-        expected: (B,) float32 OKS that is expected of each person now; NaN where the image could not be used.
+        expected: (B,) float32 OKS that is expected of each person, as told by the first pass (of what it said itself a
+            network always thinks well); NaN where the image could not be used.
         keypoint_scores: (B, K) float32 expected similarity of each keypoint to the truth times the probability that it
             is in the image; NaN where nothing can be said.
         problems: for each row whose image could not be used, ``(row, sentence)``; its keypoints are the input's.
@@ -202,7 +203,7 @@ class Refiner:
     ) -> People:
         """Refine many people of many images; the same people in the same order, with better keypoints.
 
-        What becomes of a person depends on the image, this pose and the other poses in the same image alone.
+        Where a person's keypoints go depends on the image, this pose and the other poses in the same image alone.
 
         Args:
             people: of this refiner's skeleton.
@@ -338,6 +339,7 @@ class Refiner:
         original = geometry.transform(keypoints.cpu().numpy().astype(np.float64), geometry.invert(views.maps))
         stays = (keypoints == pose.keypoints).all(-1).cpu().numpy()
         moved = np.where(stays[..., None], people.keypoints[views.rows], original)
+        similarity = similarity.nan_to_num(0)  # outside the crop nothing is known
         if answer.presence is not None:
             similarity = similarity * answer.presence
         return moved, expected.cpu().numpy(), similarity.cpu().numpy()
@@ -347,10 +349,11 @@ class Refiner:
         rows, maps = views.rows, views.maps
         lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * views.boxes[:, 2] * views.boxes[:, 3])
         scales = lengths[:, None] * 2 * self.skeleton.sigmas
-        their_keypoints, their_scores = others.nearest(rows, scales)
+        scores = people.scores[rows] * views.posed[:, None]
+        their_keypoints, their_scores = others.nearest(rows, people.keypoints[rows], scores > 0, scales, views.boxes)
         arrays = (
             geometry.transform(people.keypoints[rows], maps),
-            people.scores[rows] * views.posed[:, None],
+            scores,
             scales * geometry.map_scale(maps)[:, None],
             geometry.transform(their_keypoints, maps),
             their_scores,

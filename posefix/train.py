@@ -134,7 +134,12 @@ class Trainer:
             network.backbone.requires_grad_(False)
             if config.model.channels_last:
                 network = network.to(memory_format=torch.channels_last)
-            self.batches = CachedBatches(people, fill_cache(Path(config.training.cache), people, network, device))
+            if self.rank:
+                distributed.barrier()  # the first process fills it
+            cache = fill_cache(Path(config.training.cache), people, network, device)
+            if self.world > 1 and not self.rank:
+                distributed.barrier()
+            self.batches = CachedBatches(people, cache)
         self.epoch_steps = len(self.batches) // self.world
         if not self.epoch_steps:
             raise InputError(
@@ -158,8 +163,9 @@ class Trainer:
     def _first_network(self) -> PoseFixNetwork | FusionNetwork:
         """The network before the first step: of ``training.init``'s weights, or as its backbone says."""
         resumable = (self.folder / STATE_FILE).is_file()  # holds all weights itself
-        init = None if resumable else self.config.training.init
-        pretrained = not resumable and init is None
+        eyes = self.config.training.cache is not None  # are needed before the state is read
+        init = None if resumable and not eyes else self.config.training.init
+        pretrained = init is None and (eyes or not resumable)
         network = build_network(self.config.model, self.skeleton, pretrained)
         if init is not None:
             self._load(network, load_checkpoint(init), init)

@@ -7,15 +7,16 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from posefix import geometry
-from posefix.people import People
+from posefix.people import FARTHEST, People
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """V views of people, one after another: most have one, those whose box contradicts their pose have two.
+    """V views of people, one after another: most have one, those whose pose is not in their box have two.
 
-    Of two views the first is the box without the pose, which is not that person's; the second the pose without the box.
-    So a person moves as a whole, or stays as a whole.
+    Where the box is far too large, the extent of the pose is the view. Of two views the first is the box without the
+    pose, which is not that person's; the second the pose without the box. So a person moves as a whole, or stays as a
+    whole.
 
     Attributes:
         people: (V,) int64, the number of the person, ascending.
@@ -35,12 +36,13 @@ class Views:
     def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:
         """Views of the people at ``rows``, in that order, in frames of a size; boxes are widened by ``padding``."""
         chosen = people[rows]
-        doubtful = geometry.contradicted_boxes(chosen.boxes, chosen.keypoints, chosen.scores)
+        doubtful, loose = geometry.contradicted_boxes(chosen.boxes, chosen.keypoints, chosen.scores)
         number = np.repeat(np.arange(len(rows)), 1 + doubtful)
         second = np.zeros(len(number), bool)
         second[1:] = number[1:] == number[:-1]
         extents = geometry.pose_boxes(chosen.keypoints, chosen.labelled)
-        boxes = np.where(geometry.known_boxes(chosen.boxes)[:, None], chosen.boxes, extents)
+        usable = geometry.known_boxes(chosen.boxes) & (np.abs(chosen.boxes) <= FARTHEST).all(1) & ~loose
+        boxes = np.where(usable[:, None], chosen.boxes, extents)
         boxes = np.where(second[:, None], extents[number], boxes[number])
         maps = geometry.crop_matrices(boxes, frame_size, padding)
         return cls(number, rows[number], boxes, maps, second | ~doubtful[number])

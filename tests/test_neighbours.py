@@ -9,15 +9,17 @@ from posefix.neighbours import COUNT, OtherPeople
 from posefix.people import People
 
 
-def scales_of(people: People) -> np.ndarray:
-    return np.sqrt(people.areas)[:, None] * 2 * COCO.sigmas
+def nearest(people: People, rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    chosen = people[rows]
+    scales = np.sqrt(chosen.areas)[:, None] * 2 * COCO.sigmas
+    return OtherPeople(people).nearest(np.array(rows), chosen.keypoints, chosen.labelled, scales, chosen.boxes)
 
 
 def test_the_nearest_others_of_the_image_by_brute_force(rng: np.random.Generator) -> None:
     people = random_people(rng, 12, images=2)
     people.keypoints += rng.uniform(-300, 300, (12, 1, 2)).astype(np.float32)
-    scales = scales_of(people)
-    keypoints, scores = OtherPeople(people).nearest(np.arange(12), scales)
+    scales = np.sqrt(people.areas)[:, None] * 2 * COCO.sigmas
+    keypoints, scores = nearest(people, list(range(12)))
     for i in range(12):
         others = [j for j in range(12) if j != i and people.image_ids[j] == people.image_ids[i]]
         near = [(np.linalg.norm(people.keypoints[j] - people.keypoints[i], axis=-1) / scales[i]).min() for j in others]
@@ -28,16 +30,27 @@ def test_the_nearest_others_of_the_image_by_brute_force(rng: np.random.Generator
 
 def test_somebody_found_twice_is_no_other_and_who_asks_does_not_matter(rng: np.random.Generator) -> None:
     people = random_people(rng, 6, images=1)
-    people.keypoints[1] = people.keypoints[0] + 0.5
+    people.keypoints[1], people.boxes[1] = people.keypoints[0] + 0.5, people.boxes[0]
     people.keypoints[2:] += 500
-    keypoints, scores = OtherPeople(people).nearest(np.array([0, 1]), scales_of(people)[:2])
+    keypoints, scores = nearest(people, [0, 1])
     assert (keypoints[scores > 0] > 400).any(-1).all()
-    alone, _ = OtherPeople(people).nearest(np.array([1]), scales_of(people)[1:2])
-    np.testing.assert_array_equal(alone[0], keypoints[1])
+    np.testing.assert_array_equal(nearest(people, [1])[0][0], keypoints[1])
+    people.boxes[1] += 300  # a pose like somebody else's, in a box of its own, is an error, and the other one is there
+    np.testing.assert_array_equal(nearest(people, [1])[0][0, 0], people.keypoints[0])
+
+
+def test_without_a_pose_those_near_the_box_are_the_others(rng: np.random.Generator) -> None:
+    people = random_people(rng, 3, images=1)
+    people.keypoints[1] += 200
+    people.boxes[0, :2] += 200
+    people.scores[0] = 0
+    keypoints, scores = nearest(people, [0])
+    np.testing.assert_array_equal(keypoints[0, :2], people.keypoints[[1, 2]])
+    assert (scores[0, :2] > 0).all()
 
 
 def test_without_others_there_is_nothing(rng: np.random.Generator) -> None:
     people = random_people(rng, 1)
-    keypoints, scores = OtherPeople(people).nearest(np.array([0]), scales_of(people))
+    keypoints, scores = nearest(people, [0])
     assert not keypoints.any()
     assert not scores.any()

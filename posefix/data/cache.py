@@ -86,10 +86,14 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
     make_folder(folder)
     crops = _Crops(batches)
     count = len(crops) * batches.batch
-    state = {"training": _fingerprint(batches.config), "batches": 0}
+    state = {"training": _fingerprint(batches.config, network), "batches": 0}
     if (folder / STATE).is_file():
         found = read_json(folder / STATE)
-        if not isinstance(found, dict) or found.get("training") != state["training"]:
+        if (
+            not isinstance(found, dict)
+            or found.get("training") != state["training"]
+            or type(found.get("batches")) is not int
+        ):
             raise InputError(f"{folder}: is the cache of another training; name another, or delete it")
         state = found
     cache = FeatureCache.open(folder, count, network, len(batches.skeleton), new=not state["batches"])
@@ -123,16 +127,22 @@ def _look(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwor
     cache.guesses[place, :, 2] = found[..., 2]
 
 
-def _fingerprint(config: Config) -> str:
-    """What the content of a cache depends on."""
+def _fingerprint(config: Config, network: FusionNetwork) -> str:
+    """What tells the crops of one training, and the eyes that see them, from another's.
+
+    Input poses are drawn anew each time, so how they are drawn may change.
+    """
     plain = config.model_dump(mode="json")
     kept: dict[str, Any] = {name: plain[name] for name in ("seed", "skeleton", "train", "augmentation", "synthesis")}
-    kept["model"] = {name: plain["model"][name] for name in ("backbone", "pretrained", "input_size", "box_padding")}
+    kept["model"] = {name: plain["model"][name] for name in ("input_size", "box_padding")}
     kept["training"] = {name: plain["training"][name] for name in ("batch", "cached_epochs")}
     for source in kept["train"]:
         del source["observed"]
     kept["synthesis"] = {name: kept["synthesis"][name] for name in ("leg_occlusion", "leg_input")}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+    for name, weights in network.backbone.state_dict().items():
+        digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class _Crops(Dataset):

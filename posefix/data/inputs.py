@@ -63,6 +63,7 @@ class InputPoses:
         config = self._config
         keypoints, scores = self._synthesized(rows, rng)
         kind, which = rng.random(len(rows)), rng.random(len(rows))
+        estimated = np.zeros(len(rows), bool)
         for source, found in enumerate(self._observed):
             chosen = np.flatnonzero((kind < config.observed) & (self._sources[rows] == source))
             if found is None or not len(chosen):
@@ -72,13 +73,13 @@ class InputPoses:
             there = (found[1][result, local] > 0).any(1)
             chosen, local, result = chosen[there], local[there], result[there]
             keypoints[chosen], scores[chosen] = found[0][result, local], found[1][result, local]
-        found = kind < config.observed
+            estimated[chosen] = True
         if guesses is not None:
             chosen = (kind >= config.observed) & (kind < config.observed + config.guessed)
             keypoints[chosen], scores[chosen] = guesses[chosen, :, :2], guesses[chosen, :, 2]
-            found |= chosen
+            estimated |= chosen
         if config.mended:
-            keypoints = self._mended(rows, keypoints, found & (rng.random(len(rows)) < config.mended), rng)
+            keypoints = self._mended(rows, keypoints, estimated & (rng.random(len(rows)) < config.mended), rng)
         if config.placeholder:
             scales = self.scales(rows)
             keypoints, scores = place_faces(keypoints, scores, scales, self._people.skeleton, rng, config.placeholder)
@@ -113,14 +114,20 @@ class InputPoses:
             lengths = lengths * np.exp(SCALE_NOISE * rng.standard_normal(len(rows)))
         return lengths[:, None] * 2 * people.skeleton.sigmas
 
-    def others(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints (B, M, K, 2) and scores (B, M, K) of the nearest others, as estimators find them, or do not."""
-        scales = self.scales(rows)
-        keypoints, scores = self._others.nearest(rows, scales)
-        noise = rng.standard_normal(keypoints.shape) * OTHER_NOISE * rng.random((len(rows), COUNT, 1, 1))
+    def others(
+        self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (B, M, K, 2) and scores (B, M, K) of the others nearest to input poses, as estimators find them.
+
+        ``keypoints`` (B, K, 2) and ``scores`` (B, K) are the input poses of the people at ``rows``.
+        """
+        people, scales = self._people[rows], self.scales(rows)
+        boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+        theirs, given = self._others.nearest(rows, keypoints, scores > 0, scales, boxes)
+        noise = rng.standard_normal(theirs.shape) * OTHER_NOISE * rng.random((len(rows), COUNT, 1, 1))
         missing = (rng.random((len(rows), COUNT)) < OTHER_MISSING) | (rng.random((len(rows), 1)) < ALL_MISSING)
-        found = (scores > 0) & ~missing[..., None]
-        moved = keypoints + noise * scales[:, None, :, None]
+        found = (given > 0) & ~missing[..., None]
+        moved = theirs + noise * scales[:, None, :, None]
         return np.where(found[..., None], moved, 0).astype(np.float32), found.astype(np.float32)
 
     def _synthesized(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +144,7 @@ class InputPoses:
         if config.inverted:
             keypoints, scores = invert_limbs(keypoints, scores, people.skeleton, rng, config.inverted)
         if config.neighbour:
-            others = self.others(rows, rng)
+            others = self.others(rows, people.keypoints, people.scores, rng)
             keypoints, scores = take_neighbours(keypoints, scores, *others, rng, config.neighbour)
         if config.warped:
             keypoints = warp_poses(keypoints, scores > 0, people.areas, rng, config.warped)

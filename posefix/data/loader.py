@@ -155,7 +155,7 @@ class TrainingBatches(Dataset):
         map mirrors the person.
         """
         people = self.people[rows]
-        others, other_scores = self.inputs.others(rows, rng)
+        others, other_scores = self.inputs.others(rows, keypoints, scores, rng)
         flipped = np.zeros(len(rows), bool) if flipped is None else flipped
         exchange = np.where(flipped[:, None], self.skeleton.flip, np.arange(len(self.skeleton)))
 

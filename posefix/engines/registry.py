@@ -38,5 +38,10 @@ def accelerate(
         raise InputError("engine openvino runs networks with the fusion head, on a CPU; take engine torch")
     from posefix.engines.openvino import OpenVinoEyes
 
-    network.backbone = OpenVinoEyes(network.backbone, network.config.input_size, precision)
+    try:
+        network.backbone = OpenVinoEyes(network.backbone, network.config.input_size, precision)
+    except (InputError, RuntimeError) as error:  # installed, but not working
+        if engine == "auto":
+            return "torch"
+        raise InputError(f"engine openvino cannot be used here ({str(error).splitlines()[0]:.200})") from None
     return "openvino"

@@ -25,6 +25,9 @@ STRIDE = 4  # pixels between neighbouring cells of the output
 ORIGIN = 1.5  # pixel under the middle of the first cell: a cell stands for the STRIDE pixels that begin at its corner
 FEATURES = 24  # channels of the pyramid's finest level
 HEAD_CHANNELS = 96
+OFFSETS = 1  # which of the heads, in the order of the published graph
+SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+KEYPOINTS = ("nose", *(f"{side}_{part}" for part in SIDED for side in ("left", "right")))  # COCO's
 SEEN_PEOPLE = 4  # of a crop, whose regressed poses are kept
 CENTRE_WEIGHT = 1.8  # cells from the middle of the image at which somebody counts half as much, in its own decoding
 CROP_MIDDLE = 12.0  # cells from the middle of a crop at which somebody counts half as much
@@ -134,7 +137,7 @@ def mirror(seen: Seen, flip: torch.Tensor) -> Seen:
 
 
 def evidence(seen: Seen) -> Evidence:
-    """Heatmaps as they are, and of the people those who are seen best, nearest to the middle of the crop first."""
+    """Heatmaps as they are, and the people who are seen best: by probability, less far from the middle of the crop."""
     h, w = seen.centres.shape[2:]
     probability = seen.centres[:, 0].sigmoid()
     highest = functional.max_pool2d(probability[:, None], 3, stride=1, padding=1)[:, 0]

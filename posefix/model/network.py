@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from posefix.config import ModelConfig
+from posefix.errors import InputError
 from posefix.model import decode, movenet
 from posefix.model.backbone import create_backbone
 from posefix.model.fusion import Fused, PoseFusion
@@ -120,11 +121,14 @@ class FusionNetwork(nn.Module):
 
     def __init__(self, config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> None:
         super().__init__()
+        if skeleton.keypoint_names != movenet.KEYPOINTS:
+            raise InputError(f"the fusion head sees COCO's 17 keypoints, not those of {skeleton.name}")
         self.config = config
         self.heatmap_size = config.input_size[0] // movenet.STRIDE, config.input_size[1] // movenet.STRIDE
         self.backbone = movenet.MoveNet(movenet.WIDTHS[config.backbone])
         if pretrained and config.pretrained:
             self.backbone.load_onnx(config.pretrained)
+        self.backbone.heads[movenet.OFFSETS].requires_grad_(False)  # serves its own decoding alone
         self.head = PoseFusion(skeleton, self.heatmap_size, config.head_channels)
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
 
