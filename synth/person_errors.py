@@ -15,7 +15,6 @@ WARP_SCALE, WARP_SHIFT, WARP_TURN = (
     0.1,
     8.0,
 )  # spread of log size, of place in sqrt(area), of direction in degrees
-WARP_TAIL = 0.7  # spread of the logarithm of a factor on all three, so that some poses are wrong altogether
 PLACEHOLDER_SCORES = 0.003, 0.03
 PLACEHOLDER_SPREAD = 4.0  # OKS scales from where the face is, at most
 
@@ -61,10 +60,9 @@ def warp_poses(
     n = len(keypoints)
     weight = given[..., None]
     middle = (keypoints * weight).sum(1, keepdims=True) / np.maximum(weight.sum(1, keepdims=True), 1)
-    severity = np.exp(WARP_TAIL * rng.standard_normal((n, 1)))
-    scale = np.exp(WARP_SCALE * severity * rng.standard_normal((n, 1)))
-    angle = np.deg2rad(WARP_TURN) * severity * rng.standard_normal((n, 1))
-    shift = WARP_SHIFT * np.sqrt(areas)[:, None] * severity * rng.standard_normal((n, 2))
+    scale = np.exp(WARP_SCALE * rng.standard_normal((n, 1)))
+    angle = np.deg2rad(WARP_TURN) * rng.standard_normal((n, 1))
+    shift = WARP_SHIFT * np.sqrt(areas)[:, None] * rng.standard_normal((n, 2))
     x, y = np.moveaxis(keypoints - middle, -1, 0)
     turned = np.stack([np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y], axis=-1)
     warped = middle + scale[..., None] * turned + shift[:, None]

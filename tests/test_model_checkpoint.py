@@ -17,7 +17,7 @@ from posefix import resources
 from posefix.config import ModelConfig
 from posefix.errors import InputError
 from posefix.model.backbone import create_backbone
-from posefix.model.checkpoint import METADATA_KEY, load_checkpoint, save_checkpoint
+from posefix.model.checkpoint import DEFAULT, METADATA_KEY, load_checkpoint, save_checkpoint
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -165,9 +165,12 @@ def test_a_network_starts_as_the_backbone_it_was_given(tmp_path: Path) -> None:
 
 
 def test_the_weights_in_the_package_are_small_and_whole() -> None:
-    path = resources.weights_dir() / "posefix-small.safetensors"
-    assert path.stat().st_size <= 35 * 2**20
-    assert {v.dtype for v in load_file(path).values()} <= {torch.float16, torch.int64}
-    checkpoint = load_checkpoint("posefix-small")
-    assert checkpoint.skeleton.name == "coco17"
-    assert checkpoint.config != tiny_config()
+    shipped = sorted(resources.weights_dir().glob("*.safetensors"))
+    assert DEFAULT in [path.stem for path in shipped]
+    for path in shipped:
+        assert path.stat().st_size <= 15e6
+        assert path.with_suffix(".md").is_file()
+        assert {v.dtype for v in load_file(path).values()} <= {torch.float16, torch.int64}
+        checkpoint = load_checkpoint(path.stem)
+        assert checkpoint.skeleton.name == "coco17"
+        assert checkpoint.config != tiny_config()
