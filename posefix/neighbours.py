@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from posefix import geometry
 from posefix.people import People
 
 COUNT = 3  # of others that a refiner is told of
 CANDIDATES = 16  # the nearest by the middle of their poses, among whom the nearest by keypoints are looked for
-SAME_PERSON = 0.5  # mean keypoint similarity from which on two poses are taken for one person's,
-SAME_BOX = 0.5  # if their boxes overlap by so much
+SAME_PERSON = 0.5  # mean keypoint similarity from which on two poses are taken for one person's
 
 
 class OtherPeople:
@@ -34,7 +32,7 @@ class OtherPeople:
         """The other people in the image who are nearest to each person.
 
         Nearest is who has the nearest keypoint of the same kind, and without a pose who is nearest to the middle of the
-        box. Somebody found twice (as bottom-up estimators do) is no other: poses so alike, in boxes so alike.
+        box. Somebody found twice (as bottom-up estimators do) is no other: poses so alike are one person's.
 
         Args:
             rows: (B,) int64, whose neighbours are asked for; nobody is their own.
@@ -80,13 +78,9 @@ class OtherPeople:
         both = given[:, None] & self._given[near]
         squared = ((keypoints[:, None] - people.keypoints[near]) ** 2).sum(-1) / scales[:, None] ** 2
         similarity = np.where(both, np.exp(-squared / 2), 0).sum(-1) / np.maximum(both.sum(-1), 1)
-        theirs = geometry.person_boxes(
-            *(a[near].reshape(-1, *a.shape[1:]) for a in (people.boxes, people.keypoints, self._given))
-        )
-        overlap = geometry.iou(boxes[:, None], theirs.reshape(*near.shape, 4))
         distance = np.where(both, squared, np.inf).min(-1)
         distance = np.where(posed[:, None], distance, np.sort(apart, axis=1)[:, :CANDIDATES])
-        distance[(near == rows[:, None]) | ((similarity > SAME_PERSON) & (overlap > SAME_BOX))] = np.inf
+        distance[(near == rows[:, None]) | (similarity > SAME_PERSON)] = np.inf
         order = np.argsort(distance, axis=1, kind="stable")[:, :count]
         return np.take_along_axis(near, order, axis=1), np.isfinite(np.take_along_axis(distance, order, axis=1))
 

@@ -19,14 +19,15 @@ from posefix.errors import InputError
 from posefix.model import checkpoint as checkpoints
 from posefix.model import decode
 from posefix.model.fold import fold_batch_norm
-from posefix.model.interface import Answer, InputPose, RefinementNetwork
-from posefix.model.network import PoseFixNetwork
+from posefix.model.interface import InputPose, RefinementNetwork
+from posefix.model.network import FusionNetwork, PoseFixNetwork
 from posefix.neighbours import OtherPeople
 from posefix.people import FARTHEST, People
 from posefix.rescoring import expected_oks, rescored, was_rescored
 from posefix.skeleton import Skeleton
 from posefix.views import Views
 
+WITHOUT_POSE_COST = 0.1  # expected OKS by which the image alone must do better for the pose to be put aside
 POSE_VIEW_COST = 0.25  # expected OKS by which the place of a pose must be better than that of the person's box
 LEAST_SCORE = 1e-4  # of a keypoint: 0 would say that there is none
 LOOK_AGAIN = (0.85, 0.7)  # expected OKS below which a person is refined a second and a third time
@@ -328,8 +329,15 @@ class Refiner:
         """Keypoints (V, K, 2) in the original image, expected OKS (V,) and keypoint scores (V, K) of V views."""
         seen = self.network.see(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2), flip_test)
         pose = self._input_pose(people, views, others)
-        keypoints, similarity, answer = self._decode(seen, pose)
-        expected = self._expected(similarity, answer, pose)
+        keypoints, similarity, expected = self._decode(seen, pose)
+        if isinstance(self.network, FusionNetwork):  # what would be said without the pose costs next to nothing
+            nobody = {name: torch.zeros_like(getattr(pose, name)) for name in ("scores", "other_scores")}
+            alone = self._decode(seen, pose._replace(**nobody))
+            better = alone[2] > expected + WITHOUT_POSE_COST
+            keypoints, similarity, expected = (
+                torch.where(better.view(-1, *[1] * (with_pose.ndim - 1)), without, with_pose)
+                for without, with_pose in zip(alone, (keypoints, similarity, expected), strict=True)
+            )
         for least in LOOK_AGAIN[: passes - 1]:
             again = torch.nonzero(expected < least)[:, 0]
             if not len(again):
@@ -339,9 +347,6 @@ class Refiner:
         original = geometry.transform(keypoints.cpu().numpy().astype(np.float64), geometry.invert(views.maps))
         stays = (keypoints == pose.keypoints).all(-1).cpu().numpy()
         moved = np.where(stays[..., None], people.keypoints[views.rows], original)
-        similarity = similarity.nan_to_num(0)  # outside the crop nothing is known
-        if answer.presence is not None:
-            similarity = similarity * answer.presence
         return moved, expected.cpu().numpy(), similarity.cpu().numpy()
 
     def _input_pose(self, people: People, views: Views, others: OtherPeople) -> InputPose:
@@ -360,8 +365,8 @@ class Refiner:
         )
         return InputPose(*(torch.from_numpy(array.astype(np.float32)).to(self.device) for array in arrays))
 
-    def _decode(self, seen: Any, pose: InputPose) -> tuple[torch.Tensor, torch.Tensor, Answer]:
-        """Keypoints (V, K, 2) in the frame, their expected similarity (V, K), NaN outside the crop, and the answer."""
+    def _decode(self, seen: Any, pose: InputPose) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Keypoints (V, K, 2) in the frame, their scores (V, K), and the OKS that is expected (V,)."""
         answer = self.network.answer(seen, pose)
         keypoints, similarity = decode.most_similar(
             answer.posterior,
@@ -371,11 +376,9 @@ class Refiner:
             pose.scores > 0,
             self.keep_margin,
         )
-        return keypoints, similarity, answer
-
-    @staticmethod
-    def _expected(similarity: torch.Tensor, answer: Answer, pose: InputPose) -> torch.Tensor:
-        """(V,) OKS that is expected of each person."""
-        if answer.person is not None:
-            return answer.person
-        return torch.from_numpy(expected_oks(similarity.cpu().numpy(), pose.scores.cpu().numpy())).to(similarity.device)
+        expected = answer.person
+        if expected is None:
+            mean = expected_oks(similarity.cpu().numpy(), pose.scores.cpu().numpy())
+            expected = torch.from_numpy(mean).to(similarity.device)
+        scores = similarity.nan_to_num(0)  # outside the crop nothing is known
+        return keypoints, scores if answer.presence is None else scores * answer.presence, expected

@@ -75,7 +75,7 @@ def test_the_loss_falls(tmp_path: Path, rng: np.random.Generator) -> None:
     trainer = Trainer(experiment(tmp_path, rng), tmp_path / "run", CPU)
     trainer.model.train()
     batch = trainer.batches[0]
-    losses = [trainer._train_step(batch).sum() for _ in range(40)]
+    losses = [sum(trainer._train_step(batch).values()) for _ in range(40)]
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -122,7 +122,7 @@ def test_a_broken_training_image_is_one_sentence(tmp_path: Path, rng: np.random.
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, rng: np.random.Generator) -> None:
     trainer = Trainer(experiment(tmp_path, rng), tmp_path / "run", CPU)
-    trainer._train_step = lambda batch: np.array([np.nan, 1.0])
+    trainer._train_step = lambda batch: {"cross_entropy": np.nan, "coordinate": 1.0}
     with pytest.raises(InputError, match="learning_rate"):
         trainer.fit()
 

@@ -1,4 +1,4 @@
-"""Measure a checkpoint on every results file of a data folder: gain, second pass, and ground truth, also displaced.
+"""Measure a checkpoint on every results file of a data folder: gain, and ground truth, also displaced.
 
 python -m tools.measure_checkpoint --data ../shared/data --split val --checkpoint posefix-base --json numbers.json
 
@@ -51,14 +51,11 @@ def measure_set(folder: Path, split: str, refiner: Refiner, batch_size: int, fli
         for path in progress.track(files, description=folder.name):
             results = coco.read_results(path, refiner.skeleton)
             once = refine(results.people)
-            unmarked = replace(once, extra=results.people.extra)  # nothing says that they were refined before
-            twice = refiner.refine(unmarked, images, batch_size=batch_size, flip_test=flip_test)
-            first, second = (coco.refined_records(results, people) for people in (once, twice))
+            first = coco.refined_records(results, once)
             moved = replace(once, person_scores=results.people.person_scores)
             measured[f"{folder.name}/{path.stem}"] = {
                 "once": against(results.records, first),
                 "keypoints_only": against(results.records, coco.refined_records(results, moved)),
-                "second_pass": against(first, second),
                 "halves": halves(truth.people, results.people, once),
             }
     for jitter in JITTERS:
@@ -100,21 +97,19 @@ def halves(truth: People, before: People, after: People) -> dict[str, float | No
 def markdown(measured: dict) -> str:
     """The numbers as a table for a model card."""
     lines = [
-        "| results | AP before | AP after | gain | 95 % interval | AP50 | AP75 | keypoints alone | second pass "
+        "| results | AP before | AP after | gain | 95 % interval | AP50 | AP75 | keypoints alone "
         "| lower half | upper half |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, passes in measured.items():
         once, gain = passes["once"], passes["once"]["gain"]
-        alone, again = (
-            f"{passes[key]['gain']['AP']:+.2f}" if key in passes else "" for key in ("keypoints_only", "second_pass")
-        )
+        alone = f"{passes['keypoints_only']['gain']['AP']:+.2f}" if "keypoints_only" in passes else ""
         parts = passes.get("halves", {})
         lower, upper = ("" if parts.get(half) is None else f"{parts[half]:+.2f}" for half in ("lower", "upper"))
         lines.append(
             f"| {name} | {once['before']['AP']:.2f} | {once['after']['AP']:.2f} | {gain['AP']:+.2f} "
             f"| [{gain['AP_low']:+.2f}, {gain['AP_high']:+.2f}] | {gain['AP50']:+.2f} | {gain['AP75']:+.2f} "
-            f"| {alone} | {again} | {lower} | {upper} |"
+            f"| {alone} | {lower} | {upper} |"
         )
     return "\n".join(lines)
 
