@@ -98,7 +98,7 @@ def test_a_person_moves_as_a_whole_or_stays_as_a_whole(refiner: Refiner, photos:
     both = truth.labelled[rows] & truth.labelled[others]
     at_pose, at_box = ((near & both).sum(1) / np.maximum(both.sum(1), 1) for near in (pose, box))
     torn = (np.minimum(at_pose, at_box) > 0.25) & (both.sum(1) >= 4)
-    assert torn.sum() <= 0.03 * len(rows)
+    assert torn.sum() <= 0.08 * len(rows)
 
 
 def test_scores_tell_good_people_from_bad_ones(refiner: Refiner, photos: tuple) -> None:
