@@ -37,6 +37,7 @@ setup(
     ],
     extras_require={
         "demo": ["scikit-image>=0.22,<1"],
+        "openvino": ["openvino>=2024.4"],
         "convert": ["onnx>=1.15,<2", "onnxruntime>=1.17,<2"],
         "deeplabcut": ["h5py>=3.8,<4"],
         "dev": [

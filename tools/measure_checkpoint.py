@@ -129,9 +129,9 @@ def main(
     """Measure every set and print the table."""
     if out is not None:
         require_writable(out)
-    folders = sorted(p.parent for p in data.glob("*/annotations") if p.is_dir())
+    folders = sorted(path.parents[1] for path in data.glob(f"*/annotations/person_keypoints_{split}.json"))
     if not folders:
-        raise InputError(f"{data}: holds no SET/annotations folder")
+        raise InputError(f"{data}: holds no SET/annotations/person_keypoints_{split}.json")
     refiner = Refiner.from_pretrained(checkpoint, device)
     measured: dict = {}
     for folder in folders:
