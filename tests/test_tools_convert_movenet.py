@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from tools.convert_movenet import folded_convolutions, main
+from tools.convert_movenet import main, onnx_convolutions
 
 onnx = pytest.importorskip("onnx")
 
@@ -27,7 +27,7 @@ def test_convolutions_come_out_with_a_bias(tmp_path: Path, rng: np.random.Genera
     weight = rng.normal(size=(4, 3, 3, 3)).astype(np.float32)
     path = tmp_path / "g.onnx"
     path.write_bytes(graph(True, weight))
-    [(read, bias)] = folded_convolutions(path)
+    [(read, bias)] = onnx_convolutions(path)
     np.testing.assert_array_equal(read, weight)
     np.testing.assert_array_equal(bias, np.zeros(4))
 

@@ -25,32 +25,9 @@ from posefix.data.images import decode
 from posefix.errors import InputError
 from posefix.files import require_writable, write_atomically
 from posefix.model.backbone import create_backbone
+from posefix.model.movenet import onnx_convolutions
 
 SIZE = 192
-
-
-def folded_convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weight (O, I, kh, kw) and bias (O,) of each convolution of an ONNX graph, in graph order."""
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-        from onnx import numpy_helper
-    except ImportError:
-        raise InputError("converting needs the onnx package: pip install onnx") from None
-    try:
-        graph = onnx.load(path).graph
-        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    except (DecodeError, OSError, ValueError, TypeError, onnx.checker.ValidationError) as error:
-        raise InputError(f"{path}: cannot be read as an ONNX graph ({error})") from None
-    convolutions = []
-    for node in graph.node:
-        if node.op_type == "Conv":
-            if not constants.keys() >= set(node.input[1:]):
-                raise InputError(f"{path}: the weights of convolution {node.name!r} are not stored as constants")
-            weight = constants[node.input[1]]
-            bias = constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight), np.float32)
-            convolutions.append((weight, bias))
-    return convolutions
 
 
 def calibrate(backbone: nn.Module, folded: list[tuple[np.ndarray, np.ndarray]], photos: torch.Tensor) -> None:
@@ -107,7 +84,7 @@ def main(onnx_file: Path, images: Path, count: int, out: Path) -> None:
     """Convert, check nothing is left over, write."""
     require_writable(out)
     backbone = create_backbone(ModelConfig(backbone="mobilenetv2_100", pad_type="same"), in_channels=3)
-    calibrate(backbone, folded_convolutions(onnx_file), load_photos(images, count))
+    calibrate(backbone, onnx_convolutions(onnx_file), load_photos(images, count))
     write_atomically(out, safetensors.torch.save(backbone.state_dict()))
     click.echo(f"wrote {out}: {sum(p.numel() for p in backbone.parameters()):,} parameters")
 
