@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from posefix.errors import InputError
-from posefix.people import People
-from posefix.skeleton import Skeleton
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.core.skeleton import Skeleton
 
 if TYPE_CHECKING:
-    from posefix.inmemory import (
+    from posefix.formats.memory import (
         from_mediapipe,
         from_rtmlib,
         from_supervision,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         to_transformers,
         to_ultralytics,
     )
-    from posefix.refiner import Refiner
+    from posefix.refine.refiner import Refiner
 
 __version__ = "0.1.0"
 __all__ = [
@@ -58,11 +58,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the refiner, and torch with it, when it is first asked for; so, too, what converts libraries' objects."""
     if name == "Refiner":
-        from posefix.refiner import Refiner
+        from posefix.refine.refiner import Refiner
 
         return Refiner
     if name in __all__:
-        from posefix import inmemory
+        from posefix.formats import memory
 
-        return getattr(inmemory, name)
+        return getattr(memory, name)
     raise AttributeError(f"module 'posefix' has no attribute {name!r}")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from posefix.errors import InputError
+from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
-    from posefix.adapters.coco import CocoResults, OnError
-    from posefix.skeleton import Skeleton
+    from posefix.core.skeleton import Skeleton
+    from posefix.formats.coco import CocoResults, OnError
 
 EXISTING = click.Path(path_type=Path)
 FORMAT = click.option(
@@ -138,10 +138,10 @@ def refine(
     from rich.console import Console
     from rich.markup import escape
 
-    from posefix import pipeline
-    from posefix.data.images import quiet_opencv
-    from posefix.files import write_atomically
+    from posefix.core.files import write_atomically
+    from posefix.media.images import quiet_opencv
     from posefix.report.table import summary_table
+    from posefix.run import pipeline
 
     if (images is None) == (video_path is None):
         raise click.UsageError("give either --images FOLDER or --video_path FILE")
@@ -239,10 +239,10 @@ def train(
     overrides: tuple[str, ...],
 ) -> None:
     """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too."""
-    from posefix import config as configuration
-    from posefix import distributed
-    from posefix.train import STATE_FILE, Trainer
-    from posefix.validation import RealResults
+    from posefix.training import config as configuration
+    from posefix.training import distributed
+    from posefix.training.train import STATE_FILE, Trainer
+    from posefix.training.validation import RealResults
 
     options = {"batch": train_batch, "test_batch": test_batch, "flip_test": flip_test}
     given = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
@@ -280,10 +280,10 @@ def evaluate(
     from rich.console import Console
     from rich.markup import escape
 
+    from posefix.core.skeleton import load
     from posefix.evaluation.coco import evaluate as evaluate_records
     from posefix.evaluation.comparison import compare
     from posefix.report.table import summary_table
-    from posefix.skeleton import load
 
     chosen = load(skeleton)
     first = _results_of(results, format_name, chosen, annotations).records
@@ -326,12 +326,12 @@ def diagnose(
     from rich.console import Console
     from rich.markup import escape
 
+    from posefix.core.files import require_writable, write_atomically
+    from posefix.core.skeleton import load
     from posefix.evaluation import diagnosis
     from posefix.evaluation.ground_truth import load_ground_truth
     from posefix.evaluation.impact import ap_impact
-    from posefix.files import require_writable, write_atomically
     from posefix.report import errors
-    from posefix.skeleton import load
 
     if out is not None:
         if out.resolve() in {path.resolve() for path in (results, other, annotations) if path is not None}:
@@ -388,10 +388,10 @@ def fit(
     """
     import numpy as np
 
+    from posefix.core.files import require_writable
+    from posefix.core.skeleton import load
     from posefix.evaluation.diagnosis import diagnose as find_errors
     from posefix.evaluation.ground_truth import load_ground_truth
-    from posefix.files import require_writable
-    from posefix.skeleton import load
     from synth import Statistics, fit_statistics, pool
 
     if out.resolve() in {path.resolve() for path in (*results, annotations)}:
@@ -416,7 +416,7 @@ def fit(
 
 def _results_of(path: Path, format_name: str, skeleton: Skeleton, annotations: Path) -> CocoResults:
     """Results of any format on the images of annotations, in a skeleton."""
-    from posefix.adapters import ImageIndex, read_results
+    from posefix.formats import ImageIndex, read_results
 
     return read_results(path, format_name, skeleton, lambda: ImageIndex.of_annotations(annotations, skeleton))[0]
 
@@ -425,7 +425,7 @@ class _WithFormats(click.Command):
     """A command whose help ends with the list of formats."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from posefix.adapters import FORMATS
+        from posefix.formats import FORMATS
 
         with formatter.section("Formats"):
             formatter.write_dl([(name, one.title) for name, one in FORMATS.items()])
@@ -462,16 +462,16 @@ def convert(
     """
     import numpy as np
 
-    from posefix import adapters
-    from posefix.adapters import ImageIndex
-    from posefix.data.video import VideoFrames
-    from posefix.skeleton import load
+    from posefix import formats
+    from posefix.core.skeleton import load
+    from posefix.formats import ImageIndex
+    from posefix.media.video import VideoFrames
 
     if images is not None and video_path is not None:
         raise click.UsageError("give --images FOLDER or --video_path FILE, not both")
     if out.resolve() in {named.resolve() for named in (path, annotations, video_path) if named is not None}:
         raise InputError(f"{out}: is named twice, as an output and as another file of this run")
-    target = adapters.format_named(to)
+    target = formats.format_named(to)
     index = None
     if annotations is not None:
         index = ImageIndex.of_annotations(annotations, folder=images)
@@ -480,23 +480,23 @@ def convert(
     elif video_path is not None:
         index = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
     chosen = load(skeleton) if skeleton else None
-    people = adapters.read(path, format_name, skeleton=chosen, images=index, on_error=on_error)
-    if target.kind == "id" and target.name != "coco-annotations" and people.source.made_up:
+    people = formats.read(path, format_name, skeleton=chosen, images=index, on_error=on_error)
+    if target.kind == "id" and target.name != "coco-annotations" and people.source.synthetic_ids:
         raise InputError(
             f"{path}: not every image's name ends in a number of its own, so that ids could not say which they are; "
             "convert --to coco-annotations, which lists the names, or give --annotations that do"
         )
-    written = adapters.fitted(people, target)
-    adapters.write(people, out, target.name)
+    written = formats.fitted(people, target)
+    formats.write(people, out, target.name)
     if people.source.problems:
         count = len(people.source.problems)
         click.echo(f"{count} could not be used, the first: {people.source.problems[0]}", err=True)
-    kept = np.full(len(people), True) if target.name == people.source.format else adapters.writable(written)
+    kept = np.full(len(people), True) if target.name == people.source.format else formats.writable(written)
     if empty := int((~kept).sum()):
         click.echo(
             f"{empty} without any estimate in {written.skeleton.name}, or of images that are absent, are left out"
         )
-    title = adapters.FORMATS[people.source.format].title
+    title = formats.FORMATS[people.source.format].title
     click.echo(
         f"{kept.sum()} people in {len(np.unique(people.image_ids[kept]))} images, {title} to {target.title}: {out}"
     )

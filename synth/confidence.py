@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from posefix.skeleton import Skeleton
+from posefix.core.skeleton import Skeleton
 from synth.correlation import Together, normal_cdf, shared_normals
 from synth.distribution import at
 from synth.errors import ErrorType

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from posefix.skeleton import GROUPS, Skeleton
+from posefix.core.skeleton import GROUPS, Skeleton
 
 LEVELS = ("person", "group", "limb")
 LEAST_PAIRS = 20  # of keypoints, for a correlation to be measured at all

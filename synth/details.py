@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from posefix.errors import InputError
-from posefix.skeleton import GROUPS
+from posefix.core.errors import InputError
+from posefix.core.skeleton import GROUPS
 from synth import correlation, distribution
 from synth.confidence import Confidence
 from synth.displacement import LARGEST_DISTANCE, STRONGEST, Displacement

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from posefix.skeleton import Skeleton
+from posefix.core.skeleton import Skeleton
 from synth.correlation import Together
 from synth.names import spread
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from posefix.people import People
+from posefix.core.people import People
 from synth.neighbours import Neighbours
 
 GOOD_KS, NEAR_KS, FAR_KS = 0.85, 0.5, 0.1  # Good above the first, Miss below the second, drawn Misses above the third

@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from posefix.people import concatenate
+from posefix.core.people import concatenate
 from synth import distribution
 from synth.confidence import Confidence
 from synth.correlation import LEAST_PAIRS, Together, correlations, normal_cdf, normal_quantile, pairs_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from posefix.skeleton import GROUPS, Skeleton
+from posefix.core.skeleton import GROUPS, Skeleton
 from synth.correlation import groups_of, pairs_of
 from synth.errors import ErrorType
 from synth.kinds import Kinds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from posefix.people import People
+from posefix.core.people import People
 
 NOISE = 0.1  # standard deviation of an imputed coordinate, in sqrt(area)
 SCALE_RANGE = (0.5, 2.0)  # a template's size in sqrt(area): a few bunched keypoints must not shrink or blow up the pose

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posefix.skeleton import GROUPS, Skeleton
+from posefix.core.skeleton import GROUPS, Skeleton
 from synth.correlation import groups_of
 
 ITERATIONS = 200

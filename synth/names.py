@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from posefix.skeleton import GROUPS, Skeleton
+from posefix.core.skeleton import GROUPS, Skeleton
 
 DEFAULT = "default"
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posefix import geometry
-from posefix.people import People
+from posefix.core import geometry
+from posefix.core.people import People
 
 OVERLAP_IOU = 0.1  # two people overlap when their boxes' intersection over union is above this (PoseFix)
 

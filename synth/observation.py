@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posefix.people import People
+from posefix.core.people import People
 from synth.errors import Candidates, ErrorType
 from synth.neighbours import Neighbours
 from synth.places import anchors_in_reach, centres_of, unit

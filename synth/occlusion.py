@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from posefix.skeleton import Skeleton
+from posefix.core.skeleton import Skeleton
 
 LEG = ("hip", "knee", "ankle")
 FEET = ("big_toe", "small_toe", "heel")  # move with the ankle where a skeleton has them

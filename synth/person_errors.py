@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from posefix.skeleton import Skeleton
+from posefix.core.skeleton import Skeleton
 
 WARP_SCALE, WARP_SHIFT, WARP_TURN = (
     0.15,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from posefix.people import People
+from posefix.core.people import People
 from synth import distribution
 from synth.correlation import normal_cdf, shared_normals
 from synth.displacement import Displacement

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from posefix.people import People
+from posefix.core.people import People
 from synth.correlation import limbs_of
 from synth.errors import MIN_AREA, Candidates, ErrorType
 from synth.imputation import impute as impute_positions

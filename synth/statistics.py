@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from posefix import resources
-from posefix import skeleton as skeletons
-from posefix.errors import InputError
-from posefix.files import write_atomically
-from posefix.skeleton import Skeleton
+from posefix.core import resources
+from posefix.core import skeleton as skeletons
+from posefix.core.errors import InputError
+from posefix.core.files import write_atomically
+from posefix.core.skeleton import Skeleton
 from synth import details
 from synth.confidence import Confidence
 from synth.displacement import Displacement

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from posefix import adapters
-from posefix.adapters import FORMATS, ImageIndex
-from posefix.adapters.coco import ImageRecord
-from posefix.people import People
-from posefix.skeleton import Skeleton, load
+from posefix import formats
+from posefix.core.people import People
+from posefix.core.skeleton import Skeleton, load
+from posefix.formats import FORMATS, ImageIndex
+from posefix.formats.coco import ImageRecord
 
 SAMPLES = Path(__file__).parent / "samples"
 EACH = [
@@ -49,7 +49,7 @@ def index_of(name: str, path: Path) -> ImageIndex:
 
 
 def read(name: str, path: Path, images: ImageIndex | None = None) -> People:
-    return adapters.read(path, name, skeleton=skeleton_of(name), images=images or index_of(name, path))
+    return formats.read(path, name, skeleton=skeleton_of(name), images=images or index_of(name, path))
 
 
 def files_of(path: Path) -> dict[str, Path]:
@@ -77,7 +77,7 @@ def assert_same_people(people: People, other: People) -> None:
 def with_images(people: People) -> People:
     """The same people of images whose names and sizes are known."""
     known = {i: ImageRecord(f"{i:012d}.jpg", WIDTH, HEIGHT) for i in np.unique(people.image_ids).tolist()}
-    people.source = adapters.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    people.source = formats.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
     return people
 
 

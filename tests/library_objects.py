@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import posefix
-from posefix.people import People
+from posefix.core.people import People
 
 WIDTH, HEIGHT = 256, 128
 # mediapipe.tasks.python.vision.PoseLandmark, in its order

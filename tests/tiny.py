@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import torch
 
-from posefix import skeleton as skeletons
-from posefix.config import Config, from_dict
-from posefix.model.checkpoint import Checkpoint, save_checkpoint
-from posefix.model.network import build_network
-from posefix.people import People
+from posefix.core import skeleton as skeletons
+from posefix.core.people import People
+from posefix.models.checkpoint import Checkpoint, save_checkpoint
+from posefix.models.network import build_network
+from posefix.training.config import Config, from_dict
 
 COCO = skeletons.load("coco17")
 MODEL = {

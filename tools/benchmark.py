@@ -25,19 +25,19 @@ from pycocotools.coco import COCO
 from rich.console import Console
 from rich.table import Table
 
-from posefix import geometry
-from posefix.adapters.coco import people_records
 from posefix.commands import friendly
-from posefix.data.crops import crop_image
-from posefix.data.images import ImageFolder
+from posefix.core import geometry
+from posefix.core.files import require_writable, write_atomically
+from posefix.core.people import People
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.diagnosis import diagnose
 from posefix.evaluation.ground_truth import quietly
-from posefix.files import require_writable, write_atomically
-from posefix.model.interface import InputPose
-from posefix.people import People
-from posefix.pipeline import RefineOptions, refine_file
-from posefix.refiner import Refiner
+from posefix.formats.coco import people_records
+from posefix.media.crops import crop_image
+from posefix.media.images import ImageFolder
+from posefix.models.interface import InputPose
+from posefix.refine.refiner import Refiner
+from posefix.run.pipeline import RefineOptions, refine_file
 from tools.benchmark_synthesis import random_poses, synthesis_rate
 
 PEOPLE_PER_PHOTO = 4

@@ -17,9 +17,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from posefix.adapters import coco
 from posefix.commands import friendly
-from posefix.files import write_pieces
+from posefix.core.files import write_pieces
+from posefix.formats import coco
 from tools.benchmark import RSS_PER_MEBIBYTE, drawn_people
 
 BLOCK = 2000  # people

@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-from posefix import geometry
-from posefix import skeleton as skeletons
-from posefix.people import People
+from posefix.core import geometry
+from posefix.core import skeleton as skeletons
+from posefix.core.people import People
 from synth import Statistics, neighbour_index, synthesize
 
 

@@ -17,17 +17,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from posefix import config as configs
-from posefix.adapters import coco
 from posefix.commands import friendly
-from posefix.config import DataSource
-from posefix.data.images import ImageFolder
-from posefix.data.stores import in_fold
-from posefix.errors import InputError
+from posefix.core.errors import InputError
+from posefix.core.people import People
 from posefix.evaluation.comparison import oks_with
 from posefix.evaluation.matching import match_people
-from posefix.people import People
-from posefix.refiner import Refiner
+from posefix.formats import coco
+from posefix.media.images import ImageFolder
+from posefix.refine.refiner import Refiner
+from posefix.training import config as configs
+from posefix.training.config import DataSource
+from posefix.training.data.stores import in_fold
 
 MARGINS = (0.0, 0.005, 0.01, 0.02)
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)

@@ -15,14 +15,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from posefix import skeleton as skeletons
-from posefix.adapters import coco
 from posefix.commands import friendly
-from posefix.errors import InputError
+from posefix.core import skeleton as skeletons
+from posefix.core.errors import InputError
+from posefix.core.files import require_writable, write_atomically
+from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose
 from posefix.evaluation.ground_truth import load_ground_truth
-from posefix.files import require_writable, write_atomically
-from posefix.people import People
+from posefix.formats import coco
 from synth import ErrorType, Neighbours, Observation, Statistics, synthesize
 from synth.divergence import divergences
 

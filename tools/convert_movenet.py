@@ -20,12 +20,12 @@ import torch
 from torch import nn
 
 from posefix.commands import friendly
-from posefix.config import ModelConfig
-from posefix.data.images import decode
-from posefix.errors import InputError
-from posefix.files import require_writable, write_atomically
-from posefix.model.backbone import create_backbone
-from posefix.model.movenet import onnx_convolutions
+from posefix.core.errors import InputError
+from posefix.core.files import require_writable, write_atomically
+from posefix.media.images import decode
+from posefix.models.backbone import create_backbone
+from posefix.models.movenet import onnx_convolutions
+from posefix.training.config import ModelConfig
 
 SIZE = 192
 

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from posefix.commands import friendly
+from posefix.core.files import make_folder, require_writable, write_atomically
+from posefix.core.people import People
 from posefix.demo.experiment import Trial, interval, run_trial
 from posefix.demo.photos import Photo, load_photos
-from posefix.files import make_folder, require_writable, write_atomically
-from posefix.people import People
 from synth import ErrorType, Statistics
 
 TOLERANCES = (0.02, 0.05, 0.10)  # PCK, as shares of the longer side of a person's box
@@ -54,7 +54,7 @@ def main(out: Path, seed: int, draws: int, checkpoint: str, device: str) -> None
 def demonstrate(console: Console, out: Path, seed: int, draws: int, checkpoint: str, device: str) -> None:
     """The whole demo: photographs, errors, refinement, tables on the console, picture and numbers in ``out``."""
     from posefix.demo.picture import save_picture
-    from posefix.refiner import Refiner
+    from posefix.refine.refiner import Refiner
 
     started = time.perf_counter()
     prepare_folder(out)

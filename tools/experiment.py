@@ -23,16 +23,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import t
 
-from posefix.adapters import coco
 from posefix.commands import friendly
-from posefix.config import load
-from posefix.data.images import ImageFolder
-from posefix.errors import InputError
+from posefix.core.errors import InputError
+from posefix.core.files import make_folder, read_bytes, read_json, write_atomically
 from posefix.evaluation.comparison import compare
-from posefix.files import make_folder, read_bytes, read_json, write_atomically
-from posefix.model.checkpoint import load_checkpoint
-from posefix.refiner import Refiner
-from posefix.validation import RealResults
+from posefix.formats import coco
+from posefix.media.images import ImageFolder
+from posefix.models.checkpoint import load_checkpoint
+from posefix.refine.refiner import Refiner
+from posefix.training.config import load
+from posefix.training.validation import RealResults
 
 ROOT = Path(__file__).resolve().parents[1]
 

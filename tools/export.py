@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from posefix.commands import friendly
-from posefix.model.checkpoint import load_checkpoint, save_checkpoint
+from posefix.models.checkpoint import load_checkpoint, save_checkpoint
 
 
 @click.command(help=__doc__.splitlines()[0])

@@ -18,15 +18,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from posefix.adapters import coco
 from posefix.commands import friendly
-from posefix.data.images import ImageFolder
-from posefix.errors import InputError
+from posefix.core.errors import InputError
+from posefix.core.files import require_writable, write_atomically
+from posefix.core.people import People
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.matching import match_people
-from posefix.files import require_writable, write_atomically
-from posefix.people import People
-from posefix.refiner import Refiner
+from posefix.formats import coco
+from posefix.media.images import ImageFolder
+from posefix.refine.refiner import Refiner
 from tools.choose_margin import share_above
 
 JITTERS = (0.0, 0.1, 0.25, 0.5)

@@ -15,15 +15,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from posefix import skeleton as skeletons
-from posefix.adapters import coco
 from posefix.commands import friendly
-from posefix.data.images import ImageFolder
-from posefix.errors import InputError
+from posefix.core import skeleton as skeletons
+from posefix.core.errors import InputError
+from posefix.core.people import People
 from posefix.evaluation.matching import match_people
 from posefix.evaluation.oks import keypoint_similarity
-from posefix.people import People
-from posefix.refiner import Refiner
+from posefix.formats import coco
+from posefix.media.images import ImageFolder
+from posefix.refine.refiner import Refiner
 from synth import Statistics, guess_legs, neighbours_of, synthesize
 from synth.occlusion import leg_indices
 

@@ -17,13 +17,13 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from posefix import skeleton as skeletons
-from posefix.adapters import coco
 from posefix.commands import friendly
-from posefix.data.images import ImageFolder
-from posefix.errors import InputError
-from posefix.files import make_folder, read_json, write_atomically
-from posefix.people import People
+from posefix.core import skeleton as skeletons
+from posefix.core.errors import InputError
+from posefix.core.files import make_folder, read_json, write_atomically
+from posefix.core.people import People
+from posefix.formats import coco
+from posefix.media.images import ImageFolder
 from synth import hidden_keypoints, leg_regions
 from synth.occlusion import leg_indices
 

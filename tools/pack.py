@@ -13,12 +13,12 @@ from pathlib import Path
 import click
 from rich.progress import Progress
 
-from posefix import config as configs
-from posefix import skeleton as skeletons
 from posefix.commands import friendly
-from posefix.data.packing import pack
-from posefix.data.stores import FolderStore
-from posefix.files import require_writable
+from posefix.core import skeleton as skeletons
+from posefix.core.files import require_writable
+from posefix.training import config as configs
+from posefix.training.data.packing import pack
+from posefix.training.data.stores import FolderStore
 
 
 @click.command(help=__doc__.splitlines()[0])

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from posefix import geometry
-from posefix import skeleton as skeletons
-from posefix.adapters import coco
 from posefix.commands import friendly
-from posefix.data.images import ImageFolder
-from posefix.errors import InputError
-from posefix.files import require_writable, write_atomically
+from posefix.core import geometry
+from posefix.core import skeleton as skeletons
+from posefix.core.errors import InputError
+from posefix.core.files import require_writable, write_atomically
+from posefix.formats import coco
+from posefix.media.images import ImageFolder
 
 
 def square_map(box: np.ndarray, size: int) -> np.ndarray:

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from posefix.core.people import People
 from posefix.evaluation.oks import oks
-from posefix.people import People
 from synth import ErrorType, Neighbours, Statistics, classify, neighbours_of, synthesize
 
 RESAMPLES = 2000

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from posefix.adapters.coco import read_annotations
-from posefix.data.images import decode
-from posefix.data.video import VideoFrames
-from posefix.errors import InputError
-from posefix.files import read_bytes, read_json
-from posefix.people import People
+from posefix.core.errors import InputError
+from posefix.core.files import read_bytes, read_json
+from posefix.core.people import People
+from posefix.formats.coco import read_annotations
+from posefix.media.images import decode
+from posefix.media.video import VideoFrames
 
 ANNOTATIONS = Path(__file__).with_name("people.json")
 VIDEO_SUFFIXES = frozenset({".mp4"})

@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from posefix.core.people import People
+from posefix.core.skeleton import Skeleton
 from posefix.demo.experiment import Poses, Trial
-from posefix.people import People
 from posefix.report.overlay import POSE, keypoint_sides
-from posefix.skeleton import Skeleton
 from synth import ErrorType
 
 WIDTH, DPI = 1600, 100  # px

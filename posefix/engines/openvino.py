@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from posefix.errors import InputError
-from posefix.model.movenet import MoveNet, Seen
+from posefix.core.errors import InputError
+from posefix.models.movenet import MoveNet, Seen
 
 BATCH = 8  # crops that the graph takes at once; more does not pay
 
@@ -35,7 +35,7 @@ class OpenVinoEyes(nn.Module):
         self._compiled = openvino.Core().compile_model(graph, "CPU", hints)
 
     def forward(self, images: torch.Tensor) -> Seen:
-        """As :meth:`posefix.model.movenet.MoveNet.forward`."""
+        """As :meth:`posefix.models.movenet.MoveNet.forward`."""
         parts = []
         for chunk in images.contiguous().split(BATCH):
             padded = torch.cat([chunk, chunk.new_zeros(BATCH - len(chunk), *chunk.shape[1:])])

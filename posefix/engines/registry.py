@@ -6,8 +6,8 @@ from importlib.util import find_spec
 
 import torch
 
-from posefix.errors import InputError
-from posefix.model.network import FusionNetwork, PoseFixNetwork
+from posefix.core.errors import InputError
+from posefix.models.network import FusionNetwork, PoseFixNetwork
 
 ENGINES = ("auto", "torch", "openvino")
 

@@ -12,7 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from posefix.errors import InputError
+from posefix.core.errors import InputError
 from posefix.evaluation.ground_truth import load_ground_truth, quietly
 
 # The order of COCOeval.stats for keypoints.

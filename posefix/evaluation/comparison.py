@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from pycocotools.coco import COCO
 
+from posefix.core.people import People
 from posefix.evaluation.bootstrap import paired_bootstrap
 from posefix.evaluation.coco import METRICS, evaluate
 from posefix.evaluation.ground_truth import load_ground_truth
 from posefix.evaluation.matching import MATCH_OKS, match_people
 from posefix.evaluation.oks import oks
-from posefix.people import People
 
 
 def compare(

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
-from posefix.adapters.coco import people_records
-from posefix.adapters.records import is_image_id
-from posefix.errors import InputError
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.core.skeleton import GROUPS, Skeleton
 from posefix.evaluation.coco import coco_evaluation, detections_of
 from posefix.evaluation.ground_truth import load_ground_truth, quietly
 from posefix.evaluation.matching import MATCH_OKS
-from posefix.people import People
-from posefix.rescoring import own_scores
-from posefix.skeleton import GROUPS, Skeleton
+from posefix.formats.coco import people_records
+from posefix.formats.records import is_image_id
+from posefix.refine.rescoring import own_scores
 from synth import ErrorType, Neighbours, Observation, classify, neighbour_index
 
 MIN_AREA = 32.0**2  # px^2; smaller people are matched but do not count

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from pycocotools.coco import COCO
 
-from posefix import geometry
-from posefix.errors import InputError
-from posefix.files import read_json
+from posefix.core import geometry
+from posefix.core.errors import InputError
+from posefix.core.files import read_json
 
 _REQUIRED = {"images": ("id",), "annotations": ("id", "image_id"), "categories": ("id",)}
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from pycocotools.coco import COCO
 
-from posefix.adapters.coco import people_records
+from posefix.core.people import People
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose
 from posefix.evaluation.ground_truth import load_ground_truth, quietly
 from posefix.evaluation.oks import oks
-from posefix.people import People
+from posefix.formats.coco import people_records
 from synth import ErrorType
 
 Metrics = dict[str, float | None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from posefix.core.people import People
 from posefix.evaluation.oks import oks
-from posefix.people import People
 
 MATCH_OKS = 0.1  # Ronchi and Perona, ICCV 2017
 

@@ -11,13 +11,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from posefix.core.people import People
+from posefix.core.skeleton import GROUPS
 from posefix.evaluation.coco import Evaluation
 from posefix.evaluation.comparison import OksChange
 from posefix.evaluation.diagnosis import KINDS, Diagnosis
 from posefix.evaluation.impact import Metrics
 from posefix.evaluation.oks import keypoint_similarity
-from posefix.people import People
-from posefix.skeleton import GROUPS
 from synth import ErrorType
 
 COLORS = {

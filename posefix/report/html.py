@@ -15,14 +15,14 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 from pycocotools.coco import COCO
 
-from posefix.adapters.coco import people_records
-from posefix.errors import InputError
+from posefix.core.errors import InputError
+from posefix.core.files import write_atomically
+from posefix.core.people import People
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.comparison import OksChange, oks_with
 from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose, transitions
 from posefix.evaluation.impact import ap_impact
-from posefix.files import write_atomically
-from posefix.people import People
+from posefix.formats.coco import people_records
 from posefix.report import figures
 from posefix.report.panels import person_view, side_by_side
 from posefix.report.pictures import ImagesById, encode_jpeg
@@ -53,7 +53,7 @@ class Subject:
         truth: ground truth.
         before: N results.
         after: the same N results, refined, in the same order.
-        metrics: what :func:`posefix.pipeline.measure` returned.
+        metrics: what :func:`posefix.run.pipeline.measure` returned.
         images: to cut people out of; None where they cannot be had one by one.
         facts: how it was made, such as checkpoint and command, shown as they are.
     """

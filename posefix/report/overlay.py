@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from posefix import geometry
-from posefix.people import People
-from posefix.skeleton import Skeleton
+from posefix.core import geometry
+from posefix.core.people import People
+from posefix.core.skeleton import Skeleton
 
 Color = tuple[int, int, int]
 

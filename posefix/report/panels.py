@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from posefix import geometry
-from posefix.people import People
+from posefix.core import geometry
+from posefix.core.people import People
 from posefix.report.overlay import ANNOTATED, Color, draw_people
 
 PANEL_HEIGHT = 480  # px

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from posefix.errors import InputError
+from posefix.core.errors import InputError
+from posefix.core.files import make_folder, write_atomically
+from posefix.core.people import People
 from posefix.evaluation.comparison import OksChange, oks_change
-from posefix.files import make_folder, write_atomically
-from posefix.people import People
 from posefix.report.panels import person_view, side_by_side
 
 INDEX = "index.json"
@@ -21,7 +21,7 @@ _QUALITY = 92  # of the JPEGs
 
 
 class ImagesById(Protocol):
-    """Images that can be had by their ids, such as :class:`posefix.data.images.ImageFolder`."""
+    """Images that can be had by their ids, such as :class:`posefix.media.images.ImageFolder`."""
 
     def __getitem__(self, image_id: int, /) -> np.ndarray: ...
 

@@ -1,0 +1,120 @@
+"""People: N people of one skeleton as arrays, the one currency of the whole program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from posefix.core.skeleton import Skeleton
+
+FARTHEST = 1e6  # px: nothing further out can mean a pixel
+
+
+@dataclass(eq=False)
+class People:
+    """N people of one skeleton with K keypoints, in pixels of their original images.
+
+    Integer coordinates are pixel centres; x right, y down (COCO).
+
+    Attributes:
+        skeleton: what the K keypoints are.
+        keypoints: (N, K, 2) float32, x and y in pixels.
+        scores: (N, K) float32: an estimator's confidences, or COCO's visibility flag (0 not annotated, 1 hidden,
+            2 visible) in ground truth. In both, 0 says that there is nothing at these coordinates.
+        image_ids: (N,) int64.
+        boxes: (N, 4) float32 xywh in pixels; w or h of 0 or less says that no box is known.
+        person_scores: (N,) float32.
+        areas: (N,) float32, px^2, the s^2 of OKS; 0 where unknown.
+        extra: N records with whatever else the source said, handed through untouched.
+        source: where they come from, if from a file (:class:`posefix.formats.Source`): what is not of one person.
+    """
+
+    skeleton: Skeleton
+    keypoints: np.ndarray
+    scores: np.ndarray
+    image_ids: np.ndarray
+    boxes: np.ndarray = None  # type: ignore[assignment]
+    person_scores: np.ndarray = None  # type: ignore[assignment]
+    areas: np.ndarray = None  # type: ignore[assignment]
+    extra: Sequence[Any] = field(default_factory=list)
+    source: Any = None
+
+    def __post_init__(self) -> None:
+        k = len(self.skeleton)
+        self.keypoints = np.asarray(self.keypoints, dtype=np.float32).reshape(-1, k, 2)
+        n = len(self.keypoints)
+
+        def column(values: Any, dtype: type, *shape: int) -> np.ndarray:
+            if values is None:
+                return np.zeros((n, *shape), dtype)
+            return np.asarray(values, dtype=dtype).reshape(n, *shape)
+
+        self.scores = column(self.scores, np.float32, k)
+        self.image_ids = column(self.image_ids, np.int64)
+        self.boxes = column(self.boxes, np.float32, 4)
+        self.person_scores = column(self.person_scores, np.float32)
+        self.areas = column(self.areas, np.float32)
+        if not hasattr(self.extra, "take"):  # else the records are in a file, and stay there
+            self.extra = list(self.extra) if len(self.extra) else [{} for _ in range(n)]
+        if len(self.extra) != n:
+            raise ValueError(f"extra has {len(self.extra)} records for {n} people")
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __getitem__(self, index: Any) -> People:
+        """The people at ``index`` (slice, int array or bool mask), as a new People."""
+        rows = np.atleast_1d(np.arange(len(self))[index])
+        return replace(
+            self,
+            keypoints=self.keypoints[rows],
+            scores=self.scores[rows],
+            image_ids=self.image_ids[rows],
+            boxes=self.boxes[rows],
+            person_scores=self.person_scores[rows],
+            areas=self.areas[rows],
+            extra=self.extra.take(rows) if hasattr(self.extra, "take") else [self.extra[i] for i in rows],
+        )
+
+    @classmethod
+    def empty(cls, skeleton: Skeleton) -> People:
+        """Nobody."""
+        k = len(skeleton)
+        return cls(skeleton, np.zeros((0, k, 2)), np.zeros((0, k)), np.zeros(0))
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(N, K) bool: keypoints with a score or visibility above 0."""
+        return self.scores > 0
+
+    def with_keypoints(self, keypoints: np.ndarray, scores: np.ndarray | None = None) -> People:
+        """The same people with other keypoints (N, K, 2) and, if given, scores (N, K)."""
+        return replace(self, keypoints=keypoints, scores=self.scores if scores is None else scores)
+
+    def to_skeleton(self, skeleton: Skeleton) -> People:
+        """These people in another skeleton; keypoints that this one lacks are at (0, 0) with score 0."""
+        if skeleton == self.skeleton:
+            return self
+        source = skeleton.indices_from(self.skeleton)
+        known = source >= 0
+        keypoints = np.where(known[None, :, None], self.keypoints[:, source], 0)
+        scores = np.where(known[None], self.scores[:, source], 0)
+        return replace(self, skeleton=skeleton, keypoints=keypoints, scores=scores)
+
+
+def concatenate(groups: Sequence[People]) -> People:
+    """All people of several groups of one skeleton, in order; raises ValueError when skeletons differ."""
+    first = groups[0]
+    if any(g.skeleton != first.skeleton for g in groups):
+        raise ValueError("people of different skeletons cannot be concatenated; use People.to_skeleton first")
+    return People(
+        first.skeleton,
+        *(np.concatenate([getattr(g, name) for g in groups]) for name in ("keypoints", "scores", "image_ids")),
+        boxes=np.concatenate([g.boxes for g in groups]),
+        person_scores=np.concatenate([g.person_scores for g in groups]),
+        areas=np.concatenate([g.areas for g in groups]),
+        extra=[record for g in groups for record in g.extra],
+    )

@@ -1,0 +1,206 @@
+"""Skeletons: what the keypoints of a pose are called, how they pair, connect and vary.
+
+A skeleton is data, not code: a YAML file under ``configs/skeletons`` or anywhere else::
+
+    name: coco17
+    keypoints:                      # in the order of the arrays
+      - {name: nose, sigma: 0.026, group: face}
+      - {name: left_eye, sigma: 0.025, group: face}
+    pairs: [[left_eye, right_eye]]  # optional: found from the left_/right_ prefixes when absent
+    limbs: [[nose, left_eye]]
+    template: {nose: [0.0, -0.45]}  # optional: the mean upright pose, in units of sqrt(area)
+    mappings:                       # optional: how keypoints of other skeletons come to these
+      halpe26: {nose: nose}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from posefix.core import resources
+from posefix.core.errors import InputError
+
+GROUPS = ("face", "upper", "lower")
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """Names and structure of K keypoints.
+
+    Attributes:
+        name: short name, as in the file name of its YAML.
+        keypoint_names: K names, in array order.
+        sigmas: (K,) float64, the per-keypoint standard deviations of COCO's OKS; ``k_j = 2 sigma_j``.
+        flip: (K,) int64 permutation that exchanges left and right; its own inverse.
+        limbs: (L, 2) int64 indices of connected keypoints.
+        groups: (K,) str, one of ``face``, ``upper``, ``lower`` for each keypoint.
+        template: (K, 2) float64 mean pose in units of sqrt(area), or None.
+        mappings: for other skeletons' names, ``{their keypoint: our keypoint}``.
+    """
+
+    name: str
+    keypoint_names: tuple[str, ...]
+    sigmas: np.ndarray
+    flip: np.ndarray
+    limbs: np.ndarray
+    groups: np.ndarray
+    template: np.ndarray | None = None
+    mappings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.keypoint_names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Skeleton) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.keypoint_names))
+
+    def index(self, keypoint: str) -> int:
+        """Array position of a keypoint name; raises KeyError for an unknown one."""
+        try:
+            return self.keypoint_names.index(keypoint)
+        except ValueError:
+            raise KeyError(f"skeleton {self.name} has no keypoint {keypoint!r}") from None
+
+    def group(self, name: str) -> np.ndarray:
+        """(K,) bool mask of the keypoints in a group."""
+        return self.groups == name
+
+    def parts(self) -> tuple[str, ...]:
+        """Side-free name of each keypoint: ``left_knee`` and ``right_knee`` are both ``knee``."""
+        return tuple(n.removeprefix("left_").removeprefix("right_") for n in self.keypoint_names)
+
+    def indices_from(self, other: Skeleton) -> np.ndarray:
+        """(K,) int64: for each of our keypoints the index in ``other`` that means the same, -1 where there is none.
+
+        Uses this skeleton's mapping for ``other`` if it names one, else the inverse of the mapping that ``other`` has
+        for us, else equal names.
+        """
+        if other.name in self.mappings:
+            theirs = {ours: their for their, ours in self.mappings[other.name].items()}
+        elif self.name in other.mappings:
+            theirs = dict(other.mappings[self.name])
+        else:
+            theirs = {n: n for n in self.keypoint_names}
+        order = {n: i for i, n in enumerate(other.keypoint_names)}
+        return np.array([order.get(theirs.get(n, ""), -1) for n in self.keypoint_names], dtype=np.int64)
+
+    def to_dict(self) -> dict:
+        """Plain-data form, as in the YAML file; :func:`from_dict` is its inverse."""
+        pairs = [[self.keypoint_names[i], self.keypoint_names[j]] for i, j in enumerate(self.flip) if i < j]
+        spec: dict = {
+            "name": self.name,
+            "keypoints": [
+                {"name": n, "sigma": float(s), "group": str(g)}
+                for n, s, g in zip(self.keypoint_names, self.sigmas, self.groups, strict=True)
+            ],
+            "pairs": pairs,
+            "limbs": [[self.keypoint_names[i], self.keypoint_names[j]] for i, j in self.limbs],
+        }
+        if self.template is not None:
+            spec["template"] = {
+                n: [float(x), float(y)] for n, (x, y) in zip(self.keypoint_names, self.template, strict=True)
+            }
+        if self.mappings:
+            spec["mappings"] = {k: dict(v) for k, v in self.mappings.items()}
+        return spec
+
+
+def from_dict(spec: Mapping, source: str = "skeleton") -> Skeleton:
+    """Build a skeleton from its YAML form.
+
+    Raises:
+        InputError: naming ``source`` and the first thing that does not fit.
+    """
+    try:
+        keypoints = spec["keypoints"]
+        names = tuple(str(k["name"]) for k in keypoints)
+        sigmas = np.array([float(k["sigma"]) for k in keypoints])
+        groups = np.array([str(k["group"]) for k in keypoints])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{source}: each entry of 'keypoints' needs name, sigma and group ({type(error).__name__}: {error})"
+        ) from None
+    if not names or len(set(names)) != len(names):
+        raise InputError(f"{source}: keypoint names must be there and all different")
+    if not np.all(np.isfinite(sigmas) & (sigmas > 0)):
+        raise InputError(f"{source}: every sigma must be a positive number")
+    if bad := sorted(set(groups) - set(GROUPS)):
+        raise InputError(f"{source}: group {bad[0]!r} is unknown; use one of {', '.join(GROUPS)}")
+    order = {n: i for i, n in enumerate(names)}
+
+    def index_pairs(key: str) -> np.ndarray:
+        try:
+            return np.array([[order[a], order[b]] for a, b in spec.get(key) or []], dtype=np.int64).reshape(-1, 2)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{source}: '{key}' must be pairs of keypoint names ({error})") from None
+
+    pairs = index_pairs("pairs")
+    if "pairs" not in spec:
+        found = [(i, order.get("right_" + n.removeprefix("left_"), -1)) for n, i in order.items() if n[:5] == "left_"]
+        pairs = np.array([p for p in found if p[1] >= 0], dtype=np.int64).reshape(-1, 2)
+    if len(np.unique(pairs)) != pairs.size:
+        raise InputError(f"{source}: a keypoint stands in more than one left/right pair")
+    flip = np.arange(len(names))
+    flip[pairs[:, 0]], flip[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
+
+    template = None
+    if spec.get("template"):
+        try:
+            template = np.array([spec["template"][n] for n in names], dtype=np.float64).reshape(len(names), 2)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{source}: 'template' needs x, y for every keypoint ({error})") from None
+    return Skeleton(
+        name=str(spec.get("name", source)),
+        keypoint_names=names,
+        sigmas=sigmas,
+        flip=flip,
+        limbs=index_pairs("limbs"),
+        groups=groups,
+        template=template,
+        mappings=_mappings(spec.get("mappings") or {}, names, source),
+    )
+
+
+def _mappings(spec: object, names: tuple[str, ...], source: str) -> dict[str, dict[str, str]]:
+    if not isinstance(spec, Mapping) or not all(isinstance(table, Mapping) for table in spec.values()):
+        raise InputError(f"{source}: 'mappings' needs, for each other skeleton, their keypoint: our keypoint")
+    for other, table in spec.items():
+        ours = [str(name) for name in table.values()]
+        if unknown := sorted(set(ours) - set(names)):
+            raise InputError(f"{source}: mapping from {other} leads to the unknown keypoint {unknown[0]!r}")
+        if len(set(ours)) != len(ours):
+            raise InputError(f"{source}: mapping from {other} leads twice to the same keypoint")
+    return {str(other): {str(k): str(v) for k, v in table.items()} for other, table in spec.items()}
+
+
+@lru_cache(maxsize=64)
+def load(name_or_path: str | Path) -> Skeleton:
+    """Load a skeleton by shipped name (``"coco17"``) or from a YAML file.
+
+    Raises:
+        InputError: when there is no such file or it is not a skeleton.
+    """
+    path = resources.find("skeletons", name_or_path)
+    if path is None:
+        known = ", ".join(resources.available("skeletons"))
+        raise InputError(f"no skeleton {str(name_or_path)!r}: give a YAML file or one of {known}")
+    try:
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
+    if not isinstance(spec, Mapping):
+        raise InputError(f"{path}: a skeleton file holds a mapping with name, keypoints, limbs")
+    return from_dict({"name": path.stem, **spec}, source=str(path))
+
+
+def with_keypoint_count(count: int) -> list[str]:
+    """Names of the shipped skeletons that have ``count`` keypoints."""
+    return [name for name in resources.available("skeletons") if len(load(name)) == count]

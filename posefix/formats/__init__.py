@@ -1,0 +1,34 @@
+"""Any estimator's files to :class:`~posefix.core.people.People` and back: one module for each format.
+
+    people = read("openpose_output/", images=ImageIndex.of_folder(Path("photos")))
+    write(people, "better/")
+
+:func:`read` finds the format by itself; :func:`write` writes the one that was read unless told another. A new format is
+a module with a :class:`~posefix.formats.parsed_file.Format`, and a line in :mod:`posefix.formats.registry`.
+"""
+
+from posefix.formats.exchange import Own, Source, fitted, read, read_again, read_results, with_refined, writable, write
+from posefix.formats.images import ImageIndex
+from posefix.formats.parsed_file import Format, ParsedFile
+from posefix.formats.probe import FileProbe
+from posefix.formats.registry import FORMATS, format_named, format_of, sniff
+
+__all__ = [
+    "FORMATS",
+    "FileProbe",
+    "Format",
+    "ImageIndex",
+    "Own",
+    "ParsedFile",
+    "Source",
+    "fitted",
+    "format_named",
+    "format_of",
+    "read",
+    "read_again",
+    "read_results",
+    "sniff",
+    "with_refined",
+    "writable",
+    "write",
+]

@@ -1,0 +1,249 @@
+"""Which image a name, a number or a place means: results name images in their own ways, data sets by ids."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from posefix.core.errors import InputError
+from posefix.core.files import first_repeated
+from posefix.core.skeleton import Skeleton
+from posefix.formats.coco import ImageRecord, read_annotations
+from posefix.formats.parsed_file import ImageKind
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+_ORIENTATION, _TURNED = 0x112, (5, 6, 7, 8)  # the EXIF tag, and its values for pictures that lie on their side
+_DIGITS = 18  # of an id: more are no 64-bit number
+
+
+class ImageIndex:
+    """The images of a data set: ids, names and sizes.
+
+    Args:
+        records: the images by id.
+        what: names the data set in messages.
+        folder: where the files are, if sizes may have to be read from them.
+        video: the images are the frames of a video, the ids their numbers from 0 on; of this (width, height).
+        numbered: whether the ids are the data set's own, so that an id in results means the image that has it.
+        upright: sizes are those after the rotation that EXIF asks for, as estimators see images; COCO ignores it.
+    """
+
+    def __init__(
+        self,
+        records: Mapping[int, ImageRecord],
+        what: str,
+        folder: Path | None = None,
+        video: tuple[int, int] | None = None,
+        numbered: bool = True,
+        upright: bool = False,
+    ) -> None:
+        self.records, self.what, self.numbered, self.upright = dict(records), what, numbered, upright
+        self._folder, self._video = folder, video
+        self._by_name: dict[str, list[int]] = {}
+        for image_id, record in self.records.items():
+            parts = _parts(record.file_name)
+            for start in range(len(parts)):
+                name = "/".join(parts[start:])
+                for key in {name, without_extension(name)}:
+                    self._by_name.setdefault(key, []).append(image_id)
+
+    @classmethod
+    def of_annotations(cls, path: Path, skeleton: Skeleton | None = None, folder: Path | None = None) -> ImageIndex:
+        """The images that an annotations file lists; raises InputError as reading it does."""
+        return cls(read_annotations(path, skeleton).images, str(path), folder)
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> ImageIndex:
+        """The images in a folder and the folders in it, sorted by name.
+
+        The id of an image is the number that its name ends in, where every image has one of its own; else its place.
+
+        Raises:
+            InputError: there is no such folder.
+        """
+        if not os.path.isdir(folder):
+            kind = "is a file" if os.path.exists(folder) else "does not exist"
+            raise InputError(f"{folder}: {kind}, expected a folder of images")
+        names = sorted(
+            os.path.relpath(os.path.join(place, name), folder).replace(os.sep, "/")
+            for place, _, files in os.walk(folder)
+            for name in files
+            if os.path.splitext(name)[1].lower() in EXTENSIONS
+        )
+        ids, numbered = ids_of(names)
+        records = {i: ImageRecord(name) for i, name in zip(ids, names, strict=True)}
+        return cls(records, str(folder), folder, numbered=numbered, upright=True)
+
+    @classmethod
+    def of_video(cls, path: Path, size: tuple[int, int]) -> ImageIndex:
+        """The frames of a video."""
+        return cls({}, str(path), video=size)
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the images are frames of a video."""
+        return self._video is not None
+
+    def match(
+        self,
+        keys: Sequence[int | str],
+        kind: ImageKind,
+        first_frame: int = 0,
+        any_file_name: bool = False,
+        skip: bool = False,
+    ) -> np.ndarray:
+        """Ids (M,) int64 of the images that M keys mean.
+
+        A name means the image whose name it is, or ends it after a slash, with or without its extension, whichever of
+        the two has more folders. In a video it means the frame whose number, from ``first_frame`` on, it ends in. A
+        place means the n-th image, where the places are those of all images, or their names count from 0 or 1; else it
+        is taken for the number of a frame, and means the image whose name ends in it; in a video the n-th frame.
+
+        Args:
+            keys: names, places or ids.
+            kind: which of these they are.
+            first_frame: the number that names give the first frame of a video.
+            any_file_name: a single name may be that of the results: it then means the only image that is.
+            skip: names that mean no image get ids below 0, which no image has, instead of an error.
+
+        Raises:
+            InputError: naming the first five that mean no image, or several.
+        """
+        if kind == "id":
+            return np.array(keys, np.int64)
+        if self._video is not None:
+            return self._frames(keys, first_frame)
+        if kind == "index":
+            return self._placed([int(key) for key in keys])
+        found = [self._named(str(key)) for key in keys]
+        if any_file_name and not found[0] and len(keys) == len(self.records) == 1:
+            return np.array(list(self.records), np.int64)
+        if not skip:
+            absent = [key for key, ids in zip(keys, found, strict=True) if not ids]
+            self._complain(absent, len(keys), "is not there", "are not there")
+        several = [key for key, ids in zip(keys, found, strict=True) if len(ids) > 1]
+        self._complain(several, len(keys), "can be several of its images", "can each be several of its images")
+        ids = [own[0] if own else -1 - place for place, own in enumerate(found)]
+        if (twice := first_repeated(ids)) is not None:
+            names = [key for key, own in zip(keys, ids, strict=True) if own == twice]
+            raise InputError(f"{self.what}: {names[0]!r} and {names[1]!r} mean the same image")
+        return np.array(ids, np.int64)
+
+    def size(self, image_id: int) -> tuple[int, int] | None:
+        """Width and height of an image in pixels; None where they cannot be told."""
+        if self._video is not None:
+            return self._video
+        record = self.records.get(image_id)
+        if record is None:
+            return None
+        if record.width <= 0 or record.height <= 0:
+            if self._folder is None:
+                return None
+            named = (self._folder / record.file_name, self._folder / _parts(record.file_name)[-1])
+            found = next((size for path in named if (size := _size_of(path, self.upright))), None)
+            if found is None:
+                return None
+            record = ImageRecord(record.file_name, *found)
+            self.records[image_id] = record
+        return record.width, record.height
+
+    def _named(self, key: str) -> list[int]:
+        parts = _parts(key)
+        for start in range(len(parts)):
+            name = "/".join(parts[start:])
+            if found := self._by_name.get(name):
+                return _exact(found, self.records, name)
+            if found := self._by_name.get(without_extension(name)):
+                return _exact(found, self.records, name)
+        return []
+
+    def _placed(self, places: list[int]) -> np.ndarray:
+        if not places or sorted(places) == list(range(len(self.records))):
+            return np.array(list(self.records), np.int64)[np.array(places, np.int64)]
+        ids = list(self.records)
+        if self.numbered and ids:
+            first = min(ids)
+            if first in (0, 1) and sorted(ids) == list(range(first, first + len(ids))) and max(places) < len(ids):
+                return np.array(places, np.int64) + first
+            for shift in (0, 1):
+                if all(place + shift in self.records for place in places):
+                    return np.array(places, np.int64) + shift
+        raise InputError(
+            f"{self.what}: has {len(ids)} images, but the results, which do not name theirs, are of {len(places)} "
+            f"frames, the last the {max(places) + 1}-th; there must be as many images in the same order, or image "
+            "names that end in the numbers of the frames"
+        )
+
+    def _frames(self, keys: Sequence[int | str], first: int) -> np.ndarray:
+        numbers = [k + first if isinstance(k, int) else number_of(k) for k in keys]
+        absent = [key for key, number in zip(keys, numbers, strict=True) if number is None or number < first]
+        self._complain(absent, len(keys), "does not end in a frame number", "do not end in a frame number")
+        return np.array(numbers, np.int64) - first
+
+    def _complain(self, keys: list, total: int, one: str, several: str) -> None:
+        """Raise InputError about the images that some of ``total`` keys name, if there are any such keys."""
+        if keys:
+            first = ", ".join(repr(key)[:100] for key in keys[:5])
+            which = "the first five" if len(keys) > 5 else "namely"
+            what = one if len(keys) == 1 else several
+            raise InputError(
+                f"{self.what}: {len(keys)} of {total} images that the results name {what}, {which} {first}"
+            )
+
+
+def ids_of(names: Sequence[str]) -> tuple[list[int], bool]:
+    """Ids for images that have names alone: the numbers that they end in, if each has its own; else their places.
+
+    Returns:
+        The ids, and whether they are such numbers.
+    """
+    numbers = [number_of(name) for name in names]
+    numbered = None not in numbers and len(set(numbers)) == len(names)
+    return (numbers if numbered else list(range(len(names)))), numbered
+
+
+def number_of(name: str) -> int | None:
+    """The number that a file name ends in before its extension: 139 of ``a/COCO_val2014_000000000139.jpg``."""
+    stem = without_extension(_parts(name)[-1]) if _parts(name) else ""
+    digits = stem[len(stem.rstrip("0123456789")) :]
+    significant = digits.lstrip("0")
+    return int(significant or "0") if digits and len(significant) <= _DIGITS else None
+
+
+def _exact(found: list[int], records: Mapping[int, ImageRecord], name: str) -> list[int]:
+    """Of several images that a name can mean, the one that it names whole, with its extension or, if none, without."""
+    for form in (lambda text: text, without_extension):
+        exact = [i for i in found if form("/".join(_parts(records[i].file_name))) == name]
+        if len(exact) == 1:
+            return exact
+    return found
+
+
+def _parts(name: str) -> list[str]:
+    return [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]
+
+
+def without_extension(name: str) -> str:
+    """A name without the extension of an image file; other endings stay."""
+    stem, extension = os.path.splitext(name)
+    return stem if extension.lower() in EXTENSIONS else name
+
+
+def _size_of(path: Path, upright: bool) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            turned = upright and image.getexif().get(_ORIENTATION, 1) in _TURNED
+            return image.size[::-1] if turned else image.size
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
+        return None
+
+
+def all_ids(keys: Iterable[int | str], kind: ImageKind) -> tuple[list[int], bool]:
+    """Ids for the keys of results that no data set is given for, and whether they are the images' own numbers."""
+    keys = list(keys)
+    return ([int(key) for key in keys], True) if kind != "name" else ids_of([str(key) for key in keys])

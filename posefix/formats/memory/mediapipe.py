@@ -1,0 +1,119 @@
+"""MediaPipe's poses: of ``mp.solutions.pose``, of the Tasks' ``PoseLandmarker``, and the poses of both Holistics.
+
+33 landmarks of a person, x and y as fractions of the image's width and height, ``visibility`` or None. In which form
+they come differs:
+
+- Tasks (0.10 and later): a dataclass whose ``pose_landmarks`` is a list with a list of ``NormalizedLandmark`` for each
+  person; of ``HolisticLandmarker``, the list of the only person's. Nobody: an empty list.
+- ``mp.solutions`` (until 0.10.21): ``pose_landmarks.landmark`` is a protobuf list of the only person's, or
+  ``pose_landmarks`` is None. What holds them is a named tuple's class, not one of its objects, with the outputs as
+  attributes of the class.
+
+(mediapipe 1.2.2: tasks/python/vision/pose_landmarker.py, holistic_landmarker.py and components/containers/landmark.py;
+0.10.21: python/solution_base.py and python/solutions/pose.py.) The pixel of a landmark is its x times the width and y
+times the height. z, ``pose_world_landmarks`` and masks stay as they are, whatever moves.
+"""
+
+from __future__ import annotations
+
+import collections
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.formats.memory.arrays import as_floats, moved_from, people_from
+
+_WHAT = "MediaPipe's result"
+_LANDMARKS = 33
+
+
+def from_mediapipe(result: Any, size: tuple[int, int]) -> People:
+    """People of a result.
+
+    Args:
+        result: with ``pose_landmarks``.
+        size: (width, height) of the image in pixels.
+
+    Raises:
+        InputError: it is something else, or the size is none.
+    """
+    if not hasattr(result, "pose_landmarks"):
+        raise InputError(f"from_mediapipe takes a result with pose_landmarks, got {type(result).__name__}")
+    poses, scale = _poses(result.pose_landmarks), _size(size)
+    try:
+        rows = [[(landmark.x, landmark.y, _visibility(landmark)) for landmark in pose] for pose in poses]
+        arrays = [np.array(row, np.float64).reshape(-1, 3) for row in rows]  # None becomes NaN
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError):
+        raise InputError("MediaPipe's landmarks must have numbers for x, y and visibility") from None
+    if any(len(array) != _LANDMARKS for array in arrays):
+        counts = ", ".join(str(len(array)) for array in arrays)
+        raise InputError(f"MediaPipe's poses have {_LANDMARKS} landmarks, got {counts}")
+    triples = np.array(arrays).reshape(-1, _LANDMARKS, 3)
+    return people_from(_WHAT, triples[..., :2] * scale, triples[..., 2])
+
+
+def to_mediapipe(people: People, like: Any, size: tuple[int, int]) -> Any:
+    """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from.
+
+    Args:
+        people: as of :func:`from_mediapipe`, refined.
+        like: what they came from.
+        size: (width, height) of the image in pixels.
+
+    Raises:
+        InputError: ``like`` is something else, or holds other people.
+    """
+    new_xy, moved = moved_from(from_mediapipe(like, size), people, _WHAT)
+    fractions = new_xy / _size(size)
+    landmarks = copy.deepcopy(like.pose_landmarks)
+    poses = _poses(landmarks)
+    for person, keypoint, axis in np.argwhere(moved).tolist():
+        setattr(poses[person][keypoint], "xy"[axis], float(fractions[person, keypoint, axis]))
+    return _with_landmarks(like, landmarks)
+
+
+def _poses(landmarks: Any) -> Sequence[Sequence[Any]]:
+    """The landmarks of each person, whatever form they come in."""
+    if landmarks is None:
+        return []
+    if hasattr(landmarks, "landmark"):
+        return [landmarks.landmark]
+    if not isinstance(landmarks, (list, tuple)):
+        raise InputError(f"MediaPipe's pose_landmarks must be lists of landmarks, got {type(landmarks).__name__}")
+    poses = [landmarks] if landmarks and hasattr(landmarks[0], "x") else landmarks
+    if not all(isinstance(pose, (list, tuple)) and all(hasattr(one, "x") for one in pose) for pose in poses):
+        raise InputError("MediaPipe's pose_landmarks must be a list of landmarks for each person")
+    return poses
+
+
+def _visibility(landmark: Any) -> float | None:
+    """Confidence of a landmark; 1 where it has none. In protobuf's landmarks, 0 may also say that there is none."""
+    value = getattr(landmark, "visibility", None)
+    if value is None or (not value and hasattr(landmark, "HasField") and not landmark.HasField("visibility")):
+        return 1.0
+    return value
+
+
+def _size(size: Any) -> np.ndarray:
+    values = as_floats(size, "size")
+    if values.shape != (2,) or not (np.isfinite(values).all() and (values > 0).all()):
+        raise InputError(f"size must be the image's (width, height) in pixels, got {size!r}")
+    return values
+
+
+def _with_landmarks(like: Any, landmarks: Any) -> Any:
+    if isinstance(like, type):  # as mp.solutions makes them
+        new = collections.namedtuple(like.__name__, like._fields)  # type: ignore[misc]
+        for name in like._fields:
+            setattr(new, name, getattr(like, name))
+        new.pose_landmarks = landmarks
+        return new
+    if hasattr(like, "_replace"):
+        return like._replace(pose_landmarks=landmarks)
+    new = copy.copy(like)
+    new.pose_landmarks = landmarks
+    return new

@@ -1,0 +1,66 @@
+"""rtmlib (RTMPose, RTMO, ViTPose and RTMW on ONNX Runtime): the pair of arrays that its solutions give.
+
+``keypoints, scores = body(image)``: (N, K, 2) in pixels, mostly float64, and (N, K). K is 17 (``Body``, COCO's), 26
+(``BodyWithFeet``, Halpe's) or 133 (``Wholebody``, COCO-WholeBody's) unless ``to_openpose=True``; the scores of SimCC
+may be above 1, and one of 0 or less says that nothing was found. Without anybody RTMO gives one person of zeros, and
+``PoseTracker`` two empty lists or arrays. (rtmlib 0.0.16, tools/solution/*.py, tools/pose_estimation/*.py and
+visualization/skeleton/*.py.)
+
+The way back has no original to look at, so that people carry theirs in ``extra``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.formats.memory.arrays import as_array, as_floats, people_from, with_moved
+
+_WHAT = "rtmlib's result"
+_ORIGINAL = "rtmlib"  # in ``People.extra``: a person's keypoints (K, 2) and scores (K,) as they came
+
+
+def from_rtmlib(keypoints: Any, scores: Any) -> People:
+    """People of what a solution of rtmlib gives: keypoints (N, K, 2) and scores (N, K).
+
+    Raises:
+        InputError: other shapes, or a number of keypoints that no known skeleton has.
+    """
+    xy, confidences = as_floats(keypoints, "rtmlib's keypoints"), as_floats(scores, "rtmlib's scores")
+    if xy.size == 0 and confidences.size == 0:
+        xy = xy if xy.ndim == 3 else np.zeros((0, 0, 2))
+    elif xy.ndim == 3 and xy.shape[2] != 2:
+        raise InputError(f"from_rtmlib takes poses of two dimensions, got keypoints of shape {xy.shape}")
+    elif xy.ndim == 3 and xy.shape[1] in (18, 134):
+        raise InputError("from_rtmlib takes poses as the models give them: call rtmlib with to_openpose=False")
+    people = people_from(_WHAT, xy, confidences)
+    if len(people):
+        pairs = zip(as_array(keypoints).copy(), as_array(scores).copy(), strict=True)
+        people.extra = [{_ORIGINAL: pair} for pair in pairs]
+    return people
+
+
+def to_rtmlib(people: People) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 2) and scores (N, K) as rtmlib gives them, in the types that they came in.
+
+    Of people who come from :func:`from_rtmlib` only what changed since is new, and scores are theirs; of others all is.
+    """
+    pairs = [_pair(people, person) for person in range(len(people))]
+    if not pairs:
+        k = len(people.skeleton)
+        return np.zeros((0, k, 2), np.float32), np.zeros((0, k), np.float32)
+    keypoints, scores = zip(*pairs, strict=True)
+    return np.stack(keypoints), np.stack(scores)
+
+
+def _pair(people: People, person: int) -> tuple[np.ndarray, np.ndarray]:
+    xy, scores = people.keypoints[person], people.scores[person]
+    record = people.extra[person]
+    if _ORIGINAL not in record or record[_ORIGINAL][0].shape != xy.shape:
+        return xy, scores
+    own_xy, own_scores = record[_ORIGINAL]
+    own = from_rtmlib(own_xy[None], own_scores[None])
+    return with_moved(own_xy, xy, own.labelled[0, :, None] & (xy != own.keypoints[0])), own_scores

@@ -1,0 +1,301 @@
+"""What every format has in common: the content of a file as arrays, checked person by person, and how to put it back.
+
+A format's module turns its files into :class:`ParsedFile` and back. It knows neither images nor other skeletons nor
+pixels where its coordinates are fractions of the image: :mod:`posefix.formats` sees to those for all formats alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from posefix.core.errors import InputError
+from posefix.core.people import FARTHEST
+from posefix.core.skeleton import Skeleton, load, with_keypoint_count
+from posefix.formats.records import describe
+
+if TYPE_CHECKING:
+    from posefix.formats.probe import FileProbe
+
+OnError = Literal["stop", "skip"]
+ImageKind = Literal["id", "name", "index"]
+
+
+@dataclass(eq=False)
+class ParsedFile:
+    """What one file or folder of a format says: N people of one skeleton with K keypoints, in M images.
+
+    Attributes:
+        skeleton: what the keypoints are.
+        keypoints: (N, K, 2) float64, x and y, in pixels unless ``relative``; (0, 0) with score 0 where there is none.
+        scores: (N, K) float64 confidences; 0 says that there is no estimate.
+        frames: (N,) int64, for each person the place of its image in ``images``; in the order of the file.
+        images: every image that the file tells of, those without people too: ids, names, or places in an order.
+        kind: what ``images`` are: ``"id"`` (COCO's image ids), ``"name"`` (file names, with or without folders and
+            extension), or ``"index"`` (the n-th image or frame, from 0).
+        boxes: (N, 4) float64 xywh, in pixels unless ``relative``; zeros where there is none.
+        person_scores: (N,) float64.
+        records: N records of the format as they came; None for people who come from elsewhere.
+        relative: coordinates and boxes are fractions of the image's width and height.
+        sizes: (M, 2) int64 width and height in pixels of each image as the file says; 0 where it does not.
+        names: M file names of images that ``images`` does not name, as far as they are known; "" or nothing else.
+        document: what else has to be written back; its form is the format's own. None when written anew.
+        problems: one sentence for each person that could not be used and is handed through.
+        new: in writing, whether the people come from elsewhere and have no records.
+    """
+
+    skeleton: Skeleton
+    keypoints: np.ndarray
+    scores: np.ndarray
+    frames: np.ndarray
+    images: Sequence[int | str]
+    kind: ImageKind
+    boxes: np.ndarray
+    person_scores: np.ndarray
+    records: Sequence[Any]
+    relative: bool = False
+    sizes: np.ndarray | None = None
+    names: Sequence[str] = ()
+    document: Any = None
+    problems: list[str] = field(default_factory=list)
+    new: bool = False
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def people_of(self) -> list[list[int]]:
+        """For each of the M images the places of its people, in order."""
+        found: list[list[int]] = [[] for _ in self.images]
+        for place, frame in enumerate(self.frames.tolist()):
+            found[frame].append(place)
+        return found
+
+    def has_no_estimate(self, person: int) -> bool:
+        """Whether a person's record is to be written as it came: there is no estimate in it that could be used."""
+        return not self.new and not (self.scores[person] > 0).any()
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is recognised, read and written.
+
+    Attributes:
+        name: as ``--format`` and ``--to`` take it.
+        title: what people call it.
+        skeletons: names of those in which new files are written and can be read again; another becomes the first.
+        kind: how it names images.
+        relative: whether its coordinates are fractions of the image.
+        folder: whether it is written as a folder.
+        sniff: whether a file or folder is of this format.
+        read: ``(path, skeleton or None, on_error) -> ParsedFile``; raises InputError.
+        write: ``(path, content)``: whole or not at all; what is as in its record stays as it is written there.
+        suffix: of the files in a folder of this format.
+        extra_files: names of files that may lie among them and are of no image.
+        any_file_name: the name of a single file with the people of one image need not be the image's.
+        first_frame: the number that names give the first frame of a video.
+        holds: which of ``"scores"`` (of keypoints), ``"boxes"``, ``"person_scores"`` and ``"empty"`` (images without
+            people) survive writing and reading.
+    """
+
+    name: str
+    title: str
+    skeletons: tuple[str, ...]
+    kind: ImageKind
+    sniff: Callable[[FileProbe], bool]
+    read: Callable[[Path, Skeleton | None, OnError], ParsedFile]
+    write: Callable[[Path, ParsedFile], None]
+    relative: bool = False
+    folder: bool = False
+    suffix: str = ".json"
+    extra_files: tuple[str, ...] = ()
+    any_file_name: bool = False
+    first_frame: int = 0
+    holds: frozenset[str] = frozenset({"scores", "boxes", "person_scores", "empty"})
+
+
+class PeopleBuilder:
+    """Collects the people of a file one by one and checks their numbers.
+
+    Args:
+        path: named in messages.
+        skeleton: what the keypoints are; None: found from the number of keypoints of the first person.
+        on_error: at an unusable person, raise InputError, or keep their record without estimates and go on.
+        skeletons: names among which a number of keypoints decides; all that are shipped if empty.
+    """
+
+    def __init__(
+        self, path: str | Path, skeleton: Skeleton | None, on_error: OnError, skeletons: Sequence[str] = ()
+    ) -> None:
+        self.path, self.skeleton, self.on_error, self._skeletons = path, skeleton, on_error, skeletons
+        self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, float] | None] = []
+        self._frames: list[int] = []
+        self._records: list[Any] = []
+        self.problems: list[str] = []
+
+    def add(
+        self,
+        where: str,
+        frame: int,
+        record: Any,
+        keypoints: Any,
+        scores: Any = None,
+        box: Any = None,
+        person_score: Any = None,
+    ) -> None:
+        """Take a person.
+
+        Args:
+            where: names the person in a message, such as ``"record 3"``.
+            frame: place of their image among the images.
+            record: as it came.
+            keypoints: K pairs of numbers; one of None or NaN, there is no estimate.
+            scores: K numbers; None: 1 for every keypoint that has coordinates.
+            box: xywh, or None.
+            person_score: None: the mean of the scores.
+        """
+        try:
+            row = self._checked(keypoints, scores, box, person_score)
+        except ValueError as error:
+            self.refuse(where, frame, record, str(error))
+            return
+        self._append(frame, record, row)
+
+    def refuse(self, where: str, frame: int, record: Any, problem: str) -> None:
+        """Take a person who cannot be used; ``problem`` goes on after ``where``. Raises InputError unless skipping."""
+        sentence = f"{self.path}: {where} {problem}"
+        if self.on_error == "stop":
+            raise InputError(sentence)
+        self.problems.append(sentence)
+        self._append(frame, record, None)
+
+    def parsed(self, images: Sequence[int | str], kind: ImageKind, fallback: str = "coco17", **rest: Any) -> ParsedFile:
+        """All that was taken; ``fallback`` names the skeleton of a file without any usable person."""
+        skeleton = self.skeleton or load(fallback)
+        k = len(skeleton)
+        nobody = (np.zeros((k, 2)), np.zeros(k), np.zeros(4), 0.0)
+        rows = [nobody if row is None else row for row in self._rows]
+        columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
+        return ParsedFile(
+            skeleton,
+            np.array(columns[0], np.float64).reshape(-1, k, 2),
+            np.array(columns[1], np.float64).reshape(-1, k),
+            np.array(self._frames, np.int64),
+            images,
+            kind,
+            np.array(columns[2], np.float64).reshape(-1, 4),
+            np.array(columns[3], np.float64),
+            self._records,
+            problems=self.problems,
+            **rest,
+        )
+
+    def _append(self, frame: int, record: Any, row: tuple | None) -> None:
+        self._rows.append(row)
+        self._frames.append(frame)
+        self._records.append(record)
+
+    def _checked(
+        self, keypoints: Any, scores: Any, box: Any, person_score: Any
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        points = numbers(keypoints, "keypoints")
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"has keypoints of shape {points.shape}, expected pairs of x and y")
+        if self.skeleton is None:
+            self.skeleton = skeleton_with(len(points), self._skeletons)
+        k = len(self.skeleton)
+        if len(points) != k:
+            raise ValueError(f"has {len(points)} keypoints, expected the {k} of {self.skeleton.name}")
+        known = np.isfinite(points).all(1)
+        if scores is None:
+            confidences = known.astype(np.float64)
+        else:
+            confidences = numbers(scores, "scores of keypoints")
+            if confidences.shape != (k,):
+                raise ValueError(f"has {confidences.size} scores for {k} keypoints")
+            known &= np.isfinite(confidences)
+        points = np.where(known[:, None], points, 0.0)
+        confidences = np.where(known, confidences, 0.0)
+        if not (np.abs(points) <= FARTHEST).all() or not (np.abs(confidences) <= FARTHEST).all():
+            raise ValueError(f"has a keypoint or score beyond +-{FARTHEST:,.0f}")
+        xywh = np.zeros(4)
+        if box is not None:
+            xywh = np.nan_to_num(numbers(box, "a box"), nan=0.0, posinf=0.0, neginf=0.0)
+            if xywh.shape != (4,) or not (np.abs(xywh) <= FARTHEST).all():
+                raise ValueError(f"has {describe(box)} as a box, expected four numbers within +-{FARTHEST:,.0f}")
+        score = confidences.mean() if person_score is None else numbers(person_score, "a score")
+        if np.ndim(score) or not abs(score) <= FARTHEST:
+            raise ValueError(f"has {describe(person_score)} as its score, expected a number within +-{FARTHEST:,.0f}")
+        return points, confidences, xywh, float(score)
+
+
+def numbers(values: Any, what: str) -> np.ndarray:
+    """A nested list of JSON numbers as float64; None becomes NaN.
+
+    Raises:
+        ValueError: with the rest of a sentence, when something in it is no number or the lists are uneven.
+    """
+    try:
+        found = np.array(values)
+        if found.dtype.kind == "O":
+            flat = found.ravel()
+            if not all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in flat):
+                raise TypeError
+            found = np.array([np.nan if v is None else float(v) for v in flat]).reshape(found.shape)
+        if found.dtype.kind not in "iuf":
+            if found.size == 0:
+                return found.astype(np.float64)
+            raise TypeError
+        return found.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise ValueError(f"has {describe_shortly(values)} as {what}, expected numbers") from None
+
+
+def describe_shortly(value: Any) -> str:
+    """Any value as a message can name it."""
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    if value is None or isinstance(value, (bool, str, int, float, Mapping)):
+        return describe(value)
+    return f"a {type(value).__name__}"
+
+
+def skeleton_with(count: int, names: Sequence[str] = ()) -> Skeleton:
+    """The shipped skeleton with so many keypoints, the first among ``names``; ValueError when there is none."""
+    found = [name for name in (names or with_keypoint_count(count)) if len(load(name)) == count]
+    if not found:
+        known = ", ".join(f"{name} ({len(load(name))})" for name in names) if names else ""
+        raise ValueError(
+            f"has {count} keypoints, which no skeleton of this format has{': ' + known if known else ''}; "
+            "give one with --skeleton"
+        )
+    return load(found[0])
+
+
+def keep_equal(raw: Any, new: np.ndarray, decimals: int, keep: np.ndarray | None = None) -> list | int | float:
+    """New numbers as nested lists, with the original ones where they say the same.
+
+    Args:
+        raw: the numbers as they came, of any shape; of another than ``new``, or no numbers, they are not used.
+        new: an array.
+        decimals: new numbers are rounded to so many; a difference of less than half of the last one is none.
+        keep: bool, broadcast to ``new``: where the original is to stay, whatever ``new`` says.
+
+    Returns:
+        ``new`` as a nested list (a number if it has no dimensions).
+    """
+    rounded = np.array((np.round(np.asarray(new, np.float64), decimals) + 0.0).tolist(), object)
+    try:
+        old = numbers(raw, "")
+    except ValueError:
+        return rounded.tolist()
+    if old.shape != rounded.shape:
+        return rounded.tolist()
+    with np.errstate(invalid="ignore"):
+        same = np.abs(new - old) <= 0.5 * 10.0**-decimals + 2e-7 * np.abs(old)
+    if keep is not None:
+        same |= np.broadcast_to(keep, same.shape)
+    return np.where(same, np.array(raw, object).reshape(old.shape), rounded).tolist()

@@ -1,0 +1,119 @@
+"""A first look at a file or folder, enough to recognise its format: names, the first bytes, the first JSON values."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from posefix.core.errors import InputError
+from posefix.core.files import read_json, read_start, without_gz
+
+HEAD = 1 << 18  # bytes
+WHOLE = 1 << 25  # a JSON file up to so long is parsed as a whole
+ENTRIES = 1000  # of a folder
+
+
+class FileProbe:
+    """What can be told of a path at a glance; nothing here raises.
+
+    Attributes:
+        path: the file or folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @cached_property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return os.path.isdir(self.path)
+
+    @cached_property
+    def name(self) -> str:
+        """File name, without ``.gz``."""
+        return without_gz(self.path.name)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names in a folder, without ``.gz``, sorted: of any 1,000 of its files."""
+        found = []
+        try:
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    found.append(without_gz(entry.name))
+                    if len(found) == ENTRIES:
+                        break
+        except OSError:
+            return []
+        return sorted(found)
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first bytes of a file, after unzipping."""
+        try:
+            return read_start(self.path, HEAD)
+        except InputError:
+            return b""
+
+    @cached_property
+    def text(self) -> str:
+        """:attr:`head` as text; empty if it is none."""
+        try:
+            return self.head.decode("utf-8-sig", errors="strict" if len(self.head) < HEAD else "ignore")
+        except UnicodeDecodeError:
+            return ""
+
+    @cached_property
+    def is_partial(self) -> bool:
+        """Whether it is a JSON file so long that :attr:`json` is only the beginning of it."""
+        try:
+            return len(self.head) == HEAD and (self.text.lstrip()[:1] == "[" or self.path.stat().st_size > WHOLE)
+        except OSError:
+            return False
+
+    @cached_property
+    def json(self) -> Any:
+        """The JSON value of a file; of a long one the elements or members that :attr:`head` has whole."""
+        start = self.text.lstrip()
+        if self.is_folder or start[:1] not in ("[", "{"):
+            return None
+        try:
+            if not self.is_partial:
+                return read_json(self.path)
+        except InputError:
+            return None
+        return _first_elements(start) if start[0] == "[" else _first_members(start)
+
+    @property
+    def first(self) -> Any:
+        """The first element of a JSON list, or the JSON value if it is no list; None for an empty one."""
+        value = self.json
+        if isinstance(value, list):
+            return value[0] if value else None
+        return value
+
+
+def _first_elements(text: str) -> list:
+    return list(_values(text, 1))
+
+
+def _first_members(text: str) -> dict:
+    names = _values(text, 1)
+    return {name: value for name, value in zip(names, names, strict=False) if isinstance(name, str)}
+
+
+def _values(text: str, position: int) -> Iterator[Any]:
+    """The JSON values in a text from a place on, whatever stands between them, as long as they are whole."""
+    decoder = json.JSONDecoder()
+    while True:
+        while position < len(text) and text[position] in ",: \t\r\n":
+            position += 1
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            return
+        yield value

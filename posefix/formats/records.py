@@ -1,0 +1,130 @@
+"""When a record of COCO's keypoint format is usable, and why not, in one sentence; and its numbers as arrays.
+
+One record at a time the answer is :func:`problem`; for the usual file without any mistake :func:`flawless` answers for
+all records at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from posefix.core.people import FARTHEST
+from posefix.core.skeleton import Skeleton, with_keypoint_count
+
+LARGEST = FARTHEST  # of a score or the side of a box, too
+
+
+def problem(record: Any, skeleton: Skeleton) -> str | None:
+    """What makes a record unusable, as the rest of a sentence that starts with the record; None for a usable one."""
+    if not isinstance(record, Mapping):
+        return f"is {describe(record)}, expected an object with image_id and keypoints"
+    for key in ("image_id", "keypoints"):
+        if key not in record:
+            return f"has no {key}"
+    if not is_image_id(record["image_id"]):
+        return f"has the image_id {describe(record['image_id'])}, expected an integer"
+    return _keypoints_problem(record["keypoints"], skeleton) or _score_problem(record.get("score"))
+
+
+def flawless(records: Sequence[Any], skeleton: Skeleton) -> bool:
+    """Whether :func:`problem` finds nothing in any record, answered for all at once."""
+    try:
+        image_ids = [r["image_id"] for r in records]
+        keypoints = [r["keypoints"] for r in records]
+        scores = [r.get("score", 0) for r in records]
+        if set(map(type, keypoints)) - {list} or set(map(len, keypoints)) - {3 * len(skeleton)}:
+            return False
+        if set(map(type, image_ids)) - {int} or set(map(type, scores)) - {int, float}:
+            return False
+        if set(map(type, chain.from_iterable(keypoints))) - {int, float}:
+            return False
+        numbers = (np.array(scores, np.float64), np.array(keypoints, np.float64).ravel())
+        np.array(image_ids, np.int64)
+    except (TypeError, KeyError, AttributeError, IndexError, OverflowError):
+        return False
+    return all((np.abs(n) <= LARGEST).all() for n in numbers)
+
+
+def is_image_id(value: Any) -> bool:
+    """Whether a JSON value is an integer of 64 bits; 139.0 is one, true is not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < 2**63 and value == int(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def is_score(value: Any) -> bool:
+    """Whether a JSON value is a number that a score can be."""
+    return is_number(value) and abs(value) <= LARGEST
+
+
+def keypoint_arrays(records: Sequence[Mapping], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (N, K, 2) float32 in pixels and scores or visibilities (N, K) float32 of usable records."""
+    numbers = np.array([r["keypoints"] for r in records], np.float32).reshape(len(records), len(skeleton), 3)
+    return numbers[..., :2], numbers[..., 2]
+
+
+def box_array(records: Sequence[Mapping]) -> np.ndarray:
+    """(N, 4) float32 xywh boxes of records; zeros where there is none, or what is there is no box."""
+    return np.array([r["bbox"] if is_box(r.get("bbox")) else (0, 0, 0, 0) for r in records], np.float32).reshape(-1, 4)
+
+
+def is_box(value: Any) -> bool:
+    """Whether a JSON value is a list of four numbers that pixels can have."""
+    return isinstance(value, list) and len(value) == 4 and all(is_number(v) and abs(v) <= LARGEST for v in value)
+
+
+def describe(value: Any) -> str:
+    """A JSON value as a sentence can name it, cut short if it is long."""
+    if isinstance(value, (list, Mapping)):
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    kind = "the string " if isinstance(value, str) else "the number "
+    try:
+        text = repr(value)
+    except ValueError:  # an integer too long to be printed
+        text = "of thousands of digits"
+    return kind + (text if len(text) <= 40 else text[:36] + "...")
+
+
+def _keypoints_problem(keypoints: Any, skeleton: Skeleton) -> str | None:
+    if not isinstance(keypoints, list):
+        return f"has {describe(keypoints)} as keypoints, expected a list of numbers"
+    k = len(skeleton)
+    if len(keypoints) != 3 * k:
+        expected = f"expected {3 * k}: x, y and score for each of the {k} keypoints of {skeleton.name}"
+        if len(keypoints) % 3:
+            return f"has {len(keypoints)} numbers in keypoints, {expected}"
+        return f"has {len(keypoints) // 3} keypoints ({len(keypoints)} numbers), {expected}" + _others_of(
+            len(keypoints) // 3, skeleton
+        )
+    for position, value in enumerate(keypoints):
+        if not is_number(value) or abs(value) > LARGEST:
+            name = f"{'xy'[position % 3]} of" if position % 3 < 2 else "score of"
+            return (
+                f"has {describe(value)} as the {name} {skeleton.keypoint_names[position // 3]}, "
+                f"expected a number within +-{LARGEST:,.0f}"
+            )
+    return None
+
+
+@lru_cache(maxsize=64)
+def _others_of(count: int, skeleton: Skeleton) -> str:
+    names = [name for name in with_keypoint_count(count) if name != skeleton.name]
+    return f" (skeletons with {count} keypoints: {', '.join(names)})" if names else ""
+
+
+def _score_problem(score: Any) -> str | None:
+    if score is None or (is_number(score) and abs(score) <= LARGEST):
+        return None
+    return f"has the score {describe(score)}, expected a number within +-{LARGEST:,.0f}"

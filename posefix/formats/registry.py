@@ -1,0 +1,87 @@
+"""Every format that is known, and which of them a file or folder is of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from posefix.core.errors import InputError
+from posefix.core.files import without_gz
+from posefix.formats import (
+    alphapose,
+    coco_files,
+    deeplabcut,
+    deeplabcut_h5,
+    mediapipe,
+    mediapipe_csv,
+    mmpose,
+    openpifpaf,
+    openpose,
+    tfjs,
+    ultralytics,
+    ultralytics_labels,
+    vitpose,
+)
+from posefix.formats.parsed_file import Format
+from posefix.formats.probe import FileProbe
+
+FORMATS: dict[str, Format] = {
+    one.name: one
+    for one in (
+        coco_files.RESULTS,
+        coco_files.ANNOTATIONS,
+        coco_files.DETECTRON2,
+        coco_files.MMPOSE_RESULTS,
+        openpose.OPENPOSE,
+        alphapose.ALPHAPOSE,
+        alphapose.ALPHAPOSE_CMU,
+        alphapose.ALPHAPOSE_OPEN,
+        mmpose.FORMAT,
+        ultralytics_labels.FORMAT,
+        ultralytics.FORMAT,
+        openpifpaf.FORMAT,
+        mediapipe.MEDIAPIPE,
+        mediapipe_csv.MEDIAPIPE_CSV,
+        tfjs.TFJS,
+        vitpose.VITPOSE,
+        deeplabcut.DEEPLABCUT,
+        deeplabcut_h5.DEEPLABCUT_H5,
+    )
+}
+
+
+def sniff(path: str | Path) -> str | None:
+    """The format that a file or folder looks like; None if like none, InputError if there is no such path."""
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file or folder")
+    probe = FileProbe(path)
+    return next((name for name, one in FORMATS.items() if one.sniff(probe)), None)
+
+
+def format_named(name: str) -> Format:
+    """A format by its name; InputError, with all names, if there is none."""
+    if name not in FORMATS:
+        raise InputError(f"unknown format {name!r}: use one of {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def format_of(path: str | Path, format: str = "auto") -> str:
+    """The name of the format of a path, found by looking at it if it is ``"auto"``.
+
+    A JSON file that is damaged, or nearly COCO's results, is taken for these, so that their reader says what is wrong.
+
+    Raises:
+        InputError: there is no such path, no such format, or the path looks like none.
+    """
+    if format != "auto":
+        return format_named(format).name
+    found = sniff(path)
+    if found is None and os.path.isfile(path) and without_gz(str(path)).endswith(".json"):
+        probe = FileProbe(path)
+        telling = {"image_id", "keypoints", "annotations"}
+        if probe.json is None or (isinstance(probe.first, Mapping) and telling & probe.first.keys()):
+            return coco_files.RESULTS.name
+    if found is None:
+        raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")
+    return found

@@ -1,0 +1,85 @@
+"""Crops of many people of many images, decoded and cut out ahead of their use by threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+
+from posefix.core.errors import InputError
+from posefix.media.crops import crop_image
+
+PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
+
+
+def stream_crops(
+    image_ids: np.ndarray,
+    maps: np.ndarray,
+    size: tuple[int, int],
+    images: Mapping[int, np.ndarray],
+    *,
+    workers: int,
+    ahead: int,
+    skip: bool,
+) -> Iterator[np.ndarray | str]:
+    """The crop of each person, or the sentence that says why there is none.
+
+    Args:
+        image_ids: (N,) int64, people of one image one after another.
+        maps: (N, 2, 3) from original pixels to the crop's.
+        size: (height, width) of the crops.
+        images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one).
+        workers: threads.
+        ahead: crops that may wait for their use.
+        skip: whether an unusable image is told by its sentence; else it is raised.
+
+    Raises:
+        InputError: for an unusable image, unless ``skip``.
+    """
+
+    def read(first: int, end: int) -> list[np.ndarray | str]:
+        try:
+            image = _checked_image(images, int(image_ids[first]))
+        except InputError as error:
+            if not skip:
+                raise
+            return [str(error)] * (end - first)
+        return [crop_image(image, matrix, size) for matrix in maps[first:end]]
+
+    changes = np.flatnonzero(np.diff(image_ids)) + 1 if len(image_ids) else np.zeros(0, int)
+    bounds = [0, *changes.tolist(), len(image_ids)]
+    pieces = (
+        (first, min(first + PEOPLE_PER_READ, end))
+        for begin, end in pairwise(bounds)
+        for first in range(begin, end, PEOPLE_PER_READ)
+    )
+    pending: deque[tuple[int, Future]] = deque()
+    waiting = 0
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="crop")
+    try:
+        for first, end in pieces:
+            pending.append((end - first, pool.submit(read, first, end)))
+            waiting += end - first
+            while waiting > ahead:
+                count, future = pending.popleft()
+                waiting -= count
+                yield from future.result()
+        while pending:
+            yield from pending.popleft()[1].result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _checked_image(images: Mapping[int, np.ndarray], image_id: int) -> np.ndarray:
+    """The image of an id; InputError when there is none, or it is not (H, W, 3) uint8."""
+    try:
+        image = images[image_id]
+    except KeyError:
+        raise InputError(f"no image for image_id {image_id}") from None
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"image {image_id} must be a numpy array (H, W, 3) of uint8, RGB, found {found}")
+    return image

@@ -1,0 +1,60 @@
+"""What the network is given of a person: the crop, cut out by one affine map."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from posefix.core import geometry
+
+
+def crop_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Warp the part of an image that a map shows.
+
+    Only the part that is seen is touched, and where the map shrinks by two or more it is first averaged over whole
+    pixels, so that large photos neither cost much nor alias. Outside the image is black.
+
+    Args:
+        image: (H, W, 3) uint8.
+        matrix: (2, 3) map from image pixels to crop pixels.
+        size: (height, width) of the crop.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    height, width = size
+    inverse = geometry.invert(matrix[None])
+    corners = np.array([[[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]], np.float64)
+    seen = geometry.transform(corners, inverse)[0]
+    limit = np.array([image.shape[1], image.shape[0]])
+    low = np.clip(np.floor(seen.min(0)) - 2, 0, limit).astype(int)
+    high = np.clip(np.ceil(seen.max(0)) + 3, 0, limit).astype(int)
+    if (high <= low).any():
+        return np.zeros((height, width, 3), np.uint8)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    local = geometry.compose(matrix[None], _translation(low))
+    factor = int(1 / max(geometry.map_scale(matrix[None])[0], 1e-6))
+    if factor >= 2:
+        part, shrunk = shrink(part, factor)
+        local = geometry.compose(local, shrunk[None])
+    return cv2.warpAffine(part, local[0], (width, height), flags=cv2.INTER_LINEAR)
+
+
+def shrink(image: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
+    """Average blocks of ``factor`` x ``factor`` pixels.
+
+    Returns:
+        The smaller image (edge pixels repeated to fill the last blocks) and the (2, 3) map from its pixels to the
+        original's: the centre of a block is ``factor * i + (factor - 1) / 2``.
+    """
+    height, width = (-(-side // factor) * factor for side in image.shape[:2])
+    if (height, width) != image.shape[:2]:
+        bottom, right = height - image.shape[0], width - image.shape[1]
+        image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    smaller = cv2.resize(image, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
+    offset = (factor - 1) / 2
+    return smaller, np.array([[factor, 0, offset], [0, factor, offset]], np.float64)
+
+
+def _translation(offset: np.ndarray) -> np.ndarray:
+    return np.array([[[1, 0, offset[0]], [0, 1, offset[1]]]], np.float64)

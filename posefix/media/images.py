@@ -1,0 +1,138 @@
+"""Images: decoding whatever people have into RGB arrays, and finding the file that belongs to an ``image_id``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from posefix.core.errors import InputError
+from posefix.core.files import read_bytes
+from posefix.formats.coco import ImageRecord
+from posefix.formats.images import EXTENSIONS, number_of
+
+_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarray:
+    """Decode an image as COCO means it: three channels, 8 bits, EXIF rotation ignored unless it is to be ``upright``.
+
+    Grey and palette images become colour, 16-bit ones keep their upper 8 bits, alpha is dropped.
+
+    Args:
+        path_or_bytes: an image file, or the bytes of one.
+
+    Returns:
+        (H, W, 3) uint8, RGB, in [0, 255].
+
+    Raises:
+        InputError: the file cannot be read, or is no image, or is cut off.
+    """
+    given_bytes = isinstance(path_or_bytes, bytes)
+    content = path_or_bytes if given_bytes else read_bytes(path_or_bytes)
+    name = f"image of {len(content)} bytes" if given_bytes else path_or_bytes
+    if not content:
+        raise InputError(f"{name}: is empty, expected an image")
+    try:
+        flags = cv2.IMREAD_COLOR_RGB if upright else _FLAGS
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise InputError(f"{name}: cannot be decoded as an image ({error.err})") from None
+    if image is None:
+        raise InputError(f"{name}: cannot be decoded as an image; it is damaged, cut off, or of an unknown format")
+    return image
+
+
+def quiet_opencv() -> None:
+    """Keep OpenCV's own remarks about damaged images off the terminal: for commands, which say it themselves."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+class ImageFolder:
+    """The images of a folder by ``image_id``.
+
+    With ``images``, an id is the file that its record names, in the folder or, if it is not there, by its base name
+    alone. Without, an id is the file whose name ends in that number, whatever the zero padding or what stands before
+    it: ``COCO_val2014_000000000139.jpg`` and ``139.png`` are both image 139.
+
+    ``upright`` images are rotated as their EXIF data ask for, as most estimators see them; COCO ignores that.
+
+    Raises:
+        InputError: the folder does not exist or may not be read.
+    """
+
+    def __init__(
+        self, folder: str | Path, images: Mapping[int, ImageRecord] | None = None, upright: bool = False
+    ) -> None:
+        self.folder, self._upright = Path(folder), upright
+        self._images = images
+        if not os.path.isdir(self.folder):
+            kind = "is a file" if os.path.exists(self.folder) else "does not exist"
+            raise InputError(f"{folder}: {kind}, expected a folder of images")
+        self._names = _numbered_names(self.folder) if images is None else {}
+
+    def __contains__(self, image_id: int) -> bool:
+        return bool(self._candidates(image_id))
+
+    def __getitem__(self, image_id: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB image; raises InputError as :meth:`path` and :func:`decode` do."""
+        return decode(self.path(image_id), self._upright)
+
+    def path(self, image_id: int) -> Path:
+        """File of an image.
+
+        Raises:
+            InputError: there is none, or there are several.
+        """
+        found = self._candidates(image_id)
+        if len(found) > 1:
+            names = " and ".join(sorted(p.name for p in found)[:2])
+            raise InputError(f"{self.folder}: image_id {image_id} is claimed by {len(found)} files, {names}")
+        if not found:
+            if self._images is None:
+                raise InputError(f"{self.folder}: no file name ends in the number of image_id {image_id}")
+            record = self._images.get(image_id)
+            what = "which the annotations do not list" if record is None else f"which is to be {record.file_name}"
+            raise InputError(f"{self.folder}: no image for image_id {image_id}, {what}")
+        return found[0]
+
+    def missing(self, image_ids: Iterable[int]) -> list[int]:
+        """Those of the ids that have no image: sorted, each once."""
+        return sorted(i for i in {int(i) for i in image_ids} if i not in self)
+
+    def require(self, image_ids: Iterable[int]) -> None:
+        """Raise InputError, with their number and the first five, if any of the ids has no image."""
+        wanted = {int(i) for i in image_ids}
+        if missing := self.missing(wanted):
+            first = ", ".join(map(str, missing[:5]))
+            raise InputError(
+                f"{self.folder}: {len(missing)} of {len(wanted)} image_ids have no image here, "
+                f"{'the first five' if len(missing) > 5 else 'namely'} {first}"
+            )
+
+    def _candidates(self, image_id: int) -> list[Path]:
+        if self._images is None:
+            return [self.folder / name for name in self._names.get(image_id, ())]
+        record = self._images.get(image_id)
+        if record is None:
+            return []
+        named = (self.folder / record.file_name, self.folder / re.split(r"[/\\]", record.file_name)[-1])
+        return [path for path in named if os.path.isfile(path)][:1]
+
+
+def _numbered_names(folder: Path) -> dict[int, list[str]]:
+    """File names of the images in a folder by the number that their stems end in."""
+    names: dict[int, list[str]] = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                number = number_of(entry.name) if os.path.splitext(entry.name)[1].lower() in EXTENSIONS else None
+                if number is not None:
+                    names.setdefault(number, []).append(entry.name)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be read ({error.strerror})") from None
+    return names

@@ -1,0 +1,78 @@
+"""What every refinement network is asked and answers, whichever way the input pose meets the image in it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+
+class InputPose(NamedTuple):
+    """What an estimator said of N people, in pixels of the network's frame.
+
+    Attributes:
+        keypoints: (N, K, 2).
+        scores: (N, K) confidences; 0 says that there is no estimate.
+        scales: (N, K) OKS scales s k.
+        others: (N, M, K, 2) the same keypoints of the M nearest other people of the image.
+        other_scores: (N, M, K) their confidences; 0 throughout where there are fewer than M.
+    """
+
+    keypoints: torch.Tensor
+    scores: torch.Tensor
+    scales: torch.Tensor
+    others: torch.Tensor
+    other_scores: torch.Tensor
+
+    def mirrored(self, flip: torch.Tensor, width: int) -> InputPose:
+        """The poses in the mirrored crop, ``width`` pixels wide; ``flip`` (K,) exchanges left and right."""
+
+        def mirror(points: torch.Tensor) -> torch.Tensor:
+            return torch.stack([width - 1 - points[..., flip, 0], points[..., flip, 1]], dim=-1)
+
+        return InputPose(
+            mirror(self.keypoints),
+            self.scores[..., flip],
+            self.scales[..., flip],
+            mirror(self.others),
+            self.other_scores[..., flip],
+        )
+
+    def take(self, rows: torch.Tensor) -> InputPose:
+        """The people at ``rows``."""
+        return InputPose(*(tensor[rows] for tensor in self))
+
+
+class Answer(NamedTuple):
+    """Where the keypoints of N people are.
+
+    Attributes:
+        posterior: (N, K, h, w) probabilities, each map summing to 1.
+        presence: (N, K) probability that the keypoint is in the image, visible or hidden; None where it is not told.
+        person: (N,) OKS expected after refinement, low where there is nobody; None where it is not told.
+    """
+
+    posterior: torch.Tensor
+    presence: torch.Tensor | None = None
+    person: torch.Tensor | None = None
+
+
+class RefinementNetwork(Protocol):
+    """A network whose look at the image may come before the input pose.
+
+    Poses are in pixels of the frame (``ModelConfig.frame_size``), the part of the crop whose corners are the
+    middles of the heatmaps' outermost pixels.
+    """
+
+    heatmap_size: tuple[int, int]
+
+    def see(self, crops: torch.Tensor, flip_test: bool) -> Any:
+        """All that does not depend on the pose, of crops (N, 3, H, W) uint8 RGB.
+
+        A named tuple of tensors whose first axis is N.
+        """
+        ...
+
+    def answer(self, seen: Any, pose: InputPose) -> Answer:
+        """Where the keypoints are, given what was seen."""
+        ...

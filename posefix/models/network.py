@@ -1,0 +1,163 @@
+"""The refinement networks: PoseFix's, which sees image and pose together, and the fusion of a MoveNet with a pose."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from posefix.core.errors import InputError
+from posefix.core.skeleton import Skeleton
+from posefix.models import decode, movenet
+from posefix.models.backbone import create_backbone
+from posefix.models.fusion import Fused, PoseFusion
+from posefix.models.heads import DeconvHead, FPNHead
+from posefix.models.interface import Answer, InputPose
+from posefix.training.config import ModelConfig
+from synth.heatmaps import render_heatmaps
+
+
+def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> PoseFixNetwork | FusionNetwork:
+    """The network that a configuration describes.
+
+    Args:
+        config: sizes and choices; see :class:`posefix.training.config.ModelConfig`.
+        skeleton: of the poses.
+        pretrained: whether to start from ``config.pretrained``; False when a checkpoint is loaded anyway.
+
+    Raises:
+        InputError: when there is no such network, or its first weights cannot be had.
+    """
+    kind = FusionNetwork if config.head == "fusion" else PoseFixNetwork
+    return kind(config, skeleton, pretrained)
+
+
+class Views(NamedTuple):
+    """Crops (N, V, 3, H, W) uint8, and the mirrored ones where V is 2."""
+
+    images: torch.Tensor
+
+
+class PoseFixNetwork(nn.Module):
+    """Image crop plus input pose to corrected heatmaps, one network for both (PoseFix, CVPR 2019, section 4).
+
+    The input pose enters as K extra channels of the first convolution and, with the ``fpn`` head, once more at the
+    head's finest level, where it need not survive the backbone's downsampling.
+    """
+
+    def __init__(self, config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.keypoint_count = k = len(skeleton)
+        self.backbone = create_backbone(config, 3 + k, pretrained)
+        channels, strides = self.backbone.feature_info.channels(), self.backbone.feature_info.reduction()
+        if config.head == "deconv":
+            self.head: nn.Module = DeconvHead(channels[-1], config.head_channels, k, strides[-1])
+        else:
+            self.head = FPNHead(channels, config.head_channels, k, pose_channels=k)
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (config.mean, config.std))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        """(h, w) of the output heatmaps: a quarter of the crop."""
+        return math.ceil(self.config.input_size[0] / 4), math.ceil(self.config.input_size[1] / 4)
+
+    def see(self, crops: torch.Tensor, flip_test: bool) -> Views:
+        """The crops, and the mirrored ones: this network sees nothing without a pose."""
+        return Views(torch.stack([crops, crops.flip(3)] if flip_test else [crops], dim=1))
+
+    def answer(self, seen: Views, pose: InputPose) -> Answer:
+        """Run the network; over the mirrored crops too, if there are any, and average."""
+        given = (pose.scores > 0).float()
+        posterior = decode.spatial_softmax(self(seen.images[:, 0], pose.keypoints, given))
+        if seen.images.shape[1] > 1:
+            mirrored = pose.mirrored(self.flip, self.config.input_size[1])
+            logits = self(seen.images[:, 1], mirrored.keypoints, given[:, self.flip])
+            posterior = (posterior + decode.flip_maps(decode.spatial_softmax(logits), self.flip)) / 2
+        return Answer(posterior)
+
+    def forward(self, crops: torch.Tensor, keypoints: torch.Tensor, amplitudes: torch.Tensor) -> torch.Tensor:
+        """Refine a batch.
+
+        Args:
+            crops: (N, 3, H, W) uint8 or float in [0, 255], RGB.
+            keypoints: (N, K, 2) float32 input pose in pixels of the crop.
+            amplitudes: (N, K) float32, height of each input Gaussian; 0 says that there is no input.
+
+        Returns:
+            (N, K, H/4, W/4) logits of the spatial softmax.
+        """
+        height, width = self.config.input_size
+        if tuple(crops.shape[1:]) != (3, height, width) or keypoints.shape[1:] != (self.keypoint_count, 2):
+            raise ValueError(
+                f"expected crops (N, 3, {height}, {width}) and keypoints (N, {self.keypoint_count}, 2), "
+                f"got {tuple(crops.shape)} and {tuple(keypoints.shape)}"
+            )
+        sigma = self.config.sigma
+        channels_last = self.config.channels_last
+        poses = render_heatmaps(keypoints, amplitudes, (height, width), sigma, channels_last=channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        image = (crops.to(poses.dtype).contiguous(memory_format=layout) - self.mean) / self.std
+        features = self.backbone(torch.cat([image, poses], dim=1))
+        if isinstance(self.head, DeconvHead):
+            return self.head(features[-1])
+        stride = decode.map_stride((height, width), self.heatmap_size)
+        return self.head(
+            features, render_heatmaps(keypoints, amplitudes, self.heatmap_size, sigma, stride, channels_last)
+        )
+
+
+class FusionNetwork(nn.Module):
+    """The whole of MoveNet looks at the image once; a small network then weighs what it saw against the input pose.
+
+    The look does not depend on the pose, so that it can be computed once and kept for training, and further passes
+    cost next to nothing.
+    """
+
+    def __init__(self, config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> None:
+        super().__init__()
+        if skeleton.keypoint_names != movenet.KEYPOINTS:
+            raise InputError(f"the fusion head sees COCO's 17 keypoints, not those of {skeleton.name}")
+        self.config = config
+        self.heatmap_size = config.input_size[0] // movenet.STRIDE, config.input_size[1] // movenet.STRIDE
+        self.backbone = movenet.MoveNet(movenet.WIDTHS[config.backbone])
+        if pretrained and config.pretrained:
+            self.backbone.load_onnx(config.pretrained)
+        self.backbone.heads[movenet.OFFSETS].requires_grad_(False)  # serves its own decoding alone
+        self.head = PoseFusion(skeleton, self.heatmap_size, config.head_channels)
+        self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
+
+    def see(self, crops: torch.Tensor, flip_test: bool) -> movenet.Evidence:
+        """Heatmaps and the people who are seen; with ``flip_test`` the mean over the crops and the mirrored ones."""
+        return self.see_both(crops)[1] if flip_test else movenet.evidence(self.backbone(self._images(crops)))
+
+    def see_both(self, crops: torch.Tensor) -> tuple[movenet.Evidence, movenet.Evidence]:
+        """What is seen without, and what with the flip test."""
+        images = self._images(crops)
+        seen = self.backbone(images)
+        mirrored = movenet.mirror(self.backbone(images.flip(3)), self.flip)
+        mean = movenet.Seen(*((a + b) / 2 for a, b in zip(seen, mirrored, strict=True)))
+        return movenet.evidence(seen), movenet.evidence(mean)
+
+    def answer(self, seen: movenet.Evidence, pose: InputPose) -> Answer:
+        """Weigh what was seen against a pose."""
+        fused = self(seen, pose)
+        return Answer(fused.log_posterior.exp(), fused.presence.sigmoid(), fused.person.sigmoid())
+
+    def estimate(self, crops: torch.Tensor) -> torch.Tensor:
+        """(N, K, 3) x, y in pixels of the frame and score, of the person in the middle of crops, by MoveNet alone."""
+        found = movenet.single_poses(self.backbone(self._images(crops)))
+        return torch.cat([found[..., :2] - self.config.frame_margin, found[..., 2:]], dim=-1)
+
+    def _images(self, crops: torch.Tensor) -> torch.Tensor:
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        return (crops.float() / 127.5 - 1).contiguous(memory_format=layout)
+
+    def forward(self, seen: movenet.Evidence, pose: InputPose) -> Fused:
+        """The head alone, as it is trained."""
+        return self.head(seen, pose)

@@ -1,0 +1,327 @@
+"""Typed, validated configuration: ``configs/*.yaml``, overridable as ``key.sub=value``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from posefix.core import resources
+from posefix.core.errors import InputError
+
+DATA = "../shared/data"  # where data is looked for unless $POSEFIX_DATA says otherwise
+MOVENETS = ("movenet_lightning", "movenet_thunder")
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelConfig(_Strict):
+    """The network, and all that must be known to run it.
+
+    ``head`` says how the input pose meets the image: ``fusion`` after a whole MoveNet (``backbone`` is
+    ``movenet_thunder`` or ``movenet_lightning``, ``pretrained`` its ONNX file); ``deconv`` and ``fpn`` in the first
+    convolution, as Gaussians of standard deviation ``sigma`` in crop pixels, before any backbone of timm's
+    (``pretrained``: see ``posefix.models.backbone``). ``box_padding`` is how much wider than the person's box the crop
+    is. A keypoint moves only where its expected similarity to the truth (KS) grows by more than ``keep_margin``.
+    """
+
+    backbone: str = "resnet50"
+    pretrained: str | None = None
+    pad_type: Literal["", "same"] = ""
+    head: Literal["deconv", "fpn", "fusion"] = "deconv"
+    head_channels: int = Field(256, ge=1)
+    input_size: tuple[int, int] = (256, 192)
+    sigma: float = Field(7.0, gt=0)
+    box_padding: float = Field(1.25, gt=0)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channels_last: bool = True
+    keep_margin: float = Field(0.0, ge=0, le=1)
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(height, width) of the frame: the crop, or what lies between the middles of MoveNet's outermost cells."""
+        height, width = self.input_size
+        return (height - 3, width - 3) if self.head == "fusion" else (height, width)
+
+    @property
+    def frame_margin(self) -> float:
+        """Pixels by which the frame begins inside the crop: half the way from a cell's first pixel to its last."""
+        return 1.5 if self.head == "fusion" else 0.0
+
+    @model_validator(mode="after")
+    def _divisible(self) -> ModelConfig:
+        unit = 16 if self.head == "fpn" else 32
+        if any(side < 32 or side % unit for side in self.input_size):
+            raise ValueError(f"input_size must be multiples of {unit}, at least 32, with the {self.head} head")
+        return self
+
+    @model_validator(mode="after")
+    def _backbone_of_fusion(self) -> ModelConfig:
+        if (self.head == "fusion") != (self.backbone in MOVENETS):
+            raise ValueError(f"the fusion head goes with backbone {' or '.join(MOVENETS)}, the others with timm's")
+        if self.head == "fusion" and self.head_channels % 4:
+            raise ValueError("head_channels must be a multiple of 4 with the fusion head")
+        return self
+
+
+class Fold(_Strict):
+    """Every ``of``-th image of a set in the order of all its ids, from the ``index``-th on."""
+
+    index: int = Field(ge=0)
+    of: int = Field(ge=2)
+
+
+class DataSource(_Strict):
+    """One training set: COCO annotations with their image folder, one packed file, or poses without images.
+
+    ``poses`` is an .npz file (see ``PoseStore``); its people are shown with blank images, noise, or
+    somebody else's image, so that only the input pose speaks. ``repeat`` is how often an epoch sees each person, and
+    ``take`` how many it sees in all, drawn anew for each (everybody unless given). ``observed`` are result files on
+    these images, whose poses can serve as inputs beside synthesised ones. The images of ``held_out`` are not trained
+    on, nor are poses of images with these ids.
+    """
+
+    annotations: str | None = None
+    images: str | None = None
+    packed: str | None = None
+    poses: str | None = None
+    repeat: int = Field(1, ge=1)
+    take: int | None = Field(None, ge=1)
+    observed: tuple[str, ...] = ()
+    held_out: Fold | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> DataSource:
+        folder = (self.annotations is not None, self.images is not None)
+        forms = [any(folder), self.packed is not None, self.poses is not None]
+        if sum(forms) != 1 or any(folder) != all(folder):
+            raise ValueError("a data source is either 'packed', or 'poses', or 'annotations' with 'images'")
+        return self
+
+
+class SynthesisConfig(_Strict):
+    """Input poses: statistics by name or path; probabilities of what is done to them.
+
+    A person's input is, with probability ``observed``, a real estimator's where the data source has one; with
+    ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache); of both, ``mended`` is the
+    probability that most or all of the keypoints are put right, as a better estimator's. Else it is synthesised,
+    with ``clean`` without any error, so that the network meets poses which are right already and learns to leave them
+    alone. Of synthesised poses, ``inverted`` is the probability that left and right of arms, legs or all are exchanged,
+    ``warped`` that all of it is displaced, scaled and turned, ``neighbour`` that it is a neighbour's.
+    ``scores`` draws confidences that go with how right a keypoint is; without, all of them are 1. ``placeholder`` is
+    the probability that the face is somewhere with a confidence near 0, as of estimators that know no face;
+    ``dropout`` that an input keypoint is withheld, ``empty`` that all of a person's are.
+    ``leg_occlusion`` is the probability that a person's legs are cut out of the image, and in the input shortened to
+    80 % at most (``leg_input: shortened``, as published) or guessed as estimators do (``guessed``, see ``guess_legs``).
+    """
+
+    statistics: str = "posefix"
+    leg_occlusion: float = Field(0.0, ge=0, le=1)
+    leg_input: Literal["shortened", "guessed"] = "shortened"
+    dropout: float = Field(0.0, ge=0, le=1)
+    observed: float = Field(0.0, ge=0, le=1)
+    guessed: float = Field(0.0, ge=0, le=1)
+    mended: float = Field(0.0, ge=0, le=1)
+    clean: float = Field(0.0, ge=0, le=1)
+    inverted: float = Field(0.0, ge=0, le=1)
+    warped: float = Field(0.0, ge=0, le=1)
+    neighbour: float = Field(0.0, ge=0, le=1)
+    scores: bool = False
+    placeholder: float = Field(0.0, ge=0, le=1)
+    empty: float = Field(0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _shares_of_a_whole(self) -> SynthesisConfig:
+        if self.observed + self.guessed > 1:
+            raise ValueError("observed and guessed must not add up to more than 1")
+        return self
+
+
+class AugmentationConfig(_Strict):
+    """Geometry and appearance; see ``training.data.augment``. ``resolution``: shrunk up to 4.5 times and enlarged."""
+
+    scale: float = Field(0.3, ge=0, lt=1)
+    rotation: float = Field(40.0, ge=0, le=180)
+    rotation_probability: float = Field(0.6, ge=0, le=1)
+    shift: float = Field(0.0, ge=0, le=1)
+    flip: float = Field(0.5, ge=0, le=1)
+    pose_box: float = Field(0.5, ge=0, le=1)
+    photometric: float = Field(0.5, ge=0, le=1)
+    occlusion: float = Field(0.0, ge=0, le=1)
+    resolution: float = Field(0.0, ge=0, le=1)
+
+
+class OptimizerConfig(_Strict):
+    """How weights move: rates, schedule, averaging. ``milestones`` are epochs, for ``step``."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = Field(5e-4, gt=0)
+    backbone_factor: float = Field(1.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["step", "cosine"] = "step"
+    milestones: tuple[int, ...] = (90, 120)
+    decay: float = Field(0.1, gt=0, le=1)
+    warmup_steps: int = Field(0, ge=0)
+    clip: float = Field(0.0, ge=0)
+    ema: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainingConfig(_Strict):
+    """The loop.
+
+    ``init`` is a checkpoint whose weights it starts from, of the same network, at any size of crops;
+    ``coordinate_weight`` scales the L1 loss of the deconv and fpn heads. ``cache`` is a folder: what the frozen eyes of
+    the fusion head see of ``cached_epochs`` epochs of crops is kept there, made if missing, and only the head trained.
+    """
+
+    init: str | None = None
+    cache: str | None = None
+    cached_epochs: int = Field(1, ge=1)
+    epochs: int = Field(140, ge=1)
+    batch: int = Field(128, ge=1)
+    test_batch: int = Field(128, ge=1)
+    flip_test: bool = True
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    coordinate_weight: float = Field(1.0, ge=0)
+    workers: int = Field(4, ge=0)
+    evaluate_every: int = Field(5, ge=0)
+    save_minutes: float = Field(10.0, gt=0)
+
+
+class EvaluationSource(_Strict):
+    """A real estimator's results to refine while training, to see when to stop; on the images of ``fold`` if given."""
+
+    annotations: str
+    images: str
+    results: str
+    fold: Fold | None = None
+
+
+class Config(_Strict):
+    """One experiment."""
+
+    name: str
+    seed: int = Field(0, ge=0)
+    skeleton: str = "coco17"
+    model: ModelConfig = ModelConfig()
+    train: tuple[DataSource, ...] = ()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: tuple[EvaluationSource, ...] = ()
+
+
+def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read an experiment by shipped name or path and apply overrides such as ``optimizer.learning_rate=1e-3``.
+
+    ``{data}`` in a path stands for the folder in ``$POSEFIX_DATA`` (``../shared/data`` when unset).
+
+    Raises:
+        InputError: naming the file and the first key that does not fit.
+    """
+    try:
+        path = resources.find(".", name_or_path)
+    except OSError:  # a name longer than any file's
+        path = None
+    if path is None:
+        known = ", ".join(resources.available("."))
+        raise InputError(f"no configuration {str(name_or_path)!r:.80}: give a YAML file or one of {known}")
+    try:
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
+    if not isinstance(spec, dict):
+        raise InputError(f"{path}: a configuration is a mapping with name, model, train, ...")
+    for override in overrides:
+        _override(spec, override)
+    return from_dict({"name": path.stem, **spec}, str(path))
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain data for :func:`from_dict`, with ``{data}`` in place of the folder that it stood for."""
+    root = _data_root()
+
+    def portable(text: str) -> str:
+        inside = text == root or text.startswith(root.rstrip("/") + "/")
+        return "{data}" + text[len(root.rstrip("/")) :] if inside else text
+
+    return _mapped(config.model_dump(mode="json"), portable)
+
+
+def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
+    """Validate the plain-data form; the inverse of :func:`to_dict`."""
+    root = _data_root()
+
+    def placed(text: str) -> str:
+        return text.replace("{data}/", root.rstrip("/") + "/").replace("{data}", root)
+
+    try:
+        return Config.model_validate(_mapped(spec, placed))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise InputError(f"{source}: {where:.80}: {first['msg']} (found {first.get('input')!r:.60})") from None
+    except RecursionError:
+        raise InputError(f"{source}: nested too deep, or within itself, to be a configuration") from None
+
+
+def _data_root() -> str:
+    root = os.environ.get("POSEFIX_DATA") or DATA
+    return root.rstrip("/") or "/"
+
+
+def _override(spec: dict, override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"override {override!r:.80} is not of the form key.sub=value")
+    *parents, last = key.split(".")
+    node: Any = spec
+    for depth, parent in enumerate(parents):
+        if isinstance(node, dict):
+            node = node.setdefault(parent, {})
+        elif isinstance(node, list):
+            node = node[_index(node, parents[:depth], parent, override)]
+        else:
+            break
+    if not isinstance(node, dict | list):
+        raise InputError(f"override {override!r:.80}: {'.'.join(parents):.80} is not a group of settings")
+    if isinstance(node, list) and last == str(len(node)):
+        node.append(None)  # the entry after the last one is a new one
+    place = _index(node, parents, last, override) if isinstance(node, list) else last
+    try:
+        node[place] = yaml.safe_load(value)
+    except (ValueError, yaml.YAMLError, RecursionError):
+        raise InputError(f"override {override!r:.80}: {value!r:.80} is not a YAML value") from None
+    if isinstance(node[place], str):  # YAML 1.1 reads 1e-3 as a string
+        with suppress(ValueError):
+            node[place] = float(node[place])
+
+
+def _index(entries: list, parents: Sequence[str], index: str, override: str) -> int:
+    if index.isdecimal() and len(index) < 10 and int(index) < len(entries):
+        return int(index)
+    known = f"0 to {len(entries) - 1}" if entries else "none, the list is empty"
+    raise InputError(
+        f"override {override!r:.80}: {'.'.join(parents):.80} has no entry {index!r:.40}; its entries are {known}"
+    )
+
+
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
+    """Plain data with every string in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {k: _mapped(v, change) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mapped(v, change) for v in value]
+    return value

@@ -1,0 +1,90 @@
+"""What training does to geometry and appearance."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news when it is imported
+
+import albumentations as A
+
+from posefix.core import geometry
+from posefix.training.config import AugmentationConfig
+
+COARSEST = 4.5  # times that a crop is shrunk before it is enlarged again
+
+
+def random_maps(
+    boxes: np.ndarray, size: tuple[int, int], padding: float, config: AugmentationConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random crop maps: scale, rotation, shift and flip, each drawn for each person.
+
+    Args:
+        boxes: (N, 4) xywh.
+        size: (height, width) of the crop.
+        padding: how much wider than the box the crop is.
+
+    Returns:
+        (N, 2, 3) float64 maps that include the flip, and (N,) bool, who is flipped.
+    """
+    n = len(boxes)
+    scale = 1 + config.scale * rng.uniform(-1, 1, n)
+    rotation = config.rotation * rng.uniform(-1, 1, n) * (rng.random(n) < config.rotation_probability)
+    shift = config.shift * rng.uniform(-1, 1, (n, 2))
+    flipped = rng.random(n) < config.flip
+    maps = geometry.crop_matrices(boxes, size, padding, scale, rotation, shift)
+    return geometry.flip_matrices(maps, size[1], flipped), flipped
+
+
+class Appearance:
+    """Photometric and occlusion augmentation of crops by albumentations, a pure function of crop and seed."""
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        photometric = A.Compose(
+            [
+                A.RandomBrightnessContrast(0.3, 0.3, p=0.7),
+                A.HueSaturationValue(10, 30, 15, p=0.5),
+                A.OneOf(
+                    [A.GaussianBlur((3, 5)), A.ImageCompression(quality_range=(30, 80)), A.GaussNoise((0.02, 0.08))],
+                    p=0.3,
+                ),
+                A.ToGray(p=0.1),
+            ],
+            p=config.photometric,
+        )
+        occlusion = A.CoarseDropout(
+            num_holes_range=(1, 3),
+            hole_height_range=(0.08, 0.35),
+            hole_width_range=(0.08, 0.35),
+            fill="random_uniform",
+            p=config.occlusion,
+        )
+        self._transform = A.Compose([photometric, occlusion], seed=0)
+        self._resolution = config.resolution
+
+    def __call__(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Change crops (N, H, W, 3) uint8; same shape and dtype."""
+        seeds = rng.integers(2**31, size=len(crops))
+        changed = np.empty_like(crops)
+        for i, (crop, seed) in enumerate(zip(crops, seeds, strict=True)):
+            if self._resolution and rng.random() < self._resolution:
+                crop = coarsened(crop, rng.uniform(1, COARSEST))
+            self._transform.set_random_seed(int(seed))
+            changed[i] = self._transform(image=crop)["image"]
+        return changed
+
+
+def coarsened(crop: np.ndarray, factor: float) -> np.ndarray:
+    """A crop (H, W, 3) as of a person who is ``factor`` times smaller in the image; same shape."""
+    height, width = crop.shape[:2]
+    small = cv2.resize(crop, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def cut_out(crop: np.ndarray, corners: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Fill a quadrilateral given by its corners (4, 2), pixels of the crop, with a colour (3,); a new array."""
+    filled = np.ascontiguousarray(crop)
+    return cv2.fillConvexPoly(filled.copy(), np.rint(corners).astype(np.int32), [int(c) for c in colour])

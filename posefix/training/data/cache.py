@@ -1,0 +1,217 @@
+"""What frozen eyes see of augmented crops, computed once and kept in a folder, for training what comes after them.
+
+A folder holds one ``.npy`` file an array, mapped into memory, and ``state.json``: how far it is, and of which training.
+A cache that was interrupted is finished by the next training that names it.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import Dataset
+
+from posefix.core import geometry
+from posefix.core.errors import InputError
+from posefix.core.files import make_folder, read_json, write_atomically
+from posefix.engines import accelerate
+from posefix.models import movenet
+from posefix.models.interface import InputPose
+from posefix.models.network import FusionNetwork
+from posefix.training.config import Config
+from posefix.training.data.loader import Batch, TrainingBatches, training_loader
+
+STATE = "state.json"
+AVERAGED = 0.7  # share of the people in a batch who are seen as with the flip test
+WORSE = {"resolution": 1.0, "scale": 0.25, "rotation": 15.0, "shift": 0.08, "pose_box": 0.0, "flip": 0.0}  # guesses'
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """What was seen of N crops: mapped arrays.
+
+    Attributes:
+        rows: (N,) int64 of the training person.
+        maps: (N, 2, 3) float64 from original pixels to the frame's.
+        heatmaps: (N, 2, K, h, w) float16 logits: of the crop alone, and averaged with the mirrored crop.
+        poses: (N, 2, P, K, 2) float32 people seen, in pixels of the frame.
+        centres: (N, 2, P) float32 their logits.
+        guesses: (N, K, 3) float32 x, y in original pixels and score: what the eyes take the pose for in a worse crop.
+    """
+
+    rows: np.ndarray
+    maps: np.ndarray
+    heatmaps: np.ndarray
+    poses: np.ndarray
+    centres: np.ndarray
+    guesses: np.ndarray
+
+    @classmethod
+    def open(cls, folder: Path, count: int, network: FusionNetwork, keypoints: int, new: bool) -> FeatureCache:
+        """Map the arrays of a folder, made anew if asked."""
+        shapes: dict[str, tuple[type, tuple[int, ...]]] = {
+            "rows": (np.int64, ()),
+            "maps": (np.float64, (2, 3)),
+            "heatmaps": (np.float16, (2, keypoints, *network.heatmap_size)),
+            "poses": (np.float32, (2, movenet.SEEN_PEOPLE, keypoints, 2)),
+            "centres": (np.float32, (2, movenet.SEEN_PEOPLE)),
+            "guesses": (np.float32, (keypoints, 3)),
+        }
+        arrays = {}
+        for name, (dtype, shape) in shapes.items():
+            path = folder / f"{name}.npy"
+            try:
+                mapped = np.lib.format.open_memmap(path, "w+" if new else "r+", dtype, (count, *shape))
+            except (OSError, ValueError) as error:
+                raise InputError(f"{path}: cannot be used as part of a cache ({error})") from None
+            if mapped.shape != (count, *shape) or mapped.dtype != dtype:
+                raise InputError(f"{path}: holds {mapped.dtype} {mapped.shape}; delete the folder to make it anew")
+            arrays[name] = mapped
+        return cls(**arrays)
+
+
+def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, device: torch.device) -> FeatureCache:
+    """Open the cache of a training, after computing what is missing of it.
+
+    Raises:
+        InputError: when the folder holds the cache of another training, or cannot be written.
+    """
+    make_folder(folder)
+    crops = _Crops(batches)
+    count = len(crops) * batches.batch
+    state = {"training": _fingerprint(batches.config, network), "batches": 0}
+    if (folder / STATE).is_file():
+        found = read_json(folder / STATE)
+        if (
+            not isinstance(found, dict)
+            or found.get("training") != state["training"]
+            or type(found.get("batches")) is not int
+        ):
+            raise InputError(f"{folder}: is the cache of another training; name another, or delete it")
+        state = found
+    cache = FeatureCache.open(folder, count, network, len(batches.skeleton), new=not state["batches"])
+    write_atomically(folder / STATE, json.dumps(state))
+    eyes = copy.deepcopy(network).eval()
+    accelerate(eyes, "auto", device, precision="bf16")
+    columns = (TextColumn("looking at crops"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("", total=count, completed=state["batches"] * batches.batch)
+        for batch in training_loader(crops, state["batches"], 0, 1, batches.config.training.workers):
+            place = slice(state["batches"] * batches.batch, (state["batches"] + 1) * batches.batch)
+            _look(cache, place, batch, eyes, device)
+            state["batches"] += 1
+            progress.update(task, completed=place.stop)
+            if state["batches"] % 20 == 0 or state["batches"] == len(crops):
+                write_atomically(folder / STATE, json.dumps(state))
+    return cache
+
+
+@torch.inference_mode()
+def _look(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
+    cache.rows[place], cache.maps[place] = batch["rows"].numpy(), batch["maps"].numpy()
+    both, found = network.see_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
+    for view, seen in enumerate(both):
+        cache.heatmaps[place, view] = seen.heatmaps.float().clamp(-15, 15).cpu().numpy()
+        cache.poses[place, view] = seen.poses.float().cpu().numpy()
+        cache.centres[place, view] = seen.centres.float().cpu().numpy()
+    found = found.float().cpu().numpy()
+    back = geometry.invert(batch["worse_maps"].numpy())
+    cache.guesses[place, :, :2] = geometry.transform(found[..., :2].astype(np.float64), back)
+    cache.guesses[place, :, 2] = found[..., 2]
+
+
+def _fingerprint(config: Config, network: FusionNetwork) -> str:
+    """What tells the crops of one training, and the eyes that see them, from another's.
+
+    Input poses are drawn anew each time, so how they are drawn may change.
+    """
+    plain = config.model_dump(mode="json")
+    kept: dict[str, Any] = {name: plain[name] for name in ("seed", "skeleton", "train", "augmentation", "synthesis")}
+    kept["model"] = {name: plain["model"][name] for name in ("input_size", "box_padding")}
+    kept["training"] = {name: plain["training"][name] for name in ("batch", "cached_epochs")}
+    for source in kept["train"]:
+        del source["observed"]
+    kept["synthesis"] = {name: kept["synthesis"][name] for name in ("leg_occlusion", "leg_input")}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+    for name, weights in network.backbone.state_dict().items():
+        digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class _Crops(Dataset):
+    """Crops of the epochs to be cached, and worse crops of the same people, batch by batch."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        self._good, self._worse = batches.augmented(flip=0.0), batches.augmented(**WORSE)
+        self._epoch = len(batches)
+
+    def __len__(self) -> int:
+        return self._epoch * self._good.config.training.cached_epochs
+
+    def __getitem__(self, index: int) -> Batch:
+        epoch, index = divmod(index, self._epoch)
+        self._good.epoch = epoch
+        rng = np.random.default_rng([self._good.config.seed, epoch, index])
+        rows = self._good.rows(index)
+        crops, _, _, maps, _ = self._good.look(rows, rng)
+        worse, _, _, worse_maps, _ = self._worse.look(rows, rng)
+        return {
+            "rows": torch.from_numpy(rows),
+            "maps": torch.from_numpy(maps),
+            "crops": torch.from_numpy(crops).permute(0, 3, 1, 2),
+            "worse": torch.from_numpy(worse).permute(0, 3, 1, 2),
+            "worse_maps": torch.from_numpy(worse_maps),
+        }
+
+
+class CachedBatches(Dataset):
+    """Batches of cached crops, each time with other input poses; batch ``index`` of ``epoch`` is a pure function.
+
+    Args:
+        batches: the training people.
+        cache: what was seen of them.
+    """
+
+    def __init__(self, batches: TrainingBatches, cache: FeatureCache) -> None:
+        self._batches, self._cache = batches, cache
+        self.people, self.batch, self.epoch = batches.people, batches.batch, 0
+
+    def __len__(self) -> int:
+        return len(self._cache.rows) // self.batch
+
+    def __getitem__(self, index: int) -> Batch:
+        config = self._batches.config
+        order = np.random.default_rng([config.seed, self.epoch]).permutation(len(self._cache.rows))
+        chosen = np.sort(order[index * self.batch : (index + 1) * self.batch])
+        rng = np.random.default_rng([config.seed, self.epoch, index])
+        rows, maps = self._cache.rows[chosen], self._cache.maps[chosen]
+        keypoints, scores = self._batches.inputs.draw(rows, rng, self._cache.guesses[chosen])
+        batch = self._batches.poses(rows, maps, keypoints, scores, rng)
+        view = (rng.random(len(chosen)) < AVERAGED).astype(int)
+        for name in ("heatmaps", "poses", "centres"):
+            batch[name] = torch.from_numpy(getattr(self._cache, name)[chosen, view]).float()
+        return self._mirrored(batch) if rng.random() < config.augmentation.flip else batch
+
+    def _mirrored(self, batch: Batch) -> Batch:
+        flip, width = torch.as_tensor(self._batches.skeleton.flip), self._batches.config.model.frame_size[1]
+        pose = InputPose(*(batch[name] for name in InputPose._fields)).mirrored(flip, width)
+
+        def mirror(points: torch.Tensor) -> torch.Tensor:
+            return torch.stack([width - 1 - points[..., flip, 0], points[..., flip, 1]], dim=-1)
+
+        exchanged = {name: batch[name][:, flip] for name in ("labelled", "annotated", "target_scales")}
+        return {
+            **pose._asdict(),
+            **exchanged,
+            "target": mirror(batch["target"]),
+            "heatmaps": batch["heatmaps"][:, flip].flip(3),
+            "poses": mirror(batch["poses"]),
+            "centres": batch["centres"],
+        }

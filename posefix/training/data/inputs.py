@@ -1,0 +1,155 @@
+"""Input poses of training people: what an estimator might have said of them, and who else is near."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from posefix.core import geometry
+from posefix.core.neighbours import COUNT, OtherPeople
+from posefix.core.people import People
+from posefix.evaluation.oks import keypoint_similarity
+from posefix.training.config import SynthesisConfig
+from synth import (
+    Statistics,
+    draw_scores,
+    invert_limbs,
+    neighbour_index,
+    place_faces,
+    synthesize,
+    take_neighbours,
+    warp_poses,
+)
+
+MENDED_WITHIN = 0.6  # OKS scales, at most, that mended keypoints are off
+SCALE_NOISE = 0.12  # of the logarithm of a person's size, which a refiner knows from a box alone
+OTHER_NOISE = 1.0  # OKS scales, at most, that other people's keypoints are off
+OTHER_MISSING, ALL_MISSING = 0.25, 0.2  # probability that one neighbour was not found, and that none was
+
+
+class InputPoses:
+    """Draws input poses for people of ground truth, in pixels of their original images.
+
+    Args:
+        config: what is drawn how often.
+        people: everybody.
+        sources: (N,) int64 data source of each, and ``local`` (N,) int64 row in it.
+        observed: per source, real estimators' keypoints (R, n, K, 2) and scores (R, n, K), or None.
+    """
+
+    def __init__(
+        self,
+        config: SynthesisConfig,
+        people: People,
+        sources: np.ndarray,
+        local: np.ndarray,
+        observed: Sequence[tuple[np.ndarray, np.ndarray] | None],
+    ) -> None:
+        self._config, self._people, self._sources, self._local = config, people, sources, local
+        self._observed = observed
+        self._neighbours, self._others = neighbour_index(people), OtherPeople(people)
+        self._statistics = Statistics.load(config.statistics, people.skeleton)
+        nobody = np.zeros(1, int)
+        self._statistics.probabilities(nobody, nobody, people.skeleton)  # or says which keypoint is not covered
+
+    def draw(
+        self, rows: np.ndarray, rng: np.random.Generator, guesses: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (B, K, 2) and scores (B, K) float32 for the people at ``rows``.
+
+        ``guesses`` (B, K, 3) are what the network's own eyes found, if it was asked.
+        """
+        config = self._config
+        keypoints, scores = self._synthesized(rows, rng)
+        kind, which = rng.random(len(rows)), rng.random(len(rows))
+        estimated = np.zeros(len(rows), bool)
+        for source, found in enumerate(self._observed):
+            chosen = np.flatnonzero((kind < config.observed) & (self._sources[rows] == source))
+            if found is None or not len(chosen):
+                continue
+            local = self._local[rows[chosen]]
+            result = (which[chosen] * len(found[0])).astype(int)
+            there = (found[1][result, local] > 0).any(1)
+            chosen, local, result = chosen[there], local[there], result[there]
+            keypoints[chosen], scores[chosen] = found[0][result, local], found[1][result, local]
+            estimated[chosen] = True
+        if guesses is not None:
+            chosen = (kind >= config.observed) & (kind < config.observed + config.guessed)
+            keypoints[chosen], scores[chosen] = guesses[chosen, :, :2], guesses[chosen, :, 2]
+            estimated |= chosen
+        if config.mended:
+            keypoints = self._mended(rows, keypoints, estimated & (rng.random(len(rows)) < config.mended), rng)
+        if config.placeholder:
+            scales = self.scales(rows)
+            keypoints, scores = place_faces(keypoints, scores, scales, self._people.skeleton, rng, config.placeholder)
+        scores[rng.random(len(rows)) < config.empty] = 0
+        keypoints[scores <= 0] = 0
+        return keypoints.astype(np.float32), scores.astype(np.float32)
+
+    def _mended(
+        self, rows: np.ndarray, keypoints: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Keypoints (B, K, 2) of which those of the ``chosen`` (B,) are at their truth, or near it, for the most part.
+
+        Half of these people are right throughout; of each other, a share of the keypoints between half and all. The
+        distance, at most ``MENDED_WITHIN`` OKS scales, is drawn for the person, the direction for each keypoint.
+        """
+        people = self._people[rows]
+        n, k = people.scores.shape
+        scales = np.sqrt(np.maximum(people.areas, 1))[:, None] * 2 * people.skeleton.sigmas
+        distance = np.maximum(rng.uniform(-0.2, 1, (n, 1)), 0) * MENDED_WITHIN * scales
+        angle = rng.uniform(0, 2 * np.pi, (n, k))
+        near = people.keypoints + distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        share = np.minimum(rng.uniform(0.5, 1.5, (n, 1)), 1)
+        right = chosen[:, None] & people.labelled & (rng.random((n, k)) < share)
+        return np.where(right[..., None], near, keypoints)
+
+    def scales(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        """(B, K) OKS scales s k as their boxes tell, in original pixels; with ``rng`` a little wrong, as boxes are."""
+        people = self._people[rows]
+        boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+        lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3])
+        if rng is not None:
+            lengths = lengths * np.exp(SCALE_NOISE * rng.standard_normal(len(rows)))
+        return lengths[:, None] * 2 * people.skeleton.sigmas
+
+    def others(
+        self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints (B, M, K, 2) and scores (B, M, K) of the others nearest to input poses, as estimators find them.
+
+        ``keypoints`` (B, K, 2) and ``scores`` (B, K) are the input poses of the people at ``rows``.
+        """
+        people, scales = self._people[rows], self.scales(rows)
+        boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+        theirs, given = self._others.nearest(rows, keypoints, scores > 0, scales, boxes)
+        noise = rng.standard_normal(theirs.shape) * OTHER_NOISE * rng.random((len(rows), COUNT, 1, 1))
+        missing = (rng.random((len(rows), COUNT)) < OTHER_MISSING) | (rng.random((len(rows), 1)) < ALL_MISSING)
+        found = (given > 0) & ~missing[..., None]
+        moved = theirs + noise * scales[:, None, :, None]
+        return np.where(found[..., None], moved, 0).astype(np.float32), found.astype(np.float32)
+
+    def _synthesized(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        config, people = self._config, self._people[rows]
+        drawn = synthesize(
+            people,
+            self._neighbours.gather(self._people, rows),
+            self._statistics,
+            rng,
+            dropout=config.dropout,
+            clean=config.clean,
+        )
+        keypoints, scores = drawn.keypoints.copy(), drawn.scores.copy()
+        if config.inverted:
+            keypoints, scores = invert_limbs(keypoints, scores, people.skeleton, rng, config.inverted)
+        if config.neighbour:
+            others = self.others(rows, people.keypoints, people.scores, rng)
+            keypoints, scores = take_neighbours(keypoints, scores, *others, rng, config.neighbour)
+        if config.warped:
+            keypoints = warp_poses(keypoints, scores > 0, people.areas, rng, config.warped)
+        if config.scores:
+            similarity = keypoint_similarity(keypoints, people.keypoints, people.areas, people.skeleton.sigmas)
+            similarity = np.where(people.labelled, similarity, 0)
+            scores = np.where(scores > 0, draw_scores(similarity, rng), 0)
+        return keypoints, scores

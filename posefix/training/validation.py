@@ -1,0 +1,73 @@
+"""Refining real estimators' results while training, to see when to stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from posefix.core.skeleton import load
+from posefix.evaluation.comparison import compare
+from posefix.formats import coco
+from posefix.media.images import ImageFolder
+from posefix.models.checkpoint import Checkpoint
+from posefix.refine.refiner import Refiner
+from posefix.training.config import Config
+from posefix.training.data.stores import in_fold
+
+
+class RealResults:
+    """Call it with a checkpoint to have the gain on every ``evaluation`` source of a configuration.
+
+    Raises:
+        InputError: at once, for files that cannot be used.
+    """
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self._device, self._options = device, config.training
+        skeleton = load(config.skeleton)
+        self._sources = []
+        for source in config.evaluation:
+            images = coco.read_annotations(source.annotations, skeleton).images
+            ids = np.array(sorted(images))
+            if source.fold:
+                ids = ids[in_fold(ids, ids, source.fold)]
+            results = coco.read_results(source.results, skeleton)
+            folder = ImageFolder(source.images, images)
+            folder.require(np.intersect1d(results.people.image_ids, ids))
+            self._sources.append((source, folder, results, ids))
+
+    def __call__(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        """AP before, after, gain and its interval for each results file (by path), and the mean gain."""
+        refiner = Refiner(checkpoint, self._device)
+        report: dict[str, Any] = {}
+        for source, folder, results, ids in self._sources:
+            chosen = np.isin(results.people.image_ids, ids)
+            keypoints = results.people.keypoints.copy()
+            refined = refiner.refine(
+                results.people[chosen],
+                folder,
+                batch_size=self._options.test_batch,
+                flip_test=self._options.flip_test,
+                passes=1,
+            )
+            keypoints[chosen] = refined.keypoints
+            metrics = compare(
+                source.annotations,
+                results.records,
+                coco.refined_records(results, results.people.with_keypoints(keypoints)),
+                rng=np.random.default_rng(0),
+                image_ids=ids.tolist(),
+                sigmas=refiner.skeleton.sigmas,
+            )
+            before, after, gain = metrics["before"], metrics["after"], metrics["gain"]
+            report[source.results] = {
+                "AP_before": before["AP"],
+                "AP_after": after["AP"],
+                "AP_gain": gain["AP"],
+                "AP_low": gain["AP_low"],
+                "AP_high": gain["AP_high"],
+            }
+        gains = [entry["AP_gain"] for entry in report.values() if entry["AP_gain"] is not None]
+        return {"sources": report, "mean_gain": float(np.mean(gains)) if gains else None}

@@ -1,0 +1,208 @@
+"""Crops, flips and boxes: exact inverses, the same in every resolution, and robust to stray keypoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from posefix.core import geometry
+from posefix.core.skeleton import load
+
+FLIP = load("coco17").flip
+coordinate = st.floats(-2000, 2000, width=32)
+length = st.floats(0, 3000, width=32)
+some_boxes = st.lists(st.tuples(coordinate, coordinate, length, length), min_size=1, max_size=4).map(np.array)
+sizes = st.sampled_from([(256, 192), (384, 288), (128, 96), (64, 48)])
+views = st.fixed_dictionaries(
+    {"scale": st.floats(0.5, 1.5), "rotation": st.floats(-180, 180), "shift": st.floats(-0.3, 0.3)}
+)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def points(seed: int, n: int, low: float = -500, high: float = 2500) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(low, high, (n, 17, 2))
+
+
+@given(some_boxes, sizes, views, seeds)
+def test_crop_and_back_is_the_identity(boxes: np.ndarray, size: tuple[int, int], view: dict, seed: int) -> None:
+    matrices = geometry.crop_matrices(boxes, size, **view)
+    original = points(seed, len(boxes))
+    back = geometry.transform(geometry.transform(original, matrices), geometry.invert(matrices))
+    np.testing.assert_allclose(back, original, atol=1e-3)
+    identity = geometry.compose(matrices, geometry.invert(matrices))
+    np.testing.assert_allclose(identity, np.broadcast_to(np.eye(3)[:2], identity.shape), atol=1e-6)
+
+
+@given(some_boxes, sizes)
+def test_the_padded_box_fills_the_crop_between_pixel_centres(boxes: np.ndarray, size: tuple[int, int]) -> None:
+    height, width = size
+    matrices = geometry.crop_matrices(boxes, size, padding=1.0)
+    sides = np.maximum(boxes[:, 2:], geometry.MIN_BOX_SIZE)
+    low = boxes[:, :2] + boxes[:, 2:] / 2 - sides / 2
+    corners = geometry.transform(np.stack([low, low + sides], axis=1), matrices)
+    np.testing.assert_allclose(corners.mean(1) - [(width - 1) / 2, (height - 1) / 2], 0, atol=1e-6)
+    extent = (corners[:, 1] - corners[:, 0]) / [width - 1, height - 1]
+    assert (extent <= 1 + 1e-9).all()
+    np.testing.assert_allclose(extent.max(1), 1)
+
+
+@given(some_boxes, sizes, views)
+def test_crops_keep_angles_and_turn_clockwise(boxes: np.ndarray, size: tuple[int, int], view: dict) -> None:
+    matrices = geometry.crop_matrices(boxes, size, **view)
+    scale = geometry.map_scale(matrices)[:, None, None]
+    linear = matrices[..., :2] / scale
+    np.testing.assert_allclose(linear @ linear.transpose(0, 2, 1), np.broadcast_to(np.eye(2), linear.shape), atol=1e-9)
+    angle = np.rad2deg(np.arctan2(linear[:, 1, 0], linear[:, 0, 0]))  # y points down: positive is clockwise
+    np.testing.assert_allclose(np.cos(np.deg2rad(angle - view["rotation"])), 1, atol=1e-9)
+
+
+def test_scale_and_padding_multiply_and_shift_moves_by_a_share_of_the_view() -> None:
+    box = np.array([[100.0, 50, 60, 80]])
+    wide = geometry.crop_matrices(box, (256, 192), padding=1.25, scale=1.3)
+    same = geometry.crop_matrices(box, (256, 192), padding=1.25 * 1.3)
+    np.testing.assert_allclose(wide, same)
+    shifted = geometry.crop_matrices(box, (256, 192), shift=np.array([[0.25, -0.5]]))
+    moved = geometry.transform(np.array([[[130.0, 90]]]), shifted) - [95.5, 127.5]
+    np.testing.assert_allclose(moved[0, 0], [-0.25 * 191, 0.5 * 255])
+
+
+@given(some_boxes, sizes, views, seeds, st.lists(st.booleans(), min_size=4, max_size=4))
+def test_flipped_maps_flip_the_points(
+    boxes: np.ndarray, size: tuple[int, int], view: dict, seed: int, chosen: list[bool]
+) -> None:
+    width = size[1]
+    matrices = geometry.crop_matrices(boxes, size, **view)
+    flipped = np.array(chosen[: len(boxes)])
+    both = geometry.flip_matrices(matrices, width, flipped)
+    original = points(seed, len(boxes))
+    plain, mirrored = geometry.transform(original, matrices), geometry.transform(original, both)
+    np.testing.assert_allclose(mirrored[flipped, :, 0], width - 1 - plain[flipped, :, 0], atol=1e-6)
+    np.testing.assert_allclose(mirrored[~flipped], plain[~flipped])
+    np.testing.assert_allclose(mirrored[..., 1], plain[..., 1], atol=1e-6)
+    np.testing.assert_allclose(geometry.flip_matrices(both, width, flipped), matrices, atol=1e-6)
+
+
+@given(seeds, st.integers(1, 4000))
+def test_flipping_keypoints_twice_is_the_identity(seed: int, width: int) -> None:
+    keypoints = points(seed, 2)
+    before = keypoints.copy()
+    twice = geometry.flip_keypoints(geometry.flip_keypoints(keypoints, width, FLIP), width, FLIP)
+    np.testing.assert_allclose(twice, before, atol=1e-9)
+    np.testing.assert_array_equal(keypoints, before)
+
+
+@given(seeds, st.integers(2, 800), st.integers(2, 800))
+def test_flip_and_change_of_resolution_commute(seed: int, width: int, other: int) -> None:
+    keypoints = points(seed, 2, 0, width - 1)
+    zoom = np.array([(other - 1) / (width - 1), 1.0])
+    one = geometry.flip_keypoints(keypoints, width, FLIP) * zoom
+    two = geometry.flip_keypoints(keypoints * zoom, other, FLIP)
+    np.testing.assert_allclose(one, two, atol=1e-9)
+
+
+def test_flip_maps_pixel_centres_as_an_array_flip_does(rng: np.random.Generator) -> None:
+    image = rng.uniform(size=(5, 7))
+    x, y = np.meshgrid(np.arange(7), np.arange(5))
+    centres = np.stack([x, y], axis=-1).reshape(-1, 1, 2).astype(float)
+    mirrored = geometry.flip_keypoints(centres, 7, np.array([0]))[:, 0].astype(int)
+    np.testing.assert_array_equal(image[:, ::-1][mirrored[:, 1], mirrored[:, 0]], image.ravel())
+
+
+@given(seeds, st.floats(-0.2, 0.5))
+def test_pose_box_holds_every_point_of_an_ordinary_pose(seed: int, padding: float) -> None:
+    keypoints = points(seed, 3, 100, 300)
+    valid = np.random.default_rng(seed).uniform(size=(3, 17)) < 0.7
+    valid[:, :12] = True  # of very few keypoints nobody can say which is the stray one
+    boxes = geometry.pose_boxes(keypoints, valid, padding=0)
+    wider = geometry.pose_boxes(keypoints, valid, padding)
+    for k, v, box in zip(keypoints, valid, boxes, strict=True):
+        np.testing.assert_allclose(box, [*k[v].min(0), *np.ptp(k[v], axis=0)])
+    np.testing.assert_allclose(wider[:, 2:], boxes[:, 2:] * (1 + 2 * padding))
+    np.testing.assert_allclose(wider[:, :2] + wider[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2)
+
+
+@given(seeds, st.integers(0, 16), st.sampled_from([(0.0, 0.0), (-1e6, 3.0), (1e6, 1e6), (np.nan, 5.0), (np.inf, 0.0)]))
+def test_pose_box_does_not_care_about_one_stray_point(seed: int, stray: int, where: tuple[float, float]) -> None:
+    keypoints = points(seed, 1, 1000, 1200)
+    valid = np.ones((1, 17), bool)
+    valid[0, stray] = False
+    expected = geometry.pose_boxes(keypoints, valid)
+    keypoints[0, stray] = where
+    np.testing.assert_allclose(geometry.pose_boxes(keypoints, np.ones((1, 17), bool)), expected)
+
+
+def test_pose_box_does_not_care_about_a_face_of_placeholders() -> None:
+    keypoints = points(1, 1, 1000, 1200)
+    keypoints[0, :5] = 0
+    body = np.arange(17)[None] >= 5
+    everything = geometry.pose_boxes(keypoints, np.ones((1, 17), bool))
+    np.testing.assert_allclose(everything, geometry.pose_boxes(keypoints, body))
+
+
+def test_pose_boxes_of_nobody_and_nothing() -> None:
+    assert geometry.pose_boxes(np.zeros((0, 17, 2)), np.zeros((0, 17), bool)).shape == (0, 4)
+    assert not geometry.pose_boxes(points(0, 2), np.zeros((2, 17), bool)).any()
+
+
+@pytest.mark.parametrize("padding", [0.0, geometry.POSE_BOX_PADDING])
+def test_pose_boxes_on_a_line_or_a_point_are_widened_about_their_centre(padding: float) -> None:
+    least = geometry.MIN_BOX_SIZE
+    keypoints = np.zeros((3, 17, 2))
+    keypoints[0] = 50, 80  # all in one place
+    keypoints[1] = np.stack([np.full(17, 30), np.linspace(100, 200, 17)], axis=1)
+    keypoints[2] = np.stack([np.linspace(100, 200, 17), np.full(17, 30)], axis=1)
+    boxes = geometry.pose_boxes(keypoints, np.ones((3, 17), bool), padding)
+    long = 100 * (1 + 2 * padding)
+    np.testing.assert_allclose(boxes[:, 2:], [[least, least], [least, long], [long, least]])
+    np.testing.assert_allclose(boxes[:, :2] + boxes[:, 2:] / 2, [[50, 80], [30, 150], [150, 30]])
+    one = geometry.pose_boxes(keypoints[:1], np.arange(17)[None] == 3, padding)
+    np.testing.assert_allclose(one, boxes[:1])
+    assert geometry.known_boxes(boxes).all()
+
+
+def test_pose_boxes_keep_real_poses_whole(data_root: Path) -> None:
+    real = np.load(data_root / "coco" / "poses_train2017.npz")["keypoints"][::20].astype(float)
+    many = (real[..., 2] > 0).sum(1) >= 10
+    keypoints, valid = real[many, :, :2], real[many, :, 2] > 0
+    boxes = geometry.pose_boxes(keypoints, valid, padding=0)
+    seen = np.where(valid[..., None], keypoints, np.nan)
+    extent = np.nanmax(seen, 1) - np.nanmin(seen, 1)
+    assert (np.abs(extent - boxes[:, 2:]).max(1) > 0.5).mean() < 0.005
+
+
+def test_person_boxes_prefer_the_given_box() -> None:
+    keypoints, valid = points(5, 4), np.ones((4, 17), bool)
+    given_boxes = np.array([[1.0, 2, 3, 4], [1, 2, 0, 4], [1, 2, np.nan, 4], [0, 0, 0, 0]])
+    chosen = geometry.person_boxes(given_boxes, keypoints, valid)
+    np.testing.assert_array_equal(geometry.known_boxes(given_boxes), [True, False, False, False])
+    np.testing.assert_array_equal(chosen[0], given_boxes[0])
+    np.testing.assert_array_equal(chosen[1:], geometry.pose_boxes(keypoints, valid)[1:])
+
+
+side = st.just(0.0) | st.floats(0.01, 3000)
+solid_boxes = st.lists(st.tuples(coordinate, coordinate, side, side), min_size=1, max_size=4).map(np.array)
+
+
+@given(solid_boxes, solid_boxes, coordinate)
+def test_iou_is_symmetric_bounded_and_moves_along(a: np.ndarray, b: np.ndarray, shift: float) -> None:
+    iou = geometry.iou(a[:, None], b)
+    assert iou.shape == (len(a), len(b))
+    np.testing.assert_allclose(iou, geometry.iou(b[:, None], a).T)
+    assert ((iou >= 0) & (iou <= 1 + 1e-6)).all()
+    offset = np.array([shift, 0, 0, 0])
+    np.testing.assert_allclose(geometry.iou(a[:, None] + offset, b + offset), iou, atol=1e-6)
+    own = geometry.iou(a, a)
+    np.testing.assert_allclose(own, np.diag(geometry.iou(a[:, None], a)))
+    np.testing.assert_allclose(own, (a[:, 2:] > 0).all(1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [([0, 0, 10, 10], 1), ([5, 0, 10, 10], 1 / 3), ([10, 0, 10, 10], 0), ([2, 2, 5, 2], 0.1), ([0, 0, 0, 0], 0)],
+)
+def test_iou_examples(other: list[float], expected: float) -> None:
+    np.testing.assert_allclose(geometry.iou(np.array([0, 0, 10, 10]), np.array(other)), expected)

@@ -1,0 +1,385 @@
+"""MediaPipe: landmarks are fractions of the image in whatever form they are dumped, and all else stays as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posefix import formats
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.core.skeleton import load
+from posefix.formats import FORMATS, ImageIndex
+from posefix.formats.coco import ImageRecord
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+COCO, BLAZEPOSE = load("coco17"), load("blazepose33")
+LANDMARKS = [  # mediapipe: tasks/python/vision/pose_landmarker.py, PoseLandmark
+    *("NOSE", "LEFT_EYE_INNER", "LEFT_EYE", "LEFT_EYE_OUTER", "RIGHT_EYE_INNER", "RIGHT_EYE", "RIGHT_EYE_OUTER"),
+    *("LEFT_EAR", "RIGHT_EAR", "MOUTH_LEFT", "MOUTH_RIGHT", "LEFT_SHOULDER", "RIGHT_SHOULDER", "LEFT_ELBOW"),
+    *("RIGHT_ELBOW", "LEFT_WRIST", "RIGHT_WRIST", "LEFT_PINKY", "RIGHT_PINKY", "LEFT_INDEX", "RIGHT_INDEX"),
+    *("LEFT_THUMB", "RIGHT_THUMB", "LEFT_HIP", "RIGHT_HIP", "LEFT_KNEE", "RIGHT_KNEE", "LEFT_ANKLE", "RIGHT_ANKLE"),
+    *("LEFT_HEEL", "RIGHT_HEEL", "LEFT_FOOT_INDEX", "RIGHT_FOOT_INDEX"),
+]
+SIZE = (640, 480)
+
+
+def person(shift: float = 0.0, **changes: dict) -> list[dict]:
+    """Landmark i at (0.02 i + shift, 0.01 i), visibility 0.5; those named otherwise as said."""
+    found = [{"x": 0.02 * i + shift, "y": 0.01 * i, "z": -0.1, "visibility": 0.5} for i in range(33)]
+    for name, change in changes.items():
+        found[LANDMARKS.index(name)].update(change)
+    return found
+
+
+def saved(folder: Path, content: object, name: str = "walk.json") -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def images(*names: str, size: tuple[int, int] = SIZE) -> ImageIndex:
+    return ImageIndex({i: ImageRecord(name, *size) for i, name in enumerate(names)}, "the images")
+
+
+def video(size: tuple[int, int] = SIZE) -> ImageIndex:
+    return ImageIndex.of_video(Path("film.mp4"), size)
+
+
+def content_of(path: Path, name: str = "mediapipe") -> formats.ParsedFile:
+    return FORMATS[name].read(path, None, "stop")
+
+
+# ---- the skeleton
+
+
+def test_the_skeleton_has_mediapipes_landmarks_in_its_order() -> None:
+    ours = ["_".join(reversed(n.split("_"))) if "mouth" in n else n for n in BLAZEPOSE.keypoint_names]
+    assert [name.upper() for name in ours] == LANDMARKS
+
+
+def test_all_of_cocos_keypoints_are_landmarks_and_go_there_and_back() -> None:
+    there = COCO.indices_from(BLAZEPOSE)
+    assert [LANDMARKS[i].lower() for i in there] == list(COCO.keypoint_names)
+    np.testing.assert_array_equal(BLAZEPOSE.indices_from(COCO)[there], np.arange(17))
+
+
+# ---- what landmarks mean
+
+
+def test_landmarks_are_fractions_of_the_image(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"pose_landmarks": [person(LEFT_KNEE={"x": 0.25, "y": 0.75}, NOSE={"x": -0.1, "y": 1.5})]})
+    people = formats.read(path, images=images("walk.jpg"))
+    assert people.skeleton == BLAZEPOSE
+    np.testing.assert_allclose(people.keypoints[0, BLAZEPOSE.index("left_knee")], (160, 360))
+    np.testing.assert_allclose(people.keypoints[0, 0], (-64, 720))
+    np.testing.assert_allclose(people.scores, 0.5)
+    knee = people.to_skeleton(COCO).keypoints[0, COCO.index("left_knee")]
+    np.testing.assert_allclose(knee, (160, 360))
+
+
+def test_without_the_images_size_there_are_no_pixels(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"fractions of the image, and the size of walk .*give the images"):
+        formats.read(saved(tmp_path, person()))
+
+
+def test_visibility_is_the_score_and_without_any_it_is_1(tmp_path: Path) -> None:
+    path = saved(tmp_path, person(NOSE={"visibility": None}, LEFT_EAR={"visibility": 0.0}, RIGHT_EAR={"x": None}))
+    landmarks = json.loads(path.read_text())
+    del landmarks[20]["visibility"]
+    saved(tmp_path, landmarks)
+    scores = content_of(path).scores[0]
+    assert scores[[0, 20]].tolist() == [1, 1] and scores[[7, 8]].tolist() == [0, 0]
+    assert (np.delete(scores, [0, 7, 8, 20]) == 0.5).all()
+
+
+# ---- the forms of a dump
+
+ONE, TWO = person(), person(0.3)
+FORMS = [
+    ({"pose_landmarks": [ONE, TWO], "pose_world_landmarks": [ONE, TWO], "segmentation_masks": None}, 2),
+    ({"landmarks": [ONE, TWO], "worldLandmarks": [ONE, TWO], "close": {}}, 2),
+    ({"pose_landmarks": []}, 0),
+    ({"landmarks": [], "worldLandmarks": []}, 0),
+    ({"pose_landmarks": ONE, "pose_world_landmarks": TWO}, 1),
+    ({"poseLandmarks": ONE, "poseWorldLandmarks": TWO}, 1),
+    ({"pose_landmarks": {"landmark": ONE}, "pose_world_landmarks": {"landmark": TWO}}, 1),
+    ({"pose_landmarks": [{"landmark": ONE}, {"landmark": TWO}]}, 2),
+    ({"pose_landmarks": None}, 0),
+    ({"landmark": ONE}, 1),
+    (ONE, 1),
+]
+
+
+@pytest.mark.parametrize(("form", "count"), FORMS)
+@pytest.mark.parametrize("store", ["file", "folder", "names", "list"])
+def test_every_form_is_read_in_every_store_and_written_as_it_was(
+    tmp_path: Path, form: object, count: int, store: str
+) -> None:
+    if store == "folder":
+        path = saved(tmp_path / "in", form, "a.json").parent
+        saved(path, {"pose_landmarks": [TWO]}, "b.json")
+    else:
+        content = {"file": form, "names": {"a.jpg": form, "b.jpg": [TWO]}, "list": [form, [TWO]]}[store]
+        path = saved(tmp_path, content)
+    found = content_of(path)
+    several = store != "file"
+    assert found.frames.tolist() == [0] * count + [1] * several
+    xs = [[0.02 * i + 0.3 * place for i in range(33)] for place in range(count)]
+    np.testing.assert_allclose(found.keypoints[:count, :, 0], np.reshape(xs, (count, 33)))
+    names = {"file": ["walk"], "folder": ["a", "b"], "names": ["a.jpg", "b.jpg"], "list": [0, 1]}
+    assert list(found.images) == names[store]
+    out = tmp_path / "out"
+    FORMATS["mediapipe"].write(out, found)
+    if store == "folder":
+        assert {f.name: json.loads(f.read_text()) for f in out.iterdir()} == {
+            f.name: json.loads(f.read_text()) for f in path.iterdir()
+        }
+    else:
+        assert out.read_text() == json.dumps(content) + "\n"
+
+
+def test_a_list_of_landmark_lists_is_one_of_frames(tmp_path: Path) -> None:
+    assert content_of(saved(tmp_path, [ONE, TWO, None, []])).frames.tolist() == [0, 1]
+    assert content_of(saved(tmp_path, [[ONE, TWO], [], [TWO]])).frames.tolist() == [0, 0, 2]
+
+
+def test_frames_that_say_their_number_or_image_are_of_that(tmp_path: Path) -> None:
+    frames = [{"frame": 4, "pose_landmarks": [ONE]}, {"frame": 9, "pose_landmarks": [TWO]}]
+    people = formats.read(saved(tmp_path, frames), images=video())
+    assert people.image_ids.tolist() == [4, 9]
+    named = [{"image": "b.jpg", "landmarks": [ONE]}, {"image": "a.jpg", "landmarks": []}]
+    people = formats.read(saved(tmp_path, named), images=images("a.jpg", "b.jpg"))
+    assert people.image_ids.tolist() == [1]
+    repeated = [{"frame": 4, "pose_landmarks": [ONE]}, {"frame": 4, "pose_landmarks": [TWO]}]
+    assert content_of(saved(tmp_path, repeated)).images == [0, 1]
+
+
+# ---- writing
+
+
+def test_only_what_moved_is_written_anew(tmp_path: Path) -> None:
+    before = [
+        {"frame": 0, "pose_landmarks": [ONE, person(0.1234567890123)], "pose_world_landmarks": [ONE, TWO], "fps": 30}
+    ]
+    people = formats.read(saved(tmp_path, before), images=video((1920, 1080)))
+    moved = people.keypoints.copy()
+    moved[1, 27] = (480, 810)
+    formats.write(people.with_keypoints(moved), tmp_path / "out.json")
+    after = json.loads((tmp_path / "out.json").read_text())
+    ankle = before[0]["pose_landmarks"][1][27]
+    assert after[0]["pose_landmarks"][1][27] == {**ankle, "x": 0.25, "y": 0.75}
+    after[0]["pose_landmarks"][1][27] = ankle
+    assert json.dumps(after) == json.dumps(before)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (640, 480), (7680, 4320)])
+def test_pixels_in_between_change_no_number(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = SAMPLES / "mediapipe" / "video.json"
+    people = formats.read(path, images=video(size))
+    formats.write(people, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == json.loads(path.read_text())
+
+
+def test_landmarks_without_estimate_stay_as_they_are(tmp_path: Path) -> None:
+    odd = person(NOSE={"x": None}, LEFT_EAR={"visibility": 0, "x": 0.7}, RIGHT_EAR={"y": float("nan")})
+    people = formats.read(saved(tmp_path, odd), images=images("walk.jpg"))
+    assert people.keypoints[0, [0, 7, 8]].tolist() == [[0, 0]] * 3
+    formats.write(people.with_keypoints(people.keypoints + 32), tmp_path / "out.json")
+    after = json.loads((tmp_path / "out.json").read_text())
+    assert repr([after[i] for i in (0, 7, 8)]) == repr([odd[i] for i in (0, 7, 8)])
+    assert after[1]["x"] == 0.07
+
+
+def test_coco_people_become_results_of_the_task(tmp_path: Path) -> None:
+    keypoints, scores = np.zeros((1, 17, 2)), np.zeros((1, 17))
+    keypoints[0, COCO.index("right_wrist")], scores[0, COCO.index("right_wrist")] = (160, 120), 0.75
+    known = {5: ImageRecord("a.jpg", *SIZE), 6: ImageRecord("b.jpg", *SIZE)}
+    source = formats.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    people = People(COCO, keypoints, scores, np.array([5]), source=source)
+    formats.write(people, tmp_path / "out.json", "mediapipe")
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert list(written) == ["a.jpg", "b.jpg"] and written["b.jpg"] == {"pose_landmarks": []}
+    (landmarks,) = written["a.jpg"]["pose_landmarks"]
+    assert landmarks[LANDMARKS.index("RIGHT_WRIST")] == {"x": 0.25, "y": 0.25, "z": 0.0, "visibility": 0.75}
+    assert landmarks[LANDMARKS.index("LEFT_HEEL")] == {"x": 0.0, "y": 0.0, "z": 0.0, "visibility": 0.0}
+    formats.write(people, tmp_path / "out.csv", "mediapipe-csv")
+    header, a, b = ((tmp_path / "out.csv").read_text()).splitlines()
+    cells = dict(zip(header.split(","), a.split(","), strict=True))
+    assert header.split(",") == ["image", *(f"{n}_{axis}" for n in LANDMARKS for axis in ("x", "y", "z", "visibility"))]
+    wrist = [cells[f"RIGHT_WRIST_{axis}"] for axis in ("x", "y", "z", "visibility")]
+    assert wrist == ["0.25", "0.25", "0.0", "0.75"] and cells["NOSE_x"] == "" and b == "b.jpg" + "," * 132
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ([person()[:21]], "frame 0, person 0 has 21 keypoints, which no skeleton of this format has: blazepose33"),
+        ({"pose_landmarks": [person(NOSE={"x": "0.5"})]}, "person 0 has a list of 33 as keypoints, expected numbers"),
+        ({"pose_landmarks": [person(NOSE={"visibility": "high"})]}, "scores of keypoints, expected numbers"),
+        ({"pose_landmarks": [[*person()[:32], 5]]}, "person 0 is a list of 33, expected a list of 33 landmarks"),
+        ({"pose_landmarks": [ONE, None]}, "person 1 is null, expected a list of 33 landmarks"),
+        ({"pose_landmarks": "none"}, "what is said of the image has the string 'none', expected a list of landmarks"),
+        ({"pose_landmarks": [person(NOSE={"x": 1e30})]}, "person 0 has a keypoint or score beyond"),
+        ([{"x": 640 * p["x"], "y": 480 * p["y"]} for p in person()], "so they are pixels"),
+        ({"keypoints": [5]}, "entry 'keypoints' is not what this format says of an image"),
+        ([5], "entry 0 is not what"),
+        (5, "is not what this format says"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, content: object, says: str) -> None:
+    path = saved(tmp_path, content)
+    with pytest.raises(InputError, match=says) as error:
+        content_of(path)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def test_the_unusable_are_handed_through(tmp_path: Path) -> None:
+    content = [
+        {"pose_landmarks": [ONE, None, 5, {"landmark": 7}]},
+        {"pose_landmarks": 7},
+        {"landmarks": [TWO[:5], TWO]},
+    ]
+    found = FORMATS["mediapipe"].read(saved(tmp_path, content), None, "skip")
+    assert len(found.problems) == 5 and (found.scores > 0).any(1).sum() == 2
+    FORMATS["mediapipe"].write(tmp_path / "out.json", found)
+    assert json.loads((tmp_path / "out.json").read_text()) == content
+
+
+# ---- CSV
+
+
+def wide(titles: dict[str, str], delimiter: str) -> str:
+    """Frames 3 and 8 with landmark i at (0.01 + 0.02 i, 0.5 - 0.01 i), the second 0.1 further; visibility 0.25.
+
+    ``titles`` are those of columns, by axis.
+    """
+    values = {"x": lambda i: 0.01 + 0.02 * i, "y": lambda i: 0.5 - 0.01 * i, "z": lambda i: -1.5, "v": lambda i: 0.15}
+    header = ["frame", *(title.format(i=i, n=name) for i, name in enumerate(LANDMARKS) for title in titles.values())]
+    rows = [
+        [str(key), *(f"{values[axis](i) + 0.1 * row:.4f}" for i in range(33) for axis in titles)]
+        for row, key in enumerate((3, 8))
+    ]
+    return "\n".join(delimiter.join(cells) for cells in (header, *rows)) + "\n"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "titles",
+    [
+        {"x": "{n}_x", "y": "{n}_y", "z": "{n}_z", "v": "{n}_visibility"},
+        {"x": "x{i}", "y": "y{i}", "z": "z{i}", "v": "v{i}"},
+        {"x": "x_{i}", "y": "y_{i}", "v": "visibility_{i}"},
+        {"x": "landmark_{i}_x", "y": "landmark_{i}_y", "z": "landmark_{i}_z", "v": "landmark_{i}_visibility"},
+        {"x": "lmk{i}_x", "y": "lmk{i}_y", "v": "lmk{i}_vis"},
+        {"v": "v_{n}", "y": "y_{n}", "x": "x_{n}"},
+    ],
+)
+def test_wide_files_are_read_by_their_titles(tmp_path: Path, titles: dict[str, str], delimiter: str) -> None:
+    path = saved(tmp_path, wide(titles, delimiter), "walk.csv")
+    assert formats.sniff(path) == "mediapipe-csv"
+    people = formats.read(path, images=video())
+    assert people.image_ids.tolist() == [3, 8]
+    expected = [(0.11 + 0.02 * i, 0.6 - 0.01 * i) for i in range(33)] * np.array(SIZE)
+    np.testing.assert_allclose(people.keypoints[1], expected, atol=1e-3)
+    np.testing.assert_allclose(people.scores, [[0.15] * 33, [0.25] * 33], atol=1e-6)
+
+
+def test_names_are_found_in_any_order_and_spelling(tmp_path: Path) -> None:
+    header = "image,leftKneeX,leftKneeY,nose_y,nose_x,mouth_right_x,MOUTH_RIGHT_Y,LEFT_HEEL_x,LEFT_HEEL_y,note"
+    path = saved(tmp_path, f"{header}\na.jpg,.1,.2,.4,.3,.5,.6,,,left_knee\n", "walk.csv")
+    found = content_of(path, "mediapipe-csv")
+    assert found.images == ["a.jpg"] and found.kind == "name"
+    known = {name: found.keypoints[0, BLAZEPOSE.index(name)].tolist() for name in ("left_knee", "nose", "right_mouth")}
+    assert known == {"left_knee": [0.1, 0.2], "nose": [0.3, 0.4], "right_mouth": [0.5, 0.6]}
+    assert found.scores[0].sum() == 3
+
+
+def test_numbers_can_start_at_1_and_the_face_can_follow(tmp_path: Path) -> None:
+    for count in (33, 501):
+        titles = ",".join(f"x{i},y{i},z{i},v{i}" for i in range(1, count + 1))
+        numbers = ",".join(f"{i / 1000},{i / 500},0,0.5" for i in range(1, count + 1))
+        found = content_of(saved(tmp_path, f"class,{titles}\nhappy,{numbers}\n", "walk.csv"), "mediapipe-csv")
+        np.testing.assert_allclose(found.keypoints[0, 32], (0.033, 0.066))
+        assert found.images == [0] and found.kind == "index"
+
+
+def long(columns: str, people: list[tuple[str, int | str, float]]) -> str:
+    lines = [columns]
+    for start, names, shift in people:
+        for i, name in enumerate(LANDMARKS):
+            lines.append(
+                f"{start}{i if names == 0 else i + 1 if names == 1 else name},{0.01 * i + shift:.3f},0.5,-1,0.75"
+            )
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("names", [0, 1, "names"])
+@pytest.mark.parametrize("column", ["landmark", "landmark_id", "landmark_name"])
+def test_long_files_are_a_landmark_a_line(tmp_path: Path, names: int | str, column: str) -> None:
+    text = long(f"frame,{column},x,y,z,visibility", [("7,", names, 0), ("7,", names, 0.2), ("9,", names, 0.1)])
+    path = saved(tmp_path, text, "walk.csv")
+    assert formats.sniff(path) == "mediapipe-csv"
+    found = content_of(path, "mediapipe-csv")
+    assert found.images == [7, 9] and found.frames.tolist() == [0, 0, 1]
+    np.testing.assert_allclose(found.keypoints[:, 32, 0], (0.32, 0.52, 0.42))
+    np.testing.assert_allclose(found.scores, 0.75)
+
+
+def test_people_of_a_long_file_can_be_interleaved(tmp_path: Path) -> None:
+    lines = ["frame,person,landmark,x,y"]
+    lines += [f"0,{name},{i},{0.01 * i + shift:.2f},0.5" for i in range(33) for name, shift in (("a", 0), ("b", 0.5))]
+    found = content_of(saved(tmp_path, "\n".join(lines), "walk.csv"), "mediapipe-csv")
+    np.testing.assert_allclose(found.keypoints[:, 10, 0], (0.1, 0.6))
+    assert (found.scores == 1).all()
+
+
+def test_csv_keeps_the_text_of_every_cell_that_does_not_change(tmp_path: Path) -> None:
+    text = "\ufeffframe;NOSE_x;NOSE_y;NOSE_visibility;LEFT_HEEL_x;LEFT_HEEL_y;note\r\n"
+    text += ' 0;"0.500";+.25;1e-1;0.1;0.1;"a;b"\r\n\r\n1;;;;nan;NaN;\r\n2;0.10;0.20;;0.30;0.40;""'
+    path = tmp_path / "walk.csv"
+    path.write_bytes(text.encode())
+    people = formats.read(path, images=video())
+    assert people.image_ids.tolist() == [0, 2] and list(people.source.keys) == [0, 1, 2]
+    np.testing.assert_allclose(people.scores[:, 0], (0.1, 1))
+    formats.write(people, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes() == text.encode()
+    moved = people.keypoints.copy()
+    moved[0, 0, 0] += 6.4
+    formats.write(people.with_keypoints(moved), tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes().decode() == text.replace('"0.500"', "0.51")
+    formats.write(people[[1]], tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_bytes().decode() == text.replace(' 0;"0.500";+.25;1e-1;0.1;0.1;"a;b"\r\n', "")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b\n1,2\n", "its first line names no columns of MediaPipe's landmarks; expected x and y of each, such as"),
+        ("frame,x0,y0,x1,y1\n0,1,2,3,4\n", "names no columns"),
+        ("", "is empty, expected CSV"),
+        ("frame,NOSE_x,NOSE_y\n0,0.5\n", "line 2 has 2 cells, expected the 3 of the first line"),
+        ("frame,NOSE_x,NOSE_y\n0,.5,.5\n1,left,0.5\n", "line 3 has 'left' in column 2, expected a number"),
+        ("frame,landmark,x,y\n0,elbow,0.5,0.5\n", "line 2 has 'elbow' as its landmark, expected a name or number"),
+        ("frame,landmark,x,y\n0,0,0.5,0.5\n0,467,0.5,0.5\n", "line 3 has '467' as its landmark"),
+        ("frame,NOSE_x,NOSE_y\n0,320,240\n", "so they are pixels; MediaPipe's are fractions"),
+    ],
+)
+def test_mistakes_in_csv_are_named(tmp_path: Path, text: str, says: str) -> None:
+    path = saved(tmp_path, text, "walk.csv")
+    with pytest.raises(InputError, match=says) as error:
+        content_of(path, "mediapipe-csv")
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def test_cocos_names_alone_are_no_sign_of_mediapipe(tmp_path: Path) -> None:
+    path = saved(tmp_path, "frame,nose_x,nose_y,left_knee_x,left_knee_y\n0,0.1,0.2,0.3,0.4\n", "walk.csv")
+    assert formats.sniff(path) is None
+    assert len(content_of(path, "mediapipe-csv")) == 1

@@ -1,0 +1,183 @@
+"""ViTPose: keypoints go where their labels say, and the box that the processor makes is understood."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posefix import formats
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.core.skeleton import load
+from posefix.formats import FORMATS, ImageIndex
+from posefix.formats.coco import ImageRecord
+
+COCO = load("coco17")
+
+
+def person(labels: range | list = range(17), **rest: object) -> dict:
+    """Keypoint i at (10 i + 5, 20 i + 7), score 0.05 i."""
+    labels = list(labels)
+    return {
+        "keypoints": [[10 * i + 5, 20 * i + 7] for i in labels],
+        "scores": [0.05 * i for i in labels],
+        "labels": labels,
+        **rest,
+    }
+
+
+def processors_box(x: float, y: float, w: float, h: float) -> list[float]:
+    """What ``post_process_pose_estimation`` returns of a box that its model of 192 x 256 pixels was given."""
+    widened = (max(w, h * 192 / 256), max(h, w * 256 / 192))
+    scale = [side / 200 * 1.25 for side in widened]
+    centre = [x + w / 2, y + h / 2]
+    return [*centre, scale[0] + centre[0] - 1, scale[1] + centre[1] - 1]
+
+
+def saved(folder: Path, content: object, name: str = "street.json") -> Path:
+    path = folder / name
+    path.write_text(json.dumps(content))
+    return path
+
+
+# ---- what results mean
+
+
+def test_keypoints_are_pixels_in_cocos_order(tmp_path: Path) -> None:
+    people = formats.read(saved(tmp_path, [[person()]]))
+    assert people.skeleton == COCO
+    np.testing.assert_array_equal(people.keypoints[0, 1:], [[10 * i + 5, 20 * i + 7] for i in range(1, 17)])
+    np.testing.assert_allclose(people.scores[0], 0.05 * np.arange(17), atol=1e-7)
+    assert people.keypoints[0, 0].tolist() == [0, 0]  # its score is 0
+    np.testing.assert_allclose(people.person_scores, 0.4)
+
+
+@pytest.mark.parametrize("labels", [[5, 6, 12], [16], [16, 3, 7], []])
+def test_with_a_threshold_labels_say_which_keypoints_there_are(tmp_path: Path, labels: list[int]) -> None:
+    people = formats.read(saved(tmp_path, [[person(labels), person()]]))
+    known = np.zeros(17, bool)
+    known[labels] = True
+    assert people.labelled[0].tolist() == known.tolist()
+    np.testing.assert_array_equal(people.keypoints[0, labels], people.keypoints[1, labels])
+
+
+def test_without_labels_the_place_counts(tmp_path: Path) -> None:
+    form = person()
+    del form["labels"]
+    people = formats.read(saved(tmp_path, [[form]]), "vitpose")
+    assert people.keypoints[0, 16].tolist() == [165, 327]
+
+
+def test_more_keypoints_mean_another_skeleton(tmp_path: Path) -> None:
+    assert len(formats.read(saved(tmp_path, [[person([3]), person([132])]])).skeleton) == 133
+    assert formats.read(saved(tmp_path, [[person([3]), person([25])]])).skeleton == load("halpe26")
+    assert formats.read(saved(tmp_path, [[person(range(16))]])).skeleton == COCO
+    assert formats.read(saved(tmp_path, [[person(range(16))]]), skeleton=load("mpii16")).labelled.sum() == 15
+
+
+@pytest.mark.parametrize("box", [(20, 30, 150, 200), (-10, 0, 90, 330), (5, 40, 600, 300), (700.5, 20.25, 15, 20)])
+def test_the_processors_box_is_turned_back(tmp_path: Path, box: tuple) -> None:
+    x, y, w, h = box
+    people = formats.read(saved(tmp_path, [[person(bbox=np.float32(processors_box(*box)).tolist())]]))
+    side = np.array([max(w, h * 0.75), max(h, w / 0.75)])
+    np.testing.assert_allclose(people.boxes[0], [*(np.array([x + w / 2, y + h / 2]) - side / 2), *side], atol=0.02)
+
+
+def test_corners_are_corners(tmp_path: Path) -> None:
+    people = formats.read(saved(tmp_path, [[person(bbox=[5, 7, 170, 330]), person([4], bbox=[5, 7, 170, 330])]]))
+    np.testing.assert_allclose(people.boxes, [[5, 7, 165, 323]] * 2)
+
+
+# ---- storage
+
+
+def test_results_are_read_in_every_store_and_written_as_they_were(tmp_path: Path) -> None:
+    one = person(bbox=[1, 2, 3, 4], extra=None)
+    contents = {
+        "batch": ([[one], [], [one, person([3, 1])]], [0, 1, 2], [0, 2, 2]),
+        "image": ([one, one], ["street"], [0, 0]),
+        "names": ({"a.jpg": [], "b.jpg": [one]}, ["a.jpg", "b.jpg"], [1]),
+    }
+    for name, (content, images, frames) in contents.items():
+        found = FORMATS["vitpose"].read(saved(tmp_path, content), None, "stop")
+        assert (list(found.images), found.frames.tolist()) == (images, frames), name
+        FORMATS["vitpose"].write(tmp_path / "out.json", found)
+        assert (tmp_path / "out.json").read_text() == json.dumps(content) + "\n", name
+
+
+def test_a_batch_is_of_the_images_in_their_order(tmp_path: Path) -> None:
+    records = {i: ImageRecord(name, 640, 480) for i, name in ((12, "a.jpg"), (7, "b.jpg"))}
+    people = formats.read(saved(tmp_path, [[person()], [person()]]), images=ImageIndex(records, "the images"))
+    assert people.image_ids.tolist() == [12, 7]
+    with pytest.raises(InputError, match="has 2 images, but the results, which do not name theirs, are of 1"):
+        formats.read(saved(tmp_path, [[person()]]), images=ImageIndex(records, "the images"))
+
+
+# ---- writing
+
+
+def test_only_what_moved_is_written_anew(tmp_path: Path) -> None:
+    before = [[person([9, 3, 12], bbox=processors_box(0, 0, 90, 120)), person()], []]
+    before[0][0]["keypoints"][2] = [1.123456789, 2]
+    people = formats.read(saved(tmp_path, before))
+    moved = people.keypoints.copy()
+    moved[0, 3] = (33.25, 44.4444)
+    moved[1, 0] = (8, 8)  # without estimate
+    formats.write(people.with_keypoints(moved), tmp_path / "out.json")
+    after = json.loads((tmp_path / "out.json").read_text())
+    assert after[0][0]["keypoints"][1] == [33.25, 44.444]
+    after[0][0]["keypoints"][1] = before[0][0]["keypoints"][1]
+    assert json.dumps(after) == json.dumps(before)
+
+
+def test_coco_people_become_what_the_processor_returns(tmp_path: Path) -> None:
+    keypoints = np.array([[[10 * i + 5, 20 * i + 7] for i in range(17)]], float)
+    scores = np.full((1, 17), 0.5)
+    keypoints[0, 4], scores[0, 4] = 0, 0
+    people = People(COCO, keypoints, scores, np.array([5]), np.array([[5, 7, 165, 220]]))
+    formats.write(people, tmp_path / "out.json", "vitpose")
+    (written,) = json.loads((tmp_path / "out.json").read_text())["000000000005"]
+    assert list(written) == ["keypoints", "scores", "labels", "bbox"]
+    assert written["labels"] == [i for i in range(17) if i != 4] and len(written["scores"]) == 16
+    assert written["keypoints"][4] == [55, 107]
+    np.testing.assert_allclose(written["bbox"], processors_box(5, 7, 165, 220), atol=1e-6)
+    np.testing.assert_allclose(formats.read(tmp_path / "out.json").boxes, people.boxes, atol=1e-3)
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"labels": [0] * 17}, "labels that are not different numbers from 0 to 16, of coco17"),
+        ({"labels": ["nose"] * 17}, "labels that are not different numbers"),
+        ({"labels": [-1, *range(1, 17)]}, "labels that are not different numbers"),
+        ({"labels": [0, 1]}, "has a list of 17 as keypoints, a list of 17 as scores and a list of 2 as labels"),
+        ({"scores": [1]}, "a list of 1 as scores"),
+        ({"scores": "high"}, "has the string 'high' as scores, expected numbers"),
+        ({"keypoints": [[1, 2, 3]] * 17}, r"has keypoints of shape \(17, 3\)"),
+        ({"keypoints": [[1, 2]] * 16 + [[1]]}, "has a list of 17 as keypoints, expected numbers"),
+        ({"keypoints": [[1e9, 2]] * 17}, "has a keypoint or score beyond"),
+        ({"bbox": "none"}, "has the string 'none' as a box, expected numbers"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, change: dict, says: str) -> None:
+    path = saved(tmp_path, [[person()], [person(), person() | change]])
+    with pytest.raises(InputError, match=f"frame 1, person 1 .*{says}") as error:
+        formats.read(path, "vitpose")
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    people = formats.read(path, "vitpose", on_error="skip")
+    assert len(people) == 3 and people.labelled.any(1).tolist() == [True, True, False]
+    formats.write(people, tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text()) == json.loads(path.read_text())
+
+
+def test_people_of_other_kinds_are_named(tmp_path: Path) -> None:
+    path = saved(tmp_path, [[person(), {"keypoints": []}, 5]])
+    with pytest.raises(InputError, match="frame 0, person 1 is an object without scores"):
+        formats.read(path)
+    assert len(formats.read(path, on_error="skip").source.problems) == 2

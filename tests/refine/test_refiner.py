@@ -1,0 +1,225 @@
+"""The refiner's promises: order, independence from batching, flips, and what it leaves alone."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from posefix.core import geometry
+from posefix.core.errors import InputError
+from posefix.core.people import FARTHEST
+from posefix.refine.refiner import Refiner
+from tests.tiny import fusion_checkpoint, random_people, tiny_checkpoint
+
+
+@pytest.fixture(scope="module", params=["posefix", "fusion"])
+def refiner(request: pytest.FixtureRequest) -> Refiner:
+    return Refiner(tiny_checkpoint() if request.param == "posefix" else fusion_checkpoint(), engine="torch")
+
+
+def images(rng: np.random.Generator, count: int = 3, side: int = 120) -> dict[int, np.ndarray]:
+    coarse = {i: rng.integers(0, 256, (6, 6, 3)).astype(np.uint8) for i in range(1, count + 1)}
+    return {i: cv2.resize(c, (side, side), interpolation=cv2.INTER_CUBIC) for i, c in coarse.items()}
+
+
+def test_batch_size_and_workers_change_nothing(refiner: Refiner, rng: np.random.Generator) -> None:
+    people, photos = random_people(rng, 11), images(rng)
+    expected = refiner.refine(people, photos, batch_size=11, workers=1).keypoints
+    for batch_size, workers in [(1, 1), (4, 3), (64, 2)]:
+        found = refiner.refine(people, photos, batch_size=batch_size, workers=workers).keypoints
+        np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+def test_each_person_is_refined_on_their_own(refiner: Refiner, rng: np.random.Generator) -> None:
+    people, photos = random_people(rng, 6), images(rng)
+    order = rng.permutation(6)
+    together = refiner.refine(people, photos).keypoints
+    shuffled = refiner.refine(people[order], photos).keypoints
+    np.testing.assert_allclose(shuffled, together[order], atol=1e-2)
+
+
+def test_a_run_that_starts_later_gives_the_same_batches(refiner: Refiner, rng: np.random.Generator) -> None:
+    people, photos = random_people(rng, 10), images(rng)
+    whole = list(refiner.refine_batches(people, photos, batch_size=3))
+    late = list(refiner.refine_batches(people, photos, batch_size=3, first_batch=2))
+    assert [b.rows.tolist() for b in late] == [b.rows.tolist() for b in whole[2:]]
+    assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(late, whole[2:], strict=True))
+
+
+def test_with_flip_test_mirrored_people_are_refined_to_mirrored_poses(
+    refiner: Refiner, rng: np.random.Generator
+) -> None:
+    people, photos = random_people(rng, 4, images=1), images(rng, 1)
+    flip = refiner.skeleton.flip
+    boxes = people.boxes.copy()
+    boxes[:, 0] = 119 - boxes[:, 0] - boxes[:, 2]
+    mirrored = people.with_keypoints(geometry.flip_keypoints(people.keypoints, 120, flip), people.scores[:, flip])
+    mirrored.boxes = boxes
+    expected = geometry.flip_keypoints(refiner.refine(people, photos, passes=1).keypoints, 120, flip)
+    found = refiner.refine(mirrored, {1: np.ascontiguousarray(photos[1][:, ::-1])}, passes=1).keypoints
+    difference = np.abs(found - expected)  # random weights believe in nothing firmly: a few peaks are nearly level
+    assert np.quantile(difference, 0.9) < 0.1
+
+
+def test_a_margin_of_one_moves_nothing(rng: np.random.Generator) -> None:
+    people = random_people(rng, 5)
+    boxes = geometry.pose_boxes(people.keypoints, people.labelled)
+    people.boxes = boxes
+    refined = Refiner(tiny_checkpoint(), keep_margin=1.0).refine(people, images(rng))
+    np.testing.assert_allclose(refined.keypoints, people.keypoints, atol=1e-4)
+
+
+def test_scores_boxes_and_the_rest_come_back_as_they_were(refiner: Refiner, rng: np.random.Generator) -> None:
+    people = random_people(rng, 4)
+    people.extra = [{"track_id": i} for i in range(4)]
+    refined = refiner.refine(people, images(rng))
+    for name in ("scores", "boxes", "person_scores", "areas", "image_ids"):
+        assert np.array_equal(getattr(refined, name), getattr(people, name))
+    assert refined.extra == people.extra
+
+
+@pytest.mark.parametrize("case", ["outside", "origin", "identical", "no scores", "nobody", "far"])
+def test_strange_people_give_finite_poses(refiner: Refiner, rng: np.random.Generator, case: str) -> None:
+    people = random_people(rng, 0 if case == "nobody" else 4)
+    if case == "outside":
+        people.keypoints += 5000
+        people.boxes[:, :2] += 5000
+    if case == "origin":
+        people.keypoints[:], people.scores[:], people.boxes[:] = 0, 0, 0
+    if case == "identical":
+        people = people[[0, 0, 0]]
+    if case == "no scores":
+        people.scores[:] = 0
+    if case == "far":
+        people.keypoints[:, 3], people.boxes[:] = 1e6, 0
+    refined = refiner.refine(people, images(rng))
+    assert np.isfinite(refined.keypoints).all()
+    assert len(refined) == len(people)
+    if case == "origin":
+        assert np.array_equal(refined.keypoints, people.keypoints)
+    if case == "identical":
+        np.testing.assert_allclose(refined.keypoints[1], refined.keypoints[0], atol=1e-3)
+
+
+def test_one_image_as_an_array(refiner: Refiner, rng: np.random.Generator) -> None:
+    people, photo = random_people(rng, 3, images=1), images(rng, 1)[1]
+    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
+    found = refiner(photo, triples, people.boxes)
+    np.testing.assert_allclose(found[..., :2], refiner.refine(people, {1: photo}).keypoints, atol=1e-3)
+    assert np.array_equal(found[..., 2], people.scores)
+    for wrong in (photo.astype(np.float32), photo[..., 0]):
+        with pytest.raises(ValueError, match="must be a numpy array"):
+            refiner(wrong, triples)
+    with pytest.raises(ValueError, match=r"\(N, 17, 3\)"):
+        refiner(photo, triples[:, :16])
+
+
+def test_people_of_another_skeleton_are_refused(refiner: Refiner, rng: np.random.Generator) -> None:
+    other = Refiner(tiny_checkpoint(skeleton="mpii16"))
+    with pytest.raises(InputError, match=r"mpii16.*not coco17"):
+        other.refine(random_people(rng, 2), images(rng))
+
+
+def test_an_unusable_image_stops_or_is_handed_through(refiner: Refiner, rng: np.random.Generator) -> None:
+    people = random_people(rng, 9)
+
+    class Broken(dict):
+        def __getitem__(self, image_id: int) -> np.ndarray:
+            if image_id == 2:
+                raise InputError("image 2 is broken")
+            return super().__getitem__(image_id)
+
+    photos = Broken(images(rng))
+    with pytest.raises(InputError, match="image 2 is broken"):
+        refiner.refine(people, photos)
+    refined = refiner.refine(people, photos, on_error="skip")
+    skipped = people.image_ids == 2
+    rest = refiner.refine(people[~skipped], dict(photos))
+    assert np.array_equal(refined.keypoints[skipped], people.keypoints[skipped])
+    np.testing.assert_allclose(refined.keypoints[~skipped], rest.keypoints, atol=1e-2)
+
+
+def test_what_cannot_be_refined_is_said(refiner: Refiner, rng: np.random.Generator) -> None:
+    people, photos = random_people(rng, 4, images=2), images(rng, 1)
+    people.image_ids[:] = [1, 1, 2, 2]
+    with pytest.raises(InputError, match="no image for image_id 2"):
+        refiner.refine(people, photos)
+    skipped = refiner.refine(people, photos, on_error="skip").keypoints
+    assert np.array_equal(skipped[2:], people.keypoints[2:])
+    with pytest.raises(InputError, match="uint8"):
+        refiner.refine(people[:2], {1: photos[1].astype(np.float32) / 255})
+    for wrong in ({"batch_size": 0}, {"on_error": "nonsense"}):
+        with pytest.raises(ValueError, match="batch_size"):
+            refiner.refine(people, photos, **wrong)
+    people.keypoints[0, 0] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        refiner.refine(people, photos)
+
+
+def test_the_network_sees_the_pose_and_the_image() -> None:
+    network = tiny_checkpoint().network
+    generator = torch.Generator().manual_seed(0)
+    crops = torch.randint(0, 256, (2, 3, 64, 48), dtype=torch.uint8, generator=generator)
+    poses = torch.rand(2, 17, 2, generator=generator) * 40
+    heights = torch.ones(2, 17)
+    with torch.inference_mode():
+        logits = network(crops, poses, heights)
+        assert logits.shape == (2, 17, 16, 12)
+        assert (network(crops.flip(0), poses, heights) - logits).abs().max() > 1e-4
+        assert (network(crops, poses.flip(0), heights) - logits).abs().max() > 1e-4
+
+
+def test_poses_absurdly_far_out_are_refused_in_one_sentence(refiner: Refiner) -> None:
+    keypoints = np.zeros((1, 17, 3), np.float32)
+    keypoints[0, 3] = 2 * FARTHEST, 0, 1
+    with pytest.raises(ValueError, match="must lie within"):
+        refiner(np.zeros((40, 40, 3), np.uint8), keypoints)
+
+
+def test_only_people_of_whom_little_is_expected_are_refined_again(
+    refiner: Refiner, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people, photos = random_people(rng, 12), images(rng)
+
+    def refined(passes: int, least: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+        monkeypatch.setattr("posefix.refine.refiner.LOOK_AGAIN", least)
+        keypoints, expected = people.keypoints.copy(), np.zeros(len(people))
+        for batch in refiner.refine_batches(people, photos, batch_size=5, passes=passes):
+            keypoints[batch.rows], expected[batch.rows] = batch.keypoints, batch.expected
+        return keypoints, expected
+
+    people.scores[:, 5:] = 0.1  # too few confident keypoints to speak against a box
+    once, expected = refined(1, (1.1,))
+    middle = float(np.median(expected))
+    some, same = refined(2, (middle,))
+    again, _ = refined(2, (1.1,))
+    np.testing.assert_array_equal(same, expected)
+    np.testing.assert_array_equal(some[expected >= middle], once[expected >= middle])
+    np.testing.assert_allclose(some[expected < middle], again[expected < middle], atol=1e-2)
+    assert (again != once).any((1, 2))[expected < middle].any()
+    np.testing.assert_array_equal(refined(3, (0.0, 0.0))[0], once)
+
+
+def test_refining_again_inside_is_refining_the_refined(refiner: Refiner, rng: np.random.Generator, monkeypatch) -> None:
+    monkeypatch.setattr("posefix.refine.refiner.LOOK_AGAIN", (1.1,))
+    people, photos = random_people(rng, 8), images(rng, 8)
+    people.image_ids = np.arange(1, 9)  # nobody is anybody's neighbour, who would be refined, too, the second time
+    people.scores[:, 5:] = 0.1  # too few confident keypoints to speak against a box
+    inside = refiner.refine(people, photos, passes=2).keypoints
+    outside = refiner.refine(refiner.refine(people, photos, passes=1), photos, passes=1).keypoints
+    np.testing.assert_allclose(inside, outside, atol=1e-2)
+
+
+def test_people_who_were_refined_before_stay_as_they_are(refiner: Refiner, rng: np.random.Generator) -> None:
+    people, photos = random_people(rng, 10), images(rng)
+    once = refiner.refine(people, photos, rescore=True)
+    assert (once.keypoints != people.keypoints).any()
+    twice = refiner.refine(once, photos, rescore=True)
+    for name in ("keypoints", "scores", "person_scores"):
+        np.testing.assert_array_equal(getattr(twice, name), getattr(once, name))
+    some = once[:4].with_keypoints(once[:4].keypoints)
+    some.extra[0] = {}
+    again = refiner.refine(some, photos)
+    assert (again.keypoints != some.keypoints).any((1, 2)).tolist() == [True, False, False, False]

@@ -1,0 +1,145 @@
+"""The report is one file that fetches nothing, says the numbers that were measured, and copes with nothing to say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from posefix.core.people import People
+from posefix.core.skeleton import load
+from posefix.evaluation.comparison import compare
+from posefix.evaluation.diagnosis import diagnose, transitions
+from posefix.formats import coco
+from posefix.report.html import Subject, render, write_report
+from tests.evaluation_scenes import coco as coco_of
+from tests.evaluation_scenes import scene
+
+SKELETON = load("coco17")
+
+
+class Grey:
+    """The same image for every id."""
+
+    def __getitem__(self, image_id: int) -> np.ndarray:
+        return np.full((500, 500, 3), 120, np.uint8)
+
+
+def subject(rng: np.random.Generator, images: int = 12, title: str = "results.json", **changes: object) -> Subject:
+    dataset, records = scene(rng, images)
+    truth = coco_of(dataset)
+    before = people_of(records)
+    noise = rng.normal(0, 2, before.keypoints.shape)
+    after = before.with_keypoints(before.keypoints + noise)
+    metrics = compare(truth, coco.people_records(before), coco.people_records(after), rng=np.random.default_rng(0))
+    metrics = {**metrics, "images": images}
+    fields = {
+        "title": title,
+        "truth": truth,
+        "before": before,
+        "after": after,
+        "metrics": metrics,
+        "images": Grey(),
+        "facts": {"checkpoint": "tiny", "command": "test.py --out <b>"},
+    }
+    return Subject(**{**fields, **changes})
+
+
+def people_of(records: list[dict]) -> People:
+    triples = np.array([r["keypoints"] for r in records], np.float64).reshape(-1, 17, 3)
+    return People(
+        SKELETON,
+        triples[..., :2],
+        triples[..., 2],
+        [r["image_id"] for r in records],
+        person_scores=[r["score"] for r in records],
+    )
+
+
+def test_the_page_fetches_nothing_and_runs_nothing(rng: np.random.Generator) -> None:
+    page = render(subject(rng))
+    links = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
+    assert links and all(link.startswith(("data:", "#")) for link in links)
+    assert "<script" not in page and "@import" not in page
+
+
+def test_the_page_says_what_was_measured(rng: np.random.Generator) -> None:
+    about = subject(rng)
+    page = render(about)
+    gain = about.metrics["gain"]
+    assert f"{gain['AP']:+.2f} AP" in page
+    assert f"95 % interval {gain['AP_low']:+.2f} to {gain['AP_high']:+.2f}" in page
+    before = diagnose(about.truth, about.before)
+    moves = transitions(before, before.with_results(about.after))
+    cells = re.findall(r"""<td class="(?:same)?" style="[^"]*">([\d,]+) <small>""", page)
+    assert [int(cell.replace(",", "")) for cell in cells] == moves.ravel().tolist()
+    right = moves[:, 0].sum() / moves.sum()
+    assert f"{100 * moves[0].sum() / moves.sum():.1f} &rarr; {100 * right:.1f} %" in page
+
+
+def test_names_and_commands_are_shown_as_text(rng: np.random.Generator) -> None:
+    page = render(subject(rng, title="<img src=x onerror=alert(1)>.json"))
+    assert "<img src=x" not in page and "&lt;img src=x" in page
+    assert "--out &lt;b&gt;" in page
+
+
+def test_results_that_match_nobody_are_told_so(rng: np.random.Generator) -> None:
+    about = subject(rng)
+    away = about.before.with_keypoints(about.before.keypoints + 9000)
+    metrics = compare(about.truth, coco.people_records(away), coco.people_records(away), rng=np.random.default_rng(0))
+    metrics = {**metrics, "images": 12}
+    page = render(subject(np.random.default_rng(0), truth=about.truth, before=away, after=away, metrics=metrics))
+    assert "lies near one of the" in page and "What became of each error" not in page
+
+
+def test_few_images_are_no_verdict(rng: np.random.Generator) -> None:
+    assert "too few to tell a gain from chance" in render(about_images(rng, 3))
+    many = render(about_images(rng, 500))
+    assert "too few" not in many and ("beyond what chance explains" in many or "cannot be told" in many)
+
+
+def about_images(rng: np.random.Generator, images: int) -> Subject:
+    about = subject(rng)
+    return replace(about, metrics={**about.metrics, "images": images})
+
+
+def test_an_empty_list_of_results_is_told_so(rng: np.random.Generator) -> None:
+    about = subject(rng)
+    nobody = about.before[[]]
+    metrics = {**compare(about.truth, [], [], rng=np.random.default_rng(0)), "images": 0}
+    page = render(replace(about, before=nobody, after=nobody, metrics=metrics))
+    assert "The results are an empty list" in page and "All of COCO" not in page
+
+
+def test_keypoints_that_nobody_annotated_are_not_called_right(rng: np.random.Generator) -> None:
+    dataset, records = scene(rng, 12)
+    for annotation in dataset["annotations"]:
+        annotation["keypoints"][2:15:3] = [0] * 5
+        annotation["num_keypoints"] = sum(v > 0 for v in annotation["keypoints"][2::3])
+    truth, people = coco_of(dataset), people_of(records)
+    metrics = compare(truth, records, records, rng=np.random.default_rng(0)) | {"images": 12}
+    page = render(replace(subject(rng), truth=truth, before=people, after=people, metrics=metrics))
+    assert "<!-- face, before -->" not in page and "<!-- face 0 % -->" not in page
+    assert "<!-- upper, before -->" in page
+
+
+def test_no_annotated_people_is_told_so(rng: np.random.Generator) -> None:
+    about = subject(rng)
+    dataset = {**about.truth.dataset, "annotations": []}
+    truth = coco_of(dataset)
+    metrics = compare(truth, coco.people_records(about.before), [], rng=np.random.default_rng(0)) | {"images": 12}
+    page = render(subject(rng, truth=truth, before=about.before, after=about.before, metrics=metrics))
+    assert "There is nothing to compare" in page and "nothing can be compared" in page
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_one_image_is_enough(rng: np.random.Generator, images: int) -> None:
+    assert "How this was made" in render(subject(rng, images))
+
+
+def test_a_report_is_whole_or_absent(rng: np.random.Generator, tmp_path) -> None:
+    write_report(tmp_path / "report.html", subject(rng))
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

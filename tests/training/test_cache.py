@@ -1,0 +1,121 @@
+"""Training on what frozen eyes saw: the cache holds what the network sees, and a training with it is a training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from posefix.core.errors import InputError
+from posefix.core.skeleton import load
+from posefix.models.checkpoint import load_checkpoint
+from posefix.models.network import FusionNetwork, build_network
+from posefix.training.config import Config, from_dict
+from posefix.training.data.cache import STATE, CachedBatches, fill_cache
+from posefix.training.data.loader import TrainingBatches
+from posefix.training.data.stores import FolderStore
+from posefix.training.train import MODEL_FILE, Trainer
+from tests.tiny import FUSION, write_world
+
+CPU = torch.device("cpu")
+COCO = load("coco17")
+
+
+@pytest.fixture
+def world(tmp_path: Path, rng: np.random.Generator) -> dict[str, Path]:
+    return write_world(tmp_path, rng, count=12)
+
+
+def config_of(world: dict[str, Path], **settings: dict) -> Config:
+    spec = {
+        "name": "cached",
+        "model": FUSION,
+        "train": [{"annotations": str(world["annotations"]), "images": str(world["images"]), "repeat": 2}],
+        "synthesis": {"guessed": 0.3, "mended": 0.5, "scores": True, "inverted": 0.2, "warped": 0.2, "neighbour": 0.3},
+        "training": {"cache": str(world["images"].parent / "cache"), "epochs": 2, "batch": 4, "workers": 0},
+    }
+    return from_dict({**spec, **{name: {**spec.get(name, {}), **values} for name, values in settings.items()}})
+
+
+def cached(world: dict[str, Path], config: Config) -> tuple[CachedBatches, TrainingBatches, FusionNetwork]:
+    torch.manual_seed(0)
+    network = build_network(config.model, COCO).eval()
+    store = FolderStore(world["annotations"], world["images"], COCO)
+    batches = TrainingBatches(config, [store], [None], config.training.batch)
+    cache = fill_cache(Path(config.training.cache), batches, network, CPU)
+    return CachedBatches(batches, cache), batches, network
+
+
+def test_the_cache_holds_what_the_network_sees_of_each_crop(world: dict[str, Path]) -> None:
+    config = config_of(world, augmentation={"photometric": 0.0})
+    made, batches, network = cached(world, config)
+    cache = made._cache
+    assert len(cache.rows) == 24
+    assert np.bincount(cache.rows).tolist() == [2] * 12
+    good = batches.augmented(flip=0.0)
+    crops, *_, maps, _ = good.look(cache.rows[4:8], np.random.default_rng([config.seed, 0, 1]))
+    np.testing.assert_allclose(maps, cache.maps[4:8])
+    with torch.inference_mode():
+        alone = network.see(torch.from_numpy(crops).permute(0, 3, 1, 2), False).heatmaps
+    spread = alone.std().item()
+    assert np.abs(cache.heatmaps[4:8, 0].astype(np.float32) - alone.numpy()).mean() < 0.1 * spread
+
+
+def test_a_cached_batch_is_a_pure_function_and_mirrors_all_that_belongs_together(world: dict[str, Path]) -> None:
+    straight, _, _ = cached(world, config_of(world, augmentation={"flip": 0.0}))
+    other, _, _ = cached(world, config_of(world, augmentation={"flip": 0.0}))
+    first = straight[1]
+    assert all(torch.equal(first[name], value) for name, value in other[1].items())
+    twice = straight._mirrored(straight._mirrored(first))
+    for name, value in first.items():
+        torch.testing.assert_close(twice[name], value)
+    mirrored = straight._mirrored(first)
+    flip = torch.as_tensor(COCO.flip)
+    width = straight._batches.config.model.frame_size[1]
+    torch.testing.assert_close(mirrored["target"][..., 0], width - 1 - first["target"][:, flip, 0])
+    assert torch.equal(mirrored["heatmaps"], first["heatmaps"][:, flip].flip(3))
+
+
+def test_an_unfinished_cache_is_finished_and_another_trainings_is_refused(world: dict[str, Path]) -> None:
+    config = config_of(world)
+    whole, _, _ = cached(world, config)
+    expected = np.array(whole._cache.heatmaps)
+    state = Path(config.training.cache) / STATE
+    content = json.loads(state.read_text())
+    whole._cache.heatmaps[8:] = 0
+    state.write_text(json.dumps({**content, "batches": 2}))
+    again, _, _ = cached(world, config)
+    np.testing.assert_array_equal(again._cache.heatmaps, expected)
+    with pytest.raises(InputError, match="cache of another training"):
+        cached(world, config_of(world, augmentation={"scale": 0.1}))
+
+
+def test_a_training_with_a_cache_changes_the_head_alone_and_learns(world: dict[str, Path], tmp_path: Path) -> None:
+    config = config_of(world, optimizer={"learning_rate": 3e-3}, training={"epochs": 8, "evaluate_every": 0})
+    trainer = Trainer(config, tmp_path / "run", CPU)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    assert trainer.fit()
+    after = load_checkpoint(tmp_path / "run" / MODEL_FILE).network.state_dict()
+    for name, value in after.items():
+        assert torch.equal(value, before[name]) == name.startswith("backbone"), name
+    losses = [json.loads(line)["cross_entropy"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0]
+
+
+def test_a_network_whose_eyes_need_the_pose_cannot_be_cached(world: dict[str, Path], tmp_path: Path) -> None:
+    model = {"backbone": "test_resnet", "head": "fpn", "head_channels": 16, "input_size": [64, 48]}
+    config = from_dict({**config_of(world).model_dump(mode="json"), "model": model})
+    with pytest.raises(InputError, match="fusion head"):
+        Trainer(config, tmp_path / "run", CPU)
+
+
+def test_without_a_cache_the_whole_network_learns(world: dict[str, Path], tmp_path: Path) -> None:
+    config = config_of(world, training={"cache": None, "epochs": 1, "evaluate_every": 0}, synthesis={"guessed": 0.0})
+    trainer = Trainer(config, tmp_path / "run", CPU)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    assert trainer.fit()
+    after = load_checkpoint(tmp_path / "run" / MODEL_FILE).network.state_dict()
+    assert any(not torch.equal(value, before[name]) for name, value in after.items() if name.startswith("backbone"))

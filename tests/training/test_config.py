@@ -1,0 +1,116 @@
+"""Configurations: validated, overridable, and every shipped one fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from posefix.core import resources
+from posefix.core.errors import InputError
+from posefix.training import config
+
+
+@pytest.mark.parametrize("name", resources.available("."))
+def test_every_shipped_configuration_is_valid(name: str) -> None:
+    loaded = config.load(name)
+    assert loaded.name == name
+    assert config.from_dict(loaded.model_dump(mode="json")) == loaded
+
+
+def test_overrides_reach_every_depth() -> None:
+    loaded = config.load(
+        "small_mobilenetv2",
+        ["seed=5", "optimizer.learning_rate=1e-3", "model.input_size=[64, 48]", "model.pretrained="],
+    )
+    assert (loaded.seed, loaded.optimizer.learning_rate, loaded.model.input_size) == (5, 1e-3, (64, 48))
+    assert loaded.model.pretrained is None
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.backbones=x", "model.backbones"),
+        ("optimizer.learning_rate=-1", "optimizer.learning_rate"),
+        ("optimizer.learning_rate=fast", "optimizer.learning_rate"),
+        ("model.input_size=[100, 100]", "multiples of 16"),
+        ("seed", "key.sub=value"),
+        ("name.deeper=1", "name"),
+        ("synthesis.dropout=2", "synthesis.dropout"),
+        ("optimizer.learning_rate=inf", "optimizer.learning_rate"),
+        ("optimizer.learning_rate=.nan", "optimizer.learning_rate"),
+        ("model.mean=[.inf, 0, 0]", "model.mean"),
+        ("model.head=deconv", "multiples of 32"),
+        ("train.2.repeat=2", "no entry '2'; its entries are 0 to 1"),
+        ("train.-1.repeat=2", "no entry '-1'"),
+        ("train.first.repeat=2", "no entry 'first'"),
+        ("train.3={packed: x}", "no entry '3'; its entries are 0 to 1"),
+        ("seed=" + "[" * 5000, "not a YAML value"),
+        ("seed=2001-99-99", "not a YAML value"),
+    ],
+)
+def test_a_wrong_value_names_its_key(override: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        config.load("small_mobilenetv2", [override])
+
+
+def test_overrides_reach_into_lists() -> None:
+    overrides = ["train.1.repeat=7", "train.0.held_out.of=4", "train.0.observed.1=x.json"]
+    first, second = config.load("small_mobilenetv2", overrides).train
+    assert (first.repeat, second.repeat, first.held_out.of, first.observed[1]) == (4, 7, 4, "x.json")
+    *_, third = config.load("small_mobilenetv2", ["train.2={poses: x.npz}", "train.2.take=5"]).train
+    assert (third.poses, third.take) == ("x.npz", 5)
+
+
+def test_input_sides_fit_the_head() -> None:
+    assert config.ModelConfig(head="fpn", input_size=(192, 144)).input_size == (192, 144)
+    assert config.ModelConfig(head="deconv", input_size=(128, 96)).input_size == (128, 96)
+    with pytest.raises(ValueError, match="multiples of 32"):
+        config.ModelConfig(head="deconv", input_size=(192, 144))
+
+
+def test_endless_and_very_deep_files_and_names_are_refused_in_a_short_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    for text in ("train: &a [*a]", "model: &a {mean: *a}", "model: " + "[" * 20000, "model: 2001-99-99"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"bad\.yaml"):
+            config.load(path)
+    for name in ("x" * 5000, "x" * 200):
+        with pytest.raises(InputError, match="no configuration 'xxx") as caught:
+            config.load(name)
+        assert len(str(caught.value)) < 400
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    for text in ("", "- a list", "a: [", "\x00"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"bad\.yaml"):
+            config.load(path)
+    with pytest.raises(InputError, match="small_mobilenetv2"):
+        config.load("nothing_of_that_name")
+
+
+def test_the_data_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEFIX_DATA", "/photos")
+    assert config.load("lite_resnet18").train[0].images == "/photos/coco/train"
+
+
+@pytest.mark.parametrize("root", ["/a", "data", ".", "/", "/a/", "{data}"])
+def test_only_paths_below_the_data_move(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEFIX_DATA", root)
+    paths = ["/b/a/x", "/mydata/x", "data/x", "/a/x", "/ab", "../s", "./a", "{data}/coco", "{data}"]
+    spec = {"name": "x", "train": [{"annotations": path, "images": path} for path in paths]}
+    loaded = config.from_dict(spec)
+    plain = config.to_dict(loaded)
+    assert config.from_dict(plain) == loaded
+    monkeypatch.setenv("POSEFIX_DATA", "/elsewhere")
+    assert config.from_dict(plain).train[-2].images == "/elsewhere/coco"
+
+
+def test_a_configuration_moves_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEFIX_DATA", "/first")
+    plain = config.to_dict(config.load("lite_resnet18"))
+    assert "/first" not in str(plain)
+    monkeypatch.setenv("POSEFIX_DATA", "/second")
+    assert config.from_dict(plain).train[1].images == "/second/lspet/train"

@@ -1,0 +1,227 @@
+"""Training learns, stops, and goes on to the same losses."""
+
+from __future__ import annotations
+
+import json
+import signal
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from posefix.commands import train
+from posefix.core.errors import InputError
+from posefix.models.checkpoint import load_checkpoint, save_checkpoint
+from posefix.training.config import Config, OptimizerConfig, from_dict, to_dict
+from posefix.training.train import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer, rate_at, warmed_average
+from posefix.training.validation import RealResults
+from tests.tiny import tiny_checkpoint, tiny_config, write_world
+
+CPU = torch.device("cpu")
+
+
+def experiment(folder: Path, rng: np.random.Generator, **training: object) -> Config:
+    world = write_world(folder, rng, count=12)
+    source = {"annotations": str(world["annotations"]), "images": str(world["images"])}
+    settings = {"epochs": 3, "batch": 4, "workers": 0, "evaluate_every": 0, **training}
+    return tiny_config(
+        train=[source],
+        training=settings,
+        optimizer={"name": "adamw", "learning_rate": 1e-3, "warmup_steps": 2, "clip": 5.0, "ema": 0.9},
+        evaluation=[{**source, "results": str(world["results"])}],
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / MODEL_FILE).network.state_dict()
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    assert Trainer(config, tmp_path / "whole", CPU).fit()
+
+    first = Trainer(config, tmp_path / "parts", CPU)
+    backward = first.scaler.scale
+
+    def interrupt(loss: torch.Tensor) -> torch.Tensor:
+        if first.step == 4:  # in the middle of a step, in the middle of the second epoch
+            signal.raise_signal(signal.SIGINT)
+        return backward(loss)
+
+    first.scaler.scale = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        first.fit()
+    second = Trainer(config, tmp_path / "parts", CPU)
+    assert second.resume()
+    assert second.step == 5
+    assert second.fit()
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng, epochs=1)
+    for name, seed in [("a", 0), ("b", 0), ("c", 1)]:
+        Trainer(config.model_copy(update={"seed": seed}), tmp_path / name, CPU).fit()
+    a, b, c = (weights(tmp_path / name) for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert any(not torch.equal(a[name], c[name]) for name in a)
+
+
+def test_the_loss_falls(tmp_path: Path, rng: np.random.Generator) -> None:
+    trainer = Trainer(experiment(tmp_path, rng), tmp_path / "run", CPU)
+    trainer.model.train()
+    batch = trainer.batches[0]
+    losses = [sum(trainer._train_step(batch).values()) for _ in range(40)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_evaluation_of_real_results_is_logged(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng, evaluate_every=1, epochs=1, flip_test=False)
+    Trainer(config, tmp_path / "run", CPU, RealResults(config, CPU)).fit()
+    entries = [json.loads(line) for line in (tmp_path / "run" / LOG_FILE).read_text().splitlines()]
+    evaluation = next(e for e in entries if e["kind"] == "evaluation")
+    source = next(iter(evaluation["sources"].values()))
+    assert source["AP_gain"] == pytest.approx(source["AP_after"] - source["AP_before"])
+    assert {"train", "evaluation"} == {e["kind"] for e in entries}
+
+
+def test_saving_often_changes_nothing_with_or_without_averaging(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    plain = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"ema": 0.0})})
+    often = plain.model_copy(update={"training": plain.training.model_copy(update={"save_minutes": 1e-9})})
+    Trainer(plain, tmp_path / "rarely", CPU).fit()
+    Trainer(often, tmp_path / "often", CPU).fit()
+    rarely, often_saved = weights(tmp_path / "rarely"), weights(tmp_path / "often")
+    assert all(torch.equal(rarely[name], often_saved[name]) for name in rarely)
+
+
+def test_how_losses_are_looked_at_may_change_when_resuming(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    Trainer(config, tmp_path / "run", CPU).save()
+    other = config.model_copy(update={"training": config.training.model_copy(update={"workers": 2, "test_batch": 3})})
+    assert Trainer(other, tmp_path / "run", CPU).resume()
+    rates = config.optimizer.model_copy(update={"learning_rate": 0.5})
+    with pytest.raises(InputError, match=r"optimizer\.learning_rate \(0\.001, now 0\.5\)"):
+        Trainer(config.model_copy(update={"optimizer": rates}), tmp_path / "run", CPU).resume()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_training_image_is_one_sentence(tmp_path: Path, rng: np.random.Generator, workers: int) -> None:
+    trainer = Trainer(experiment(tmp_path, rng, workers=workers), tmp_path / "run", CPU)
+    for path in (tmp_path / "images").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError) as caught:
+        trainer.fit()
+    assert "\n" not in str(caught.value)
+    assert ".jpg" in str(caught.value)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, rng: np.random.Generator) -> None:
+    trainer = Trainer(experiment(tmp_path, rng), tmp_path / "run", CPU)
+    trainer._train_step = lambda batch: {"cross_entropy": np.nan, "coordinate": 1.0}
+    with pytest.raises(InputError, match="learning_rate"):
+        trainer.fit()
+
+
+def test_a_state_of_another_configuration_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    Trainer(config, tmp_path / "run", CPU).save()
+    with pytest.raises(InputError, match="another seed"):
+        Trainer(config.model_copy(update={"seed": 9}), tmp_path / "run", CPU).resume()
+    (tmp_path / "run" / STATE_FILE).write_bytes(b"not a state")
+    with pytest.raises(InputError, match="not a readable training state"):
+        Trainer(config, tmp_path / "run", CPU).resume()
+
+
+def test_too_few_people_for_a_batch_are_said(tmp_path: Path, rng: np.random.Generator) -> None:
+    with pytest.raises(InputError, match="do not fill one batch of 64"):
+        Trainer(experiment(tmp_path, rng, batch=64), tmp_path / "run", CPU)
+
+
+def test_the_command_trains_stops_in_time_and_resumes(tmp_path: Path, rng: np.random.Generator) -> None:
+    config = experiment(tmp_path, rng)
+    path = tmp_path / "experiment.yaml"
+    path.write_text(json.dumps(config.model_dump(mode="json")))
+    out = str(tmp_path / "run")
+    options = ["--config", str(path), "--train_batch", "3", "--out", out, "--device", "cpu"]
+    stopped = CliRunner().invoke(train, [*options, "--minutes", "0.0001", "training.epochs=2"])
+    assert stopped.exit_code == 0, stopped.output
+    assert "--resume goes on" in stopped.output
+    again = CliRunner().invoke(train, [*options, "training.epochs=2"])
+    assert again.exit_code == 2
+    assert "--resume" in again.stderr
+    finished = CliRunner().invoke(train, [*options, "training.epochs=2", "--resume"])
+    assert finished.exit_code == 0, finished.output
+    assert load_checkpoint(Path(out) / MODEL_FILE).facts["steps"] == 8
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    step = OptimizerConfig(schedule="step", milestones=(90, 120), warmup_steps=10)
+    factors = [rate_at(step, epoch * 100, 100, 140) for epoch in (1, 89, 90, 119, 120, 139)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert rate_at(step, 4, 100, 140) == pytest.approx(0.5)
+    cosine = OptimizerConfig(schedule="cosine", warmup_steps=10)
+    values = [rate_at(cosine, s, 100, 2) for s in range(200)]
+    assert values.index(max(values)) in (9, 10)
+    assert values[-1] < 1e-3
+    assert all(a >= b for a, b in pairwise(values[10:]))
+
+
+def test_the_average_starts_with_the_weights_and_ends_as_an_exponential_one() -> None:
+    average = warmed_average(0.99)
+    averaged = [torch.tensor([0.0])]
+    average(averaged, [torch.tensor([1.0])], torch.tensor(1))
+    assert averaged[0].item() > 0.8
+    late = [torch.tensor([0.0])]
+    average(late, [torch.tensor([1.0])], torch.tensor(10**6))
+    assert late[0].item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_training_starts_from_the_weights_of_a_checkpoint(tmp_path: Path, rng: np.random.Generator) -> None:
+    first = tiny_checkpoint()
+    save_checkpoint(tmp_path / "first.safetensors", first)
+    config = experiment(tmp_path, rng, init=str(tmp_path / "first.safetensors"))
+    own = Trainer(config, tmp_path / "run", CPU).network.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in first.network.state_dict().items())
+
+    larger = config.model_copy(update={"model": config.model.model_copy(update={"input_size": (96, 80)})})
+    own = Trainer(larger, tmp_path / "larger", CPU).network.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in first.network.state_dict().items())
+
+    wider = config.model_copy(update={"model": config.model.model_copy(update={"head_channels": 24})})
+    with pytest.raises(InputError, match=r"first\.safetensors: is a network of another head_channels"):
+        Trainer(wider, tmp_path / "other", CPU)
+
+
+def test_a_run_goes_on_without_what_it_began_with_and_where_the_data_moved(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, root = tmp_path / "first.safetensors", tmp_path / "here"
+    save_checkpoint(first, tiny_checkpoint())
+    root.mkdir()
+    config = experiment(root, rng, init=str(first))
+    monkeypatch.setenv("POSEFIX_DATA", str(root))
+    begun = Trainer(config, tmp_path / "run", CPU)
+    begun._train_step(begun.batches[0])
+    begun.save()
+
+    first.unlink()
+    moved = tmp_path / "there"
+    root.rename(moved)
+    monkeypatch.setenv("POSEFIX_DATA", str(moved))
+    again = Trainer(
+        from_dict(json.loads(json.dumps(to_dict(config)).replace(str(root), str(moved)))), begun.folder, CPU
+    )
+    assert again.resume()
+    own = again.network.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in begun.network.state_dict().items())
+
+    state = torch.load(tmp_path / "run" / STATE_FILE, weights_only=True)
+    del state["optimizer"]
+    torch.save(state, tmp_path / "run" / STATE_FILE)
+    with pytest.raises(InputError, match="not a whole training state"):
+        again.resume()
