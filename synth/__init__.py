@@ -14,7 +14,7 @@ from synth.observation import Observation
 from synth.occlusion import guess_legs, hidden_keypoints, leg_regions, shorten_legs
 from synth.person_errors import invert_limbs, place_faces, take_neighbours, warp_poses
 from synth.sampler import Synthesized, synthesize
-from synth.scores import draw_scores
+from synth.scores import claim_certainty, draw_scores
 from synth.statistics import Rule, Statistics
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Rule",
     "Statistics",
     "Synthesized",
+    "claim_certainty",
     "classify",
     "draw_scores",
     "fit_statistics",

@@ -17,6 +17,7 @@ MIN_BOX_SIZE = 4.0  # px; smaller boxes are widened to this
 CONFIDENT = 0.5  # times a person's highest score: keypoints from there on are confident ones
 LEAST_CONFIDENT = 8  # confident keypoints, from which on a pose can speak against a box
 LEAST_COVERED = 0.2  # of the extent of the confident keypoints, by the box; below, the pose is elsewhere
+EXTENT_IOU = 0.95  # with the extent of the pose; from there on a box is made of it
 LEAST_IOU = 0.15  # of a box with that extent; below, the box is too large to go by
 
 
@@ -143,6 +144,22 @@ def transform(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """Apply maps (N, 2, 3) to points (N, ..., 2)."""
     matrices = matrices.reshape(len(matrices), *([1] * (points.ndim - 2)), 2, 3)
     return np.einsum("...ij,...j->...i", matrices[..., :2], points) + matrices[..., 2]
+
+
+def transform_boxes(boxes: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Corners (N, 4) x0, y0, x1, y1 of the extents of boxes (N, 4) xywh under maps (N, 2, 3); zeros of unknown ones."""
+    x0, y0, x1, y1 = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).T
+    corners = transform(np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2), matrices)
+    extents = np.concatenate([corners.min(1), corners.max(1)], axis=1)
+    return np.where(known_boxes(boxes)[:, None], extents, 0.0)
+
+
+def told_boxes(boxes: np.ndarray, keypoints: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4) xywh that say something beside the pose: zeros where a box is just the pose's extent, or unknown."""
+    same = np.zeros(len(boxes), bool)
+    for padding in (0.0, POSE_BOX_PADDING):
+        same |= iou(boxes, pose_boxes(keypoints, valid, padding)) > EXTENT_IOU
+    return np.where((known_boxes(boxes) & ~same)[:, None], boxes, 0.0)
 
 
 def invert(matrices: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ class InputPose(NamedTuple):
         scales: (N, K) OKS scales s k.
         others: (N, M, K, 2) the same keypoints of the M nearest other people of the image.
         other_scores: (N, M, K) their confidences; 0 throughout where there are fewer than M.
+        boxes: (N, 4) the person's box as x0, y0, x1, y1, where one is known by itself; zeros where not.
     """
 
     keypoints: torch.Tensor
@@ -23,6 +24,7 @@ class InputPose(NamedTuple):
     scales: torch.Tensor
     others: torch.Tensor
     other_scores: torch.Tensor
+    boxes: torch.Tensor
 
     def mirrored(self, flip: torch.Tensor, width: int) -> InputPose:
         """The poses in the mirrored crop, ``width`` pixels wide; ``flip`` (K,) exchanges left and right."""
@@ -36,6 +38,13 @@ class InputPose(NamedTuple):
             self.scales[..., flip],
             mirror(self.others),
             self.other_scores[..., flip],
+            torch.where(
+                (self.boxes[:, 2:] > self.boxes[:, :2]).all(1, keepdim=True),
+                torch.stack(
+                    [width - 1 - self.boxes[:, 2], self.boxes[:, 1], width - 1 - self.boxes[:, 0], self.boxes[:, 3]], 1
+                ),
+                self.boxes,
+            ),
         )
 
     def take(self, rows: torch.Tensor) -> InputPose:
@@ -50,11 +59,17 @@ class Answer(NamedTuple):
         posterior: (N, K, h, w) probabilities, each map summing to 1.
         presence: (N, K) probability that the keypoint is in the image, visible or hidden; None where it is not told.
         person: (N,) OKS expected after refinement, low where there is nobody; None where it is not told.
+        stay: (N,) share of COCO's OKS thresholds that the input pose is expected to pass; None where it is not told.
+        move: (N,) likewise, the refined pose.
+        input_similarity: (N, K) expected KS of the input keypoints; None where it is not told.
     """
 
     posterior: torch.Tensor
     presence: torch.Tensor | None = None
     person: torch.Tensor | None = None
+    stay: torch.Tensor | None = None
+    move: torch.Tensor | None = None
+    input_similarity: torch.Tensor | None = None
 
 
 class RefinementNetwork(Protocol):

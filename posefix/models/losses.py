@@ -14,7 +14,7 @@ from posefix.models.network import FusionNetwork, PoseFixNetwork
 from posefix.training.config import Config
 
 Batch = dict[str, torch.Tensor]
-PERSON_WEIGHT = PRESENCE_WEIGHT = SIMILARITY_WEIGHT = 0.3  # beside the cross-entropy of the heatmaps
+PERSON_WEIGHT = PRESENCE_WEIGHT = SIMILARITY_WEIGHT = UTILITY_WEIGHT = 0.3  # beside the cross-entropy of the heatmaps
 
 
 class TrainingLoss(nn.Module):
@@ -110,8 +110,12 @@ def fusion_losses(
     with torch.no_grad():
         posterior = fused.log_posterior.exp()
         decoded, _ = decode.most_similar(posterior, pose.scales, size, pose.keypoints, pose.scores > 0, margin)
-        oks = (similarity(decoded) * labelled).sum(1) / labelled.sum(1).clamp(min=1)
-    given = labelled * (pose.scores > 0)
+        present = pose.scores > 0
+        stayed = torch.where(present[..., None], pose.keypoints, decoded)
+        oks, stay_oks = (
+            (similarity(points) * labelled).sum(1) / labelled.sum(1).clamp(min=1) for points in (decoded, stayed)
+        )
+    given = labelled * present
     mask = labelled * decode.inside(target, size)
     person = calibration(fused.person, oks, labelled.amax(1))
     return {
@@ -119,4 +123,12 @@ def fusion_losses(
         "similarity": SIMILARITY_WEIGHT * calibration(fused.input_similarity, similarity(pose.keypoints), given),
         "presence": PRESENCE_WEIGHT * calibration(fused.presence, labelled, annotated),
         "person": PERSON_WEIGHT * person,
+        "stay": UTILITY_WEIGHT * calibration(fused.stay, passed(stay_oks), labelled.amax(1) * present.any(1)),
+        "move": UTILITY_WEIGHT * calibration(fused.move, passed(oks), labelled.amax(1)),
     }
+
+
+def passed(oks: torch.Tensor) -> torch.Tensor:
+    """Share of COCO's OKS thresholds 0.5, 0.55, ..., 0.95 that an OKS (N,) passes."""
+    thresholds = torch.linspace(0.5, 0.95, 10, device=oks.device)
+    return (oks[:, None] >= thresholds).float().mean(1)

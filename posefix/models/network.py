@@ -142,12 +142,14 @@ class FusionNetwork(nn.Module):
         seen = self.backbone(images)
         mirrored = movenet.mirror(self.backbone(images.flip(3)), self.flip)
         mean = movenet.Seen(*((a + b) / 2 for a, b in zip(seen, mirrored, strict=True)))
+        mean = mean._replace(features=seen.features)  # channels mean other things in a mirrored crop
         return movenet.evidence(seen), movenet.evidence(mean)
 
     def answer(self, seen: movenet.Evidence, pose: InputPose) -> Answer:
         """Weigh what was seen against a pose."""
         fused = self(seen, pose)
-        return Answer(fused.log_posterior.exp(), fused.presence.sigmoid(), fused.person.sigmoid())
+        told = (fused.presence, fused.person, fused.stay, fused.move, fused.input_similarity)
+        return Answer(fused.log_posterior.exp(), *(logits.sigmoid() for logits in told))
 
     def estimate(self, crops: torch.Tensor) -> torch.Tensor:
         """(N, K, 3) x, y in pixels of the frame and score, of the person in the middle of crops, by MoveNet alone."""

@@ -114,6 +114,8 @@ class Refiner:
         self.network = self._prepare(checkpoint)
         self.engine = accelerate(self.network, engine, self.device)
         self.config = checkpoint.config
+        self.stay_bonus, self.alone_cost, self.mix = 0.0, 0.03, 0.0
+        self.choices: list = []
         self.skeleton: Skeleton = checkpoint.skeleton
         self.facts = checkpoint.facts
         self.keep_margin = self.config.model.keep_margin if keep_margin is None else keep_margin
@@ -329,15 +331,25 @@ class Refiner:
         """Keypoints (V, K, 2) in the original image, expected OKS (V,) and keypoint scores (V, K) of V views."""
         seen = self.network.see(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2), flip_test)
         pose = self._input_pose(people, views, others)
-        keypoints, similarity, expected = self._decode(seen, pose)
+        keypoints, similarity, expected, utility, answer = self._decode(seen, pose)
         if isinstance(self.network, FusionNetwork):  # what would be said without the pose costs next to nothing
-            nobody = {name: torch.zeros_like(getattr(pose, name)) for name in ("scores", "other_scores")}
-            alone = self._decode(seen, pose._replace(**nobody))
-            better = alone[2] > expected + WITHOUT_POSE_COST
-            keypoints, similarity, expected = (
-                torch.where(better.view(-1, *[1] * (with_pose.ndim - 1)), without, with_pose)
-                for without, with_pose in zip(alone, (keypoints, similarity, expected), strict=True)
-            )
+            given = pose.scores > 0
+            stayed = torch.where(given[..., None], pose.keypoints, keypoints)
+            stayed_similarity = torch.where(given, answer.input_similarity * answer.presence, similarity)
+            alone = self._decode(seen, pose._replace(scores=torch.zeros_like(pose.scores)))
+            values = torch.stack([utility, answer.stay + self.stay_bonus, alone[3] - self.alone_cost])
+            values[1, ~given.any(1)] = -1
+            choice = values.argmax(0)
+            self.choices.append((values.cpu().numpy(), choice.cpu().numpy()))
+
+            def chosen(*options: torch.Tensor) -> torch.Tensor:
+                stacked = torch.stack(options)
+                return stacked[choice, torch.arange(len(choice))]
+
+            keypoints = chosen(keypoints, stayed, alone[0])
+            similarity = chosen(similarity, stayed_similarity, alone[1])
+            expected = chosen(expected, torch.maximum(expected, answer.stay * 0 + expected), alone[2])
+            expected = expected * (1 - self.mix) + self.mix * chosen(utility, answer.stay, alone[3])
         for least in LOOK_AGAIN[: passes - 1]:
             again = torch.nonzero(expected < least)[:, 0]
             if not len(again):
@@ -362,10 +374,17 @@ class Refiner:
             scales * geometry.map_scale(maps)[:, None],
             geometry.transform(their_keypoints, maps),
             their_scores,
+            geometry.transform_boxes(self._told(people, views), maps),
         )
         return InputPose(*(torch.from_numpy(array.astype(np.float32)).to(self.device) for array in arrays))
 
-    def _decode(self, seen: Any, pose: InputPose) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    @staticmethod
+    def _told(people: People, views: Views) -> np.ndarray:
+        """(V, 4) xywh boxes that people came with, zeros in views that are the pose's, or whose box says no more."""
+        boxes = geometry.told_boxes(people.boxes[views.rows], people.keypoints[views.rows], people.labelled[views.rows])
+        return np.where((boxes == views.boxes).all(1)[:, None], boxes, 0.0)
+
+    def _decode(self, seen: Any, pose: InputPose) -> tuple[Any, ...]:
         """Keypoints (V, K, 2) in the frame, their scores (V, K), and the OKS that is expected (V,)."""
         answer = self.network.answer(seen, pose)
         keypoints, similarity = decode.most_similar(
@@ -381,4 +400,5 @@ class Refiner:
             mean = expected_oks(similarity.cpu().numpy(), pose.scores.cpu().numpy())
             expected = torch.from_numpy(mean).to(similarity.device)
         scores = similarity.nan_to_num(0)  # outside the crop nothing is known
-        return keypoints, scores if answer.presence is None else scores * answer.presence, expected
+        scores = scores if answer.presence is None else scores * answer.presence
+        return keypoints, scores, expected, expected if answer.move is None else answer.move, answer

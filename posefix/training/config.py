@@ -112,14 +112,15 @@ class SynthesisConfig(_Strict):
     """Input poses: statistics by name or path; probabilities of what is done to them.
 
     A person's input is, with probability ``observed``, a real estimator's where the data source has one; with
-    ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache); of both, ``mended`` is the
-    probability that most or all of the keypoints are put right, as a better estimator's. Else it is synthesised,
+    ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache). Else it is synthesised,
     with ``clean`` without any error, so that the network meets poses which are right already and learns to leave them
     alone. Of synthesised poses, ``inverted`` is the probability that left and right of arms, legs or all are exchanged,
     ``warped`` that all of it is displaced, scaled and turned, ``neighbour`` that it is a neighbour's.
     ``scores`` draws confidences that go with how right a keypoint is; without, all of them are 1. ``placeholder`` is
     the probability that the face is somewhere with a confidence near 0, as of estimators that know no face;
-    ``dropout`` that an input keypoint is withheld, ``empty`` that all of a person's are.
+    ``fixed`` that most or all of the
+    keypoints of any input are put right, as a better estimator's; ``dropout`` that an input keypoint is
+    withheld, ``empty`` that all of a person's are.
     ``leg_occlusion`` is the probability that a person's legs are cut out of the image, and in the input shortened to
     80 % at most (``leg_input: shortened``, as published) or guessed as estimators do (``guessed``, see ``guess_legs``).
     """
@@ -130,7 +131,7 @@ class SynthesisConfig(_Strict):
     dropout: float = Field(0.0, ge=0, le=1)
     observed: float = Field(0.0, ge=0, le=1)
     guessed: float = Field(0.0, ge=0, le=1)
-    mended: float = Field(0.0, ge=0, le=1)
+    fixed: float = Field(0.0, ge=0, le=1)
     clean: float = Field(0.0, ge=0, le=1)
     inverted: float = Field(0.0, ge=0, le=1)
     warped: float = Field(0.0, ge=0, le=1)

@@ -23,7 +23,6 @@ from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_json, write_atomically
 from posefix.engines import accelerate
 from posefix.models import movenet
-from posefix.models.interface import InputPose
 from posefix.models.network import FusionNetwork
 from posefix.training.config import Config
 from posefix.training.data.loader import Batch, TrainingBatches, training_loader
@@ -43,6 +42,8 @@ class FeatureCache:
         heatmaps: (N, 2, K, h, w) float16 logits: of the crop alone, and averaged with the mirrored crop.
         poses: (N, 2, P, K, 2) float32 people seen, in pixels of the frame.
         centres: (N, 2, P) float32 their logits.
+        flipped: (N,) bool, whether the map mirrors.
+        features: (N, 24, h, w) float16, of the crop alone.
         guesses: (N, K, 3) float32 x, y in original pixels and score: what the eyes take the pose for in a worse crop.
     """
 
@@ -51,6 +52,8 @@ class FeatureCache:
     heatmaps: np.ndarray
     poses: np.ndarray
     centres: np.ndarray
+    flipped: np.ndarray
+    features: np.ndarray
     guesses: np.ndarray
 
     @classmethod
@@ -62,6 +65,8 @@ class FeatureCache:
             "heatmaps": (np.float16, (2, keypoints, *network.heatmap_size)),
             "poses": (np.float32, (2, movenet.SEEN_PEOPLE, keypoints, 2)),
             "centres": (np.float32, (2, movenet.SEEN_PEOPLE)),
+            "flipped": (np.bool_, ()),
+            "features": (np.float16, (movenet.FEATURES, *network.heatmap_size)),
             "guesses": (np.float32, (keypoints, 3)),
         }
         arrays = {}
@@ -84,7 +89,7 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
         InputError: when the folder holds the cache of another training, or cannot be written.
     """
     make_folder(folder)
-    crops = _Crops(batches)
+    crops = _Crops(batches.with_held_out())
     count = len(crops) * batches.batch
     state = {"training": _fingerprint(batches.config, network), "batches": 0}
     if (folder / STATE).is_file():
@@ -116,11 +121,13 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
 @torch.inference_mode()
 def _look(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
     cache.rows[place], cache.maps[place] = batch["rows"].numpy(), batch["maps"].numpy()
+    cache.flipped[place] = batch["flipped"].numpy()
     both, found = network.see_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
     for view, seen in enumerate(both):
         cache.heatmaps[place, view] = seen.heatmaps.float().clamp(-15, 15).cpu().numpy()
         cache.poses[place, view] = seen.poses.float().cpu().numpy()
         cache.centres[place, view] = seen.centres.float().cpu().numpy()
+    cache.features[place] = both[0].features.float().cpu().numpy()
     found = found.float().cpu().numpy()
     back = geometry.invert(batch["worse_maps"].numpy())
     cache.guesses[place, :, :2] = geometry.transform(found[..., :2].astype(np.float64), back)
@@ -137,7 +144,7 @@ def _fingerprint(config: Config, network: FusionNetwork) -> str:
     kept["model"] = {name: plain["model"][name] for name in ("input_size", "box_padding")}
     kept["training"] = {name: plain["training"][name] for name in ("batch", "cached_epochs")}
     for source in kept["train"]:
-        del source["observed"]
+        del source["observed"], source["held_out"]
     kept["synthesis"] = {name: kept["synthesis"][name] for name in ("leg_occlusion", "leg_input")}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     for name, weights in network.backbone.state_dict().items():
@@ -149,7 +156,7 @@ class _Crops(Dataset):
     """Crops of the epochs to be cached, and worse crops of the same people, batch by batch."""
 
     def __init__(self, batches: TrainingBatches) -> None:
-        self._good, self._worse = batches.augmented(flip=0.0), batches.augmented(**WORSE)
+        self._good, self._worse = batches, batches.augmented(**WORSE)
         self._epoch = len(batches)
 
     def __len__(self) -> int:
@@ -160,11 +167,12 @@ class _Crops(Dataset):
         self._good.epoch = epoch
         rng = np.random.default_rng([self._good.config.seed, epoch, index])
         rows = self._good.rows(index)
-        crops, _, _, maps, _ = self._good.look(rows, rng)
+        crops, _, _, maps, flipped = self._good.look(rows, rng)
         worse, _, _, worse_maps, _ = self._worse.look(rows, rng)
         return {
             "rows": torch.from_numpy(rows),
             "maps": torch.from_numpy(maps),
+            "flipped": torch.from_numpy(flipped),
             "crops": torch.from_numpy(crops).permute(0, 3, 1, 2),
             "worse": torch.from_numpy(worse).permute(0, 3, 1, 2),
             "worse_maps": torch.from_numpy(worse_maps),
@@ -182,36 +190,21 @@ class CachedBatches(Dataset):
     def __init__(self, batches: TrainingBatches, cache: FeatureCache) -> None:
         self._batches, self._cache = batches, cache
         self.people, self.batch, self.epoch = batches.people, batches.batch, 0
+        self._places = np.flatnonzero(batches.usable[cache.rows])
 
     def __len__(self) -> int:
-        return len(self._cache.rows) // self.batch
+        return len(self._places) // self.batch
 
     def __getitem__(self, index: int) -> Batch:
         config = self._batches.config
-        order = np.random.default_rng([config.seed, self.epoch]).permutation(len(self._cache.rows))
+        order = np.random.default_rng([config.seed, self.epoch]).permutation(self._places)
         chosen = np.sort(order[index * self.batch : (index + 1) * self.batch])
         rng = np.random.default_rng([config.seed, self.epoch, index])
         rows, maps = self._cache.rows[chosen], self._cache.maps[chosen]
         keypoints, scores = self._batches.inputs.draw(rows, rng, self._cache.guesses[chosen])
-        batch = self._batches.poses(rows, maps, keypoints, scores, rng)
+        batch = self._batches.poses(rows, maps, keypoints, scores, rng, self._cache.flipped[chosen])
         view = (rng.random(len(chosen)) < AVERAGED).astype(int)
         for name in ("heatmaps", "poses", "centres"):
             batch[name] = torch.from_numpy(getattr(self._cache, name)[chosen, view]).float()
-        return self._mirrored(batch) if rng.random() < config.augmentation.flip else batch
-
-    def _mirrored(self, batch: Batch) -> Batch:
-        flip, width = torch.as_tensor(self._batches.skeleton.flip), self._batches.config.model.frame_size[1]
-        pose = InputPose(*(batch[name] for name in InputPose._fields)).mirrored(flip, width)
-
-        def mirror(points: torch.Tensor) -> torch.Tensor:
-            return torch.stack([width - 1 - points[..., flip, 0], points[..., flip, 1]], dim=-1)
-
-        exchanged = {name: batch[name][:, flip] for name in ("labelled", "annotated", "target_scales")}
-        return {
-            **pose._asdict(),
-            **exchanged,
-            "target": mirror(batch["target"]),
-            "heatmaps": batch["heatmaps"][:, flip].flip(3),
-            "poses": mirror(batch["poses"]),
-            "centres": batch["centres"],
-        }
+        batch["features"] = torch.from_numpy(self._cache.features[chosen]).float()
+        return batch

@@ -13,6 +13,8 @@ from posefix.evaluation.oks import keypoint_similarity
 from posefix.training.config import SynthesisConfig
 from synth import (
     Statistics,
+    claim_certainty,
+    classify,
     draw_scores,
     invert_limbs,
     neighbour_index,
@@ -22,8 +24,9 @@ from synth import (
     warp_poses,
 )
 
-MENDED_WITHIN = 0.6  # OKS scales, at most, that mended keypoints are off
-SCALE_NOISE = 0.12  # of the logarithm of a person's size, which a refiner knows from a box alone
+FIXED_WITHIN = 0.6  # OKS scales, at most, that fixed keypoints are off
+BOX_TOLD, BOX_NOISE = 0.65, 0.05  # probability that a box comes with a pose; its errors, in its sizes
+LEAST_POSED = 3  # keypoints, from which on a pose has an extent
 OTHER_NOISE = 1.0  # OKS scales, at most, that other people's keypoints are off
 OTHER_MISSING, ALL_MISSING = 0.25, 0.2  # probability that one neighbour was not found, and that none was
 
@@ -58,12 +61,11 @@ class InputPoses:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints (B, K, 2) and scores (B, K) float32 for the people at ``rows``.
 
-        ``guesses`` (B, K, 3) are what the network's own eyes found, if it was asked.
+        ``guesses`` (B, K, 3) are what the network's own backbone finds, if it was asked.
         """
-        config = self._config
+        config, people = self._config, self._people[rows]
         keypoints, scores = self._synthesized(rows, rng)
         kind, which = rng.random(len(rows)), rng.random(len(rows))
-        estimated = np.zeros(len(rows), bool)
         for source, found in enumerate(self._observed):
             chosen = np.flatnonzero((kind < config.observed) & (self._sources[rows] == source))
             if found is None or not len(chosen):
@@ -73,46 +75,63 @@ class InputPoses:
             there = (found[1][result, local] > 0).any(1)
             chosen, local, result = chosen[there], local[there], result[there]
             keypoints[chosen], scores[chosen] = found[0][result, local], found[1][result, local]
-            estimated[chosen] = True
         if guesses is not None:
             chosen = (kind >= config.observed) & (kind < config.observed + config.guessed)
             keypoints[chosen], scores[chosen] = guesses[chosen, :, :2], guesses[chosen, :, 2]
-            estimated |= chosen
-        if config.mended:
-            keypoints = self._mended(rows, keypoints, estimated & (rng.random(len(rows)) < config.mended), rng)
+        keypoints = self._fixed(rows, keypoints, rng)
         if config.placeholder:
             scales = self.scales(rows)
             keypoints, scores = place_faces(keypoints, scores, scales, self._people.skeleton, rng, config.placeholder)
+        if config.scores:
+            similarity = keypoint_similarity(keypoints, people.keypoints, people.areas, people.skeleton.sigmas)
+            scores = claim_certainty(similarity, scores, people.labelled, rng)
         scores[rng.random(len(rows)) < config.empty] = 0
         keypoints[scores <= 0] = 0
         return keypoints.astype(np.float32), scores.astype(np.float32)
 
-    def _mended(
-        self, rows: np.ndarray, keypoints: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Keypoints (B, K, 2) of which those of the ``chosen`` (B,) are at their truth, or near it, for the most part.
+    def _fixed(self, rows: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Keypoints (B, K, 2) of which, in some people, most are at their truth or near it, as of a better estimator.
 
         Half of these people are right throughout; of each other, a share of the keypoints between half and all. The
-        distance, at most ``MENDED_WITHIN`` OKS scales, is drawn for the person, the direction for each keypoint.
+        distance, at most ``FIXED_WITHIN`` OKS scales, is drawn for the person, the direction for each keypoint.
         """
         people = self._people[rows]
         n, k = people.scores.shape
         scales = np.sqrt(np.maximum(people.areas, 1))[:, None] * 2 * people.skeleton.sigmas
-        distance = np.maximum(rng.uniform(-0.2, 1, (n, 1)), 0) * MENDED_WITHIN * scales
+        distance = np.maximum(rng.uniform(-0.2, 1, (n, 1)), 0) * FIXED_WITHIN * scales
         angle = rng.uniform(0, 2 * np.pi, (n, k))
         near = people.keypoints + distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         share = np.minimum(rng.uniform(0.5, 1.5, (n, 1)), 1)
-        right = chosen[:, None] & people.labelled & (rng.random((n, k)) < share)
+        chosen = rng.random((n, 1)) < self._config.fixed
+        right = chosen & people.labelled & (rng.random((n, k)) < share)
         return np.where(right[..., None], near, keypoints)
 
-    def scales(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-        """(B, K) OKS scales s k as their boxes tell, in original pixels; with ``rng`` a little wrong, as boxes are."""
+    def scales(self, rows: np.ndarray) -> np.ndarray:
+        """(B, K) OKS scales s k as the annotated boxes tell, in original pixels."""
         people = self._people[rows]
         boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
         lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3])
-        if rng is not None:
-            lengths = lengths * np.exp(SCALE_NOISE * rng.standard_normal(len(rows)))
         return lengths[:, None] * 2 * people.skeleton.sigmas
+
+    def boxes(
+        self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (B, 4) xywh that come with input poses, zeros for those without; and what people's sizes are told by.
+
+        A box is the annotated one, in half of the people a little wrong, as detectors' are. Without a box the pose's
+        extent tells the size, or for want of a pose the annotated box.
+        """
+        people = self._people[rows]
+        n = len(rows)
+        annotated = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+        noise = BOX_NOISE * rng.standard_normal((n, 4)) * (rng.random((n, 1)) < 0.5)
+        size = annotated[:, 2:] * np.exp(noise[:, 2:])
+        middle = annotated[:, :2] + annotated[:, 2:] * (0.5 + noise[:, :2])
+        given = np.concatenate([middle - size / 2, size], axis=1)
+        told = rng.random((n, 1)) < BOX_TOLD
+        extents = geometry.pose_boxes(keypoints, scores > 0)
+        posed = ((scores > 0).sum(1) >= LEAST_POSED)[:, None]
+        return np.where(told, given, 0.0), np.where(told | ~posed, given, extents)
 
     def others(
         self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
@@ -132,9 +151,10 @@ class InputPoses:
 
     def _synthesized(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         config, people = self._config, self._people[rows]
+        neighbours = self._neighbours.gather(self._people, rows)
         drawn = synthesize(
             people,
-            self._neighbours.gather(self._people, rows),
+            neighbours,
             self._statistics,
             rng,
             dropout=config.dropout,
@@ -144,12 +164,12 @@ class InputPoses:
         if config.inverted:
             keypoints, scores = invert_limbs(keypoints, scores, people.skeleton, rng, config.inverted)
         if config.neighbour:
-            others = self.others(rows, people.keypoints, people.scores, rng)
+            boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+            others = self._others.nearest(rows, people.keypoints, people.labelled, self.scales(rows), boxes)
             keypoints, scores = take_neighbours(keypoints, scores, *others, rng, config.neighbour)
         if config.warped:
             keypoints = warp_poses(keypoints, scores > 0, people.areas, rng, config.warped)
-        if config.scores:
-            similarity = keypoint_similarity(keypoints, people.keypoints, people.areas, people.skeleton.sigmas)
-            similarity = np.where(people.labelled, similarity, 0)
-            scores = np.where(scores > 0, draw_scores(similarity, rng), 0)
+        if config.scores:  # of keypoints on somebody else an estimator is as sure as of its own
+            _, similarity = classify(keypoints, people, neighbours)
+            scores = np.where(scores > 0, draw_scores(np.where(people.labelled, similarity, 0), rng), 0)
         return keypoints, scores

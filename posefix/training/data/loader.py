@@ -53,10 +53,10 @@ class TrainingBatches(Dataset):
         self.skeleton = self.people.skeleton
         self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
         self._imaged = np.array([not isinstance(s, PoseStore) for s in stores])
-        usable = self.people.labelled.any(1) & ~np.concatenate(self._held_out())
-        self._shown = np.flatnonzero(usable & self._imaged[self._place[:, 0]])
+        self.usable = self.people.labelled.any(1) & ~np.concatenate(self._held_out())
+        self._shown = np.flatnonzero(self.usable & self._imaged[self._place[:, 0]])
         self._pools = [
-            np.repeat(np.flatnonzero(usable & (self._place[:, 0] == i)), source.repeat)
+            np.repeat(np.flatnonzero(self.usable & (self._place[:, 0] == i)), source.repeat)
             for i, source in enumerate(config.train)
         ]
         for i, (pool, source) in enumerate(zip(self._pools, config.train, strict=True)):
@@ -109,6 +109,16 @@ class TrainingBatches(Dataset):
             "crops": torch.from_numpy(crops).permute(0, 3, 1, 2),
             **self.poses(rows, maps, keypoints, scores, rng, flipped),
         }
+
+    def with_held_out(self) -> TrainingBatches:
+        """The same with the people who are held out."""
+        other = copy.copy(self)
+        posed = self.people.labelled.any(1)
+        other._pools = [
+            np.repeat(np.flatnonzero(posed & (self._place[:, 0] == i)), source.repeat)
+            for i, source in enumerate(self.config.train)
+        ]
+        return other
 
     def augmented(self, **changes: float) -> TrainingBatches:
         """The same people with another augmentation."""
@@ -168,7 +178,10 @@ class TrainingBatches(Dataset):
             index = exchange if points.ndim == 3 else exchange[:, None]
             return torch.from_numpy(np.take_along_axis(moved, index[..., None], axis=-2))
 
-        scales = self.inputs.scales(rows, rng) * geometry.map_scale(maps)[:, None]
+        told, boxes = self.inputs.boxes(rows, keypoints, scores, rng)
+        lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3]) * geometry.map_scale(maps)
+        scales = lengths[:, None] * 2 * self.skeleton.sigmas
+        told = geometry.transform_boxes(told, maps)
         lengths = np.sqrt(np.maximum(people.areas, 1)) * geometry.map_scale(maps)
         return {
             "keypoints": place(keypoints),
@@ -176,6 +189,7 @@ class TrainingBatches(Dataset):
             "scales": arrange(scales.astype(np.float32)),
             "others": place(others),
             "other_scores": arrange(other_scores),
+            "boxes": torch.from_numpy(told.astype(np.float32)),
             "target": place(people.keypoints),
             "labelled": arrange(people.labelled),
             "annotated": arrange(self._annotated[rows]),

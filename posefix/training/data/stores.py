@@ -138,7 +138,7 @@ def open_store(source: DataSource, skeleton: Skeleton) -> Store | PoseStore:
 
 
 def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """What real estimators said of these people, matched by OKS as an evaluation would.
+    """What real estimators said of these people, matched by their boxes where they were given them, else by OKS.
 
     Args:
         people: N people with ground truth.
@@ -152,7 +152,19 @@ def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray,
     for r, path in enumerate(results):
         found = coco.read_results(path, people.skeleton).people
         matched = match_people(people, found)
+        given = match_boxes(people, found)
+        matched = np.where(given >= 0, given, matched)
         rows = np.flatnonzero(matched >= 0)
         keypoints[r, rows] = found.keypoints[matched[rows]]
         scores[r, rows] = found.scores[matched[rows]]
     return keypoints, scores
+
+
+def match_boxes(people: People, found: People) -> np.ndarray:
+    """(N,) int64 row in ``found`` whose box is that of each person, to a hair; -1 where there is none."""
+
+    def keys(of: People) -> list[tuple[int, ...]]:
+        return list(zip(of.image_ids.tolist(), *(np.round(of.boxes, 0).astype(np.int64).T.tolist()), strict=True))
+
+    rows = {key: row for row, key in enumerate(keys(found))}
+    return np.array([rows.get(key, -1) for key in keys(people)], np.int64)
