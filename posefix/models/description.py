@@ -15,6 +15,7 @@ MAX_LOGIT = 12.0
 LEAST_SCALE = 6.0  # px; keypoints with smaller OKS scales are looked for as with this one
 CERTAIN = 0.999  # confidence from which on an input claims to be certain
 EXACTNESS = (0.4, 1.0, 3.0)  # OKS scales within which sure keypoints are met
+FEATURE_SCALE = 5.0  # brings MoveNet's features, which spread by 0.1, to the size of the rest
 LOCAL = 2 * FEATURES  # features of the image at the input keypoint and at the heatmap's peak
 WIDTH = 89 + LOCAL
 
@@ -146,7 +147,8 @@ def sample_features(features: torch.Tensor, points: torch.Tensor) -> torch.Tenso
     """(N, K, C) bilinear values of features (N, C, h, w) at points (N, K, 2) in pixels of the frame; 0 outside."""
     h, w = features.shape[2:]
     grid = 2 * points / (STRIDE * points.new_tensor([w - 1, h - 1])) - 1
-    return functional.grid_sample(features.float(), grid[:, :, None], align_corners=True)[..., 0].transpose(1, 2)
+    sampled = functional.grid_sample(features.float(), grid[:, :, None], align_corners=True)
+    return FEATURE_SCALE * sampled[..., 0].transpose(1, 2)
 
 
 def nearest_other(points: torch.Tensor, pose: InputPose) -> torch.Tensor:

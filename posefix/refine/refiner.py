@@ -114,7 +114,7 @@ class Refiner:
         self.network = self._prepare(checkpoint)
         self.engine = accelerate(self.network, engine, self.device)
         self.config = checkpoint.config
-        self.stay_bonus, self.alone_cost, self.mix = 0.0, 0.03, 0.0
+        self.stay_bonus, self.alone_cost, self.mix, self.flip_cost = 0.0, 0.03, 0.0, 1.0
         self.choices: list = []
         self.skeleton: Skeleton = checkpoint.skeleton
         self.facts = checkpoint.facts
@@ -337,19 +337,32 @@ class Refiner:
             stayed = torch.where(given[..., None], pose.keypoints, keypoints)
             stayed_similarity = torch.where(given, answer.input_similarity * answer.presence, similarity)
             alone = self._decode(seen, pose._replace(scores=torch.zeros_like(pose.scores)))
-            values = torch.stack([utility, answer.stay + self.stay_bonus, alone[3] - self.alone_cost])
+            options = [
+                (keypoints, similarity, expected, utility),
+                (stayed, stayed_similarity, expected, answer.stay),
+                alone[:4],
+            ]
+            worth = [utility, answer.stay + self.stay_bonus, alone[3] - self.alone_cost]
+            if self.flip_cost < 1:
+                for part in ("lower", "upper", None):
+                    inside = (
+                        torch.as_tensor(self.skeleton.group(part)) if part else torch.ones(given.shape[1], dtype=bool)
+                    )
+                    index = torch.where(inside, torch.as_tensor(self.skeleton.flip), torch.arange(given.shape[1]))
+                    other = self._decode(
+                        seen, pose._replace(keypoints=pose.keypoints[:, index], scores=pose.scores[:, index])
+                    )
+                    options.append(other[:4])
+                    worth.append(other[3] - self.flip_cost)
+            values = torch.stack(worth)
             values[1, ~given.any(1)] = -1
             choice = values.argmax(0)
             self.choices.append((values.cpu().numpy(), choice.cpu().numpy()))
 
-            def chosen(*options: torch.Tensor) -> torch.Tensor:
-                stacked = torch.stack(options)
-                return stacked[choice, torch.arange(len(choice))]
-
-            keypoints = chosen(keypoints, stayed, alone[0])
-            similarity = chosen(similarity, stayed_similarity, alone[1])
-            expected = chosen(expected, torch.maximum(expected, answer.stay * 0 + expected), alone[2])
-            expected = expected * (1 - self.mix) + self.mix * chosen(utility, answer.stay, alone[3])
+            keypoints, similarity, expected, utility = (
+                torch.stack(parts)[choice, torch.arange(len(choice))] for parts in zip(*options, strict=True)
+            )
+            expected = expected * (1 - self.mix) + self.mix * utility
         for least in LOOK_AGAIN[: passes - 1]:
             again = torch.nonzero(expected < least)[:, 0]
             if not len(again):

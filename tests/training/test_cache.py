@@ -34,7 +34,7 @@ def config_of(world: dict[str, Path], **settings: dict) -> Config:
         "name": "cached",
         "model": FUSION,
         "train": [{"annotations": str(world["annotations"]), "images": str(world["images"]), "repeat": 2}],
-        "synthesis": {"guessed": 0.3, "mended": 0.5, "scores": True, "inverted": 0.2, "warped": 0.2, "neighbour": 0.3},
+        "synthesis": {"guessed": 0.3, "fixed": 0.5, "scores": True, "inverted": 0.2, "warped": 0.2, "neighbour": 0.3},
         "training": {"cache": str(world["images"].parent / "cache"), "epochs": 2, "batch": 4, "workers": 0},
     }
     return from_dict({**spec, **{name: {**spec.get(name, {}), **values} for name, values in settings.items()}})
@@ -55,7 +55,7 @@ def test_the_cache_holds_what_the_network_sees_of_each_crop(world: dict[str, Pat
     cache = made._cache
     assert len(cache.rows) == 24
     assert np.bincount(cache.rows).tolist() == [2] * 12
-    good = batches.augmented(flip=0.0)
+    good = batches
     crops, *_, maps, _ = good.look(cache.rows[4:8], np.random.default_rng([config.seed, 0, 1]))
     np.testing.assert_allclose(maps, cache.maps[4:8])
     with torch.inference_mode():
@@ -64,19 +64,40 @@ def test_the_cache_holds_what_the_network_sees_of_each_crop(world: dict[str, Pat
     assert np.abs(cache.heatmaps[4:8, 0].astype(np.float32) - alone.numpy()).mean() < 0.1 * spread
 
 
-def test_a_cached_batch_is_a_pure_function_and_mirrors_all_that_belongs_together(world: dict[str, Path]) -> None:
-    straight, _, _ = cached(world, config_of(world, augmentation={"flip": 0.0}))
-    other, _, _ = cached(world, config_of(world, augmentation={"flip": 0.0}))
-    first = straight[1]
-    assert all(torch.equal(first[name], value) for name, value in other[1].items())
-    twice = straight._mirrored(straight._mirrored(first))
-    for name, value in first.items():
-        torch.testing.assert_close(twice[name], value)
-    mirrored = straight._mirrored(first)
-    flip = torch.as_tensor(COCO.flip)
-    width = straight._batches.config.model.frame_size[1]
-    torch.testing.assert_close(mirrored["target"][..., 0], width - 1 - first["target"][:, flip, 0])
-    assert torch.equal(mirrored["heatmaps"], first["heatmaps"][:, flip].flip(3))
+def test_a_cached_batch_is_a_pure_function_of_its_place(world: dict[str, Path]) -> None:
+    one, _, _ = cached(world, config_of(world))
+    other, _, _ = cached(world, config_of(world))
+    first, again = one[1], other[1]
+    assert all(torch.equal(first[name], value) for name, value in again.items())
+
+
+def test_poses_are_mirrored_with_their_crops(world: dict[str, Path]) -> None:
+    made, _, _ = cached(world, config_of(world, augmentation={"flip": 1.0}))
+    straight, _, _ = cached(
+        world,
+        config_of(world, augmentation={"flip": 0.0}, training={"cache": str(world["images"].parent / "straight")}),
+    )
+    assert made._cache.flipped.all() and not straight._cache.flipped.any()
+    width, flip = made._batches.config.model.frame_size[1], np.asarray(COCO.flip)
+    places = np.arange(4)
+    for part in (made, straight):
+        part._places = places
+    mirrored, target = made[0]["target"].numpy(), straight[0]["target"].numpy()
+    order = [np.argsort(part._cache.rows[:4]) for part in (made, straight)]
+    expected = target[order[1]][:, flip]
+    expected[..., 0] = width - 1 - expected[..., 0]
+    labelled = made[0]["labelled"].numpy()[order[0]]
+    np.testing.assert_allclose(mirrored[order[0]][labelled], expected[labelled], atol=1e-3)
+
+
+def test_held_out_people_are_cached_and_not_trained_on(world: dict[str, Path]) -> None:
+    source = {"annotations": str(world["annotations"]), "images": str(world["images"]), "repeat": 2}
+    held = {"train": [{**source, "held_out": {"index": 0, "of": 2}}]}
+    everybody, batches, _ = cached(world, config_of(world))
+    rest, some, _ = cached(world, from_dict({**config_of(world).model_dump(mode="json"), **held}))
+    np.testing.assert_array_equal(everybody._cache.rows, rest._cache.rows)
+    assert 0 < len(rest._places) < len(everybody._places)
+    assert some.usable[rest._cache.rows[rest._places]].all()
 
 
 def test_an_unfinished_cache_is_finished_and_another_trainings_is_refused(world: dict[str, Path]) -> None:
