@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional
 
 from posefix.models import decode
 from posefix.models.interface import InputPose
-from posefix.models.movenet import FEATURES, STRIDE, Evidence
+from posefix.models.movenet import STRIDE, Evidence
 
 SHARPNESS = 2.0  # of the heatmap logits, where they are taken for a likelihood
 FAR = 12.0  # OKS scales; distances are told apart up to here
@@ -15,9 +14,7 @@ MAX_LOGIT = 12.0
 LEAST_SCALE = 6.0  # px; keypoints with smaller OKS scales are looked for as with this one
 CERTAIN = 0.999  # confidence from which on an input claims to be certain
 EXACTNESS = (0.4, 1.0, 3.0)  # OKS scales within which sure keypoints are met
-FEATURE_SCALE = 5.0  # brings MoveNet's features, which spread by 0.1, to the size of the rest
-LOCAL = 2 * FEATURES  # features of the image at the input keypoint and at the heatmap's peak
-WIDTH = 89 + LOCAL
+WIDTH = 89  # numbers that a keypoint is described by
 
 
 def describe(
@@ -139,16 +136,7 @@ def describe(
         in_box,
         *(value[:, None].expand_as(own) for value in people),
     ]
-    local = [sample_features(evidence.features, x) * own[..., None], sample_features(evidence.features, peak)]
-    return torch.cat([torch.stack(columns, dim=-1), *local], dim=-1)
-
-
-def sample_features(features: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """(N, K, C) bilinear values of features (N, C, h, w) at points (N, K, 2) in pixels of the frame; 0 outside."""
-    h, w = features.shape[2:]
-    grid = 2 * points / (STRIDE * points.new_tensor([w - 1, h - 1])) - 1
-    sampled = functional.grid_sample(features.float(), grid[:, :, None], align_corners=True)
-    return FEATURE_SCALE * sampled[..., 0].transpose(1, 2)
+    return torch.stack(columns, dim=-1)
 
 
 def nearest_other(points: torch.Tensor, pose: InputPose) -> torch.Tensor:

@@ -41,14 +41,12 @@ class Seen(NamedTuple):
         centres: C = 1 logit, of the middles of people.
         offsets: C = 34, y and x of each keypoint from the corner of the cell that it lies in, in cells.
         poses: C = 34, y and x of each keypoint of the person whose middle is in the cell, from its corner, in cells.
-        features: C = 24, the pyramid's finest level, which the heads read.
     """
 
     heatmaps: torch.Tensor
     centres: torch.Tensor
     offsets: torch.Tensor
     poses: torch.Tensor
-    features: torch.Tensor
 
 
 class Evidence(NamedTuple):
@@ -58,13 +56,11 @@ class Evidence(NamedTuple):
         heatmaps: (N, K, h, w) logits, of everybody in the crop.
         poses: (N, P, K, 2) the P people who are seen best near its middle, by regression alone.
         centres: (N, P) logits, how surely each of them is there.
-        features: (N, 24, h, w), the network's finest features, of the crop as it is.
     """
 
     heatmaps: torch.Tensor
     poses: torch.Tensor
     centres: torch.Tensor
-    features: torch.Tensor
 
 
 class MoveNet(nn.Module):
@@ -110,7 +106,7 @@ class MoveNet(nn.Module):
             doubled = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = smooth(doubled + lateral(finer))
         poses, offsets, heatmaps, centres = (head(x) for head in self.heads)
-        return Seen(heatmaps, centres, offsets, poses, x)
+        return Seen(heatmaps, centres, offsets, poses)
 
     def load_onnx(self, path: str | Path) -> None:
         """Take over the weights of a published graph, convolution by convolution.
@@ -137,13 +133,7 @@ def mirror(seen: Seen, flip: torch.Tensor) -> Seen:
         exchanged = maps.unflatten(1, (-1, 2))[:, flip].flip(4)
         return torch.stack([exchanged[:, :, 0], 1 - exchanged[:, :, 1]], dim=2).flatten(1, 2)
 
-    return Seen(
-        seen.heatmaps[:, flip].flip(3),
-        seen.centres.flip(3),
-        vectors(seen.offsets),
-        vectors(seen.poses),
-        seen.features.flip(3),
-    )
+    return Seen(seen.heatmaps[:, flip].flip(3), seen.centres.flip(3), vectors(seen.offsets), vectors(seen.poses))
 
 
 def evidence(seen: Seen) -> Evidence:
@@ -154,8 +144,7 @@ def evidence(seen: Seen) -> Evidence:
     distance = _distance(h, w, ((h - 1) / 2, (w - 1) / 2), seen.centres)
     rank = torch.where(probability == highest, probability, 0) / (1 + (distance / CROP_MIDDLE) ** 2)
     cells = rank.flatten(1).topk(SEEN_PEOPLE, dim=1).indices
-    centres = seen.centres.flatten(1).gather(1, cells)
-    return Evidence(seen.heatmaps, _poses_at(seen, cells) - ORIGIN, centres, seen.features)
+    return Evidence(seen.heatmaps, _poses_at(seen, cells) - ORIGIN, seen.centres.flatten(1).gather(1, cells))
 
 
 def single_poses(seen: Seen) -> torch.Tensor:

@@ -142,7 +142,6 @@ class FusionNetwork(nn.Module):
         seen = self.backbone(images)
         mirrored = movenet.mirror(self.backbone(images.flip(3)), self.flip)
         mean = movenet.Seen(*((a + b) / 2 for a, b in zip(seen, mirrored, strict=True)))
-        mean = mean._replace(features=seen.features)  # channels mean other things in a mirrored crop
         return movenet.evidence(seen), movenet.evidence(mean)
 
     def answer(self, seen: movenet.Evidence, pose: InputPose) -> Answer:

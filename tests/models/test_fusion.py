@@ -7,7 +7,7 @@ import torch
 
 from posefix.models.fusion import PoseFusion
 from posefix.models.interface import InputPose
-from posefix.models.movenet import FEATURES, Evidence
+from posefix.models.movenet import Evidence
 from tests.tiny import COCO
 
 SIZE = (16, 12)
@@ -31,8 +31,7 @@ def scene() -> tuple[Evidence, InputPose]:
     def uniform(*shape: int) -> torch.Tensor:
         return torch.rand(*shape, generator=generator)
 
-    features = uniform(5, FEATURES, *SIZE) / 5
-    evidence = Evidence(4 * uniform(5, K, *SIZE) - 4, 45 * uniform(5, 4, K, 2), uniform(5, 4), features)
+    evidence = Evidence(4 * uniform(5, K, *SIZE) - 4, 45 * uniform(5, 4, K, 2), uniform(5, 4))
     scores = (uniform(5, 3, K) > 0.3).float()
     boxes = torch.cat([10 * uniform(5, 2), 30 + 15 * uniform(5, 2)], dim=1)
     boxes[2] = 0
@@ -72,7 +71,7 @@ def test_the_order_of_other_people_and_of_the_batch_does_not_matter(
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("part", ["heatmaps", "poses", "features", "keypoints", "scores", "others", "boxes"])
+@pytest.mark.parametrize("part", ["heatmaps", "poses", "keypoints", "scores", "others", "boxes"])
 def test_all_that_is_known_has_a_say(head: PoseFusion, scene: tuple[Evidence, InputPose], part: str) -> None:
     evidence, pose = scene
     changed = [

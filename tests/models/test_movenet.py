@@ -11,7 +11,7 @@ import torch
 from posefix.core.errors import InputError
 from posefix.core.skeleton import load
 from posefix.media.images import decode
-from posefix.models.movenet import FEATURES, SEEN_PEOPLE, WIDTHS, MoveNet, Seen, evidence, mirror, single_poses
+from posefix.models.movenet import SEEN_PEOPLE, WIDTHS, MoveNet, Seen, evidence, mirror, single_poses
 
 FLIP = torch.as_tensor(load("coco17").flip)
 
@@ -24,7 +24,7 @@ def one_person(x: float, y: float, side: int = 16) -> Seen:
     heatmaps[:, :, cell[0], cell[1]] = centres[:, :, cell[0], cell[1]] = 4.0
     inside = torch.tensor([(y + 0.5) / 4 - cell[0], (x + 0.5) / 4 - cell[1]]).repeat(17)
     offsets[0, :, cell[0], cell[1]] = poses[0, :, cell[0], cell[1]] = inside
-    return Seen(heatmaps, centres, offsets, poses, torch.zeros(1, FEATURES, side, side))
+    return Seen(heatmaps, centres, offsets, poses)
 
 
 @pytest.mark.parametrize("place", [(30.0, 33.25), (8.5, 50.0), (61.0, 3.0)])
@@ -40,7 +40,7 @@ def test_what_was_drawn_is_decoded_where_it_was_drawn(place: tuple[float, float]
 
 def test_mirroring_twice_is_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
-    seen = Seen(*(torch.rand(2, channels, 8, 6, generator=generator) for channels in (17, 1, 34, 34, 24)))
+    seen = Seen(*(torch.rand(2, channels, 8, 6, generator=generator) for channels in (17, 1, 34, 34)))
     for before, after in zip(seen, mirror(mirror(seen, FLIP), FLIP), strict=True):
         torch.testing.assert_close(after, before)
 

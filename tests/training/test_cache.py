@@ -93,7 +93,7 @@ def test_poses_are_mirrored_with_their_crops(world: dict[str, Path]) -> None:
 def test_held_out_people_are_cached_and_not_trained_on(world: dict[str, Path]) -> None:
     source = {"annotations": str(world["annotations"]), "images": str(world["images"]), "repeat": 2}
     held = {"train": [{**source, "held_out": {"index": 0, "of": 2}}]}
-    everybody, batches, _ = cached(world, config_of(world))
+    everybody, _, _ = cached(world, config_of(world))
     rest, some, _ = cached(world, from_dict({**config_of(world).model_dump(mode="json"), **held}))
     np.testing.assert_array_equal(everybody._cache.rows, rest._cache.rows)
     assert 0 < len(rest._places) < len(everybody._places)

@@ -43,7 +43,6 @@ class FeatureCache:
         poses: (N, 2, P, K, 2) float32 people seen, in pixels of the frame.
         centres: (N, 2, P) float32 their logits.
         flipped: (N,) bool, whether the map mirrors.
-        features: (N, 24, h, w) float16, of the crop alone.
         guesses: (N, K, 3) float32 x, y in original pixels and score: what the eyes take the pose for in a worse crop.
     """
 
@@ -53,7 +52,6 @@ class FeatureCache:
     poses: np.ndarray
     centres: np.ndarray
     flipped: np.ndarray
-    features: np.ndarray
     guesses: np.ndarray
 
     @classmethod
@@ -66,7 +64,6 @@ class FeatureCache:
             "poses": (np.float32, (2, movenet.SEEN_PEOPLE, keypoints, 2)),
             "centres": (np.float32, (2, movenet.SEEN_PEOPLE)),
             "flipped": (np.bool_, ()),
-            "features": (np.float16, (movenet.FEATURES, *network.heatmap_size)),
             "guesses": (np.float32, (keypoints, 3)),
         }
         arrays = {}
@@ -127,7 +124,6 @@ def _look(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwor
         cache.heatmaps[place, view] = seen.heatmaps.float().clamp(-15, 15).cpu().numpy()
         cache.poses[place, view] = seen.poses.float().cpu().numpy()
         cache.centres[place, view] = seen.centres.float().cpu().numpy()
-    cache.features[place] = both[0].features.float().cpu().numpy()
     found = found.float().cpu().numpy()
     back = geometry.invert(batch["worse_maps"].numpy())
     cache.guesses[place, :, :2] = geometry.transform(found[..., :2].astype(np.float64), back)
@@ -206,5 +202,4 @@ class CachedBatches(Dataset):
         view = (rng.random(len(chosen)) < AVERAGED).astype(int)
         for name in ("heatmaps", "poses", "centres"):
             batch[name] = torch.from_numpy(getattr(self._cache, name)[chosen, view]).float()
-        batch["features"] = torch.from_numpy(self._cache.features[chosen]).float()
         return batch
