@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from posefix.core.errors import InputError
+from posefix.core.extras import require
 from posefix.models.movenet import MoveNet, Seen
 
 BATCH = 8  # crops that the graph takes at once; more does not pay
@@ -25,10 +25,7 @@ class OpenVinoEyes(nn.Module):
 
     def __init__(self, network: MoveNet, size: tuple[int, int], precision: str = "f32") -> None:
         super().__init__()
-        try:
-            import openvino
-        except ImportError:
-            raise InputError("engine openvino needs the openvino package: pip install openvino") from None
+        openvino = require("openvino", "openvino", "engine openvino")
         example = torch.zeros(BATCH, 3, *size)
         graph = openvino.convert_model(network, example_input=example, input=[list(example.shape)])
         hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}

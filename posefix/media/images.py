@@ -7,15 +7,13 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.files import read_bytes
 from posefix.formats.coco import ImageRecord
 from posefix.formats.images import EXTENSIONS, number_of
-
-_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+from posefix.media.opencv import cv2
 
 
 def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarray:
@@ -38,13 +36,13 @@ def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarr
     if not content:
         raise InputError(f"{name}: is empty, expected an image")
     try:
-        flags = cv2.IMREAD_COLOR_RGB if upright else _FLAGS
+        flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise InputError(f"{name}: cannot be decoded as an image ({error.err})") from None
     if image is None:
         raise InputError(f"{name}: cannot be decoded as an image; it is damaged, cut off, or of an unknown format")
-    return image
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def quiet_opencv() -> None:

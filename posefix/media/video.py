@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from posefix.core.errors import InputError
+from posefix.media.opencv import cv2
 
 
 class VideoFrames:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from posefix.core import geometry
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
+from posefix.media.opencv import cv2
 
 Color = tuple[int, int, int]
 

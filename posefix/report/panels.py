@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from posefix.core import geometry
 from posefix.core.people import People
+from posefix.media.opencv import cv2
 from posefix.report.overlay import ANNOTATED, Color, draw_people
 
 PANEL_HEIGHT = 480  # px

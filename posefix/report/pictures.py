@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, write_atomically
 from posefix.core.people import People
 from posefix.evaluation.comparison import OksChange, oks_change
+from posefix.media.opencv import cv2
 from posefix.report.panels import person_view, side_by_side
 
 INDEX = "index.json"

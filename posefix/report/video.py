@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.people import People
+from posefix.media.opencv import cv2
 from posefix.report.panels import PANEL_HEIGHT, side_by_side
 
 DEFAULT_FPS = 25.0  # where the source does not know

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from posefix import formats
 from posefix.core import geometry
 from posefix.core.errors import InputError
+from posefix.core.extras import require
 from posefix.core.files import make_folder, require_new_folder, require_writable
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton, load
@@ -251,6 +252,9 @@ def _check_outputs(options: RefineOptions) -> None:
     """Find out before the work whether every output can be written, and none of them over an input or another."""
     inputs = [options.detection_json, options.annotations, options.video, Path(options.checkpoint)]
     taken = {path.resolve(): path for path in inputs if path is not None}
+    if options.report is not None:
+        for module in ("jinja2", "matplotlib"):
+            require(module, "report", "--report")
     if options.out is not None and options.out.with_name(options.out.name + SUFFIX).resolve() in taken:
         raise InputError(f"{options.out}{SUFFIX}: is an input; the progress would be kept there, choose another --out")
     if options.out is not None:
