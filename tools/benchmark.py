@@ -115,7 +115,7 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
     """Rates in people per second, times in milliseconds per person, memory in MiB."""
     rng = np.random.default_rng(0)
     people = drawn_people(people_count, rng)
-    model, size = refiner.config.model, refiner.config.model.input_size
+    model, size = refiner.config, refiner.config.input_size
     boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
     maps = geometry.crop_matrices(boxes, model.frame_size, model.box_padding)
     with tempfile.TemporaryDirectory() as name:

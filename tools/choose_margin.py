@@ -1,6 +1,6 @@
 """Choose the margin below which keypoints stay, on the images that a configuration holds out of its training sets.
 
-python -m tools.choose_margin --checkpoint runs/small_mobilenetv2/model.safetensors
+python -m tools.choose_margin --checkpoint runs/base/model.safetensors --config base_movenet_thunder
 
 For each of the configuration's observed results, and for ground truth: the share of the people found whose OKS is above
 0.5, 0.55, ..., 0.95, on average, and how it changes with one pass and with a second one, for each margin. Nothing of a
@@ -54,21 +54,19 @@ def share_above(truth: People, found: People) -> float:
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--checkpoint", required=True, help="Name or path of the weights.")
-@click.option(
-    "--config", help="Whose held-out images to measure on: a YAML file or a name; the checkpoint's own, else."
-)
+@click.option("--config", required=True, help="Whose held-out images to measure on: a YAML file or a name.")
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
 @click.option("--passes", type=click.IntRange(1, 3), default=1, show_default=True, help="Of a refinement.")
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 @friendly
-def main(checkpoint: str, config: str | None, flip_test: bool, passes: int, device: str | None) -> None:
+def main(checkpoint: str, config: str, flip_test: bool, passes: int, device: str | None) -> None:
     """Refine with every margin, twice, and print what was gained."""
     refiner = Refiner.from_pretrained(checkpoint, device)
-    chosen = refiner.config if config is None else configs.load(config)
+    chosen = configs.load(config)
     sources = [s for s in chosen.train if s.held_out and s.annotations]
     if not sources:
         raise InputError(
-            f"{config or checkpoint}: has no training set with annotations, a folder of images and held_out; "
+            f"{config}: has no training set with annotations, a folder of images and held_out; "
             "name with --config the configuration of one"
         )
     for path in (path for source in sources for path in source.observed):

@@ -12,18 +12,18 @@ from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.models import decode, movenet
 from posefix.models.backbone import create_backbone
+from posefix.models.config import ModelConfig
 from posefix.models.fusion import Fused, PoseFusion
 from posefix.models.heads import DeconvHead, FPNHead
+from posefix.models.heatmaps import render_heatmaps
 from posefix.models.interface import Answer, InputPose
-from posefix.training.config import ModelConfig
-from synth.heatmaps import render_heatmaps
 
 
 def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> PoseFixNetwork | FusionNetwork:
     """The network that a configuration describes.
 
     Args:
-        config: sizes and choices; see :class:`posefix.training.config.ModelConfig`.
+        config: sizes and choices; see :class:`posefix.models.config.ModelConfig`.
         skeleton: of the poses.
         pretrained: whether to start from ``config.pretrained``; False when a checkpoint is loaded anyway.
 

@@ -115,18 +115,18 @@ class Refiner:
         self.engine = accelerate(self.network, engine, self.device)
         self.config = checkpoint.config
         self.skeleton: Skeleton = checkpoint.skeleton
-        self.facts = checkpoint.facts
-        self.keep_margin = self.config.model.keep_margin if keep_margin is None else keep_margin
+        self.training_info = checkpoint.training_info
+        self.keep_margin = self.config.keep_margin if keep_margin is None else keep_margin
 
     def _prepare(self, checkpoint: checkpoints.Checkpoint) -> RefinementNetwork:
         """A copy of the checkpoint's network that is as fast as it can be."""
         network = copy.deepcopy(checkpoint.network).eval()
-        k, size = len(checkpoint.skeleton), checkpoint.config.model.input_size
+        k, size = len(checkpoint.skeleton), checkpoint.config.input_size
         if isinstance(network, PoseFixNetwork):
             example = torch.zeros(1, 3, *size), torch.zeros(1, k, 2), torch.zeros(1, k)
             device = next(network.parameters()).device
             fold_batch_norm(network, *(tensor.to(device) for tensor in example))
-        layout = torch.channels_last if checkpoint.config.model.channels_last else torch.contiguous_format
+        layout = torch.channels_last if checkpoint.config.channels_last else torch.contiguous_format
         return network.to(self.device, memory_format=layout)
 
     @classmethod
@@ -257,11 +257,11 @@ class Refiner:
         self._check(people, batch_size, on_error, first_batch, passes)
         new = np.flatnonzero(~was_rescored(people))
         order = new[np.argsort(people.image_ids[new], kind="stable")][first_batch * batch_size :]
-        views = Views.of(people, order, self.config.model.frame_size, self.config.model.box_padding)
+        views = Views.of(people, order, self.config.frame_size, self.config.box_padding)
         crops = stream_crops(
             people.image_ids[views.rows],
-            geometry.translated(views.maps, self.config.model.frame_margin),
-            self.config.model.input_size,
+            geometry.translated(views.maps, self.config.frame_margin),
+            self.config.input_size,
             images,
             workers=max(workers, 1),
             ahead=3 * batch_size,
@@ -371,7 +371,7 @@ class Refiner:
         keypoints, similarity = decode.most_similar(
             answer.posterior,
             pose.scales,
-            self.config.model.frame_size,
+            self.config.frame_size,
             pose.keypoints,
             pose.scores > 0,
             self.keep_margin,

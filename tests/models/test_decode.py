@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posefix.models import decode
-from synth.heatmaps import render_heatmaps
+from posefix.models.heatmaps import render_heatmaps
 
 CROP, MAP = (192, 144), (48, 36)
 
