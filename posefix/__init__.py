@@ -34,11 +34,13 @@ if TYPE_CHECKING:
         to_ultralytics,
     )
     from posefix.refine.refiner import Refiner
+    from posefix.refine.settings import RefineSettings
 
 __version__ = "0.1.0"
 __all__ = [
     "InputError",
     "People",
+    "RefineSettings",
     "Refiner",
     "Skeleton",
     "__version__",
@@ -61,6 +63,10 @@ def __getattr__(name: str) -> Any:
         from posefix.refine.refiner import Refiner
 
         return Refiner
+    if name == "RefineSettings":
+        from posefix.refine.settings import RefineSettings
+
+        return RefineSettings
     if name in __all__:
         from posefix.formats import memory
 

@@ -37,6 +37,7 @@ from posefix.media.crops import crop_image
 from posefix.media.images import ImageFolder
 from posefix.models.interface import InputPose
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 from posefix.run.pipeline import RefineOptions, refine_file
 from tools.benchmark_synthesis import random_poses, synthesis_rate
 
@@ -134,7 +135,7 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
         )
         command = best_time(lambda: refine_file(options, Console(quiet=True)), 2)
         thrice = best_time(lambda: refine_file(replace(options, passes=3), Console(quiet=True)), 2)
-        refining = best_time(lambda: refiner.refine(people, images, batch_size=batch, flip_test=flip_test, passes=1), 2)
+        refining = best_time(lambda: refiner.refine(people, images, RefineSettings(batch, flip_test)), 2)
         decoding = best_time(lambda: images[0])
         photo = images[0]
     cropping = best_time(lambda: [crop_image(photo, maps[i], size) for i in range(min(batch, people_count))])

@@ -25,6 +25,7 @@ from posefix.evaluation.matching import match_people
 from posefix.formats import coco
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 from posefix.training import config as configs
 from posefix.training.config import DataSource
 from posefix.training.data.stores import in_fold
@@ -73,13 +74,14 @@ def main(checkpoint: str, config: str, flip_test: bool, passes: int, device: str
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file; name with --config a configuration whose results are all there")
     table = Table("results", "people", "before", *(f"margin {margin:g}" for margin in MARGINS))
+    settings = RefineSettings(flip_test=flip_test, passes=passes, rescore=False)
     for source in sources:
         for name, found, truth, images in held_out_results(source, refiner):
             row = []
             for margin in MARGINS:
                 refiner.keep_margin = margin
-                once = refiner.refine(found, images, flip_test=flip_test, passes=passes)
-                twice = refiner.refine(once, images, flip_test=flip_test, passes=passes)
+                once = refiner.refine(found, images, settings)
+                twice = refiner.refine(once, images, settings)
                 before, after, again = (share_above(truth, people) for people in (found, once, twice))
                 row.append(f"{after - before:+.2f}, then {again - after:+.2f}")
             table.add_row(name, str(len(found)), f"{share_above(truth, found):.2f}", *row)

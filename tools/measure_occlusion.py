@@ -130,7 +130,7 @@ def main(
 
     before = similarity(found)
     for checkpoint in checkpoints:
-        after = similarity(Refiner.from_pretrained(checkpoint).refine(found, images, passes=1))
+        after = similarity(Refiner.from_pretrained(checkpoint).refine(found, images))
         for name, chosen in regions.items():
             rng = np.random.default_rng(seed)
             mean, low, high = mean_over_images(after - before, chosen, truth.image_ids, rng)

@@ -25,6 +25,7 @@ from posefix.models.fold import fold_batch_norm
 from posefix.models.interface import InputPose, RefinementNetwork
 from posefix.models.network import FusionNetwork, PoseFixNetwork
 from posefix.refine.rescoring import expected_oks, rescored, was_rescored
+from posefix.refine.settings import RefineSettings
 from posefix.refine.views import Views
 
 WITHOUT_POSE_COST = 0.1  # expected OKS by which the image alone must do better for the pose to be put aside
@@ -147,7 +148,11 @@ class Refiner:
         return cls(checkpoints.load_checkpoint(name_or_path, device), device, **options)
 
     def __call__(
-        self, image: np.ndarray, keypoints: Poses, boxes: np.ndarray | None = None, flip_test: bool = True
+        self,
+        image: np.ndarray,
+        keypoints: Poses,
+        boxes: np.ndarray | None = None,
+        settings: RefineSettings | None = None,
     ) -> Poses:
         """Refine the people of one image.
 
@@ -156,29 +161,29 @@ class Refiner:
             keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate. Or
                 :class:`~posefix.People` of one image, of any skeleton that shares keypoints with this refiner's.
             boxes: (N, 4) xywh in pixels, or None to take the people's own, or the poses' extents.
-            flip_test: average over the mirrored image.
+            settings: how to refine; None takes the defaults.
 
         Returns:
             (N, K, 3) float32, scores as they came. Of people, the same people: keypoints that this refiner does not
             know, and those without an estimate, stay as they are.
 
         Raises:
-            ValueError: when shapes or types are not these.
+            InputError: when shapes or types are not these.
         """
         if isinstance(keypoints, People):
             people = keypoints if boxes is None else replace(keypoints, boxes=boxes)
-            return with_refined(keypoints, self._refine_image(people, image, flip_test))
+            return with_refined(keypoints, self._refine_image(people, image, settings))
         keypoints = np.asarray(keypoints, np.float32)
         k = len(self.skeleton)
         if keypoints.ndim != 3 or keypoints.shape[1:] != (k, 3) or not np.isfinite(keypoints).all():
-            raise ValueError(
+            raise InputError(
                 f"keypoints must be finite and (N, {k}, 3) for {self.skeleton.name}, got {keypoints.shape}"
             )
         people = People(self.skeleton, keypoints[..., :2], keypoints[..., 2], np.zeros(len(keypoints)), boxes=boxes)
-        refined = self.refine(people, {0: image}, flip_test=flip_test)
+        refined = self.refine(people, {0: image}, settings)
         return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
 
-    def _refine_image(self, people: People, image: np.ndarray, flip_test: bool) -> People:
+    def _refine_image(self, people: People, image: np.ndarray, settings: RefineSettings | None) -> People:
         """People of one image and any skeleton, refined in this refiner's."""
         ids = np.unique(people.image_ids).tolist()
         if len(ids) > 1:
@@ -187,74 +192,47 @@ class Refiner:
             raise InputError(
                 f"the checkpoint refines {self.skeleton.name} poses, which have no keypoint of {people.skeleton.name}"
             )
-        return self.refine(people.to_skeleton(self.skeleton), dict.fromkeys(ids, image), flip_test=flip_test)
+        return self.refine(people.to_skeleton(self.skeleton), dict.fromkeys(ids, image), settings)
 
     def refine(
-        self,
-        people: People,
-        images: Mapping[int, np.ndarray],
-        *,
-        batch_size: int = 64,
-        flip_test: bool = True,
-        workers: int = 2,
-        on_error: str = "stop",
-        rescore: bool = False,
-        keypoint_scores: bool = False,
-        passes: int = 1,
+        self, people: People, images: Mapping[int, np.ndarray], settings: RefineSettings | None = None
     ) -> People:
         """Refine many people of many images; the same people in the same order, with better keypoints.
 
         Where a person's keypoints go depends on the image, this pose and the other poses in the same image alone.
 
         Args:
-            people: of this refiner's skeleton.
+            people: of this refiner's skeleton. People whose ``extra`` has an ``original_score`` were refined before,
+                and stay as they are.
             images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one), in
-                order of image id, by ``workers`` threads: a :class:`posefix.media.images.ImageFolder` decodes there.
-            batch_size: people in a batch; batches run across images.
-            flip_test: average over the mirrored image.
-            workers: threads that decode and crop while the network runs.
-            on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` hands its people through.
-            rescore: also give people scores that rank them by how good they are (:mod:`posefix.refine.rescoring`).
-            keypoint_scores: also give keypoints scores: the expected similarity to the truth (KS) times the probability
-                that the keypoint is in the image.
-            passes: how often a person may be refined; more than once only those of whom little is expected.
-
-        People whose ``extra`` has an ``original_score`` were refined and rescored before, and stay as they are.
+                order of image id, by several threads: a :class:`posefix.media.images.ImageFolder` decodes there.
+            settings: how to refine; None takes the defaults.
 
         Raises:
             InputError: for an unusable image, or people of another skeleton.
         """
+        settings = settings or RefineSettings()
         refined = Refinement.of(people)
-        for batch in self.refine_batches(
-            people,
-            images,
-            batch_size=batch_size,
-            flip_test=flip_test,
-            workers=workers,
-            on_error=on_error,
-            passes=passes,
-        ):
+        for batch in self.refine_batches(people, images, settings):
             refined.take(batch)
-        return refined.apply(people, rescore, keypoint_scores)
+        return refined.apply(people, settings.rescore, settings.keypoint_scores)
 
     def refine_batches(
         self,
         people: People,
         images: Mapping[int, np.ndarray],
+        settings: RefineSettings | None = None,
         *,
-        batch_size: int = 64,
-        flip_test: bool = True,
-        workers: int = 2,
-        on_error: str = "stop",
         first_batch: int = 0,
-        passes: int = 1,
     ) -> Iterator[RefinedBatch]:
         """Like :meth:`refine`, a batch at a time as they are done; people who were refined before are in none.
 
         Which people make up a batch depends on the people and ``batch_size`` alone, so that a run which starts at
         ``first_batch`` goes on exactly where another one stopped.
         """
-        self._check(people, batch_size, on_error, first_batch, passes)
+        settings = settings or RefineSettings()
+        batch_size = settings.batch_size
+        self._check(people, first_batch)
         new = np.flatnonzero(~was_rescored(people))
         order = new[np.argsort(people.image_ids[new], kind="stable")][first_batch * batch_size :]
         views = Views.of(people, order, self.config.frame_size, self.config.box_padding)
@@ -263,29 +241,25 @@ class Refiner:
             geometry.translated(views.maps, self.config.frame_margin),
             self.config.input_size,
             images,
-            workers=max(workers, 1),
+            workers=settings.workers,
             ahead=3 * batch_size,
-            skip=on_error == "skip",
+            skip=settings.on_error == "skip",
         )
         others = OtherPeople(people)
         for start in range(0, len(order), batch_size):
             end = min(start + batch_size, len(order))
             part = views.of_people(start, end)
             cut = [next(crops) for _ in part.rows]
-            yield self._refine_batch(people, order[start:end], part, cut, others, flip_test, passes)
+            yield self._refine_batch(people, order[start:end], part, cut, others, settings.flip_test, settings.passes)
 
-    def _check(self, people: People, batch_size: int, on_error: str, first_batch: int, passes: int) -> None:
+    def _check(self, people: People, first_batch: int) -> None:
         if people.skeleton.keypoint_names != self.skeleton.keypoint_names:
             raise InputError(
                 f"the checkpoint refines {self.skeleton.name} poses ({len(self.skeleton)} keypoints), "
                 f"not {people.skeleton.name} ({len(people.skeleton)})"
             )
-        if batch_size < 1 or on_error not in ("stop", "skip"):
-            raise ValueError(
-                f"batch_size must be 1 or more and on_error stop or skip, got {batch_size} and {on_error!r}"
-            )
-        if first_batch < 0 or passes < 1:
-            raise ValueError(f"first_batch must be 0 or more and passes 1 or more, got {first_batch} and {passes}")
+        if first_batch < 0:
+            raise ValueError(f"first_batch must be 0 or more, got {first_batch}")
         if not (np.isfinite(people.keypoints).all() and np.isfinite(people.scores).all()):
             raise ValueError("keypoints and scores must be finite; give a keypoint without estimate score 0 at (0, 0)")
         if len(people) and np.abs(people.keypoints).max() > FARTHEST:

@@ -30,6 +30,7 @@ from posefix.media.video import VideoImages
 from posefix.models import checkpoint as checkpoints
 from posefix.refine.refiner import Refinement, Refiner
 from posefix.refine.rescoring import was_rescored
+from posefix.refine.settings import RefineSettings
 from posefix.report.pictures import INDEX, write_pictures
 from posefix.report.video import write_comparison
 from posefix.run.journal import SUFFIX, Journal, fingerprint
@@ -123,16 +124,21 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     for batch in finished:
         refinement.take(batch)
     done, total = sum(len(batch.rows) for batch in finished), int((~was_rescored(results.people)).sum())
+    settings = RefineSettings(
+        batch_size=options.batch_size,
+        flip_test=options.flip_test,
+        passes=options.passes,
+        workers=1 if options.video else options.workers,
+        on_error=options.on_error,
+        rescore=options.rescore,
+        keypoint_scores=options.keypoint_scores,
+    )
     started, begun = time.perf_counter(), done
     batches = refiner.refine_batches(
         results.people,
         images,
-        batch_size=options.batch_size,
-        flip_test=options.flip_test,
-        workers=1 if options.video else options.workers,
-        on_error=options.on_error,
+        settings,
         first_batch=len(finished),
-        passes=options.passes,
     )
     columns = (TextColumn("refining"), BarColumn(), MofNCompleteColumn(), TextColumn("people"), TimeRemainingColumn())
     try:

@@ -11,6 +11,7 @@ from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 from tests.tiny import fusion_checkpoint, random_people, tiny_checkpoint
 
 
@@ -26,9 +27,9 @@ def images(rng: np.random.Generator, count: int = 3, side: int = 120) -> dict[in
 
 def test_batch_size_and_workers_change_nothing(refiner: Refiner, rng: np.random.Generator) -> None:
     people, photos = random_people(rng, 11), images(rng)
-    expected = refiner.refine(people, photos, batch_size=11, workers=1).keypoints
+    expected = refiner.refine(people, photos, RefineSettings(batch_size=11, workers=1)).keypoints
     for batch_size, workers in [(1, 1), (4, 3), (64, 2)]:
-        found = refiner.refine(people, photos, batch_size=batch_size, workers=workers).keypoints
+        found = refiner.refine(people, photos, RefineSettings(batch_size=batch_size, workers=workers)).keypoints
         np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
@@ -42,8 +43,8 @@ def test_each_person_is_refined_on_their_own(refiner: Refiner, rng: np.random.Ge
 
 def test_a_run_that_starts_later_gives_the_same_batches(refiner: Refiner, rng: np.random.Generator) -> None:
     people, photos = random_people(rng, 10), images(rng)
-    whole = list(refiner.refine_batches(people, photos, batch_size=3))
-    late = list(refiner.refine_batches(people, photos, batch_size=3, first_batch=2))
+    whole = list(refiner.refine_batches(people, photos, RefineSettings(batch_size=3)))
+    late = list(refiner.refine_batches(people, photos, RefineSettings(batch_size=3), first_batch=2))
     assert [b.rows.tolist() for b in late] == [b.rows.tolist() for b in whole[2:]]
     assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(late, whole[2:], strict=True))
 
@@ -57,8 +58,8 @@ def test_with_flip_test_mirrored_people_are_refined_to_mirrored_poses(
     boxes[:, 0] = 119 - boxes[:, 0] - boxes[:, 2]
     mirrored = people.with_keypoints(geometry.flip_keypoints(people.keypoints, 120, flip), people.scores[:, flip])
     mirrored.boxes = boxes
-    expected = geometry.flip_keypoints(refiner.refine(people, photos, passes=1).keypoints, 120, flip)
-    found = refiner.refine(mirrored, {1: np.ascontiguousarray(photos[1][:, ::-1])}, passes=1).keypoints
+    expected = geometry.flip_keypoints(refiner.refine(people, photos).keypoints, 120, flip)
+    found = refiner.refine(mirrored, {1: np.ascontiguousarray(photos[1][:, ::-1])}).keypoints
     difference = np.abs(found - expected)  # random weights believe in nothing firmly: a few peaks are nearly level
     assert np.quantile(difference, 0.9) < 0.1
 
@@ -74,7 +75,7 @@ def test_a_margin_of_one_moves_nothing(rng: np.random.Generator) -> None:
 def test_scores_boxes_and_the_rest_come_back_as_they_were(refiner: Refiner, rng: np.random.Generator) -> None:
     people = random_people(rng, 4)
     people.extra = [{"track_id": i} for i in range(4)]
-    refined = refiner.refine(people, images(rng))
+    refined = refiner.refine(people, images(rng), RefineSettings(rescore=False))
     for name in ("scores", "boxes", "person_scores", "areas", "image_ids"):
         assert np.array_equal(getattr(refined, name), getattr(people, name))
     assert refined.extra == people.extra
@@ -134,7 +135,7 @@ def test_an_unusable_image_stops_or_is_handed_through(refiner: Refiner, rng: np.
     photos = Broken(images(rng))
     with pytest.raises(InputError, match="image 2 is broken"):
         refiner.refine(people, photos)
-    refined = refiner.refine(people, photos, on_error="skip")
+    refined = refiner.refine(people, photos, RefineSettings(on_error="skip"))
     skipped = people.image_ids == 2
     rest = refiner.refine(people[~skipped], dict(photos))
     assert np.array_equal(refined.keypoints[skipped], people.keypoints[skipped])
@@ -146,13 +147,10 @@ def test_what_cannot_be_refined_is_said(refiner: Refiner, rng: np.random.Generat
     people.image_ids[:] = [1, 1, 2, 2]
     with pytest.raises(InputError, match="no image for image_id 2"):
         refiner.refine(people, photos)
-    skipped = refiner.refine(people, photos, on_error="skip").keypoints
+    skipped = refiner.refine(people, photos, RefineSettings(on_error="skip")).keypoints
     assert np.array_equal(skipped[2:], people.keypoints[2:])
     with pytest.raises(InputError, match="uint8"):
         refiner.refine(people[:2], {1: photos[1].astype(np.float32) / 255})
-    for wrong in ({"batch_size": 0}, {"on_error": "nonsense"}):
-        with pytest.raises(ValueError, match="batch_size"):
-            refiner.refine(people, photos, **wrong)
     people.keypoints[0, 0] = np.nan
     with pytest.raises(ValueError, match="finite"):
         refiner.refine(people, photos)
@@ -186,7 +184,7 @@ def test_only_people_of_whom_little_is_expected_are_refined_again(
     def refined(passes: int, least: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
         monkeypatch.setattr("posefix.refine.refiner.LOOK_AGAIN", least)
         keypoints, expected = people.keypoints.copy(), np.zeros(len(people))
-        for batch in refiner.refine_batches(people, photos, batch_size=5, passes=passes):
+        for batch in refiner.refine_batches(people, photos, RefineSettings(batch_size=5, passes=passes)):
             keypoints[batch.rows], expected[batch.rows] = batch.keypoints, batch.expected
         return keypoints, expected
 
@@ -207,16 +205,17 @@ def test_refining_again_inside_is_refining_the_refined(refiner: Refiner, rng: np
     people, photos = random_people(rng, 8), images(rng, 8)
     people.image_ids = np.arange(1, 9)  # nobody is anybody's neighbour, who would be refined, too, the second time
     people.scores[:, 5:] = 0.1  # too few confident keypoints to speak against a box
-    inside = refiner.refine(people, photos, passes=2).keypoints
-    outside = refiner.refine(refiner.refine(people, photos, passes=1), photos, passes=1).keypoints
+    inside = refiner.refine(people, photos, RefineSettings(passes=2)).keypoints
+    once = refiner.refine(people, photos, RefineSettings(rescore=False))
+    outside = refiner.refine(once, photos).keypoints
     np.testing.assert_allclose(inside, outside, atol=1e-2)
 
 
 def test_people_who_were_refined_before_stay_as_they_are(refiner: Refiner, rng: np.random.Generator) -> None:
     people, photos = random_people(rng, 10), images(rng)
-    once = refiner.refine(people, photos, rescore=True)
+    once = refiner.refine(people, photos)
     assert (once.keypoints != people.keypoints).any()
-    twice = refiner.refine(once, photos, rescore=True)
+    twice = refiner.refine(once, photos)
     for name in ("keypoints", "scores", "person_scores"):
         np.testing.assert_array_equal(getattr(twice, name), getattr(once, name))
     some = once[:4].with_keypoints(once[:4].keypoints)
