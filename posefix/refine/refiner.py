@@ -14,10 +14,9 @@ import torch
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.neighbours import OtherPeople
-from posefix.core.people import FARTHEST, People
+from posefix.core.people import FARTHEST, People, with_refined
 from posefix.core.skeleton import Skeleton
 from posefix.engines import accelerate
-from posefix.formats import with_refined
 from posefix.media.crop_stream import stream_crops
 from posefix.models import checkpoint as checkpoints
 from posefix.models import decode
@@ -202,8 +201,8 @@ class Refiner:
         Where a person's keypoints go depends on the image, this pose and the other poses in the same image alone.
 
         Args:
-            people: of this refiner's skeleton. People whose ``extra`` has an ``original_score`` were refined before,
-                and stay as they are.
+            people: of this refiner's skeleton. People with ``original_scores`` were refined before, and stay as they
+                are.
             images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one), in
                 order of image id, by several threads: a :class:`posefix.media.images.ImageFolder` decodes there.
             settings: how to refine; None takes the defaults.

@@ -20,8 +20,8 @@ class RefineSettings:
         passes: how often a person may be refined, 1 to 3; more than once only people of whom little is expected.
         workers: threads that decode images and cut crops while the network runs.
         on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` hands its people through untouched.
-        rescore: give people scores that rank them by how good they are, and keep the old ones in ``extra`` as
-            ``original_score`` (:mod:`posefix.refine.rescoring`).
+        rescore: give people scores that rank them by how good they are, and keep the old ones as
+            ``original_scores`` (:mod:`posefix.refine.rescoring`).
         keypoint_scores: give keypoints scores: expected similarity to the truth (KS) times the probability that the
             keypoint is in the image.
 

@@ -219,6 +219,6 @@ def test_people_who_were_refined_before_stay_as_they_are(refiner: Refiner, rng: 
     for name in ("keypoints", "scores", "person_scores"):
         np.testing.assert_array_equal(getattr(twice, name), getattr(once, name))
     some = once[:4].with_keypoints(once[:4].keypoints)
-    some.extra[0] = {}
+    some.original_scores[0] = np.nan
     again = refiner.refine(some, photos)
     assert (again.keypoints != some.keypoints).any((1, 2)).tolist() == [True, False, False, False]
