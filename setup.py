@@ -51,5 +51,5 @@ setup(
         "docs": ["mkdocs-material>=9.5,<10"],
         "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *DEEPLABCUT, *TEST],
     },
-    entry_points={"console_scripts": ["posefix = posefix.commands:main"]},
+    entry_points={"console_scripts": ["posefix = posefix.cli.main:main"]},
 )

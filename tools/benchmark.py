@@ -25,7 +25,7 @@ from pycocotools.coco import COCO
 from rich.console import Console
 from rich.table import Table
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core import geometry
 from posefix.core.files import require_writable, write_atomically
 from posefix.core.people import People

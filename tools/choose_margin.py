@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.evaluation.comparison import oks_with

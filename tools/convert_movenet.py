@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically
 from posefix.media.images import decode

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.files import make_folder, require_writable, write_atomically
 from posefix.core.people import People
 from posefix.demo.experiment import Trial, interval, run_trial

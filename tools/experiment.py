@@ -23,7 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import t
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_bytes, read_json, write_atomically
 from posefix.evaluation.comparison import compare

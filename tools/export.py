@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.models.checkpoint import load_checkpoint, save_checkpoint
 
 

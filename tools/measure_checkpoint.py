@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically
 from posefix.core.people import People

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.people import People

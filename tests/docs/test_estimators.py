@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from posefix import formats
-from posefix.commands import main
+from posefix.cli.main import main
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord

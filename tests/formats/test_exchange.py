@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from posefix import formats
-from posefix.commands import main
+from posefix.cli.main import main
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load

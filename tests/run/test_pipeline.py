@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from posefix.commands import refine
+from posefix.cli.refine import refine
 from posefix.models.checkpoint import save_checkpoint
 from posefix.run.journal import SUFFIX
 from tests.tiny import random_people, tiny_checkpoint, write_results, write_world

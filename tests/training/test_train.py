@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from posefix.commands import train
+from posefix.cli.train import train
 from posefix.core.errors import InputError
 from posefix.models.checkpoint import load_checkpoint, save_checkpoint
 from posefix.training.config import Config, OptimizerConfig, from_dict, to_dict
