@@ -11,7 +11,6 @@ TRAIN = ["albumentations>=2.0,<3", "onnx>=1.15,<2"]
 REPORT = ["jinja2>=3.1,<4", "matplotlib>=3.8,<4"]
 VIDEO = ["av>=12"]
 OPENVINO = ["openvino>=2024.4"]
-DEEPLABCUT = ["h5py>=3.8,<4"]
 TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML", "scipy>=1.10,<2"]
 
 setup(
@@ -47,9 +46,8 @@ setup(
         "report": REPORT,
         "video": VIDEO,
         "openvino": OPENVINO,
-        "deeplabcut": DEEPLABCUT,
         "docs": ["mkdocs-material>=9.5,<10"],
-        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *DEEPLABCUT, *TEST],
+        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *TEST],
     },
     entry_points={"console_scripts": ["posefix = posefix.cli.main:main"]},
 )

@@ -53,6 +53,6 @@ import sys
 import posefix.commands
 import posefix.run.pipeline
 import posefix.training.train
-print(sorted({"albumentations", "matplotlib", "jinja2", "onnx", "h5py", "scipy", "av", "pandas"} & set(sys.modules)))
+print(sorted({"albumentations", "matplotlib", "jinja2", "onnx", "scipy", "av", "pandas"} & set(sys.modules)))
 """
     assert printed(program) == "[]"

@@ -67,7 +67,7 @@ def picture_name(content: formats.ParsedFile, place: int) -> str:
 
 def test_every_format_has_a_page() -> None:
     shown = {sample.split("/")[0] for page in PAGES for sample, _ in SAMPLE.findall(page.read_text(encoding="utf-8"))}
-    assert set(FORMATS) - {"coco-annotations", "mmpose-results", "deeplabcut-h5"} <= shown | {
+    assert set(FORMATS) - {"coco-annotations", "mmpose-results"} <= shown | {
         name for page in PAGES for name in FORMATS if f"`{name}`" in page.read_text(encoding="utf-8")
     }
 
