@@ -98,6 +98,10 @@ class ImageFolder:
             raise InputError(f"{self.folder}: no image for image_id {image_id}, {what}")
         return found[0]
 
+    def name(self, image_id: int) -> str:
+        """File name of an image, from the folder on; raises InputError as :meth:`path` does."""
+        return self.path(image_id).relative_to(self.folder).as_posix()
+
     def missing(self, image_ids: Iterable[int]) -> list[int]:
         """Those of the ids that have no image: sorted, each once."""
         return sorted(i for i in {int(i) for i in image_ids} if i not in self)

@@ -67,21 +67,6 @@ def error_bars(before: Diagnosis, after: Diagnosis) -> str:
     return _svg(figure)
 
 
-def keypoint_bars(before: Diagnosis, after: Diagnosis) -> str:
-    """Shares of the error types for each keypoint, before and after, side by side."""
-    names = [name.replace("_", " ") for name in before.truth.skeleton.keypoint_names]
-    figure, (left, right) = _figure(9.2, 0.26 * len(names) + 1.0, 2, sharey=True)
-    for axes, seen, title in ((left, before, "before"), (right, after, "after")):
-        for i, counts in enumerate(seen.by_keypoint()):
-            _stacked(axes, i, counts, label=False)
-        axes.set_xlim(0, 100)
-        axes.set_title(title, fontsize=10, loc="left")
-        axes.set_xlabel("%")
-    left.set_yticks(range(len(names)), names)
-    left.set_ylim(len(names) - 0.4, -0.6)
-    return _svg(figure)
-
-
 def body(before: Diagnosis, after: Diagnosis) -> str | None:
     """A body with the share of wrong keypoints at each joint, before and after; None where no body can be drawn."""
     points = _template(before.truth)

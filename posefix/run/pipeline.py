@@ -23,6 +23,7 @@ from posefix.core.people import People
 from posefix.core.skeleton import Skeleton, load
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.comparison import compare
+from posefix.evaluation.diagnosis import annotated_people
 from posefix.evaluation.ground_truth import load_ground_truth
 from posefix.formats import ImageIndex, coco
 from posefix.media.images import ImageFolder
@@ -128,7 +129,7 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         batch_size=options.batch_size,
         flip_test=options.flip_test,
         passes=options.passes,
-        workers=1 if options.video else options.workers,
+        workers=options.workers,
         on_error=options.on_error,
         rescore=options.rescore,
         keypoint_scores=options.keypoint_scores,
@@ -224,8 +225,8 @@ def draw(options: RefineOptions, refined: Refined) -> str:
         video = folder / f"{options.video.stem}_before_after.mp4"
         count = write_comparison(video, refined.images.frames, before, after, refined.images.frames.fps)
         return f"{video}: {count} frames"
-    truth = coco.read_annotations(options.annotations, before.skeleton).people if options.annotations else None
-    written = write_pictures(folder, refined.images, before, after, truth)
+    truth = annotated_people(refined.truth, before.skeleton) if refined.truth else None
+    written = write_pictures(folder, refined.images, before, after, truth, names=refined.images.name)
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"
 
 
@@ -247,10 +248,9 @@ def report(options: RefineOptions, refined: Refined, measured: dict[str, Any], c
         "command": command,
         "interval": "paired bootstrap over images, 1,000 resamples",
     }
-    subject = Subject(
-        options.detection_json.name, refined.truth, refined.results.people, refined.people, measured, images, facts
-    )
-    write_report(options.report, subject)
+    before, name = refined.results.people, options.detection_json.name
+    subject = Subject(name, refined.truth, before, refined.people, measured, images, facts)
+    write_report(options.report, subject if images is None else replace(subject, names=images.name))
     return f"{options.report}: written"
 
 
