@@ -25,7 +25,7 @@ bench: $(VENV)/ready      ## people per second on this machine
 	$(BIN)/python -m tools.benchmark
 
 docs: $(VENV)/ready       ## the pages under docs/ as a site; a broken link fails
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/ready: setup.py tools/setup_venv.sh
 	PYTHON=$(PYTHON) sh tools/setup_venv.sh $(VENV)

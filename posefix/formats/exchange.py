@@ -61,7 +61,7 @@ def read(
     format: str = "auto",
     *,
     skeleton: Skeleton | None = None,
-    images: ImageIndex | None = None,
+    images: ImageIndex | str | Path | None = None,
     on_error: OnError = "stop",
 ) -> People:
     """Read people from a file or folder of any format.
@@ -70,8 +70,8 @@ def read(
         path: the file or folder; gzipped files are read as they are.
         format: a key of ``FORMATS``, or ``"auto"``.
         skeleton: what the keypoints are, where the format does not say.
-        images: the images that the file's names mean. Without, image ids are made up where the file has none: the
-            numbers in the names, or 0, 1, ...
+        images: the images that the file's names mean, or their folder. Without, image ids are made up where the file
+            has none: the numbers in the names, or 0, 1, ...
         on_error: whether an unusable person or file of a folder ends the reading, or is kept without estimates and told
             of in ``people.source.problems``.
 
@@ -85,6 +85,8 @@ def read(
     """
     path = Path(path)
     one = format_named(format_of(path, format))
+    if isinstance(images, str | Path):
+        images = ImageIndex.of_folder(Path(images))
     try:
         skip = on_error == "skip"
         if skip and path.is_dir():

@@ -11,6 +11,7 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.files import read_bytes
+from posefix.core.people import People
 from posefix.formats.coco import ImageRecord
 from posefix.formats.images import EXTENSIONS, number_of
 from posefix.media.opencv import cv2
@@ -72,6 +73,14 @@ class ImageFolder:
             kind = "is a file" if os.path.exists(self.folder) else "does not exist"
             raise InputError(f"{folder}: {kind}, expected a folder of images")
         self._names = _numbered_names(self.folder) if images is None else {}
+
+    @classmethod
+    def of_people(cls, folder: str | Path, people: People) -> ImageFolder:
+        """The images that people mean who were read from a file: by name where the file has names."""
+        source = people.source
+        if source is None or source.kind == "id":
+            return cls(folder)
+        return cls(folder, source.images, upright=True)
 
     def __contains__(self, image_id: int) -> bool:
         return bool(self._candidates(image_id))

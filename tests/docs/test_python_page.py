@@ -1,7 +1,8 @@
-"""The page about refining in memory: its code runs as it stands, and does what the page says."""
+"""The page about Python: its code runs as it stands, and does what the page says."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,14 +18,14 @@ import torch
 from tests.library_objects import HEIGHT, REAL, STAND_INS, WIDTH, Library, plain
 from tests.tiny import COCO
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "in_memory.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"
 SECTIONS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
 BLOCKS = {
     (section.split("\n", 1)[0], number): code
     for section in SECTIONS
     for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL))
 }
-SETUP = ("# In your own loop", 0)
+SETUP, IMAGE, FILE = ("# Python", 0), ("One image", 0), ("A file", 0)
 FORMS = {library.name: library for library in STAND_INS + REAL}
 
 
@@ -139,7 +141,30 @@ def objects(library: Library, count: int, rng: np.random.Generator) -> Any:
 
 
 def test_every_block_of_the_page_is_run() -> None:
-    assert {case.block for case in CASES} | {SETUP} == set(BLOCKS)
+    assert {case.block for case in CASES} | {SETUP, IMAGE, FILE} == set(BLOCKS)
+
+
+def test_block_of_one_image(names: dict[str, Any], image: np.ndarray, rng: np.random.Generator) -> None:
+    keypoints = np.concatenate([rng.uniform(10, 110, (2, 17, 2)), rng.uniform(0.1, 1, (2, 17, 1))], axis=2)
+    prepared = {**names, "image": image, "keypoints": keypoints}
+    exec(compile(BLOCKS[IMAGE], PAGE.name, "exec"), prepared)
+    better = prepared["better"]
+    assert better.shape == keypoints.shape and (better[..., :2] != keypoints[..., :2]).any()
+    np.testing.assert_allclose(better[..., 2], keypoints[..., 2], atol=1e-6)
+
+
+def test_block_of_a_file(
+    names: dict[str, Any], image: np.ndarray, tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    cv2.imwrite("photos/000007.png", image)
+    keypoints = np.concatenate([rng.uniform(10, 110, (17, 2)), np.full((17, 1), 0.5)], axis=1).ravel().tolist()
+    record = {"image_id": 7, "category_id": 1, "keypoints": keypoints, "score": 0.5, "mine": "stays"}
+    Path("results.json").write_text(json.dumps([record]))
+    exec(compile(BLOCKS[FILE], PAGE.name, "exec"), dict(names))
+    (written,) = json.loads(Path("refined.json").read_text())
+    assert written["keypoints"] != keypoints and written["mine"] == "stays"
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
