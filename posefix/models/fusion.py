@@ -125,9 +125,9 @@ class PoseFusion(nn.Module):
         both = given & given[:, self.flip] & self.sided
         likelihood = decode.spatial_softmax(FIRST_SHARPNESS * heatmaps)
         expected = decode.expected_similarity(likelihood, scales.clamp(min=6.0), size)
-        peak, best = decode.peaks(expected, size)
+        peak, best = decode.subpixel_argmax(expected, size)
         near = expected * self._gaussian(x, 3 * scales)
-        near_peak, near_best = decode.peaks(near.clamp(min=1e-12), size)
+        near_peak, near_best = decode.subpixel_argmax(near.clamp(min=1e-12), size)
 
         def at(maps: torch.Tensor, points: torch.Tensor, fill: float = 0.0) -> torch.Tensor:
             return torch.where(decode.inside(points, size), decode.sample_maps(maps, points, size), fill)

@@ -38,10 +38,11 @@ class TrainingLoss(nn.Module):
             cross_entropy, coordinate = refinement_losses(logits, batch["target"], batch["labelled"], size)
             return {"cross_entropy": cross_entropy, "coordinate": self.coordinate_weight * coordinate}
         cached = "heatmaps" in batch
-        seen = (
-            Evidence(*(batch[name] for name in Evidence._fields)) if cached else self.network.see(batch["crops"], False)
-        )
-        return fusion_losses(self.network(seen, pose), pose, batch, size, config.keep_margin)
+        if cached:
+            evidence = Evidence(*(batch[name] for name in Evidence._fields))
+        else:
+            evidence = self.network.encode(batch["crops"], flip_test=False)
+        return fusion_losses(self.network(evidence, pose), pose, batch, size, config.keep_margin)
 
 
 def refinement_losses(
@@ -108,8 +109,9 @@ def fusion_losses(
 
     with torch.no_grad():
         posterior = fused.log_posterior.exp()
-        decoded, _ = decode.most_similar(posterior, pose.scales, size, pose.keypoints, pose.scores > 0, margin)
-        oks = (similarity(decoded) * labelled).sum(1) / labelled.sum(1).clamp(min=1)
+        decoded = decode.expected_oks_decode(posterior, pose.scales, size, pose.keypoints)
+        moved, _ = decode.move_or_stay(decoded, pose.keypoints, pose.scores > 0, margin)
+        oks = (similarity(moved) * labelled).sum(1) / labelled.sum(1).clamp(min=1)
     given = labelled * (pose.scores > 0)
     mask = labelled * decode.inside(target, size)
     person = calibration(fused.person, oks, labelled.amax(1))

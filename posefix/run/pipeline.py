@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from posefix import formats
-from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.extras import require
 from posefix.core.files import make_folder, require_new_folder, require_writable
@@ -29,7 +28,8 @@ from posefix.formats import ImageIndex, coco
 from posefix.media.images import ImageFolder
 from posefix.media.video import VideoImages
 from posefix.models import checkpoint as checkpoints
-from posefix.refine.refiner import Refinement, Refiner
+from posefix.refine.batches import Refinement
+from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
 from posefix.refine.settings import RefineSettings
 from posefix.report.pictures import INDEX, write_pictures
@@ -77,6 +77,7 @@ class Refined:
         truth: the ground truth in ``options.annotations``, if it names any.
         problems: a sentence for each record or person handed through untouched.
         people_refined: how many people this run refined (a resumed run: without those of the run before).
+        contradicted_boxes: how many people have a box that is not where their pose is, or far larger.
         seconds: how long that took, decoding included.
     """
 
@@ -86,6 +87,7 @@ class Refined:
     truth: COCO | None
     problems: list[str]
     people_refined: int
+    contradicted_boxes: int
     seconds: float
 
 
@@ -104,7 +106,7 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         raise InputError("--resume needs --out: the refined people are kept beside the output file")
     _check_outputs(options)
     refiner = Refiner.from_pretrained(options.checkpoint, options.device, engine=options.engine)
-    options = replace(options, engine=refiner.engine, device=str(refiner.device))  # a resumed run must have the same
+    options = replace(options, engine=refiner.engine.name, device=str(refiner.device))  # a resumed run must have the same
     truth = load_ground_truth(options.annotations, len(refiner.skeleton)) if options.annotations else None
     video = _open_video(options)
     results, own = formats.read_results(
@@ -123,8 +125,7 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     journal = _open_journal(options, results.people)
     finished = journal.finished if journal else []
     for batch in finished:
-        refinement.take(batch)
-    done, total = sum(len(batch.rows) for batch in finished), int((~was_rescored(results.people)).sum())
+        refinement.add(batch)
     settings = RefineSettings(
         batch_size=options.batch_size,
         flip_test=options.flip_test,
@@ -134,22 +135,24 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         rescore=options.rescore,
         keypoint_scores=options.keypoint_scores,
     )
+    plan = refiner.plan(results.people, settings)
+    done, total = sum(batch.people for batch in finished), plan.people
     started, begun = time.perf_counter(), done
     batches = refiner.refine_batches(
         results.people,
         images,
         settings,
-        first_batch=len(finished),
+        plan.after(len(finished)),
     )
     columns = (TextColumn("refining"), BarColumn(), MofNCompleteColumn(), TextColumn("people"), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("", total=total, completed=done)
             for batch in batches:
-                refinement.take(batch)
+                refinement.add(batch)
                 if journal:
                     journal.append(batch)
-                done += len(batch.rows)
+                done += batch.people
                 progress.update(task, completed=done)
     except KeyboardInterrupt:
         raise Interrupted(_interrupted(options, done, total)) from None
@@ -160,14 +163,14 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
             journal.remove()
         raise
     seconds = time.perf_counter() - started
-    people = refinement.apply(results.people, options.rescore, options.keypoint_scores)
+    people = refinement.apply(results.people, settings)
     if own is not None:
         people = _write_own(options, own, people)
     elif options.out is not None:
         coco.write_results(options.out, results, people)
     if journal:
         journal.remove()
-    return Refined(results, people, images, truth, refinement.problems, done - begun, seconds)
+    return Refined(results, people, images, truth, refinement.problems, done - begun, plan.contradicted_boxes, seconds)
 
 
 def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
@@ -177,7 +180,6 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
     """
     metrics: dict[str, Any] = {}
     before = refined.results.people
-    new = before[~was_rescored(before)]
     if refined.truth is not None:
 
         def records(people: People) -> list[dict]:
@@ -204,7 +206,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
         "checkpoint": str(options.checkpoint),
         "flip_test": options.flip_test,
         "passes": options.passes,
-        "contradicted_boxes": int(np.sum(geometry.contradicted_boxes(new.boxes, new.keypoints, new.scores))),
+        "contradicted_boxes": refined.contradicted_boxes,
         "refined_before": int(was_rescored(refined.results.people).sum()),
         "rescored": int((refined.people.person_scores != refined.results.people.person_scores).sum()),
     }
