@@ -217,10 +217,10 @@ def test_coco_people_become_results_of_the_task(tmp_path: Path) -> None:
     [
         ([person()[:21]], "frame 0, person 0 has 21 keypoints, which no skeleton of this format has: blazepose33"),
         ({"pose_landmarks": [person(NOSE={"x": "0.5"})]}, "person 0 has a list of 33 as keypoints, expected numbers"),
-        ({"pose_landmarks": [person(NOSE={"visibility": "high"})]}, "scores of keypoints, expected numbers"),
+        ({"pose_landmarks": [person(NOSE={"visibility": "high"})]}, "has a list of 33 as keypoints, expected numbers"),
         ({"pose_landmarks": [[*person()[:32], 5]]}, "person 0 is a list of 33, expected a list of 33 landmarks"),
         ({"pose_landmarks": [ONE, None]}, "person 1 is null, expected a list of 33 landmarks"),
-        ({"pose_landmarks": "none"}, "what is said of the image has the string 'none', expected a list of landmarks"),
+        ({"pose_landmarks": "none"}, "has the string 'none', expected a list of landmarks"),
         ({"pose_landmarks": [person(NOSE={"x": 1e30})]}, "person 0 has a keypoint or score beyond"),
         ([{"x": 640 * p["x"], "y": 480 * p["y"]} for p in person()], "so they are pixels"),
         ({"keypoints": [5]}, "entry 'keypoints' is not what this format says of an image"),
