@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint types fuzz bench docs clean
 
 demo: $(VENV)/ready       ## refine people on photographs; writes demo_output/before_after.png
-	$(BIN)/python -m tools.demo --out demo_output
+	$(BIN)/python -m posefix.demo --out demo_output
 
 test: $(VENV)/ready       ## all tests but the fuzzing
 	$(BIN)/python -m pytest

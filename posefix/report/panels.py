@@ -69,7 +69,7 @@ def side_by_side(
         colors = [("left", POSE.left), ("right", POSE.right)]
         colors += [("annotated", ANNOTATED.left)] if truth is not None else []
         colors += [("wrong", WRONG)] if wrong is not None else []
-        rows += _caption(title, picture.shape[1], colors)
+        rows += caption(title, picture.shape[1], colors)
     return np.concatenate(rows)
 
 
@@ -134,7 +134,7 @@ def _bar(width: int) -> np.ndarray:
     return np.full((_BAR, width, 3), _GROUND, np.uint8)
 
 
-def _caption(title: str, width: int, colors: list[tuple[str, Color]]) -> list[np.ndarray]:
+def caption(title: str, width: int, colors: list[tuple[str, Color]]) -> list[np.ndarray]:
     """The title and, in the same line or in another of a narrow picture, what the colours mean.
 
     How many lines there are does not depend on the title: all frames of a video are of one size.
