@@ -1,4 +1,4 @@
-"""A demonstration on three photographs that come with the package; ``NOTICE.md`` beside this file says whose they are."""
+"""A demonstration on three photographs that come with the package; ``NOTICE.md`` says whose they are."""
 
 from __future__ import annotations
 
