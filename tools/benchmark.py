@@ -191,7 +191,9 @@ def main(people: int, test_batch: int, flip_test: bool, checkpoint: str, device:
     refiner = Refiner.from_pretrained(checkpoint, device)
     numbers = measure(people, test_batch, flip_test, checkpoint, refiner)
     threads = torch.get_num_threads()
-    where = f"{refiner.device}, {refiner.engine.name}, {threads} threads, torch {torch.__version__}, {platform.machine()}"
+    where = (
+        f"{refiner.device}, {refiner.engine.name}, {threads} threads, torch {torch.__version__}, {platform.machine()}"
+    )
     table = Table(show_header=False, title=f"{checkpoint} on {where}", title_justify="left")
     for name, value in numbers.items():
         table.add_row(name, f"{value:,.3f}" if value < 10 else f"{value:,.0f}")

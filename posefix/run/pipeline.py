@@ -106,7 +106,9 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         raise InputError("--resume needs --out: the refined people are kept beside the output file")
     _check_outputs(options)
     refiner = Refiner.from_pretrained(options.checkpoint, options.device, engine=options.engine)
-    options = replace(options, engine=refiner.engine.name, device=str(refiner.device))  # a resumed run must have the same
+    options = replace(
+        options, engine=refiner.engine.name, device=str(refiner.device)
+    )  # a resumed run must have the same
     truth = load_ground_truth(options.annotations, len(refiner.skeleton)) if options.annotations else None
     video = _open_video(options)
     results, own = formats.read_results(

@@ -1,4 +1,4 @@
-"""The pages in ``docs/estimators`` are true: every command in them runs on a sample of the estimator's files."""
+"""The pages are true: every command of ours in them runs, on a sample of the estimator's files."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from posefix.formats.coco import ImageRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "estimators").glob("*.md"))
+GENERAL = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("index", "refine", "video", "diagnose"))]
 SAMPLE = re.compile(r"<!-- sample: (\S+) as (\S+) -->")  # which sample a page's commands run on, and what they call it
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 WIDTH, HEIGHT = 640, 480
 
 
 def commands_of(page: Path) -> list[list[str]]:
-    """The commands in the shell blocks of a page, without their comments, as lists of words."""
+    """What follows ``posefix`` in the shell blocks of a page, without comments, as lists of words."""
     text = "".join(BLOCK.findall(page.read_text(encoding="utf-8"))).replace("\\\n", " ")
-    return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
+    return [words[1:] for line in text.splitlines() if (words := shlex.split(line, comments=True))[:1] == ["posefix"]]
 
 
 def prepare(page: Path, folder: Path) -> None:
@@ -38,6 +39,8 @@ def prepare(page: Path, folder: Path) -> None:
         source = ROOT / "tests" / "samples" / sample
         name, target = sample.split("/")[0], folder / called
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+        if called == "results.json":
+            shutil.copy(source, folder / "refined.json")
         skeleton = source.parent / "skeleton.yaml"
         if skeleton.exists():
             shutil.copy(skeleton, folder / "skeleton.yaml")
@@ -72,31 +75,30 @@ def test_every_format_has_a_page() -> None:
     }
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, *GENERAL], ids=lambda page: page.stem)
 def test_the_commands_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare(page, tmp_path)
     monkeypatch.chdir(tmp_path)
     commands = commands_of(page)
-    assert len(commands) >= 2
-    for program, *arguments in commands:
-        assert program == "posefix", "only our own commands are in sh blocks; others are in text blocks"
-        run = CliRunner().invoke(main, arguments)
-        assert run.exit_code == 0, f"{arguments}: {run.output}"
-        if "--out" in arguments:
-            assert (tmp_path / arguments[arguments.index("--out") + 1]).exists()
-        if "--annotations" in arguments and arguments[0] == "refine":
+    assert commands
+    for command in commands:
+        engine = ["--engine", "torch"] if command[0] == "refine" else []  # which needs not be compiled for each run
+        run = CliRunner().invoke(main, [*command, *engine])
+        assert run.exit_code == 0, f"{command}: {run.output}"
+        if "--out" in command:
+            assert (tmp_path / option(command, "--out")).exists()
+        if "--annotations" in command and command[0] == "refine":
             assert "gain" in run.output
+        if "--out" in command and command[0] == "refine":
+            assert_same_format(Path(option(command, "--detection_json")), Path(option(command, "--out")), command)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_what_comes_out_is_of_the_same_format(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepare(page, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    first = commands_of(page)[0][1:]
-    run = CliRunner().invoke(main, first)
-    assert run.exit_code == 0, run.output
-    given, out = (Path(first[first.index(option) + 1]) for option in ("--detection_json", "--out"))
-    named = first[first.index("--format") + 1] if "--format" in first else "auto"
+def option(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+def assert_same_format(given: Path, out: Path, command: list[str]) -> None:
+    named = option(command, "--format") if "--format" in command else "auto"
     assert FORMATS[formats.format_of(out, named)].read is FORMATS[formats.format_of(given, named)].read
     if given.is_file() and out.suffix == ".json":
         assert type(json.loads(given.read_text())) is type(json.loads(out.read_text()))
