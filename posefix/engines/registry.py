@@ -15,18 +15,22 @@ _BY_NAME = {engine.name: engine for engine in _FASTEST_FIRST}
 ENGINES = ("auto", *_BY_NAME)
 
 
-def create_engine(name: str, network: RefinementNetwork, device: torch.device, precision: str = "f32") -> Engine:
+def create_engine(name: str, network: RefinementNetwork, device: str | torch.device, precision: str = "f32") -> Engine:
     """Make an engine that runs a copy of a network, for inference only.
 
     Args:
         name: one of ``ENGINES``; ``auto`` is the fastest that is installed and can run the network.
         network: stays as it is.
-        device: where the network runs.
+        device: where the network runs, such as ``cpu`` or ``cuda:0``.
         precision: ``f32`` or ``bf16``, of OpenVINO.
 
     Raises:
-        InputError: when the engine is unknown, not installed, or cannot run this network.
+        InputError: when the engine is unknown, not installed, or cannot run this network, or the device is not there.
     """
+    try:
+        device = torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
     if name not in ENGINES:
         raise InputError(f"no engine {name!r:.40}; there are {', '.join(ENGINES)}")
     problem = ""

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
-import torch
 
 from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST, People
@@ -32,6 +28,14 @@ def people_of_array(keypoints: np.ndarray, boxes: np.ndarray | None, skeleton: S
     if known is not None and len(known) != n:
         raise InputError(f"boxes must be one for each person: there are {len(known)} boxes and {n} people")
     return People(skeleton, triples[..., :2], triples[..., 2], np.zeros(n), boxes=known)
+
+
+def check_shared(people: People, skeleton: Skeleton) -> None:
+    """Refuse people who have no keypoint of a skeleton, with an InputError."""
+    if (skeleton.indices_from(people.skeleton) < 0).all():
+        raise InputError(
+            f"the checkpoint refines {skeleton.name} poses, which have no keypoint of {people.skeleton.name}"
+        )
 
 
 def check_people(people: People, skeleton: Skeleton) -> None:
@@ -60,19 +64,6 @@ def check_people(people: People, skeleton: Skeleton) -> None:
             f"all coordinates are between {given.min():g} and {given.max():g}, fractions of the image; "
             "multiply them by its width and height: keypoints must be in pixels"
         )
-
-
-@contextmanager
-def memory_named() -> Iterator[None]:
-    """Turn a GPU's lack of memory into the sentence that says what to do.
-
-    Raises:
-        InputError: in place of torch's own error.
-    """
-    try:
-        yield
-    except torch.cuda.OutOfMemoryError:
-        raise InputError("out of memory on the GPU: give a smaller --batch_size, or --device cpu") from None
 
 
 def _floats(name: str, values: np.ndarray, shape: tuple[int, ...], skeleton: Skeleton) -> np.ndarray:

@@ -65,24 +65,23 @@ ALTERNATIVES = (Alternative(InputPose.without_estimates, 0.1),)  # the image alo
 
 @dataclass(frozen=True)
 class Forward:
-    """Asks an engine about the crops of V views, and decodes its answer.
+    """Runs the network on the crops of V views with any input pose, and decodes its output.
 
     Attributes:
         engine: runs the network.
         evidence: what it computed of the crops.
-        frame_size: (height, width) of the frame.
         margin: expected gain in KS up to which a keypoint stays where it is.
     """
 
     engine: Engine
     evidence: Evidence
-    frame_size: tuple[int, int]
     margin: float
 
     def __call__(self, pose: InputPose) -> Proposal:
         """Propose where the keypoints go from an input pose."""
         output = self.engine.predict(self.evidence, pose)
-        decoded = decode.expected_oks_decode(output.posterior, pose.scales, self.frame_size, pose.keypoints)
+        size = self.engine.network.config.frame_size
+        decoded = decode.expected_oks_decode(output.posterior, pose.scales, size, pose.keypoints)
         keypoints, similarity = decode.move_or_stay(decoded, pose.keypoints, pose.scores > 0, self.margin)
         expected = output.person
         if expected is None:
@@ -93,7 +92,7 @@ class Forward:
 
     def of(self, rows: torch.Tensor) -> Forward:
         """The same for the views at ``rows``."""
-        return Forward(self.engine, take(self.evidence, rows), self.frame_size, self.margin)
+        return Forward(self.engine, take(self.evidence, rows), self.margin)
 
 
 def decide(forward: Forward, pose: InputPose, passes: int) -> Proposal:

@@ -18,11 +18,9 @@ from posefix.engines import Engine, create_engine
 from posefix.media.crop_stream import stream_crops
 from posefix.models import checkpoint as checkpoints
 from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
-from posefix.refine.checks import check_people, memory_named, people_of_array
-from posefix.refine.decisions import Forward, best_views, decide
-from posefix.refine.frames import input_pose, original_keypoints
+from posefix.refine.checks import check_people, check_shared, people_of_array
+from posefix.refine.one_batch import BatchRefiner
 from posefix.refine.settings import RefineSettings
-from posefix.refine.views import Views
 
 Poses = TypeVar("Poses", np.ndarray, People)
 
@@ -54,7 +52,7 @@ class Refiner:
         self.training_info = checkpoint.training_info
         self.keep_margin = self.config.keep_margin if keep_margin is None else keep_margin
         if isinstance(engine, str):
-            engine = create_engine(engine, checkpoint.network, torch.device(device))
+            engine = create_engine(engine, checkpoint.network, device)
         self.engine, self.device = engine, engine.device
 
     @classmethod
@@ -68,10 +66,6 @@ class Refiner:
         """
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            torch.zeros(1, device=device).cpu()
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
         return cls(checkpoints.load_checkpoint(name_or_path), device, **options)
 
     def __call__(
@@ -126,10 +120,7 @@ class Refiner:
             InputError: for an unusable image, or people who cannot be refined.
         """
         settings = settings or RefineSettings()
-        if (self.skeleton.indices_from(people.skeleton) < 0).all():
-            raise InputError(
-                f"the checkpoint refines {self.skeleton.name} poses, which have no keypoint of {people.skeleton.name}"
-            )
+        check_shared(people, self.skeleton)
         known = people.to_skeleton(self.skeleton)
         refined = Refinement.of(known)
         for batch in self.refine_batches(known, images, settings):
@@ -138,11 +129,7 @@ class Refiner:
         return with_refined(people, refined.apply(known, settings), missing=holds_missing)
 
     def plan(self, people: People, settings: RefineSettings) -> BatchPlan:
-        """Plan in which batches people of this refiner's skeleton are refined.
-
-        Raises:
-            InputError: when they cannot be refined.
-        """
+        """Plan in which batches people of this refiner's skeleton are refined; InputError when they cannot be."""
         check_people(people, self.skeleton)
         return BatchPlan.of(people, self.config, settings.batch_size)
 
@@ -158,7 +145,7 @@ class Refiner:
         ``plan`` is what :meth:`plan` says of them, or what is left of it.
         """
         settings = settings or RefineSettings()
-        plan = plan or self.plan(people, settings)
+        plan = self.plan(people, settings) if plan is None else plan
         crops = stream_crops(
             people.image_ids[plan.views.rows],
             geometry.translated(plan.views.maps, self.config.frame_margin),
@@ -168,30 +155,6 @@ class Refiner:
             ahead=3 * settings.batch_size,
             skip=settings.on_error == "skip",
         )
-        others = OtherPeople(people)
+        refine_batch = BatchRefiner(people, OtherPeople(people), self.engine, settings, self.keep_margin)
         for views in plan:
-            yield self._refine_batch(people, views, [next(crops) for _ in views.rows], others, settings)
-
-    @torch.inference_mode()
-    @memory_named()
-    def _refine_batch(
-        self, people: People, views: Views, crops: list[np.ndarray | str], others: OtherPeople, settings: RefineSettings
-    ) -> RefinedBatch:
-        """Refine the people of views with their crops, or the sentences that say why there is none."""
-        problems = {int(row): crop for row, crop in zip(views.rows, crops, strict=True) if isinstance(crop, str)}
-        usable = [crop for crop in crops if not isinstance(crop, str)]
-        views = views.take(np.array([not isinstance(crop, str) for crop in crops]))
-        if not usable:
-            k = len(self.skeleton)
-            return RefinedBatch(views.rows, np.zeros((0, k, 2)), np.zeros(0), np.zeros((0, k)), list(problems.items()))
-        evidence = self.engine.encode(np.stack(usable), settings.flip_test)
-        pose = input_pose(people, views, others, self.device)
-        forward = Forward(self.engine, evidence, self.config.frame_size, self.keep_margin)
-        proposal = decide(forward, pose, settings.passes)
-        moved = (proposal.keypoints != pose.keypoints).any(-1)
-        found, moved, scores, expected = (
-            tensor.cpu().numpy() for tensor in (proposal.keypoints, moved, proposal.keypoint_scores, proposal.expected)
-        )
-        keypoints = original_keypoints(found, moved, people, views)
-        best = best_views(views.rows, expected)
-        return RefinedBatch(views.rows[best], keypoints[best], expected[best], scores[best], list(problems.items()))
+            yield refine_batch(views, [next(crops) for _ in views.rows])
