@@ -18,11 +18,10 @@ from pycocotools.coco import COCO
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.core.people import People
-from posefix.evaluation.coco import evaluate
+from posefix.core.skeleton import GROUPS
 from posefix.evaluation.comparison import OksChange, oks_change
 from posefix.evaluation.diagnosis import KINDS, Diagnosis, annotated_people, diagnose, transitions
 from posefix.evaluation.impact import ap_impact
-from posefix.formats.coco import people_records
 from posefix.report import figures
 from posefix.report.overlay import ANNOTATED, POSE
 from posefix.report.panels import people_view, side_by_side
@@ -107,17 +106,11 @@ def render(subject: Subject) -> str:
         "known": bool(known.any()),
     }
     if known.any():
-        first, second = (
-            evaluate(subject.truth, people_records(p), sigmas=p.skeleton.sigmas)
-            for p in (subject.before, subject.after)
-        )
         page |= {
-            "error_bars": _picture(figures.error_bars(before, after)),
+            "errors": _error_bars(before, after),
             "body": _picture(figures.body(before, after)),
-            "keypoint_gains": _picture(figures.keypoint_gains(before, after)),
             "scatter": _picture(figures.oks_scatter(change)),
-            "curves": _picture(figures.precision_recall(first, second)),
-            "impact": _picture(_impact(subject)),
+            "impact": _impact(subject),
             "moves": _moves(transitions(before, after)),
             "people": _people(subject, truth, change),
             "legend": _LEGEND,
@@ -127,11 +120,29 @@ def render(subject: Subject) -> str:
     return environment.get_template("report.html.j2").render(page)
 
 
-def _impact(subject: Subject) -> str | None:
-    """What is left to win; None of so many results that eight evaluations of them would keep the reader waiting."""
+def _impact(subject: Subject) -> list[tuple[str, float]]:
+    """AP that would be won if one kind of error were gone, by its name; nothing of so many results that measuring it
+    would keep the reader waiting."""
     if len(subject.after) > MOST_RESULTS:
-        return None
-    return figures.impact_bars(ap_impact(subject.truth, subject.after))
+        return []
+    impact = ap_impact(subject.truth, subject.after)
+    base = impact["as it is"]["AP"]
+    others = [(name, metrics["AP"]) for name, metrics in impact.items() if name != "as it is"]
+    return [(name, ap - base) for name, ap in others if ap is not None and base is not None]
+
+
+def _error_bars(before: Diagnosis, after: Diagnosis) -> list[tuple[str, list[tuple[str, float]]]]:
+    """For all keypoints and each body group, before and after: a label, and color and percent of each error type."""
+    skeleton = before.truth.skeleton
+    groups = [("all keypoints", None), *((name, skeleton.group(name)) for name in GROUPS)]
+    bars = []
+    for name, mask in groups:
+        for which, seen in (("before", before), ("after", after)):
+            counts = seen.counts(mask)
+            if counts.any():
+                shares = 100 * counts / counts.sum()
+                bars.append((f"{name}, {which}", list(zip(figures.COLORS.values(), shares.tolist(), strict=True))))
+    return bars
 
 
 def _headline(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
