@@ -1,27 +1,35 @@
-# One-word tasks. Each sets up .venv first when it is missing.
+# One-word tasks. Each makes .venv first when it is missing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint types fuzz bench docs clean
 
-demo: $(VENV)/ready
-	$(BIN)/python -m tools.demo --out demo_output
+demo: $(VENV)/ready       ## refine people on photographs; writes demo_output/before_after.png
+	$(BIN)/python -m posefix.demo --out demo_output
 
-test: $(VENV)/ready
+test: $(VENV)/ready       ## all tests but the fuzzing
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/ready
+lint: $(VENV)/ready       ## ruff, and its formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(VENV)/ready
+types: $(VENV)/ready      ## mypy on the public API
+	$(BIN)/mypy
+
+fuzz: $(VENV)/ready       ## damaged files of every format
+	$(BIN)/python -m pytest -m fuzz
+
+bench: $(VENV)/ready      ## people per second on this machine
 	$(BIN)/python -m tools.benchmark
 
-# The environment is ready when everything is installed; tools/setup_venv.sh says how torch is chosen.
+docs: $(VENV)/ready       ## the pages under docs/ as a site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(VENV)/ready: setup.py tools/setup_venv.sh
 	PYTHON=$(PYTHON) sh tools/setup_venv.sh $(VENV)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output
+	rm -rf $(VENV) build dist site *.egg-info demo_output

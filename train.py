@@ -1,6 +1,6 @@
 """Train a refiner: ``python train.py --help``."""
 
-from posefix.commands import train
+from posefix.cli.train import train
 
 if __name__ == "__main__":
     train(prog_name="train.py")

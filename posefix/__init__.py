@@ -7,13 +7,20 @@ Example::
     refiner = Refiner.from_pretrained()
     better = refiner(image, keypoints)  # (H, W, 3) uint8 RGB and (N, 17, 3) x, y, score
 
-Results of pose libraries need no such array (``docs/in_memory.md``)::
+Results of pose libraries need no such array (``docs/python.md``)::
 
     keypoints = posefix.to_supervision(refiner(image, posefix.from_supervision(keypoints)), keypoints)
+
+A results file of any format::
+
+    people = posefix.read("poses/", images="photos/")
+    better = refiner.refine(people, posefix.ImageFolder.of_people("photos/", people))
+    posefix.write(better, "better/")
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from posefix.core.errors import InputError
@@ -21,6 +28,7 @@ from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
 
 if TYPE_CHECKING:
+    from posefix.formats import read, write
     from posefix.formats.memory import (
         from_mediapipe,
         from_rtmlib,
@@ -33,12 +41,16 @@ if TYPE_CHECKING:
         to_transformers,
         to_ultralytics,
     )
+    from posefix.media.images import ImageFolder
     from posefix.refine.refiner import Refiner
+    from posefix.refine.settings import RefineSettings
 
 __version__ = "0.1.0"
 __all__ = [
+    "ImageFolder",
     "InputError",
     "People",
+    "RefineSettings",
     "Refiner",
     "Skeleton",
     "__version__",
@@ -47,22 +59,26 @@ __all__ = [
     "from_supervision",
     "from_transformers",
     "from_ultralytics",
+    "read",
     "to_mediapipe",
     "to_rtmlib",
     "to_supervision",
     "to_transformers",
     "to_ultralytics",
+    "write",
 ]
+
+_ROOMS = {  # where a name is that is imported when it is first asked for
+    "ImageFolder": "posefix.media.images",
+    "RefineSettings": "posefix.refine.settings",
+    "Refiner": "posefix.refine.refiner",
+    "read": "posefix.formats",
+    "write": "posefix.formats",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the refiner, and torch with it, when it is first asked for; so, too, what converts libraries' objects."""
-    if name == "Refiner":
-        from posefix.refine.refiner import Refiner
-
-        return Refiner
-    if name in __all__:
-        from posefix.formats import memory
-
-        return getattr(memory, name)
-    raise AttributeError(f"module 'posefix' has no attribute {name!r}")
+    """Import what a name needs when it is first asked for: torch comes with the refiner alone."""
+    if name not in __all__:
+        raise AttributeError(f"module 'posefix' has no attribute {name!r}")
+    return getattr(import_module(_ROOMS.get(name, "posefix.formats.memory")), name)

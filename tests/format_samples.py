@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -19,18 +18,12 @@ from posefix.formats.coco import ImageRecord
 
 SAMPLES = Path(__file__).parent / "samples"
 EACH = [
-    pytest.param(
-        folder.name,
-        path,
-        id=f"{folder.name}-{path.name}",
-        marks=pytest.mark.skipif(path.suffix == ".h5" and find_spec("h5py") is None, reason="needs h5py"),
-    )
+    pytest.param(folder.name, path, id=f"{folder.name}-{path.name}")
     for folder in sorted(SAMPLES.iterdir())
     for path in sorted(folder.iterdir())
     if path.suffix != ".yaml"
 ]
 WIDTH, HEIGHT = 640, 480
-WRITABLE = [name for name in FORMATS if name != "deeplabcut-h5"]
 
 
 def skeleton_of(name: str) -> Skeleton | None:

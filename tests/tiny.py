@@ -45,7 +45,8 @@ def tiny_checkpoint(config: Config | None = None, skeleton: str = "coco17") -> C
     config = config or tiny_config(skeleton=skeleton)
     chosen = skeletons.load(skeleton)
     torch.manual_seed(0)
-    return Checkpoint(build_network(config.model, chosen, pretrained=False).eval(), config, chosen, {"steps": 0})
+    network = build_network(config.model, chosen, pretrained=False).eval()
+    return Checkpoint(network, config.model, chosen, {"steps": 0}, {"name": config.name})
 
 
 def random_people(rng: np.random.Generator, count: int, images: int = 3, side: int = 120) -> People:

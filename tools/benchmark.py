@@ -25,7 +25,7 @@ from pycocotools.coco import COCO
 from rich.console import Console
 from rich.table import Table
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core import geometry
 from posefix.core.files import require_writable, write_atomically
 from posefix.core.people import People
@@ -37,6 +37,7 @@ from posefix.media.crops import crop_image
 from posefix.media.images import ImageFolder
 from posefix.models.interface import InputPose
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 from posefix.run.pipeline import RefineOptions, refine_file
 from tools.benchmark_synthesis import random_poses, synthesis_rate
 
@@ -115,7 +116,7 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
     """Rates in people per second, times in milliseconds per person, memory in MiB."""
     rng = np.random.default_rng(0)
     people = drawn_people(people_count, rng)
-    model, size = refiner.config.model, refiner.config.model.input_size
+    model, size = refiner.config, refiner.config.input_size
     boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
     maps = geometry.crop_matrices(boxes, model.frame_size, model.box_padding)
     with tempfile.TemporaryDirectory() as name:
@@ -134,13 +135,13 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
         )
         command = best_time(lambda: refine_file(options, Console(quiet=True)), 2)
         thrice = best_time(lambda: refine_file(replace(options, passes=3), Console(quiet=True)), 2)
-        refining = best_time(lambda: refiner.refine(people, images, batch_size=batch, flip_test=flip_test, passes=1), 2)
+        refining = best_time(lambda: refiner.refine(people, images, RefineSettings(batch, flip_test)), 2)
         decoding = best_time(lambda: images[0])
         photo = images[0]
     cropping = best_time(lambda: [crop_image(photo, maps[i], size) for i in range(min(batch, people_count))])
     cropping /= min(batch, people_count)
 
-    crops = torch.from_numpy(rng.integers(0, 256, (batch, 3, *size), dtype=np.uint8)).to(refiner.device)
+    crops = rng.integers(0, 256, (batch, *size, 3), dtype=np.uint8)
     k = len(refiner.skeleton)
     keypoints = torch.rand(batch, k, 2, device=refiner.device) * (size[1] - 1)
     given = torch.ones(batch, k, device=refiner.device)
@@ -155,18 +156,17 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
 
         return run
 
-    looking = best_time(synchronised(lambda: refiner.network.see(crops, flip_test))) / batch
-    with torch.inference_mode():
-        seen = refiner.network.see(crops, flip_test)
-    weighing = best_time(synchronised(lambda: refiner.network.answer(seen, pose))) / batch
+    encoding = best_time(synchronised(lambda: refiner.engine.encode(crops, flip_test))) / batch
+    evidence = refiner.engine.encode(crops, flip_test)
+    predicting = best_time(synchronised(lambda: refiner.engine.predict(evidence, pose))) / batch
     return {
         "test.py end to end, one pass, people/s": people_count / command,
         "test.py end to end, everybody refined three times, people/s": people_count / thrice,
         "refining alone, people/s": people_count / refining,
         "decode, ms/person": 1000 * decoding / PEOPLE_PER_PHOTO,
         "crop, ms/person": 1000 * cropping,
-        "looking at the image, ms/person": 1000 * looking,
-        "weighing what was seen against the pose, ms/person": 1000 * weighing,
+        "evidence of the image, ms/person": 1000 * encoding,
+        "weighing it against the pose, ms/person": 1000 * predicting,
         "synthesis, people/s": synthesis_rate(random_poses(SYNTHESISED, rng)),
         "synthesis with fitted statistics, people/s": synthesis_rate(
             random_poses(SYNTHESISED, rng), statistics="pooled"
@@ -191,7 +191,9 @@ def main(people: int, test_batch: int, flip_test: bool, checkpoint: str, device:
     refiner = Refiner.from_pretrained(checkpoint, device)
     numbers = measure(people, test_batch, flip_test, checkpoint, refiner)
     threads = torch.get_num_threads()
-    where = f"{refiner.device}, {refiner.engine}, {threads} threads, torch {torch.__version__}, {platform.machine()}"
+    where = (
+        f"{refiner.device}, {refiner.engine.name}, {threads} threads, torch {torch.__version__}, {platform.machine()}"
+    )
     table = Table(show_header=False, title=f"{checkpoint} on {where}", title_justify="left")
     for name, value in numbers.items():
         table.add_row(name, f"{value:,.3f}" if value < 10 else f"{value:,.0f}")

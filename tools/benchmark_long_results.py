@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.files import write_pieces
 from posefix.formats import coco
 from tools.benchmark import RSS_PER_MEBIBYTE, drawn_people

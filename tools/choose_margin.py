@@ -1,6 +1,6 @@
 """Choose the margin below which keypoints stay, on the images that a configuration holds out of its training sets.
 
-python -m tools.choose_margin --checkpoint runs/small_mobilenetv2/model.safetensors
+python -m tools.choose_margin --checkpoint runs/base/model.safetensors --config base_movenet_thunder
 
 For each of the configuration's observed results, and for ground truth: the share of the people found whose OKS is above
 0.5, 0.55, ..., 0.95, on average, and how it changes with one pass and with a second one, for each margin. Nothing of a
@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.evaluation.comparison import oks_with
@@ -25,6 +25,7 @@ from posefix.evaluation.matching import match_people
 from posefix.formats import coco
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 from posefix.training import config as configs
 from posefix.training.config import DataSource
 from posefix.training.data.stores import in_fold
@@ -54,34 +55,33 @@ def share_above(truth: People, found: People) -> float:
 
 @click.command(help=__doc__.splitlines()[0])
 @click.option("--checkpoint", required=True, help="Name or path of the weights.")
-@click.option(
-    "--config", help="Whose held-out images to measure on: a YAML file or a name; the checkpoint's own, else."
-)
+@click.option("--config", required=True, help="Whose held-out images to measure on: a YAML file or a name.")
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
 @click.option("--passes", type=click.IntRange(1, 3), default=1, show_default=True, help="Of a refinement.")
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 @friendly
-def main(checkpoint: str, config: str | None, flip_test: bool, passes: int, device: str | None) -> None:
+def main(checkpoint: str, config: str, flip_test: bool, passes: int, device: str | None) -> None:
     """Refine with every margin, twice, and print what was gained."""
     refiner = Refiner.from_pretrained(checkpoint, device)
-    chosen = refiner.config if config is None else configs.load(config)
+    chosen = configs.load(config)
     sources = [s for s in chosen.train if s.held_out and s.annotations]
     if not sources:
         raise InputError(
-            f"{config or checkpoint}: has no training set with annotations, a folder of images and held_out; "
+            f"{config}: has no training set with annotations, a folder of images and held_out; "
             "name with --config the configuration of one"
         )
     for path in (path for source in sources for path in source.observed):
         if not Path(path).is_file():
             raise InputError(f"{path}: no such file; name with --config a configuration whose results are all there")
     table = Table("results", "people", "before", *(f"margin {margin:g}" for margin in MARGINS))
+    settings = RefineSettings(flip_test=flip_test, passes=passes, rescore=False)
     for source in sources:
         for name, found, truth, images in held_out_results(source, refiner):
             row = []
             for margin in MARGINS:
                 refiner.keep_margin = margin
-                once = refiner.refine(found, images, flip_test=flip_test, passes=passes)
-                twice = refiner.refine(once, images, flip_test=flip_test, passes=passes)
+                once = refiner.refine(found, images, settings)
+                twice = refiner.refine(once, images, settings)
                 before, after, again = (share_above(truth, people) for people in (found, once, twice))
                 row.append(f"{after - before:+.2f}, then {again - after:+.2f}")
             table.add_row(name, str(len(found)), f"{share_above(truth, found):.2f}", *row)

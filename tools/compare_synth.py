@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically

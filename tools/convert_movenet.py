@@ -19,13 +19,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically
 from posefix.media.images import decode
 from posefix.models.backbone import create_backbone
+from posefix.models.config import ModelConfig
 from posefix.models.movenet import onnx_convolutions
-from posefix.training.config import ModelConfig
 
 SIZE = 192
 

@@ -23,7 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import t
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_bytes, read_json, write_atomically
 from posefix.evaluation.comparison import compare
@@ -31,6 +31,7 @@ from posefix.formats import coco
 from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import load_checkpoint
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 from posefix.training.config import load
 from posefix.training.validation import RealResults
 
@@ -85,7 +86,7 @@ def measure(checkpoint: Path, data: Path, split: str) -> dict[str, dict]:
         images = ImageFolder(folder / split, coco.read_annotations(truth, refiner.skeleton).images)
         for path in sorted((folder / "results" / split).glob("*.json")):
             results = coco.read_results(path, refiner.skeleton)
-            refined = refiner.refine(results.people, images, flip_test=False, passes=1)
+            refined = refiner.refine(results.people, images, RefineSettings(flip_test=False, rescore=False))
             after = coco.refined_records(results, refined)
             compared = compare(
                 truth, results.records, after, rng=np.random.default_rng(0), sigmas=refiner.skeleton.sigmas

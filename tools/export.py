@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -23,10 +23,9 @@ def main(checkpoint: str, keep_margin: float | None, out: Path) -> None:
     """Load, set, write in half precision."""
     loaded = load_checkpoint(checkpoint)
     if keep_margin is not None:
-        model = loaded.config.model.model_copy(update={"keep_margin": keep_margin})
-        loaded = replace(loaded, config=loaded.config.model_copy(update={"model": model}))
+        loaded = replace(loaded, config=loaded.config.model_copy(update={"keep_margin": keep_margin}))
     save_checkpoint(out, loaded, half=True)
-    click.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, {loaded.facts}")
+    click.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, {loaded.training_info}")
 
 
 if __name__ == "__main__":

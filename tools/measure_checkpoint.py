@@ -18,7 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically
 from posefix.core.people import People
@@ -27,6 +27,7 @@ from posefix.evaluation.matching import match_people
 from posefix.formats import coco
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 from tools.choose_margin import share_above
 
 JITTERS = (0.0, 0.1, 0.25, 0.5)
@@ -40,7 +41,7 @@ def measure_set(folder: Path, split: str, refiner: Refiner, batch_size: int, fli
     measured: dict = {}
 
     def refine(people: People) -> People:
-        return refiner.refine(people, images, batch_size=batch_size, flip_test=flip_test, rescore=True)
+        return refiner.refine(people, images, RefineSettings(batch_size, flip_test))
 
     def against(before: list, after: list) -> dict:
         rng = np.random.default_rng(0)

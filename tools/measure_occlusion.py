@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.people import People
@@ -130,7 +130,7 @@ def main(
 
     before = similarity(found)
     for checkpoint in checkpoints:
-        after = similarity(Refiner.from_pretrained(checkpoint).refine(found, images, passes=1))
+        after = similarity(Refiner.from_pretrained(checkpoint).refine(found, images))
         for name, chosen in regions.items():
             rng = np.random.default_rng(seed)
             mean, low, high = mean_over_images(after - before, chosen, truth.image_ids, rng)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_json, write_atomically

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from rich.progress import Progress
 
-from posefix.commands import friendly
+from posefix.cli.options import friendly
 from posefix.core import skeleton as skeletons
 from posefix.core.files import require_writable
 from posefix.training import config as configs

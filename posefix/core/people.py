@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,14 @@ import numpy as np
 from posefix.core.skeleton import Skeleton
 
 FARTHEST = 1e6  # px: nothing further out can mean a pixel
+
+
+class Records(Sequence[Any]):
+    """Records that are parsed only when they are asked for; :class:`People` choose among them without parsing."""
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> Records:
+        """The records at ``rows``, (R,) int64."""
 
 
 @dataclass(eq=False)
@@ -28,6 +37,8 @@ class People:
         boxes: (N, 4) float32 xywh in pixels; w or h of 0 or less says that no box is known.
         person_scores: (N,) float32.
         areas: (N,) float32, px^2, the s^2 of OKS; 0 where unknown.
+        original_scores: (N,) float32: of people who were refined and rescored, the person score that they had before;
+            NaN for all others.
         extra: N records with whatever else the source said, handed through untouched.
         source: where they come from, if from a file (:class:`posefix.formats.Source`): what is not of one person.
     """
@@ -39,6 +50,7 @@ class People:
     boxes: np.ndarray = None  # type: ignore[assignment]
     person_scores: np.ndarray = None  # type: ignore[assignment]
     areas: np.ndarray = None  # type: ignore[assignment]
+    original_scores: np.ndarray = None  # type: ignore[assignment]
     extra: Sequence[Any] = field(default_factory=list)
     source: Any = None
 
@@ -47,9 +59,9 @@ class People:
         self.keypoints = np.asarray(self.keypoints, dtype=np.float32).reshape(-1, k, 2)
         n = len(self.keypoints)
 
-        def column(values: Any, dtype: type, *shape: int) -> np.ndarray:
+        def column(values: Any, dtype: type, *shape: int, unknown: float = 0) -> np.ndarray:
             if values is None:
-                return np.zeros((n, *shape), dtype)
+                return np.full((n, *shape), unknown, dtype)
             return np.asarray(values, dtype=dtype).reshape(n, *shape)
 
         self.scores = column(self.scores, np.float32, k)
@@ -57,7 +69,8 @@ class People:
         self.boxes = column(self.boxes, np.float32, 4)
         self.person_scores = column(self.person_scores, np.float32)
         self.areas = column(self.areas, np.float32)
-        if not hasattr(self.extra, "take"):  # else the records are in a file, and stay there
+        self.original_scores = column(self.original_scores, np.float32, unknown=np.nan)
+        if not isinstance(self.extra, Records):
             self.extra = list(self.extra) if len(self.extra) else [{} for _ in range(n)]
         if len(self.extra) != n:
             raise ValueError(f"extra has {len(self.extra)} records for {n} people")
@@ -76,7 +89,8 @@ class People:
             boxes=self.boxes[rows],
             person_scores=self.person_scores[rows],
             areas=self.areas[rows],
-            extra=self.extra.take(rows) if hasattr(self.extra, "take") else [self.extra[i] for i in rows],
+            original_scores=self.original_scores[rows],
+            extra=self.extra.take(rows) if isinstance(self.extra, Records) else [self.extra[i] for i in rows],
         )
 
     @classmethod
@@ -105,6 +119,22 @@ class People:
         return replace(self, skeleton=skeleton, keypoints=keypoints, scores=scores)
 
 
+def with_refined(people: People, refined: People, missing: bool = False) -> People:
+    """People of any skeleton with the keypoints and scores of the same people refined in another skeleton.
+
+    Keypoints that the other skeleton lacks stay as they are, as do those without an estimate unless ``missing``.
+    """
+    places = people.skeleton.indices_from(refined.skeleton)
+    shared = (places >= 0)[None] & (people.labelled | missing)
+    return replace(
+        people,
+        keypoints=np.where(shared[..., None], refined.keypoints[:, places], people.keypoints),
+        scores=np.where(shared, refined.scores[:, places], people.scores),
+        person_scores=refined.person_scores,
+        original_scores=refined.original_scores,
+    )
+
+
 def concatenate(groups: Sequence[People]) -> People:
     """All people of several groups of one skeleton, in order; raises ValueError when skeletons differ."""
     first = groups[0]
@@ -116,5 +146,6 @@ def concatenate(groups: Sequence[People]) -> People:
         boxes=np.concatenate([g.boxes for g in groups]),
         person_scores=np.concatenate([g.person_scores for g in groups]),
         areas=np.concatenate([g.areas for g in groups]),
+        original_scores=np.concatenate([g.original_scores for g in groups]),
         extra=[record for g in groups for record in g.extra],
     )

@@ -1,4 +1,4 @@
-"""Typical errors on people whose pose is known, refined and measured."""
+"""Draw typical errors on people whose pose is known, refine them, and measure both."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import numpy as np
 
 from posefix.core.people import People
 from posefix.evaluation.oks import oks
-from synth import ErrorType, Neighbours, Statistics, classify, neighbours_of, synthesize
+from synth import ErrorType, Statistics, classify, neighbours_of, synthesize
 
-RESAMPLES = 2000
+KINDS = tuple(kind for kind in ErrorType if kind != ErrorType.UNLABELLED)
 
 
 class RefinesPeople(Protocol):
     """Anything that makes better poses out of poses and images, as :class:`posefix.Refiner` does."""
 
-    def refine(self, people: People, images: Mapping[int, np.ndarray]) -> People:
-        """The same people in the same order, with other keypoints."""
+    def refine(self, people: People, images: Mapping[int, np.ndarray], /) -> People: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,19 +29,11 @@ class Poses:
         keypoints: (N, D, K, 2) float32 pixels.
         oks: (N, D) float64 in [0, 1].
         types: (N, D, K) int8 :class:`synth.ErrorType` of each keypoint.
-        offsets: (N, D, K) float64 distance from the truth as a share of the longer side of the person's box; NaN where
-            the truth is not annotated.
     """
 
     keypoints: np.ndarray
     oks: np.ndarray
     types: np.ndarray
-    offsets: np.ndarray
-
-    def share_within(self, tolerance: float) -> float:
-        """PCK (Yang and Ramanan, 2013): share of the annotated keypoints at most ``tolerance`` box sides off."""
-        known = np.isfinite(self.offsets)
-        return float((self.offsets[known] <= tolerance).mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +44,40 @@ class Trial:
     after: Poses
 
     def median_draws(self) -> np.ndarray:
-        """(N,) the draw of each person whose change of OKS is the median of that person's draws (of an even number, the
-        lower of the middle two): the typical one, neither the best nor the worst."""
+        """(N,) the draw of each person whose change of OKS is the median of that person's draws: the typical one (of an
+        even number, the lower of the middle two)."""
         order = np.argsort(self.after.oks - self.before.oks, axis=1, kind="stable")
         return order[:, (order.shape[1] - 1) // 2]
 
     def transitions(self) -> np.ndarray:
-        """(5, 5) counts of keypoints by error type before (rows) and after (columns), in the order of ErrorType."""
+        """(5, 5) counts of keypoints by error type before (rows) and after (columns), in the order of ``KINDS``."""
         known = self.before.types != ErrorType.UNLABELLED
-        kinds = len(ErrorType) - 1
-        pairs = self.before.types[known].astype(np.int64) * kinds + self.after.types[known]
-        return np.bincount(pairs, minlength=kinds * kinds).reshape(kinds, kinds)
+        pairs = self.before.types[known].astype(np.int64) * len(KINDS) + self.after.types[known]
+        return np.bincount(pairs, minlength=len(KINDS) ** 2).reshape(len(KINDS), len(KINDS))
+
+
+def erroneous(truth: People, statistics: Statistics, draws: int, rng: np.random.Generator) -> People:
+    """Draw ``draws`` erroneous poses of each of N people: N x draws people, those of one person together.
+
+    Keypoints that are not annotated get no estimate. Boxes and areas of the truth are not handed on.
+
+    Args:
+        truth: N annotated people.
+        statistics: how often which error happens.
+        draws: poses of each person.
+        rng: source of the errors.
+    """
+    rows = np.repeat(np.arange(len(truth)), draws)
+    drawn = synthesize(truth[rows], neighbours_of(truth).take(rows), statistics, rng, impute=0.0)
+    n = len(rows)
+    return replace(
+        truth[rows],
+        keypoints=drawn.keypoints,
+        scores=drawn.scores,
+        boxes=np.zeros((n, 4)),
+        areas=np.zeros(n),
+        person_scores=np.ones(n),
+    )
 
 
 def run_trial(
@@ -74,52 +88,26 @@ def run_trial(
     draws: int,
     rng: np.random.Generator,
 ) -> Trial:
-    """Draw ``draws`` erroneous poses of each person, refine them all, and measure both.
-
-    Keypoints that are not annotated get no input. The refiner is told the drawn poses and nothing else: neither the
-    boxes nor the areas of the truth.
+    """Draw erroneous poses (:func:`erroneous`), refine them all, and measure both.
 
     Args:
         truth: N annotated people.
         images: image id to (H, W, 3) uint8 RGB.
         refiner: what is tried.
         statistics: how often which error happens.
-        draws: D, poses drawn for each person.
+        draws: D, poses drawn of each person.
         rng: source of the errors.
     """
-    rows = np.repeat(np.arange(len(truth)), draws)
-    repeated, neighbours = truth[rows], neighbours_of(truth).take(rows)
-    drawn = synthesize(repeated, neighbours, statistics, rng, impute=0.0)
-    n = len(rows)
-    estimated = replace(
-        repeated,
-        keypoints=drawn.keypoints,
-        scores=drawn.scores,
-        boxes=np.zeros((n, 4)),
-        areas=np.zeros(n),
-        person_scores=np.ones(n),
-    )
+    estimated = erroneous(truth, statistics, draws, rng)
     refined = refiner.refine(estimated, images)
-    return Trial(*(_measured(p.keypoints, repeated, neighbours, draws) for p in (estimated, refined)))
+    return Trial(measure(estimated.keypoints, truth), measure(refined.keypoints, truth))
 
 
-def _measured(keypoints: np.ndarray, truth: People, neighbours: Neighbours, draws: int) -> Poses:
-    similarity = oks(keypoints, truth.keypoints, truth.labelled, truth.areas, truth.skeleton.sigmas)
-    types, _ = classify(keypoints, truth, neighbours)
-    distance = np.linalg.norm(keypoints.astype(np.float64) - truth.keypoints, axis=-1)
-    offsets = np.where(truth.labelled, distance / truth.boxes[:, 2:].max(1, keepdims=True), np.nan)
-    return Poses(*(values.reshape(-1, draws, *values.shape[1:]) for values in (keypoints, similarity, types, offsets)))
-
-
-def interval(
-    values: np.ndarray, rng: np.random.Generator, resamples: int = RESAMPLES, level: float = 0.95
-) -> tuple[float, float]:
-    """Bootstrap interval of the mean of values (N, D), drawn anew among the D of each person.
-
-    It says how far the mean depends on which errors happened to be drawn on these N people, nothing about other people.
-    """
-    n, draws = values.shape
-    chosen = rng.integers(draws, size=(resamples, n, draws))
-    means = np.take_along_axis(np.broadcast_to(values, chosen.shape), chosen, axis=2).mean((1, 2))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+def measure(keypoints: np.ndarray, truth: People) -> Poses:
+    """Measure D poses of each of N people, (N * D, K, 2) pixels, those of one person together."""
+    draws = len(keypoints) // len(truth)
+    rows = np.repeat(np.arange(len(truth)), draws)
+    everyone = truth[rows]
+    similarity = oks(keypoints, everyone.keypoints, everyone.labelled, everyone.areas, truth.skeleton.sigmas)
+    types, _ = classify(keypoints, everyone, neighbours_of(truth).take(rows))
+    return Poses(*(values.reshape(-1, draws, *values.shape[1:]) for values in (keypoints, similarity, types)))

@@ -1,5 +1,6 @@
-"""What runs the part of a network that costs most: torch, or OpenVINO where it is installed."""
+"""What runs a network: one protocol, one file for each engine, one registry."""
 
-from posefix.engines.registry import ENGINES, accelerate
+from posefix.engines.base import Engine
+from posefix.engines.registry import ENGINES, create_engine
 
-__all__ = ["ENGINES", "accelerate"]
+__all__ = ["ENGINES", "Engine", "create_engine"]

@@ -1,47 +1,45 @@
-"""Which engine runs a network's eyes."""
+"""Which engine runs a network."""
 
 from __future__ import annotations
-
-from importlib.util import find_spec
 
 import torch
 
 from posefix.core.errors import InputError
-from posefix.models.network import FusionNetwork, PoseFixNetwork
+from posefix.engines.base import Engine
+from posefix.engines.openvino import OpenVinoEngine
+from posefix.engines.torch import TorchEngine
+from posefix.models.interface import RefinementNetwork
 
-ENGINES = ("auto", "torch", "openvino")
+_FASTEST_FIRST: tuple[type[Engine], ...] = (OpenVinoEngine, TorchEngine)
+_BY_NAME = {engine.name: engine for engine in _FASTEST_FIRST}
+ENGINES = ("auto", *_BY_NAME)
 
 
-def accelerate(
-    network: FusionNetwork | PoseFixNetwork, engine: str, device: torch.device, precision: str = "f32"
-) -> str:
-    """Let an engine run the network's eyes, in place; for inference only.
+def create_engine(name: str, network: RefinementNetwork, device: str | torch.device, precision: str = "f32") -> Engine:
+    """Make an engine that runs a copy of a network, for inference only.
 
     Args:
-        network: in eval mode; with a deconv or fpn head it has no eyes of its own, and stays with torch.
-        engine: one of ``ENGINES``; ``auto`` is OpenVINO where it is installed and the network runs on a CPU.
-        device: where the network runs.
+        name: one of ``ENGINES``; ``auto`` is the fastest that is installed and can run the network.
+        network: stays as it is.
+        device: where the network runs, such as ``cpu`` or ``cuda:0``.
         precision: ``f32`` or ``bf16``, of OpenVINO.
 
-    Returns:
-        The engine that was chosen.
-
     Raises:
-        InputError: when the engine is unknown, not installed, or cannot run this network.
+        InputError: when the engine is unknown, not installed, or cannot run this network, or the device is not there.
     """
-    if engine not in ENGINES:
-        raise InputError(f"no engine {engine!r:.40}; there are {', '.join(ENGINES)}")
-    possible = isinstance(network, FusionNetwork) and device.type == "cpu"
-    if engine == "torch" or (engine == "auto" and not (possible and find_spec("openvino"))):
-        return "torch"
-    if not possible:
-        raise InputError("engine openvino runs networks with the fusion head, on a CPU; take engine torch")
-    from posefix.engines.openvino import OpenVinoEyes
-
     try:
-        network.backbone = OpenVinoEyes(network.backbone, network.config.input_size, precision)
-    except (InputError, RuntimeError) as error:  # installed, but not working
-        if engine == "auto":
-            return "torch"
-        raise InputError(f"engine openvino cannot be used here ({str(error).splitlines()[0]:.200})") from None
-    return "openvino"
+        device = torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
+    if name not in ENGINES:
+        raise InputError(f"no engine {name!r:.40}; there are {', '.join(ENGINES)}")
+    problem = ""
+    for kind in _FASTEST_FIRST if name == "auto" else (_BY_NAME[name],):
+        unusable = kind.unusable(network, device)
+        if unusable is None:
+            try:
+                return kind(network, device, precision)
+            except InputError as error:  # installed, but not working
+                unusable = str(error)
+        problem = unusable
+    raise InputError(problem)

@@ -7,7 +7,7 @@
 a module with a :class:`~posefix.formats.parsed_file.Format`, and a line in :mod:`posefix.formats.registry`.
 """
 
-from posefix.formats.exchange import Own, Source, fitted, read, read_again, read_results, with_refined, writable, write
+from posefix.formats.exchange import Own, Source, fitted, read, read_again, read_results, writable, write
 from posefix.formats.images import ImageIndex
 from posefix.formats.parsed_file import Format, ParsedFile
 from posefix.formats.probe import FileProbe
@@ -28,7 +28,6 @@ __all__ = [
     "read_again",
     "read_results",
     "sniff",
-    "with_refined",
     "writable",
     "write",
 ]

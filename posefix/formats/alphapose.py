@@ -33,24 +33,27 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.files import read_json, write_atomically
 from posefix.core.skeleton import Skeleton
-from posefix.formats import coco
-from posefix.formats import records as checks
-from posefix.formats.frames import glance
-from posefix.formats.openpose import (
-    LOOKED_AT,
+from posefix.formats.frames import base_name, first_values
+from posefix.formats.openpose import is_alphapose, is_posed, people_in_object, with_middles
+from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, describe_shortly
+from posefix.formats.per_image import (
     Layout,
-    base_name,
-    is_alphapose,
-    read_layout,
-    read_triples,
-    write_layout,
-    written_triples,
+    PersonLayout,
+    Triples,
+    flat_triples,
+    flattened,
+    read_images,
+    read_person,
+    rounded_score,
+    write_images,
+    write_person,
 )
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, describe_shortly, keep_equal
 from posefix.formats.probe import FileProbe
+from posefix.formats.records import is_box, is_image_id, is_number
 
 SKELETONS = ("coco17", "halpe26", "halpe136", "coco_wholebody133", "mpii16", "crowdpose14")
 VERSION = "AlphaPose v0.3"
+LOOKED_AT = 100  # records, to recognise the format
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
@@ -61,56 +64,31 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     image_ids = [record.get("image_id") if isinstance(record, Mapping) else None for record in records]
     known = [value for value in image_ids if _is_image(value)]
     numbered = bool(known) and not any(isinstance(value, str) for value in known)
-    keys = [int(value) if numbered else str(value) for value in known]
-    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    key_of = int if numbered else str
+    places = {key: place for place, key in enumerate(dict.fromkeys(map(key_of, known)))}
     people = PeopleBuilder(path, skeleton, on_error, SKELETONS)
     for i, (record, image_id) in enumerate(zip(records, image_ids, strict=True)):
-        where = f"record {i}"
         if not isinstance(record, Mapping):
-            people.refuse(where, 0, record, f"is {describe_shortly(record)}, expected an object")
-            continue
-        if not _is_image(image_id):
+            people.refuse(f"record {i}", 0, record, f"is {describe_shortly(record)}, expected an object")
+        elif not _is_image(image_id):
             found = describe_shortly(image_id) if "image_id" in record else "nothing"
-            people.refuse(where, 0, record, f"has {found} as image_id, expected the name of an image")
-            continue
-        place = places[int(image_id) if numbered else str(image_id)]
-        try:
-            points, scores = read_triples(record.get("keypoints"), "keypoints")
-        except ValueError as error:
-            people.refuse(where, place, record, str(error))
-            continue
-        box = record["box"] if checks.is_box(record.get("box")) else None
-        people.add(where, place, record, points, scores, box, record.get("score"))
+            people.refuse(f"record {i}", 0, record, f"has {found} as image_id, expected the name of an image")
+        else:
+            read_person(PERSON, people, f"record {i}", places[key_of(image_id)], record)
     # People of no image are kept with the first, of which there has to be one.
     images = list(places) or [""] * bool(records)
     return people.parsed(images, "id" if numbered else "name")
 
 
-def write(path: Path, content: ParsedFile) -> None:
+def write(path: Path, parsed: ParsedFile) -> None:
     """Write the default form, new people image by image."""
-    names = _names(content.images)
-    new = all(record is None for record in content.records)
-    order = np.argsort(content.frames, kind="stable") if new else np.arange(len(content))
-    written = []
-    for person in order.tolist():
-        record, frame = content.records[person], content.frames[person]
-        if content.has_no_estimate(person):
-            written.append(record)
-            continue
-        image_id = content.images[frame] if content.kind == "id" else names[frame]
-        known = {"image_id": image_id, "category_id": 1} if record is None else record
-        numbers = written_triples(known.get("keypoints"), content.keypoints[person], content.scores[person])
-        entry = {**known, "keypoints": numbers}
-        if record is None or record.get("score") is not None or coco.ORIGINAL_SCORE in record:
-            entry["score"] = keep_equal(known.get("score"), np.array(float(content.person_scores[person])), 6)
-        if record is None and content.boxes[person].any():
-            entry["box"] = np.round(content.boxes[person], 3).tolist()
-        written.append(entry)
-    write_atomically(path, json.dumps(written) + "\n")
+    new = all(record is None for record in parsed.records)
+    order = np.argsort(parsed.frames, kind="stable") if new else np.arange(len(parsed))
+    write_atomically(path, json.dumps([write_person(PERSON, parsed, person) for person in order.tolist()]) + "\n")
 
 
 def _is_image(value: Any) -> bool:
-    return isinstance(value, str) or checks.is_image_id(value)
+    return isinstance(value, str) or is_image_id(value)
 
 
 def _names(images: Sequence[int | str]) -> list[str]:
@@ -119,13 +97,16 @@ def _names(images: Sequence[int | str]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(key) for key in images]
 
 
-def _looks_like_results(probe: FileProbe) -> bool:
-    value = probe.json
-    if not isinstance(value, list) or (
-        isinstance(probe.first, Mapping) and checks.is_image_id(probe.first.get("image_id"))
-    ):
-        return False
-    return any(map(_is_result, value[:LOOKED_AT]))
+def _new(parsed: ParsedFile, person: int, triples: Triples) -> dict:
+    image = parsed.frames[person]
+    record = {
+        "image_id": parsed.images[image] if parsed.kind == "id" else _names(parsed.images)[image],
+        "category_id": 1,
+        "keypoints": flattened(triples),
+        "score": rounded_score(parsed, person),
+    }
+    box = parsed.boxes[person]
+    return {**record, "box": np.round(box, 3).tolist()} if box.any() else record
 
 
 def _is_result(record: Any) -> bool:
@@ -134,42 +115,62 @@ def _is_result(record: Any) -> bool:
     keypoints = record.get("keypoints")
     if not isinstance(keypoints, list) or not keypoints or len(keypoints) % 3:
         return False
-    return all(value is None or isinstance(value, (int, float)) for value in keypoints)
+    return all(value is None or is_number(value) for value in keypoints)
+
+
+PERSON = PersonLayout(
+    lambda record, skeleton: flat_triples(record.get("keypoints")),
+    lambda record, triples, skeleton: {**record, "keypoints": flattened(triples)},
+    _new,
+    _is_result,
+    box=lambda record: record["box"] if is_box(record.get("box")) else None,
+    score="score",
+)
+
+
+def _looks_like_results(probe: FileProbe) -> bool:
+    value, first = probe.json, probe.first
+    if not isinstance(value, list) or (isinstance(first, Mapping) and is_image_id(first.get("image_id"))):
+        return False
+    return any(map(_is_result, value[:LOOKED_AT]))
 
 
 def _looks_like(layout: Layout, probe: FileProbe) -> bool:
     """By image name, or one image alone: then told from OpenPose's by the version."""
     value = probe.json
-    if probe.is_folder:
-        frames = list(glance(probe))
-    elif isinstance(value, Mapping) and not layout.is_frame(value):
-        return any(map(layout.is_posed, islice(value.values(), LOOKED_AT)))
-    elif value is None:  # too long to be parsed
+    if isinstance(value, Mapping) and not layout.is_image(value):
+        return any(is_posed(layout, image) for image in islice(value.values(), LOOKED_AT))
+    if value is None and not probe.is_folder:  # too long to be parsed
         start = probe.text.lstrip()[:1000]
-        return start.startswith("{") and '"AlphaPose' in start and f'"{layout.people}"' in start
-    else:
-        frames = [value]
-    return any(layout.is_posed(frame) and is_alphapose(frame) for frame in frames)
+        return (
+            start.startswith("{")
+            and '"AlphaPose' in start
+            and f'"{next(iter(layout.new_image.keys() - {"version"}))}"' in start
+        )
+    images = first_values(probe) if probe.is_folder else [value]
+    return any(is_posed(layout, image) and is_alphapose(image) for image in images)
 
 
-CMU = Layout(
-    people="bodies",
-    pose=("joints",),
-    skeletons=("openpose18",),
-    store="names",
-    suffix=".json",
-    frame={"version": VERSION, "bodies": []},
-    person={"joints": []},
-    names=_names,
-    empty=False,
-)
-OPEN = replace(
-    CMU,
-    people="people",
-    pose=("pose_keypoints_2d",),
-    frame={"version": VERSION, "people": []},
-    person={"pose_keypoints_2d": []},
-)
+def _format(form: str, people: str, key: str) -> Format:
+    layout = replace(
+        people_in_object(people, (key,), {}, VERSION),
+        skeletons=("openpose18",),
+        store="names",
+        suffix=".json",
+        names=_names,
+        empty=False,
+    )
+    return Format(
+        name=f"alphapose-{form}",
+        title=f"AlphaPose with --format {form}",
+        skeletons=layout.skeletons,
+        kind="name",
+        sniff=partial(_looks_like, layout),
+        read=partial(read_images, layout),
+        write=lambda path, parsed: write_images(layout, path, with_middles(parsed)),
+        holds=frozenset({"scores"}),
+    )
+
 
 ALPHAPOSE = Format(
     name="alphapose",
@@ -181,16 +182,4 @@ ALPHAPOSE = Format(
     write=write,
     holds=frozenset({"scores", "boxes", "person_scores"}),
 )
-ALPHAPOSE_CMU, ALPHAPOSE_OPEN = (
-    Format(
-        name=f"alphapose-{form}",
-        title=f"AlphaPose with --format {form}",
-        skeletons=layout.skeletons,
-        kind="name",
-        sniff=partial(_looks_like, layout),
-        read=partial(read_layout, layout),
-        write=partial(write_layout, layout),
-        holds=frozenset({"scores"}),
-    )
-    for form, layout in (("cmu", CMU), ("open", OPEN))
-)
+ALPHAPOSE_CMU, ALPHAPOSE_OPEN = _format("cmu", "bodies", "joints"), _format("open", "people", "pose_keypoints_2d")

@@ -23,7 +23,7 @@ from posefix.core.skeleton import Skeleton, load
 from posefix.formats import records as checks
 from posefix.formats.long_json import Records, elements, is_long, open_unzipped
 
-ORIGINAL_SCORE = "original_score"  # what a rescored record calls the score that it came with
+ORIGINAL_SCORE = checks.ORIGINAL_SCORE
 BLOCK = 8192  # records that are gone through at a time
 OnError = Literal["stop", "skip"]
 
@@ -101,7 +101,7 @@ def _read_long(path: str | Path, skeleton: Skeleton, on_error: OnError) -> CocoR
     """:func:`read_results` in memory for the arrays and one block of the file: records are left in the file."""
     file = open_unzipped(path)
     spans: list[np.ndarray] = []
-    parts, found, problems, kept, count = [People.empty(skeleton)], [], [], [], 0
+    parts, found, problems, count = [People.empty(skeleton)], [], [], 0
     stream = elements(file, path)
     while block := list(islice(stream, BLOCK)):
         records = [record for record, _, _ in block]
@@ -109,17 +109,14 @@ def _read_long(path: str | Path, skeleton: Skeleton, on_error: OnError) -> CocoR
         rows, wrong = _usable(path, records, count, skeleton, on_error)
         usable = [records[i - count] for i in rows]
         parts.append(replace(_scored_people(usable, skeleton), extra=()))
-        scores = [record.get(ORIGINAL_SCORE) for record in usable]
-        kept.extend(score if checks.is_score(score) else np.nan for score in scores)
         found.append(rows)
         problems.extend(wrong)
         count += len(block)
-    columns = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas")
+    columns = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
     everything = Records(file, np.concatenate(spans).reshape(-1, 2) if spans else np.zeros((0, 2), np.int64))
     rows = np.concatenate([np.zeros(0, np.int64), *found])
-    extra = everything.take(rows).with_numbers(ORIGINAL_SCORE, np.array(kept, np.float64))
-    return CocoResults(People(skeleton, **arrays, extra=extra), everything, rows, problems)
+    return CocoResults(People(skeleton, **arrays, extra=everything.take(rows)), everything, rows, problems)
 
 
 def _usable(
@@ -298,6 +295,7 @@ def _people(records: list[Mapping], skeleton: Skeleton, image_id_offset: int = 0
         np.array([int(r["image_id"]) + image_id_offset for r in records], np.int64),
         boxes=boxes,
         person_scores=np.array([r.get("score") or 0 for r in records], np.float32),
+        original_scores=checks.original_scores(records),
         areas=np.clip(boxes[:, 2:], 0, None).prod(axis=1),
         extra=records,
     )

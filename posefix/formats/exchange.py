@@ -12,9 +12,10 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST, People
+from posefix.core.people import FARTHEST, People, with_refined
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats import coco, coco_files
+from posefix.formats import records as checks
 from posefix.formats.coco import ImageRecord
 from posefix.formats.damaged import read_folder, write_folder_with
 from posefix.formats.frames import Frames
@@ -60,7 +61,7 @@ def read(
     format: str = "auto",
     *,
     skeleton: Skeleton | None = None,
-    images: ImageIndex | None = None,
+    images: ImageIndex | str | Path | None = None,
     on_error: OnError = "stop",
 ) -> People:
     """Read people from a file or folder of any format.
@@ -69,8 +70,8 @@ def read(
         path: the file or folder; gzipped files are read as they are.
         format: a key of ``FORMATS``, or ``"auto"``.
         skeleton: what the keypoints are, where the format does not say.
-        images: the images that the file's names mean. Without, image ids are made up where the file has none: the
-            numbers in the names, or 0, 1, ...
+        images: the images that the file's names mean, or their folder. Without, image ids are made up where the file
+            has none: the numbers in the names, or 0, 1, ...
         on_error: whether an unusable person or file of a folder ends the reading, or is kept without estimates and told
             of in ``people.source.problems``.
 
@@ -84,6 +85,8 @@ def read(
     """
     path = Path(path)
     one = format_named(format_of(path, format))
+    if isinstance(images, str | Path):
+        images = ImageIndex.of_folder(Path(images))
     try:
         skip = on_error == "skip"
         if skip and path.is_dir():
@@ -189,29 +192,11 @@ class Own:
     def with_refined(self, refined: People) -> People:
         """All N people, those at ``rows`` as :func:`with_refined` has them."""
         new = with_refined(self.people[self.rows], refined)
-        people = {name: getattr(self.people, name).copy() for name in ("keypoints", "scores", "person_scores")}
+        names = ("keypoints", "scores", "person_scores", "original_scores")
+        people = {name: getattr(self.people, name).copy() for name in names}
         for name, values in people.items():
             values[self.rows] = getattr(new, name)
-        extra = list(self.people.extra)
-        for row, record in zip(self.rows.tolist(), new.extra, strict=True):
-            extra[row] = record
-        return replace(self.people, **people, extra=extra)
-
-
-def with_refined(people: People, refined: People) -> People:
-    """People of any skeleton with the keypoints, and the scores, of the same people refined in another skeleton.
-
-    Keypoints that the other skeleton lacks, and those without an estimate, stay as they are.
-    """
-    places = people.skeleton.indices_from(refined.skeleton)
-    shared = (places >= 0)[None] & people.labelled
-    keypoints = np.where(shared[..., None], refined.keypoints[:, places], people.keypoints)
-    scores = np.where(shared, refined.scores[:, places], people.scores)
-    extra = [
-        {**own, coco.ORIGINAL_SCORE: new[coco.ORIGINAL_SCORE]} if coco.ORIGINAL_SCORE in new else own
-        for own, new in zip(people.extra, refined.extra, strict=True)
-    ]
-    return replace(people, keypoints=keypoints, scores=scores, person_scores=refined.person_scores, extra=extra)
+        return replace(self.people, **people)
 
 
 def _people(
@@ -261,6 +246,7 @@ def _people(
         boxes=boxes,
         person_scores=content.person_scores,
         areas=np.clip(boxes[:, 2:], 0, None).prod(1),
+        original_scores=checks.original_scores(records),
         extra=records,
         source=source,
     )
@@ -322,7 +308,7 @@ def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
         source.kind if same else one.kind,
         boxes,
         people.person_scores.astype(np.float64),
-        _own_records(people.extra) if same else [None] * len(people),
+        _own_records(people) if same else [None] * len(people),
         relative=one.relative,
         sizes=np.array([_size(images.get(i)) for i in keys], np.int64).reshape(-1, 2),
         names=[images[i].file_name if i in images else "" for i in keys],
@@ -360,8 +346,15 @@ def _key(image_id: int, place: int, images: Mapping[int, ImageRecord], one: Form
     return f"{image_id:012d}" if video is None else f"{video}_{image_id + one.first_frame:012d}"
 
 
-def _own_records(extra: Sequence) -> Sequence:
-    return extra if isinstance(extra, Records) else [record.get(_UNUSABLE, record) for record in extra]
+def _own_records(people: People) -> Sequence:
+    known = np.isfinite(people.original_scores)
+    if isinstance(people.extra, Records) and not known.any():
+        return people.extra
+    records = [record.get(_UNUSABLE, record) for record in people.extra]
+    for row in np.flatnonzero(known & ~np.isfinite(checks.original_scores(records))).tolist():
+        if isinstance(records[row], Mapping):
+            records[row] = {**records[row], checks.ORIGINAL_SCORE: float(people.original_scores[row])}
+    return records
 
 
 def _size(record: ImageRecord | None) -> tuple[int, int]:

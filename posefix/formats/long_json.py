@@ -12,13 +12,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
 import numpy as np
 
+from posefix.core import people
 from posefix.core.errors import InputError
 from posefix.core.files import GZIP, opened
 
@@ -40,17 +41,16 @@ def is_long(path: str | Path) -> bool:
         return False
 
 
-class Records(Sequence):
+class Records(people.Records):
     """Objects in a file of JSON text, parsed each time that they are asked for.
 
     Args:
         file: stays open as long as the records are there.
         spans: (N, 2) int64 first byte of each and the one after its last.
-        numbers: for some keys, (N,) float64 numbers that take the place of the file's; NaN where they do not.
     """
 
-    def __init__(self, file: IO[bytes], spans: np.ndarray, numbers: dict[str, np.ndarray] | None = None) -> None:
-        self._file, self._spans, self._numbers, self._lock = file, spans, numbers or {}, Lock()
+    def __init__(self, file: IO[bytes], spans: np.ndarray) -> None:
+        self._file, self._spans, self._lock = file, spans, Lock()
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -59,9 +59,7 @@ class Records(Sequence):
         if isinstance(index, slice):
             return self.take(np.arange(len(self))[index])
         row = range(len(self))[index]
-        record = json.loads(self.text(row))
-        own = {key: values[row].item() for key, values in self._numbers.items() if not np.isnan(values[row])}
-        return {**record, **own} if own else record
+        return json.loads(self.text(row))
 
     def text(self, row: int) -> bytes:
         """The text of a record as it stands in the file."""
@@ -72,16 +70,7 @@ class Records(Sequence):
 
     def take(self, rows: np.ndarray) -> Records:
         """The records at ``rows`` (R,)."""
-        return Records(self._file, self._spans[rows], {key: v[rows] for key, v in self._numbers.items()})
-
-    def with_numbers(self, key: str, values: np.ndarray) -> Records:
-        """The same records with numbers (N,) under a key; NaN leaves a record as it is."""
-        old = self._numbers.get(key, np.full(len(self), np.nan))
-        return Records(self._file, self._spans, {**self._numbers, key: np.where(np.isnan(values), old, values)})
-
-    def numbers(self, key: str) -> np.ndarray:
-        """(N,) float64 what :meth:`with_numbers` put under a key; NaN where nothing."""
-        return self._numbers.get(key, np.full(len(self), np.nan))
+        return Records(self._file, self._spans[rows])
 
 
 def open_unzipped(path: str | Path) -> IO[bytes]:

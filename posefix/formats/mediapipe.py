@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +33,21 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
-from posefix.formats.frames import Frames, frames_of, glance, read_frames, write_frames
-from posefix.formats.parsed_file import (
-    Format,
-    ImageKind,
-    OnError,
-    ParsedFile,
-    PeopleBuilder,
-    describe_shortly,
-    keep_equal,
+from posefix.formats.frames import Frames, first_values, read_frames
+from posefix.formats.parsed_file import Format, OnError, ParsedFile, describe_shortly
+from posefix.formats.per_image import (
+    Layout,
+    PersonLayout,
+    Triples,
+    looks_like,
+    point_triple,
+    put_point,
+    read_images,
+    write_images,
 )
 from posefix.formats.probe import FileProbe
 
 SKELETONS = ("blazepose33",)
-DECIMALS = 6
 _PEOPLE = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")  # keys that lead to landmarks
 _WORLD = ("pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks")
 _FRAME = ("frame", "frame_id", "frame_idx", "frame_index", "frame_number")
@@ -55,42 +57,15 @@ _PIXELS = 10  # no landmark that means something lies so many widths of the imag
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read the landmarks of images or frames."""
-    frames = read_frames(path, _is_image, is_inner=_is_image_in_others)
-    keys, kind = _keys(frames)
-    people = PeopleBuilder(path, skeleton, on_error, SKELETONS)
-    for place, value in enumerate(frames.values):
-        try:
-            records, _ = _people_in(value)
-        except ValueError as error:
-            people.refuse(f"{frames.where(place)} what is said of the image".strip(), place, value, str(error))
-            continue
-        for i, record in enumerate(records):
-            _add(people, f"{frames.where(place)} person {i}".strip(), place, record)
-    found = people.parsed(keys, kind, SKELETONS[0], relative=True, document=replace(frames, keys=keys))
-    require_fractions(path, found)
-    return found
-
-
-def write(path: Path, content: ParsedFile) -> None:
-    """Write landmarks, stored as they were; x, y and visibility with 6 decimals."""
-
-    def value(old: Any, people: list[int]) -> Any:
-        written = [_written(content, person) for person in people]
-        if old is None and not people:
-            return None if content.document else {"pose_landmarks": []}
-        return _put(old, written)
-
-    write_frames(path, frames_of(content, value))
-
-
-def require_fractions(path: Path, content: ParsedFile) -> None:
-    """Raise InputError if coordinates that are to be fractions of the image are pixels."""
-    known = np.abs(content.keypoints[content.scores > 0])
+    frames = read_frames(path, _is_image, is_inner=_is_image_among_others)
+    parsed = read_images(LAYOUT, path, skeleton, on_error, replace(frames, keys=_keys(frames)))
+    known = np.abs(parsed.keypoints[parsed.scores > 0])
     if known.size and np.median(known) > _PIXELS:
         raise InputError(
             f"{path}: half of all coordinates are beyond {np.median(known):.0f}, so they are pixels; MediaPipe's are "
             "fractions of the image's width and height"
         )
+    return replace(parsed, relative=True)
 
 
 def _is_image(value: Any) -> bool:
@@ -99,7 +74,7 @@ def _is_image(value: Any) -> bool:
     return isinstance(value, list) and (not value or any(map(_is_landmark, value)))
 
 
-def _is_image_in_others(value: Any) -> bool:
+def _is_image_among_others(value: Any) -> bool:
     return value is None or _is_image(value) or (isinstance(value, list) and all(map(_may_be_person, value)))
 
 
@@ -111,104 +86,99 @@ def _is_landmark(value: Any) -> bool:
     return isinstance(value, Mapping) and "x" in value and "y" in value
 
 
-def _people_in(value: Any, depth: int = 2) -> tuple[list, bool]:
-    """The people in what is said of an image, and whether it has room for several; ValueError for no list of them."""
+def _key_of(value: Any) -> str | None:
+    return next((key for key in _PEOPLE if key in value), None) if isinstance(value, Mapping) else None
+
+
+def _people_in(value: Any) -> list:
+    return _people_and_room(value)[0]
+
+
+def _people_and_room(value: Any, depth: int = 2) -> tuple[list, bool]:
+    """The people in the value of an image, and whether it has room for several; ValueError for no list of them."""
     if value is None:
         return [], False
     key = _key_of(value)
     if key is not None and depth:
-        return _people_in(value[key], depth - 1)
+        return _people_and_room(value[key], depth - 1)
     if not isinstance(value, list):
         raise ValueError(f"has {describe_shortly(value)}, expected a list of landmarks")
     return (value, True) if not value or any(map(_may_be_person, value)) else ([value], False)
 
 
-def _put(value: Any, people: list) -> Any:
-    """What is said of an image with other people in it."""
+def _put_people(value: Any, people: list) -> Any:
     if value is None:
-        return {"pose_landmarks": people}
-    try:
-        _, several = _people_in(value)
-    except ValueError:
-        return value
-    if not several and len(people) > 1:
-        return {**value, _key_of(value): people} if isinstance(value, Mapping) else {"pose_landmarks": people}
-    return _put_in(value, people if several else people[0] if people else None)
+        return {"pose_landmarks": people} if people else None
+    if _people_and_room(value)[1]:
+        return _put_innermost(value, people)
+    if len(people) <= 1:
+        return _put_innermost(value, people[0] if people else None)
+    return {**value, _key_of(value): people} if isinstance(value, Mapping) else {"pose_landmarks": people}
 
 
-def _put_in(value: Any, people: Any) -> Any:
+def _put_innermost(value: Any, people: Any) -> Any:
     key = _key_of(value)
-    return people if key is None else {**value, key: _put_in(value[key], people)}
+    return people if key is None else {**value, key: _put_innermost(value[key], people)}
 
 
-def _key_of(value: Any) -> str | None:
-    return next((key for key in _PEOPLE if key in value), None) if isinstance(value, Mapping) else None
+def _landmarks_of(record: Any) -> list | None:
+    landmarks = record.get("landmark") if isinstance(record, Mapping) else record
+    usable = isinstance(landmarks, list) and all(isinstance(landmark, Mapping) for landmark in landmarks)
+    return landmarks if usable else None
 
 
-def _add(people: PeopleBuilder, where: str, place: int, record: Any) -> None:
+def _keypoints(record: Any, skeleton: Skeleton | None) -> Triples:
     landmarks = _landmarks_of(record)
-    if not isinstance(landmarks, list) or not all(isinstance(landmark, Mapping) for landmark in landmarks):
-        people.refuse(where, place, record, f"is {describe_shortly(landmarks)}, expected a list of 33 landmarks")
-        return
-    points = [[landmark.get("x"), landmark.get("y")] for landmark in landmarks]
-    scores = [_visibility(landmark) for landmark in landmarks]
-    people.add(
-        where, place, record, [[None, None] if s == 0 else p for p, s in zip(points, scores, strict=True)], scores
-    )
+    if landmarks is None:
+        raise ValueError(f"is {describe_shortly(record)}, expected a list of 33 landmarks")
+    return [point_triple(landmark, "visibility") for landmark in landmarks]
 
 
-def _landmarks_of(record: Any) -> Any:
-    return record.get("landmark") if isinstance(record, Mapping) else record
+def _put(record: Any, triples: Triples, skeleton: Skeleton) -> Any:
+    pairs = zip(_landmarks_of(record) or (), triples, strict=True)
+    landmarks = [put_point(landmark, triple, "visibility") for landmark, triple in pairs]
+    return {**record, "landmark": landmarks} if isinstance(record, Mapping) else landmarks
 
 
-def _visibility(landmark: Mapping) -> Any:
-    visibility = landmark.get("visibility")
-    return 1.0 if visibility is None else visibility
+def _new(parsed: ParsedFile, person: int, triples: Triples) -> list:
+    return [{"x": x, "y": y, "z": 0.0, "visibility": visibility} for x, y, visibility in triples]
 
 
-def _written(content: ParsedFile, person: int) -> Any:
-    record = content.records[person]
-    if content.has_no_estimate(person):
-        return record
-    points, scores = content.keypoints[person], content.scores[person]
-    old = _landmarks_of(record)
-    if not isinstance(old, list) or len(old) != len(points):
-        new = np.column_stack([np.round(points, DECIMALS), np.zeros(len(points)), np.round(scores, DECIMALS)])
-        return [dict(zip(("x", "y", "z", "visibility"), landmark, strict=True)) for landmark in new.tolist()]
-    known = np.flatnonzero(scores > 0)
-    landmarks = [old[k] for k in known.tolist()]
-    xy = keep_equal([[landmark.get("x"), landmark.get("y")] for landmark in landmarks], points[known], DECIMALS)
-    visibilities = keep_equal([_visibility(landmark) for landmark in landmarks], scores[known], DECIMALS)
-    new = list(old)
-    for k, landmark, (x, y), visibility in zip(known.tolist(), landmarks, xy, visibilities, strict=True):
-        said = {} if visibility == _visibility(landmark) else {"visibility": visibility}
-        new[k] = {**landmark, "x": x, "y": y, **said}
-    return {**record, "landmark": new} if isinstance(record, Mapping) else new
+def _is_person(record: Any) -> bool:
+    landmarks = _landmarks_of(record)
+    return landmarks is not None and len(landmarks) == 33 and all(map(_is_landmark, landmarks))
 
 
-def _keys(frames: Frames) -> tuple[list[int | str], ImageKind]:
-    """What images are called: in a list, by their numbers or names if every frame has its own."""
+def _keys(frames: Frames) -> list[int | str]:
+    """What images are called: in a list, by their numbers or names if every frame has one of its own."""
     if frames.store == "list" and all(isinstance(value, Mapping) for value in frames.values):
-        for names, kind, cls in ((_IMAGE, "name", str), (_FRAME, "index", int)):
-            for name in names:
-                keys = [value.get(name) for value in frames.values]
-                fine = all(type(key) is cls and (cls is str or 0 <= key < 2**53) for key in keys)
-                if keys and fine and len(set(keys)) == len(keys):
-                    return keys, kind
-    return frames.keys, frames.kind
+        for name in (*_IMAGE, *_FRAME):
+            keys = [value.get(name) for value in frames.values]
+            kind = str if name in _IMAGE else int
+            fine = all(type(key) is kind and (kind is str or 0 <= key < 2**53) for key in keys)
+            if keys and fine and len(set(keys)) == len(keys):
+                return keys
+    return frames.keys
+
+
+LAYOUT = Layout(
+    PersonLayout(_keypoints, _put, _new, _is_person, decimals=(6, 6)),
+    SKELETONS,
+    _is_image,
+    is_inner=_is_image_among_others,
+    people_in=_people_in,
+    put_people=_put_people,
+    new_image={"pose_landmarks": []},
+    store="names",
+)
 
 
 def _looks_like_mediapipe(probe: FileProbe) -> bool:
-    for value in glance(probe):
-        if isinstance(value, Mapping) and "keypoints" not in value:
-            if any(key in value for key in (*_PEOPLE[:2], *_WORLD)) and _is_image(value):
-                return True
-            value = next((value[key] for key in _PEOPLE if key in value), None)
-        person = value[0] if isinstance(value, list) and value and isinstance(value[0], list) else value
-        person = _landmarks_of(person)
-        if isinstance(person, list) and len(person) == 33 and all(map(_is_landmark, person)):
+    telling = {*_PEOPLE[:2], *_WORLD}
+    for value in first_values(probe):
+        if isinstance(value, Mapping) and "keypoints" not in value and telling & value.keys() and _is_image(value):
             return True
-    return False
+    return looks_like(LAYOUT, probe)
 
 
 MEDIAPIPE = Format(
@@ -218,7 +188,7 @@ MEDIAPIPE = Format(
     kind="name",
     sniff=_looks_like_mediapipe,
     read=read,
-    write=write,
+    write=partial(write_images, LAYOUT),
     any_file_name=True,
     relative=True,
     holds=frozenset({"scores", "empty"}),

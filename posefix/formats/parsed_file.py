@@ -172,6 +172,10 @@ class PeopleBuilder:
         self.problems.append(sentence)
         self._append(frame, record, None)
 
+    def hand_through(self, frame: int, record: Any) -> None:
+        """Take a record that is of no person: it is written as it came, in its place among the people."""
+        self._append(frame, record, None)
+
     def parsed(self, images: Sequence[int | str], kind: ImageKind, fallback: str = "coco17", **rest: Any) -> ParsedFile:
         """All that was taken; ``fallback`` names the skeleton of a file without any usable person."""
         skeleton = self.skeleton or load(fallback)

@@ -1,72 +1,235 @@
-"""What formats share that say what one image holds: how the files are called, a look into a folder, skeleton, boxes."""
+"""Read and write any format that says in JSON which people there are in one image.
+
+A format of this kind is a :class:`Layout`, which says where in the value of an image its people are, with a
+:class:`PersonLayout`, which says where in the record of a person the numbers are. :func:`read_images`,
+:func:`write_images` and :func:`looks_like` do the rest: files, checks, and keeping what does not change.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from posefix.core.errors import InputError
-from posefix.core.files import first_repeated
-from posefix.core.skeleton import Skeleton, load
-from posefix.formats.images import without_extension
-from posefix.formats.parsed_file import ParsedFile, numbers, skeleton_with
+from posefix.core.skeleton import Skeleton
+from posefix.formats.frames import Frames, Store, file_names, first_values, read_frames, write_frames
+from posefix.formats.parsed_file import OnError, ParsedFile, PeopleBuilder, describe_shortly, keep_equal, numbers
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import is_box
+from posefix.formats.records import ORIGINAL_SCORE, is_box
 
-LOOKED_INTO = 1000  # files of a folder
+Triples = Sequence[Sequence[Any]]
 
 
-def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extension: bool = False) -> list[str]:
-    """File names for images: theirs without folder, with ``suffix`` in the place of the extension, or after it.
+@dataclass(frozen=True)
+class PersonLayout:
+    """How a format lays out one person.
 
-    Images whose names differ by their extensions alone keep them. ``path`` is for messages.
-
-    Raises:
-        InputError: two images have the same name, in different folders, or one that no file can have.
+    Attributes:
+        keypoints: ``(record, skeleton or None)`` to K triples of x, y and score, as they stand in the record; None
+            where one is missing. Raises ValueError with the rest of a sentence that starts with the person.
+        put: ``(record, K triples, skeleton)`` to the record with these numbers.
+        new: ``(content, place of the person in it, K triples)`` to the record of a person from elsewhere.
+        is_person: whether a value is so clearly such a record that the format can be recognised by it.
+        is_other: whether a record is of something else than a person, and is handed through.
+        box: xywh of a record, or None.
+        score: the key of the person's score; empty if there is none.
+        decimals: of coordinates and of scores that are written anew.
+        origin_is_nothing: a keypoint at (0, 0) was not found, whatever its score.
     """
-    bases = [str(key).replace("\\", "/").rsplit("/", 1)[-1] for key in keys]
-    if impossible := [base for base in bases if not can_be_named(base)]:
-        raise InputError(f"{path}: the image name {impossible[0]!r} cannot be the name of a file")
-    names = bases if keep_extension else [without_extension(base) for base in bases]
-    if len(set(names)) != len(names):
-        names = bases
-    if (first := first_repeated(names)) is not None:
-        twice = [str(key) for key, name in zip(keys, names, strict=True) if name == first]
-        raise InputError(f"{path}: the images {twice[0]!r} and {twice[1]!r} would be written to one file")
-    return [name + suffix for name in names]
+
+    keypoints: Callable[[Any, Skeleton | None], Triples]
+    put: Callable[[Any, Triples, Skeleton], Any]
+    new: Callable[[ParsedFile, int, Triples], Any]
+    is_person: Callable[[Any], bool]
+    is_other: Callable[[Any], bool] = lambda record: False
+    box: Callable[[Any], Any] = lambda record: None
+    score: str = ""
+    decimals: tuple[int, int] = (3, 6)
+    origin_is_nothing: bool = False
+
+    def estimated(self, triples: np.ndarray) -> np.ndarray:
+        """(K,) bool: which of the triples (K, 3) are estimates."""
+        found = np.isfinite(triples).all(1) & (triples[:, 2] != 0)
+        return found & (triples[:, :2] != 0).any(1) if self.origin_is_nothing else found
 
 
-def looks_inside(probe: FileProbe, names: Sequence[str], looks: Callable[[FileProbe], bool]) -> bool:
-    """Whether the first of some files in a folder that holds anything, and is not damaged, looks like a format's."""
-    for name in names[:LOOKED_INTO]:
-        if name.startswith("."):
-            continue
-        path = probe.path / name
-        look = FileProbe(path if path.exists() else path.with_name(f"{name}.gz"))
-        if looks(look):
-            return True
-        damaged = not look.text or (look.text.lstrip()[:1] in ("[", "{") and look.json is None)
-        if not damaged and look.text.strip() not in ("", "[]"):
-            return False
-    return False
-
-
-def is_image(value: Any) -> bool:
-    """Whether a JSON value is a list of what was found in one image; a list of lists is of several."""
+def is_list_of_people(value: Any) -> bool:
+    """Whether a JSON value is a list of what was found in one image; a list of lists is of several images."""
     return isinstance(value, list) and not (value and all(isinstance(one, list) for one in value))
 
 
-def first_skeleton(counts: Iterable[int], names: Sequence[str]) -> Skeleton | None:
-    """The skeleton among ``names`` with the first of some numbers of keypoints, or None; without any, the first."""
-    count = next(iter(counts), None)
+@dataclass(frozen=True)
+class Layout:
+    """How a format lays out the people of one image, by default as a list, and how files are named.
+
+    Attributes:
+        person: how a person is laid out.
+        skeletons: names of those that the number of keypoints tells apart; the first is that of an empty file.
+        is_image: whether a JSON value is one image with its people.
+        is_inner: likewise for a value among several, if more of those can be one image.
+        people_in: the records of the people in the value of an image; ValueError with the rest of a sentence.
+        put_people: ``(value, records)`` to the value with these people.
+        new_image: the value of an image without people, as new files have it.
+        empty: whether new files tell of images without people.
+        noun: what messages call a person.
+        inside: the key under which an object may hold the values of all images.
+        suffix: of the files in a folder.
+        keep_extension: whether the name of an image keeps its extension in the name of its file.
+        store: how new files are stored.
+        names: how new files call images, from their names.
+        skeleton_of: finds the skeleton where the number of keypoints does not tell it.
+    """
+
+    person: PersonLayout
+    skeletons: tuple[str, ...]
+    is_image: Callable[[Any], bool] = is_list_of_people
+    is_inner: Callable[[Any], bool] | None = None
+    people_in: Callable[[Any], list] = lambda value: value
+    put_people: Callable[[Any, list], Any] = lambda value, people: people
+    new_image: Any = field(default_factory=list)
+    empty: bool = True
+    noun: str = "person"
+    inside: str = ""
+    suffix: str = ".json"
+    keep_extension: bool = False
+    store: Store = "folder"
+    names: Callable[[Sequence[int | str]], list] = list
+    skeleton_of: Callable[[Path, Frames], Skeleton | None] = lambda path, frames: None
+
+
+def read_images(
+    layout: Layout, path: Path, skeleton: Skeleton | None, on_error: OnError, frames: Frames | None = None
+) -> ParsedFile:
+    """Read the people of images, from ``frames`` if these were read already."""
+    if frames is None:
+        frames = read_frames(path, layout.is_image, layout.suffix, layout.is_inner, layout.inside)
+    people = PeopleBuilder(path, skeleton or layout.skeleton_of(path, frames), on_error, layout.skeletons)
+    for place, value in enumerate(frames.values):
+        try:
+            records = layout.people_in(value)
+        except ValueError as error:
+            people.refuse(frames.where(place).strip(), place, value, str(error))
+            continue
+        for i, record in enumerate(records):
+            read_person(layout.person, people, f"{frames.where(place)}{layout.noun} {i}", place, record)
+    return people.parsed(frames.keys, frames.kind, layout.skeletons[0], document=frames)
+
+
+def write_images(layout: Layout, path: Path, parsed: ParsedFile) -> None:
+    """Write the files that were read with their people's new numbers, or new ones."""
+    lists = [[write_person(layout.person, parsed, person) for person in people] for people in parsed.people_of()]
+    old = parsed.document
+    if isinstance(old, Frames) and old.keys == list(parsed.images):
+        values = [_with_people(layout, value, people) for value, people in zip(old.values, lists, strict=True)]
+        write_frames(path, Frames(old.store, old.keys, values, old.files, old.outer))
+        return
+    named = zip(layout.names(parsed.images), lists, strict=True)
+    kept = [(key, people) for key, people in named if people or layout.empty]
+    keys = [key for key, _ in kept]
+    values = [layout.put_people(layout.new_image, people) for _, people in kept]
+    files = file_names(path, keys, layout.suffix, layout.keep_extension) if layout.store == "folder" else ()
+    write_frames(path, Frames(layout.store, keys, values, tuple(files)))
+
+
+def looks_like(layout: Layout, probe: FileProbe) -> bool:
+    """Whether the first person in a file or folder is laid out so."""
+    for value in first_values(probe):
+        try:
+            people = layout.people_in(value) if (layout.is_inner or layout.is_image)(value) else []
+        except ValueError:
+            continue
+        if people:
+            return layout.person.is_person(people[0])
+    return False
+
+
+def read_person(layout: PersonLayout, people: PeopleBuilder, where: str, place: int, record: Any) -> None:
+    """Take a person from a record, or the record without estimates if it is of something else."""
+    if layout.is_other(record):
+        people.hand_through(place, record)
+        return
     try:
-        return load(names[0]) if count is None else skeleton_with(count, names)
-    except ValueError:
-        return None
+        triples = numbers(layout.keypoints(record, people.skeleton), "keypoints").reshape(-1, 3)
+        box = layout.box(record)
+    except ValueError as error:
+        people.refuse(where, place, record, str(error))
+        return
+    points = np.where(layout.estimated(triples)[:, None], triples[:, :2], np.nan)
+    score = record.get(layout.score) if layout.score else None
+    score = score[0] if isinstance(score, list) and len(score) == 1 else score
+    people.add(where, place, record, points, triples[:, 2], box, score)
+
+
+def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
+    """The record of a person with their keypoints and scores; numbers that say the same stay as they stand there."""
+    record, points, scores = parsed.records[person], parsed.keypoints[person], parsed.scores[person]
+    if parsed.has_no_estimate(person):
+        return record
+    digits, score_digits = layout.decimals
+    if record is None:
+        triples = np.column_stack([np.round(points, digits), np.round(scores, score_digits)]) + 0.0
+        return layout.new(parsed, person, triples.tolist())
+    raw = layout.keypoints(record, parsed.skeleton)
+    keep = (scores == 0) & ~layout.estimated(numbers(raw, "keypoints"))
+    xy = keep_equal([triple[:2] for triple in raw], points, digits, keep[:, None])
+    new_scores = keep_equal([triple[2] for triple in raw], scores, score_digits, keep)
+    triples = [[x, y, score] for (x, y), score in zip(xy, new_scores, strict=True)]
+    written = layout.put(record, triples, parsed.skeleton)
+    if layout.score and (record.get(layout.score) is not None or ORIGINAL_SCORE in record):
+        old = record.get(layout.score)
+        written[layout.score] = keep_equal(old, np.full(np.shape(old), parsed.person_scores[person]), 6)
+    return written
+
+
+def flat_triples(values: Any, what: str = "keypoints") -> Triples:
+    """K triples from 3 K numbers in one list; ValueError with the rest of a sentence for anything else."""
+    flat = numbers(values, what)
+    if flat.ndim != 1 or flat.size % 3 or flat.size == 0:
+        found = f"{flat.size} numbers" if flat.ndim == 1 and flat.size else describe_shortly(values)
+        raise ValueError(f"has {found} as {what}, expected x, y and score of each keypoint, one after the other")
+    return [values[i : i + 3] for i in range(0, len(values), 3)]
+
+
+def flattened(triples: Triples) -> list:
+    """3 K numbers in one list: the inverse of :func:`flat_triples`."""
+    return [value for triple in triples for value in triple]
+
+
+def pairs_with_scores(pairs: Any, scores: Any, what: str) -> Triples:
+    """K triples from K pairs of x and y and K scores, called ``what``; ValueError for anything else."""
+    xy, confidences = numbers(pairs, "keypoints"), numbers(scores, what)
+    if len(xy) and (xy.ndim != 2 or xy.shape[1] != 2):
+        raise ValueError(f"has keypoints of shape {xy.shape}, expected pairs of x and y")
+    if confidences.shape != xy.shape[:1]:
+        raise ValueError(f"has {confidences.size} scores for {len(xy)} keypoints")
+    return [[x, y, score] for (x, y), score in zip(pairs, scores, strict=True)]
+
+
+def point_triple(point: Mapping, score: str) -> list:
+    """x, y and score of an object with ``x`` and ``y``, in itself or its ``position``; without a score it is 1."""
+    position = point["position"] if isinstance(point.get("position"), Mapping) else point
+    return [position.get("x"), position.get("y"), 1.0 if point.get(score) is None else point[score]]
+
+
+def put_point(point: Mapping, triple: Sequence[Any], score: str) -> Mapping:
+    """A copy of such an object with other numbers; itself if they are the same."""
+    old = point_triple(point, score)
+    if list(triple) == old:
+        return point
+    new = {"x": triple[0], "y": triple[1]}
+    new = {**point, "position": {**point["position"], **new}} if "position" in point else {**point, **new}
+    return new if triple[2] == old[2] else {**new, score: triple[2]}
+
+
+def require_object(record: Any, *keys: str) -> None:
+    """Raise ValueError, with the rest of a sentence, about a record that is no object or lacks a key."""
+    if not isinstance(record, Mapping):
+        raise ValueError(f"is {describe_shortly(record)}, expected an object{' with ' + keys[0] if keys else ''}")
+    if missing := [key for key in keys if key not in record]:
+        raise ValueError(f"has no {missing[0]}")
 
 
 def from_corners(corners: Any) -> list[float] | None:
@@ -79,18 +242,23 @@ def from_corners(corners: Any) -> list[float] | None:
     return box if is_box(box) else None
 
 
-def to_corners(content: ParsedFile, person: int) -> list[float]:
+def to_corners(parsed: ParsedFile, person: int) -> list[float]:
     """x1, y1, x2, y2 of a person's box; of the extent of the keypoints where none is known, or zeros."""
-    box, known = content.boxes[person], content.scores[person] > 0
+    box, known = parsed.boxes[person], parsed.scores[person] > 0
     if box.any():
         return [*box[:2].tolist(), *(box[:2] + box[2:]).tolist()]
-    points = content.keypoints[person][known] if known.any() else np.zeros((1, 2))
+    points = parsed.keypoints[person][known] if known.any() else np.zeros((1, 2))
     return [*points.min(0).tolist(), *points.max(0).tolist()]
 
 
-def can_be_named(name: str) -> bool:
-    """Whether a file can have this name."""
+def rounded_score(parsed: ParsedFile, person: int) -> float:
+    """The score of a person as new records have it."""
+    return round(float(parsed.person_scores[person]), 6)
+
+
+def _with_people(layout: Layout, value: Any, people: list) -> Any:
     try:
-        return b"\0" not in os.fsencode(name)
-    except UnicodeEncodeError:
-        return False
+        layout.people_in(value)
+    except ValueError:  # handed through as a whole
+        return value
+    return layout.put_people(value, people)

@@ -15,6 +15,7 @@ from posefix.core.files import read_json, read_start, without_gz
 HEAD = 1 << 18  # bytes
 WHOLE = 1 << 25  # a JSON file up to so long is parsed as a whole
 ENTRIES = 1000  # of a folder
+OPENED = 20  # files of a folder that are opened
 
 
 class FileProbe:
@@ -26,6 +27,7 @@ class FileProbe:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._files: dict[str, FileProbe] = {}
 
     @cached_property
     def is_folder(self) -> bool:
@@ -50,6 +52,16 @@ class FileProbe:
         except OSError:
             return []
         return sorted(found)
+
+    def files(self, suffix: str) -> list[FileProbe]:
+        """Some twenty files in a folder that end so and are not hidden, from all over it; each is looked at once."""
+        names = [name for name in self.names if name.endswith(suffix) and not name.startswith(".")]
+        chosen = names[:: -(-len(names) // OPENED) or 1]
+        for name in chosen:
+            if name not in self._files:
+                path = self.path / name
+                self._files[name] = FileProbe(path if path.exists() else path.with_name(f"{name}.gz"))
+        return [self._files[name] for name in chosen]
 
     @cached_property
     def head(self) -> bytes:

@@ -17,6 +17,7 @@ from posefix.core.people import FARTHEST
 from posefix.core.skeleton import Skeleton, with_keypoint_count
 
 LARGEST = FARTHEST  # of a score or the side of a box, too
+ORIGINAL_SCORE = "original_score"  # key of the score that a record had before it was refined and rescored
 
 
 def problem(record: Any, skeleton: Skeleton) -> str | None:
@@ -76,6 +77,12 @@ def keypoint_arrays(records: Sequence[Mapping], skeleton: Skeleton) -> tuple[np.
 def box_array(records: Sequence[Mapping]) -> np.ndarray:
     """(N, 4) float32 xywh boxes of records; zeros where there is none, or what is there is no box."""
     return np.array([r["bbox"] if is_box(r.get("bbox")) else (0, 0, 0, 0) for r in records], np.float32).reshape(-1, 4)
+
+
+def original_scores(records: Sequence[Any]) -> np.ndarray:
+    """(N,) float32 scores that records had before they were rescored; NaN where they were not."""
+    found = (record.get(ORIGINAL_SCORE) if isinstance(record, Mapping) else None for record in records)
+    return np.array([score if is_score(score) else np.nan for score in found], np.float32)
 
 
 def is_box(value: Any) -> bool:

@@ -12,9 +12,7 @@ from posefix.formats import (
     alphapose,
     coco_files,
     deeplabcut,
-    deeplabcut_h5,
     mediapipe,
-    mediapipe_csv,
     mmpose,
     openpifpaf,
     openpose,
@@ -42,11 +40,9 @@ FORMATS: dict[str, Format] = {
         ultralytics.FORMAT,
         openpifpaf.FORMAT,
         mediapipe.MEDIAPIPE,
-        mediapipe_csv.MEDIAPIPE_CSV,
         tfjs.TFJS,
         vitpose.VITPOSE,
         deeplabcut.DEEPLABCUT,
-        deeplabcut_h5.DEEPLABCUT_H5,
     )
 }
 

@@ -17,17 +17,28 @@ src/keypoints.ts (package @tensorflow-models/posenet 2.2.2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from posefix.core.skeleton import Skeleton, load
-from posefix.formats.frames import frames_of, glance, read_frames, write_frames
+from posefix.formats.frames import Frames
 from posefix.formats.names import places, plain
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, describe_shortly, keep_equal
-from posefix.formats.probe import FileProbe
+from posefix.formats.parsed_file import Format, ParsedFile, describe_shortly
+from posefix.formats.per_image import (
+    Layout,
+    PersonLayout,
+    Triples,
+    looks_like,
+    point_triple,
+    put_point,
+    read_images,
+    rounded_score,
+    write_images,
+)
 from posefix.formats.records import is_number
 
 SKELETONS = ("coco17", "blazepose33")
@@ -35,27 +46,8 @@ _FRACTIONS = 2  # a box within this is in fractions of the image
 _SIDES = ("xMin", "yMin", "width", "height")
 
 
-def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
-    """Read the poses of images or frames."""
-    frames = read_frames(path, _is_image)
-    skeleton = skeleton or _skeleton_of(pose for value in frames.values for pose in _poses_in(value))
-    people = PeopleBuilder(path, skeleton, on_error)
-    order = places(skeleton)
-    for place, value in enumerate(frames.values):
-        for i, pose in enumerate(_poses_in(value)):
-            _add(people, f"{frames.where(place)} pose {i}".strip(), place, pose, order)
-    return people.parsed(frames.keys, frames.kind, document=frames)
-
-
-def write(path: Path, content: ParsedFile) -> None:
-    """Write poses, stored as they were; coordinates with 3 decimals, scores with 6."""
-    order = places(content.skeleton)
-
-    def value(old: Any, people: list[int]) -> Any:
-        written = [_written(content, person, order) for person in people]
-        return written[0] if isinstance(old, Mapping) and len(written) == 1 else written
-
-    write_frames(path, frames_of(content, value))
+def _is_pose(value: Any) -> bool:
+    return isinstance(value, Mapping) and "keypoints" in value
 
 
 def _is_image(value: Any) -> bool:
@@ -64,51 +56,10 @@ def _is_image(value: Any) -> bool:
     return _is_pose(value)
 
 
-def _is_pose(value: Any) -> bool:
-    return isinstance(value, Mapping) and "keypoints" in value
-
-
-def _poses_in(value: Any) -> list:
-    return [value] if isinstance(value, Mapping) else value
-
-
-def _add(people: PeopleBuilder, where: str, place: int, pose: Any, order: Mapping[str, int]) -> None:
+def _keypoint_list(pose: Any) -> list | None:
     keypoints = pose.get("keypoints") if isinstance(pose, Mapping) else None
-    if not isinstance(keypoints, list) or not all(isinstance(keypoint, Mapping) for keypoint in keypoints):
-        found = describe_shortly(keypoints if isinstance(pose, Mapping) else pose)
-        people.refuse(where, place, pose, f"has {found} as keypoints, expected a list of objects with x and y")
-        return
-    found = _found(keypoints, order)
-    if len(found) == 0 or (not _is_named(keypoints) and len(keypoints) != len(order)):
-        what = (
-            "has no keypoint" if _is_named(keypoints) else f"has {len(keypoints)} keypoints without names, expected one"
-        )
-        people.refuse(where, place, pose, f"{what} of the {len(order)} of {people.skeleton.name}")
-        return
-    points: list[list] = [[None, None]] * len(order)
-    scores: list[Any] = [0.0] * len(order)
-    for keypoint, target in found:
-        scores[target] = _score(keypoint)
-        if scores[target] != 0:
-            position = _position(keypoint)
-            points[target] = [position.get("x"), position.get("y")]
-    people.add(where, place, pose, points, scores, _box(pose.get("box")), pose.get("score"))
-
-
-def _found(keypoints: list, order: Mapping[str, int]) -> list[tuple[Mapping, int]]:
-    """The keypoints that can be used with their places in the skeleton; of several with one name the first."""
-    if not _is_named(keypoints):
-        return list(zip(keypoints, range(len(order)), strict=False))
-    found: dict[int, Mapping] = {}
-    for keypoint in keypoints:
-        target = order.get(plain(_name(keypoint)))
-        if target is not None:
-            found.setdefault(target, keypoint)
-    return [(keypoint, target) for target, keypoint in found.items()]
-
-
-def _is_named(keypoints: list) -> bool:
-    return any(_name(keypoint) for keypoint in keypoints)
+    usable = isinstance(keypoints, list) and all(isinstance(keypoint, Mapping) for keypoint in keypoints)
+    return keypoints if usable else None
 
 
 def _name(keypoint: Mapping) -> str:
@@ -116,103 +67,101 @@ def _name(keypoint: Mapping) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _position(keypoint: Mapping) -> Mapping:
-    position = keypoint.get("position")
-    return position if isinstance(position, Mapping) else keypoint
+def _targets(keypoints: list, order: Mapping[str, int]) -> list[int | None]:
+    """The place of each keypoint in the skeleton, by name if any has one; None for others, and for a second one."""
+    if not any(map(_name, keypoints)):
+        return list(range(len(keypoints)))
+    found = [order.get(plain(_name(keypoint))) for keypoint in keypoints]
+    return [None if target in found[:i] else target for i, target in enumerate(found)]
 
 
-def _score(keypoint: Mapping) -> Any:
-    score = keypoint.get("score")
-    return 1.0 if score is None else score
+def _skeleton_of(path: Path, frames: Frames) -> Skeleton:
+    """BlazePose's if any pose has a keypoint that only that has."""
+    coco, blazepose = (load(name) for name in SKELETONS)
+    own = set(places(blazepose)) - set(places(coco))
+    for pose in (pose for value in frames.values for pose in _people_in(value)):
+        keypoints = _keypoint_list(pose) or []
+        named = [plain(name) for name in map(_name, keypoints) if name]
+        if own & set(named) or (not named and len(keypoints) == len(blazepose)):
+            return blazepose
+    return coco
 
 
-def _box(box: Any) -> list | None:
+def _people_in(value: Any) -> list:
+    return [value] if isinstance(value, Mapping) else value
+
+
+def _keypoints(pose: Any, skeleton: Skeleton | None) -> Triples:
+    skeleton, keypoints = skeleton or load(SKELETONS[0]), _keypoint_list(pose)
+    if keypoints is None:
+        found = describe_shortly(pose.get("keypoints") if isinstance(pose, Mapping) else pose)
+        raise ValueError(f"has {found} as keypoints, expected a list of objects with x and y")
+    k, named = len(skeleton), any(map(_name, keypoints))
+    if not named and len(keypoints) != k:
+        raise ValueError(f"has {len(keypoints)} keypoints without names, expected one of the {k} of {skeleton.name}")
+    triples: list = [[None, None, 0.0]] * k
+    targets = _targets(keypoints, places(skeleton))
+    for keypoint, target in zip(keypoints, targets, strict=True):
+        if target is not None:
+            triples[target] = point_triple(keypoint, "score")
+    if all(target is None for target in targets):
+        raise ValueError(f"has no keypoint of the {k} of {skeleton.name}")
+    return triples
+
+
+def _put(pose: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
+    pairs = zip(pose["keypoints"], _targets(pose["keypoints"], places(skeleton)), strict=True)
+    return {**pose, "keypoints": [k if t is None else put_point(k, triples[t], "score") for k, t in pairs]}
+
+
+def _new(parsed: ParsedFile, person: int, triples: Triples) -> dict:
+    names = [f"mouth_{n.removesuffix('_mouth')}" if n.endswith("_mouth") else n for n in parsed.skeleton.keypoint_names]
+    keypoints = [
+        {"y": y, "x": x, "score": score, "name": name} for (x, y, score), name in zip(triples, names, strict=True)
+    ]
+    pose: dict[str, Any] = {"score": rounded_score(parsed, person), "keypoints": keypoints}
+    size = np.zeros(2) if parsed.sizes is None else parsed.sizes[parsed.frames[person]]
+    if (size > 0).all() and parsed.boxes[person].any():
+        low, sides = parsed.boxes[person][:2] / size, parsed.boxes[person][2:] / size
+        (x, y), (x2, y2), (w, h) = (np.round(v, 6).tolist() for v in (low, low + sides, sides))
+        pose["box"] = {"yMin": y, "xMin": x, "yMax": y2, "xMax": x2, "width": w, "height": h}
+    return pose
+
+
+def _box(pose: Mapping) -> list | None:
     """xywh of a box in pixels; None of one in fractions of the image, and of what is none."""
+    box = pose.get("box")
     sides = [box.get(side) for side in _SIDES] if isinstance(box, Mapping) else [None]
     return sides if all(map(is_number, sides)) and max(map(abs, sides)) > _FRACTIONS else None
 
 
-def _skeleton_of(poses: Iterable[Any]) -> Skeleton:
-    """BlazePose's if any pose has a keypoint that only that has."""
-    coco, blazepose = (load(name) for name in SKELETONS)
-    own = set(places(blazepose)) - set(places(coco))
-    for pose in poses:
-        keypoints = pose.get("keypoints") if isinstance(pose, Mapping) else None
-        if isinstance(keypoints, list) and all(isinstance(keypoint, Mapping) for keypoint in keypoints):
-            if any(plain(_name(keypoint)) in own for keypoint in keypoints):
-                return blazepose
-            if not _is_named(keypoints) and len(keypoints) == len(blazepose):
-                return blazepose
-    return coco
+def _is_pose_of_points(pose: Any) -> bool:
+    keypoints = _keypoint_list(pose)
+    return bool(keypoints) and all(value is not None for value in point_triple(keypoints[0], "score")[:2])
 
 
-def _written(content: ParsedFile, person: int, order: Mapping[str, int]) -> Any:
-    pose, scores = content.records[person], content.scores[person]
-    if content.has_no_estimate(person):
-        return pose
-    old = pose.get("keypoints") if isinstance(pose, Mapping) else None
-    if not isinstance(old, list):
-        return _new(content, person)
-    found = [(keypoint, target) for keypoint, target in _found(old, order) if scores[target] > 0]
-    targets = np.array([target for _, target in found], np.int64)
-    positions = [_position(keypoint) for keypoint, _ in found]
-    raw = [[position.get("x"), position.get("y")] for position in positions]
-    xy = keep_equal(raw, content.keypoints[person][targets], 3)
-    confidences = keep_equal([_score(keypoint) for keypoint, _ in found], scores[targets], 6)
-    changed = {
-        id(keypoint): _moved(keypoint, position, point, score)
-        for (keypoint, _), position, point, score in zip(found, positions, xy, confidences, strict=True)
-    }
-    written = {**pose, "keypoints": [changed.get(id(keypoint), keypoint) for keypoint in old]}
-    if pose.get("score") is not None:
-        written["score"] = keep_equal(pose["score"], np.array(content.person_scores[person]), 6)
-    return written
+def _put_people(value: Any, people: list) -> Any:
+    return people[0] if isinstance(value, Mapping) and len(people) == 1 else people
 
 
-def _moved(keypoint: Mapping, position: Mapping, point: list, score: float) -> dict:
-    moved = {**position, "x": point[0], "y": point[1]}
-    new = moved if position is keypoint else {**keypoint, "position": moved}
-    return new if score == _score(keypoint) else {**new, "score": score}
-
-
-def _new(content: ParsedFile, person: int) -> dict:
-    names = [
-        "mouth_" + n.removesuffix("_mouth") if n.endswith("_mouth") else n for n in content.skeleton.keypoint_names
-    ]
-    points, scores = np.round(content.keypoints[person], 3).tolist(), np.round(content.scores[person], 6).tolist()
-    pose: dict[str, Any] = {
-        "score": round(float(content.person_scores[person]), 6),
-        "keypoints": [
-            {"y": y, "x": x, "score": score, "name": name}
-            for (x, y), score, name in zip(points, scores, names, strict=True)
-        ],
-    }
-    size = None if content.sizes is None else content.sizes[content.frames[person]]
-    if size is not None and (size > 0).all() and content.boxes[person].any():
-        x, y, w, h = np.round(content.boxes[person] / np.tile(size, 2), 6).tolist()
-        high = np.round((content.boxes[person][:2] + content.boxes[person][2:]) / size, 6).tolist()
-        pose["box"] = {"yMin": y, "xMin": x, "yMax": high[1], "xMax": high[0], "width": w, "height": h}
-    return pose
-
-
-def _looks_like_tfjs(probe: FileProbe) -> bool:
-    for value in glance(probe):
-        pose = value[0] if isinstance(value, list) and value else value
-        keypoints = pose.get("keypoints") if _is_pose(pose) else None
-        if isinstance(keypoints, list) and keypoints and isinstance(keypoints[0], Mapping):
-            position = _position(keypoints[0])
-            return "x" in position and "y" in position
-    return False
-
-
+LAYOUT = Layout(
+    PersonLayout(_keypoints, _put, _new, _is_pose_of_points, box=_box, score="score"),
+    SKELETONS,
+    _is_image,
+    people_in=_people_in,
+    put_people=_put_people,
+    noun="pose",
+    store="names",
+    skeleton_of=_skeleton_of,
+)
 TFJS = Format(
     name="tfjs",
     title="TensorFlow.js pose-detection",
     skeletons=SKELETONS,
     kind="name",
-    sniff=_looks_like_tfjs,
-    read=read,
-    write=write,
+    sniff=partial(looks_like, LAYOUT),
+    read=partial(read_images, LAYOUT),
+    write=partial(write_images, LAYOUT),
     any_file_name=True,
     holds=frozenset({"scores", "person_scores", "empty"}),
 )

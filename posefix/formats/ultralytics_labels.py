@@ -28,8 +28,9 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.files import files_in, read_bytes, without_gz, write_atomically, write_folder
 from posefix.core.skeleton import Skeleton, load
+from posefix.formats.frames import file_names
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal
-from posefix.formats.per_image import file_names, looks_inside, to_corners
+from posefix.formats.per_image import to_corners
 from posefix.formats.probe import FileProbe
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
@@ -257,8 +258,9 @@ def _confidence(score: float) -> str:
 
 def _looks(probe: FileProbe) -> bool:
     if probe.is_folder:
-        names = [name for name in probe.names if name.endswith(".txt") and name != CLASSES]
-        return looks_inside(probe, names, _looks)
+        files = [file for file in probe.files(".txt") if file.name != CLASSES]
+        first = next((file for file in files if file.text.strip()), None)
+        return first is not None and _looks(first)
     if not probe.name.endswith(".txt"):
         return False
     row = _numbers(next((line for line in probe.text.split("\n") if line.strip()), ""))

@@ -15,24 +15,26 @@ coco_to_pascal_voc), version 5.23.0.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from posefix.core.skeleton import Skeleton, load
-from posefix.formats.frames import frames_of, glance, read_frames, write_frames
-from posefix.formats.parsed_file import (
-    Format,
-    OnError,
-    ParsedFile,
-    PeopleBuilder,
-    describe_shortly,
-    keep_equal,
-    numbers,
+from posefix.formats.frames import Frames
+from posefix.formats.parsed_file import Format, ParsedFile, describe_shortly, numbers
+from posefix.formats.per_image import (
+    Layout,
+    PersonLayout,
+    Triples,
+    looks_like,
+    pairs_with_scores,
+    read_images,
+    require_object,
+    write_images,
 )
-from posefix.formats.probe import FileProbe
 from posefix.formats.records import is_box
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133")
@@ -40,140 +42,107 @@ SIDE_PER_SCALE = 200 / 1.25  # px: a side of the box for a scale of 1
 _SMALL, _LARGEST_SCALE = 0.25, 30.0  # a box below this part of the pose's extent, or of a point, is centre and scale
 
 
-def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
-    """Read the people in images or frames."""
-    frames = read_frames(path, _is_image)
-    people = PeopleBuilder(path, skeleton or _skeleton_of(p for value in frames.values for p in value), on_error)
-    for place, value in enumerate(frames.values):
-        for i, person in enumerate(value):
-            _add(people, f"{frames.where(place)} person {i}".strip(), place, person)
-    return people.parsed(frames.keys, frames.kind, document=frames)
-
-
-def write(path: Path, content: ParsedFile) -> None:
-    """Write people, stored as they were; coordinates with 3 decimals, scores with 6."""
-    write_frames(path, frames_of(content, lambda _, people: [_written(content, person) for person in people]))
+def _is_person(value: Any) -> bool:
+    return isinstance(value, Mapping) and "keypoints" in value and "scores" in value
 
 
 def _is_image(value: Any) -> bool:
     return isinstance(value, list) and (not value or any(map(_is_person, value)))
 
 
-def _is_person(value: Any) -> bool:
-    return isinstance(value, Mapping) and "keypoints" in value and "scores" in value
+def _labels(person: Mapping) -> Any:
+    """Which keypoints a person has; all in order where it does not say so."""
+    labels = person.get("labels")
+    return list(range(len(person["keypoints"]))) if labels is None else labels
 
 
-def _skeleton_of(people: Iterable[Any]) -> Skeleton:
+def _skeleton_of(path: Path, frames: Frames) -> Skeleton:
     """The smallest of the format's skeletons that has all labels."""
     most = 0
-    for person in people:
-        if _is_person(person):
-            labels = _labels(person)
-            most = max([most, *(label + 1 for label in labels or () if type(label) is int)])
+    for person in (person for people in frames.values for person in people if _is_person(person)):
+        labels = _labels(person) if isinstance(person["keypoints"], list) else None
+        most = max([most, *(n + 1 for n in labels if type(n) is int)]) if isinstance(labels, list) else most
     return load(next((name for name in SKELETONS if len(load(name)) >= most), SKELETONS[-1]))
 
 
-def _labels(person: Mapping) -> list | None:
-    """Which keypoints a person has; None where that cannot be told."""
-    labels, keypoints = person.get("labels"), person["keypoints"]
-    if labels is None and isinstance(keypoints, list):
-        return list(range(len(keypoints)))
-    return labels if isinstance(labels, list) else None
+def _keypoints(person: Any, skeleton: Skeleton | None) -> Triples:
+    require_object(person, "keypoints", "scores")
+    k, triples = len(skeleton or ()), pairs_with_scores(person["keypoints"], person["scores"], "scores")
+    labels = _labels(person)
+    if not isinstance(labels, list) or len(labels) != len(triples):
+        raise ValueError(f"has {len(triples)} keypoints and {describe_shortly(labels)} as labels")
+    if not all(type(label) is int and 0 <= label < k for label in labels) or len(set(labels)) != len(labels):
+        raise ValueError(f"has labels that are not different numbers from 0 to {k - 1}")
+    everything: list = [[None, None, 0.0]] * k
+    for label, triple in zip(labels, triples, strict=True):
+        everything[label] = triple
+    return everything
 
 
-def _add(people: PeopleBuilder, where: str, place: int, person: Any) -> None:
-    k = len(people.skeleton)
-    points, scores, box = np.full((k, 2), np.nan), np.zeros(k), None
-    try:
-        if not _is_person(person):
-            found = f"an object without {'scores' if 'keypoints' in person else 'keypoints'}"
-            raise ValueError(f"is {found if isinstance(person, Mapping) else describe_shortly(person)}")
-        labels = _labels(person)
-        xy, confidences = numbers(person["keypoints"], "keypoints"), numbers(person["scores"], "scores")
-        if labels is None or len(labels) != len(xy) or len(confidences) != len(xy):
-            sizes = [describe_shortly(person.get(key)) for key in ("keypoints", "scores", "labels")]
-            raise ValueError("has {} as keypoints, {} as scores and {} as labels".format(*sizes))
-        if len(xy) and (xy.ndim != 2 or xy.shape[1] != 2 or confidences.ndim != 1):
-            raise ValueError(f"has keypoints of shape {xy.shape} and scores of shape {confidences.shape}")
-        if not all(type(label) is int and 0 <= label < k for label in labels) or len(set(labels)) != len(labels):
-            raise ValueError(f"has labels that are not different numbers from 0 to {k - 1}, of {people.skeleton.name}")
-        if labels:
-            points[labels], scores[labels] = np.where(confidences[:, None] == 0, np.nan, xy), confidences
-        if person.get("bbox") is not None:
-            box = _box(numbers(person["bbox"], "a box"), points)
-    except (ValueError, TypeError) as error:
-        people.refuse(where, place, person, str(error))
-        return
-    people.add(where, place, person, points, scores, box)
+def _put(person: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
+    own = [triples[label] for label in _labels(person)]
+    return {**person, "keypoints": [[x, y] for x, y, _ in own], "scores": [score for _, _, score in own]}
 
 
-def _box(numbers_read: np.ndarray, points: np.ndarray) -> np.ndarray | None:
+def _new(parsed: ParsedFile, person: int, triples: Triples) -> dict:
+    labels = np.flatnonzero(parsed.scores[person] > 0).tolist()
+    written = {"keypoints": [triples[k][:2] for k in labels], "scores": [triples[k][2] for k in labels]}
+    x, y, w, h = parsed.boxes[person].tolist()
+    centre, scale = np.array([x + w / 2, y + h / 2]), np.array([w, h]) / SIDE_PER_SCALE
+    box = {"bbox": np.round(np.concatenate([centre, centre + scale - 1]), 6).tolist()} if w > 0 else {}
+    return {**written, "labels": labels, **box}
+
+
+def _box(person: Mapping) -> list[float] | None:
     """xywh of a box that is a centre and a scale, or corners if it is too large for that; None if it is none."""
-    if not is_box(numbers_read.tolist()):
+    if person.get("bbox") is None:
         return None
-    box = boxes_of(numbers_read[None], points[None])[0]
-    return box if is_box(box.tolist()) and (box[2:] > 0).all() else None
+    values = numbers(person["bbox"], "a box")
+    if not is_box(values.tolist()):
+        return None
+    points, scores = numbers(person["keypoints"], "keypoints"), numbers(person["scores"], "scores")
+    points = np.where(scores[:, None] == 0, np.nan, points.reshape(-1, 2))
+    box = boxes_of(values[None], points[None])[0]
+    return box.tolist() if is_box(box.tolist()) and (box[2:] > 0).all() else None
 
 
-def boxes_of(numbers_read: np.ndarray, points: np.ndarray) -> np.ndarray:
+def boxes_of(processed: np.ndarray, points: np.ndarray) -> np.ndarray:
     """xywh (N, 4) of what the processor gives as ``bbox`` (N, 4), with keypoints (N, K, 2), NaN where there is none.
 
     It is a centre and a scale, or corners if it is too large for that beside the pose.
     """
-    start, sides = numbers_read[:, :2], numbers_read[:, 2:] - numbers_read[:, :2]
+    start, sides = processed[:, :2], processed[:, 2:] - processed[:, :2]
     known = np.isfinite(points).all(-1, keepdims=True)
-    extent = np.where(known, points, -np.inf).max(1) - np.where(known, points, np.inf).min(1)
-    extent = np.where(known.any(1), extent, 0).max(1)
+    low = np.where(known, points, np.inf).min(1, initial=np.inf)
+    high = np.where(known, points, -np.inf).max(1, initial=-np.inf)
+    extent = np.where(known.any(1), high - low, 0).max(1)
     most = np.where(extent > 1, _SMALL * extent, _LARGEST_SCALE)
     widened = (sides + 1) * SIDE_PER_SCALE
     centred = np.concatenate([start - widened / 2, widened], axis=1)
     return np.where(((sides + 1).max(1) < most)[:, None], centred, np.concatenate([start, sides], axis=1))
 
 
-def _written(content: ParsedFile, person: int) -> Any:
-    record, scores = content.records[person], content.scores[person]
-    if content.has_no_estimate(person):
-        return record
-    if not _is_person(record):
-        return _new(content, person)
-    labels = _labels(record)
-    keep = scores[labels] == 0
-    return {
-        **record,
-        "keypoints": keep_equal(record["keypoints"], content.keypoints[person][labels], 3, keep[:, None]),
-        "scores": keep_equal(record["scores"], scores[labels], 6, keep),
-    }
+def _is_labelled_person(value: Any) -> bool:
+    if not _is_person(value) or not isinstance(value.get("labels"), list):
+        return False
+    return isinstance(value["keypoints"], list) and all(isinstance(point, list) for point in value["keypoints"])
 
 
-def _new(content: ParsedFile, person: int) -> dict:
-    labels = np.flatnonzero(content.scores[person] > 0)
-    x, y, w, h = content.boxes[person].tolist()
-    centre, scale = np.array([x + w / 2, y + h / 2]), np.array([w, h]) / SIDE_PER_SCALE
-    written = {
-        "keypoints": np.round(content.keypoints[person][labels], 3).tolist(),
-        "scores": np.round(content.scores[person][labels], 6).tolist(),
-        "labels": labels.tolist(),
-    }
-    return {**written, "bbox": np.round(np.concatenate([centre, centre + scale - 1]), 6).tolist()} if w > 0 else written
-
-
-def _looks_like_vitpose(probe: FileProbe) -> bool:
-    for value in glance(probe):
-        person = value[0] if isinstance(value, list) and value else None
-        if _is_person(person) and isinstance(person.get("labels"), list):
-            keypoints = person["keypoints"]
-            return isinstance(keypoints, list) and all(isinstance(point, list) for point in keypoints)
-    return False
-
-
+LAYOUT = Layout(
+    PersonLayout(_keypoints, _put, _new, _is_labelled_person, box=_box),
+    SKELETONS,
+    _is_image,
+    store="names",
+    skeleton_of=_skeleton_of,
+)
 VITPOSE = Format(
     name="vitpose",
     title="ViTPose (transformers)",
     skeletons=("coco17",),
     kind="name",
-    sniff=_looks_like_vitpose,
-    read=read,
-    write=write,
+    sniff=partial(looks_like, LAYOUT),
+    read=partial(read_images, LAYOUT),
+    write=partial(write_images, LAYOUT),
     any_file_name=True,
     holds=frozenset({"scores", "boxes", "empty"}),
 )

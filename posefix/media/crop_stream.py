@@ -11,6 +11,7 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.media.crops import crop_image
+from posefix.media.video import VideoImages
 
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
 
@@ -32,7 +33,7 @@ def stream_crops(
         maps: (N, 2, 3) from original pixels to the crop's.
         size: (height, width) of the crops.
         images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one).
-        workers: threads.
+        workers: threads; a :class:`VideoImages` is read by one, in order.
         ahead: crops that may wait for their use.
         skip: whether an unusable image is told by its sentence; else it is raised.
 
@@ -58,7 +59,7 @@ def stream_crops(
     )
     pending: deque[tuple[int, Future]] = deque()
     waiting = 0
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="crop")
+    pool = ThreadPoolExecutor(1 if isinstance(images, VideoImages) else workers, thread_name_prefix="crop")
     try:
         for first, end in pieces:
             pending.append((end - first, pool.submit(read, first, end)))

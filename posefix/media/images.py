@@ -7,15 +7,14 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.files import read_bytes
+from posefix.core.people import People
 from posefix.formats.coco import ImageRecord
 from posefix.formats.images import EXTENSIONS, number_of
-
-_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+from posefix.media.opencv import cv2
 
 
 def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarray:
@@ -38,13 +37,13 @@ def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarr
     if not content:
         raise InputError(f"{name}: is empty, expected an image")
     try:
-        flags = cv2.IMREAD_COLOR_RGB if upright else _FLAGS
+        flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise InputError(f"{name}: cannot be decoded as an image ({error.err})") from None
     if image is None:
         raise InputError(f"{name}: cannot be decoded as an image; it is damaged, cut off, or of an unknown format")
-    return image
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def quiet_opencv() -> None:
@@ -75,6 +74,14 @@ class ImageFolder:
             raise InputError(f"{folder}: {kind}, expected a folder of images")
         self._names = _numbered_names(self.folder) if images is None else {}
 
+    @classmethod
+    def of_people(cls, folder: str | Path, people: People) -> ImageFolder:
+        """The images that people mean who were read from a file: by name where the file has names."""
+        source = people.source
+        if source is None or source.kind == "id":
+            return cls(folder)
+        return cls(folder, source.images, upright=True)
+
     def __contains__(self, image_id: int) -> bool:
         return bool(self._candidates(image_id))
 
@@ -99,6 +106,10 @@ class ImageFolder:
             what = "which the annotations do not list" if record is None else f"which is to be {record.file_name}"
             raise InputError(f"{self.folder}: no image for image_id {image_id}, {what}")
         return found[0]
+
+    def name(self, image_id: int) -> str:
+        """File name of an image, from the folder on; raises InputError as :meth:`path` does."""
+        return self.path(image_id).relative_to(self.folder).as_posix()
 
     def missing(self, image_ids: Iterable[int]) -> list[int]:
         """Those of the ids that have no image: sorted, each once."""

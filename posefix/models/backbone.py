@@ -12,7 +12,7 @@ from torch import nn
 
 from posefix.core.errors import InputError
 from posefix.models._timm import timm
-from posefix.training.config import ModelConfig
+from posefix.models.config import ModelConfig
 
 NEW_CHANNEL_STD = 0.01  # of the first convolution's weights for the pose channels, relative to the image channels' own
 

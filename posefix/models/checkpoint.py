@@ -17,8 +17,8 @@ from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.core.skeleton import Skeleton
+from posefix.models.config import ModelConfig, validated
 from posefix.models.network import FusionNetwork, PoseFixNetwork, build_network
-from posefix.training.config import Config, from_dict, to_dict
 
 DEFAULT = "posefix-base"
 METADATA_KEY = "posefix"
@@ -26,12 +26,21 @@ METADATA_KEY = "posefix"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with all that must be known to run it. ``facts`` says how it was trained (steps, crops, ...)."""
+    """A network with all that must be known to run it.
+
+    Attributes:
+        network: the network, with its weights.
+        config: of the network.
+        skeleton: of the poses.
+        training_info: how it was trained, as plain data: steps, crops, seconds, ...
+        experiment: the rest of the training's configuration, as plain data; nothing here reads it.
+    """
 
     network: PoseFixNetwork | FusionNetwork
-    config: Config
+    config: ModelConfig
     skeleton: Skeleton
-    facts: dict[str, Any] = field(default_factory=dict)
+    training_info: dict[str, Any] = field(default_factory=dict)
+    experiment: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> None:
@@ -41,9 +50,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> N
         for name, value in checkpoint.network.state_dict().items()
     }
     metadata = {
-        "config": to_dict(checkpoint.config),
+        "config": {**checkpoint.experiment, "model": checkpoint.config.model_dump(mode="json")},
         "skeleton": checkpoint.skeleton.to_dict(),
-        "facts": checkpoint.facts,
+        "facts": checkpoint.training_info,
     }
     write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(metadata)}))
 
@@ -83,7 +92,7 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
         ) from None
     if metadata is None:
         raise InputError(f"{path}: has weights but no posefix configuration inside; was it made by train.py?")
-    config, skeleton, facts = _parse(metadata, path)
+    config, skeleton, experiment, training_info = _parse(metadata, path)
     network = _build(config, skeleton, path)
     weights = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
     for name, value in weights.items():
@@ -93,27 +102,27 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
         network.load_state_dict(weights)
     except RuntimeError:
         raise InputError(f"{path}: its weights do not fit its own configuration; the file is damaged") from None
-    return Checkpoint(network.eval().to(device), config, skeleton, facts)
+    return Checkpoint(network.eval().to(device), config, skeleton, training_info, experiment)
 
 
-def _parse(metadata: str, path: Path) -> tuple[Config, Skeleton, dict[str, Any]]:
+def _parse(metadata: str, path: Path) -> tuple[ModelConfig, Skeleton, dict[str, Any], dict[str, Any]]:
     try:
         parsed = json.loads(metadata)
-        config = from_dict(parsed["config"], str(path))
+        experiment, training_info = parsed["config"], parsed.get("facts", {})
+        if not isinstance(experiment, dict) or not isinstance(training_info, dict):
+            raise TypeError
+        config = validated(ModelConfig, experiment.pop("model"), f"{path}: model")
         skeleton = skeletons.from_dict(parsed["skeleton"], str(path))
-        facts = parsed.get("facts", {})
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: its configuration cannot be read ({type(error).__name__})") from None
-    if not isinstance(facts, dict):
-        raise InputError(f"{path}: its facts are {facts!r:.40}, expected a mapping of names to values")
-    return config, skeleton, facts
+    return config, skeleton, experiment, training_info
 
 
-def _build(config: Config, skeleton: Skeleton, path: Path) -> PoseFixNetwork | FusionNetwork:
+def _build(config: ModelConfig, skeleton: Skeleton, path: Path) -> PoseFixNetwork | FusionNetwork:
     try:
-        return build_network(config.model, skeleton, pretrained=False)
+        return build_network(config, skeleton, pretrained=False)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:

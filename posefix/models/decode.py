@@ -6,10 +6,12 @@ processing, Huang et al., CVPR 2020), so that a flip of the heatmap is a flip of
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch.nn import functional
 
-LEAST_TOLERANCE = 1.5  # heatmap pixels; below, the best position is drawn to the nearest pixel (0.4 px off at 0.75)
+LEAST_SCALE = 1.5  # heatmap pixels; below, the best position is drawn to the nearest pixel (0.4 px off at 0.75)
 
 
 def map_stride(crop_size: tuple[int, int], map_size: tuple[int, int]) -> tuple[float, float]:
@@ -76,17 +78,15 @@ def flip_maps(maps: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
     return maps[:, flip].flip(3)
 
 
-def expected_similarity(
-    probabilities: torch.Tensor, tolerances: torch.Tensor, crop_size: tuple[int, int]
-) -> torch.Tensor:
-    """Expected keypoint similarity of every heatmap pixel under the network's own belief.
+def expected_similarity(probabilities: torch.Tensor, scales: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
+    """Expected keypoint similarity of every heatmap pixel under the network's posterior.
 
-    ``E[KS(c)] = sum_y p(y) exp(-|c - y|^2 / (2 t^2))`` with the tolerance ``t = s k_j`` of OKS: a Gaussian blur of the
-    belief, separable, whose width is the keypoint's own.
+    ``E[KS(c)] = sum_y p(y) exp(-|c - y|^2 / (2 (s k_j)^2))``: a Gaussian blur of the posterior, separable, whose width
+    is the keypoint's OKS scale.
 
     Args:
         probabilities: (N, K, h, w), each map summing to 1.
-        tolerances: (N, K) s k_j in pixels of the crop.
+        scales: (N, K) OKS scales s k_j in pixels of the crop.
         crop_size: (height, width) of the crop.
 
     Returns:
@@ -97,13 +97,13 @@ def expected_similarity(
     def kernel(count: int, stride: float) -> torch.Tensor:
         position = torch.arange(count, dtype=probabilities.dtype, device=probabilities.device) * stride
         squared = (position[:, None] - position[None]).square()
-        return torch.exp(-0.5 * squared / tolerances[..., None, None].square())
+        return torch.exp(-0.5 * squared / scales[..., None, None].square())
 
     h, w = probabilities.shape[2:]
     return kernel(h, stride_y) @ probabilities @ kernel(w, stride_x)
 
 
-def peaks(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+def subpixel_argmax(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Highest point of each map, between pixels by the parabola through the logarithm of three neighbours.
 
     Exact for a Gaussian wherever its peak lies inside the map, borders included.
@@ -141,39 +141,60 @@ def sample_maps(maps: torch.Tensor, keypoints: torch.Tensor, crop_size: tuple[in
     return values * inside(keypoints, crop_size)
 
 
-def most_similar(
-    probabilities: torch.Tensor,
-    tolerances: torch.Tensor,
-    crop_size: tuple[int, int],
-    keypoints: torch.Tensor,
-    present: torch.Tensor,
-    margin: float = 0.0,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The positions whose expected keypoint similarity is highest; the input's own where moving promises no gain.
+class Decoded(NamedTuple):
+    """Where expected OKS is highest.
 
-    An input outside the crop stays too: the network cannot see there, so it has no belief about it. (On images held out
-    of training the truth of such keypoints was mostly outside as well.)
+    Attributes:
+        positions: (N, K, 2) pixels of the crop.
+        similarity: (N, K) expected keypoint similarity there.
+        input_similarity: (N, K) that of the input keypoints; NaN outside the crop.
+    """
 
-    OKS is a mean of keypoint similarities, so the position that maximises :func:`expected_similarity` is the best
-    answer that a belief allows; an expectation (soft-argmax) falls between two candidates instead, where neither is.
+    positions: torch.Tensor
+    similarity: torch.Tensor
+    input_similarity: torch.Tensor
+
+
+def expected_oks_decode(
+    probabilities: torch.Tensor, scales: torch.Tensor, crop_size: tuple[int, int], keypoints: torch.Tensor
+) -> Decoded:
+    """Find the positions that maximise the expected OKS.
+
+    OKS is a mean of keypoint similarities, so the maximum of :func:`expected_similarity` is the best answer that a
+    posterior allows; its expectation (:func:`soft_argmax`) falls between two candidates instead, where neither is.
 
     Args:
         probabilities: (N, K, h, w), each map summing to 1.
-        tolerances: (N, K) s k_j in pixels of the crop; counted as at least ``LEAST_TOLERANCE``, since a belief that is
-            known at pixels alone has its modes there, wherever between them it means.
+        scales: (N, K) OKS scales s k_j in pixels of the crop; counted as at least ``LEAST_SCALE``, since a posterior
+            that is known at pixels alone has its modes there, wherever between them it means.
         crop_size: (height, width) of the crop.
         keypoints: (N, K, 2) input pose in pixels of the crop.
+    """
+    stride = max(map_stride(crop_size, tuple(probabilities.shape[2:])))
+    similarity = expected_similarity(probabilities, scales.clamp(min=LEAST_SCALE * stride), crop_size)
+    positions, best = subpixel_argmax(similarity, crop_size)
+    own = sample_maps(similarity, keypoints, crop_size)
+    return Decoded(positions, best, own.masked_fill(~inside(keypoints, crop_size), float("nan")))
+
+
+def move_or_stay(
+    decoded: Decoded, keypoints: torch.Tensor, present: torch.Tensor, margin: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move keypoints where similarity is expected to grow by more than a margin.
+
+    An input outside the crop stays, too: the network cannot see there. (On images held out of training the truth of
+    such keypoints was mostly outside as well.)
+
+    Args:
+        decoded: of N people.
+        keypoints: (N, K, 2) input pose in pixels of the crop.
         present: (N, K) bool, whether there is an input.
-        margin: expected gain in KS below which a keypoint stays where it is.
+        margin: gain in KS.
 
     Returns:
         (N, K, 2) pixels of the crop, and the (N, K) similarity that is expected there, NaN outside the crop.
     """
-    stride = max(map_stride(crop_size, tuple(probabilities.shape[2:])))
-    similarity = expected_similarity(probabilities, tolerances.clamp(min=LEAST_TOLERANCE * stride), crop_size)
-    positions, best = peaks(similarity, crop_size)
-    own = sample_maps(similarity, keypoints, crop_size)
-    outside = ~inside(keypoints, crop_size)
-    stay = present & (outside | (best - own <= margin))
-    own = own.masked_fill(outside, float("nan"))
-    return torch.where(stay[..., None], keypoints, positions), torch.where(stay, own, best)
+    outside = decoded.input_similarity.isnan()
+    stay = present & (outside | (decoded.similarity - decoded.input_similarity <= margin))
+    positions = torch.where(stay[..., None], keypoints, decoded.positions)
+    return positions, torch.where(stay, decoded.input_similarity, decoded.similarity)

@@ -42,9 +42,9 @@ def describe(
     expected = decode.expected_similarity(
         decode.spatial_softmax(SHARPNESS * heatmaps), scales.clamp(min=LEAST_SCALE), size
     )
-    peak, best = decode.peaks(expected, size)
+    peak, best = decode.subpixel_argmax(expected, size)
     near = expected * gaussian(x, 3 * scales, heatmaps.shape[2:])
-    near_peak, near_best = decode.peaks(near.clamp(min=1e-12), size)
+    near_peak, near_best = decode.subpixel_argmax(near.clamp(min=1e-12), size)
     ones = torch.ones_like(own)
 
     def at(maps: torch.Tensor, points: torch.Tensor, fill: float = 0.0) -> torch.Tensor:

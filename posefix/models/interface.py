@@ -1,10 +1,15 @@
-"""What every refinement network is asked and answers, whichever way the input pose meets the image in it."""
+"""What goes into every refinement network and what comes out, whichever way the input pose meets the image in it."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
+
+from posefix.models.config import ModelConfig
+
+Evidence = Any  # a NamedTuple of tensors whose first axis is the N people: the network's own
+Tensors = TypeVar("Tensors", bound=tuple)
 
 
 class InputPose(NamedTuple):
@@ -47,12 +52,12 @@ class InputPose(NamedTuple):
             ),
         )
 
-    def take(self, rows: torch.Tensor) -> InputPose:
-        """The people at ``rows``."""
-        return InputPose(*(tensor[rows] for tensor in self))
+    def without_estimates(self) -> InputPose:
+        """The same people, as if no keypoint of theirs had been estimated."""
+        return self._replace(scores=torch.zeros_like(self.scores))
 
 
-class Answer(NamedTuple):
+class NetworkOutput(NamedTuple):
     """Where the keypoints of N people are.
 
     Attributes:
@@ -73,21 +78,30 @@ class Answer(NamedTuple):
 
 
 class RefinementNetwork(Protocol):
-    """A network whose look at the image may come before the input pose.
+    """A network in two steps: what the image says, and what follows from it and an input pose.
 
     Poses are in pixels of the frame (``ModelConfig.frame_size``), the part of the crop whose corners are the
     middles of the heatmaps' outermost pixels.
+
+    Attributes:
+        config: what it was built from.
+        heatmap_size: (h, w).
+        image_first: whether the first step is the costly one, so that asking again with other poses costs little.
     """
 
+    config: ModelConfig
     heatmap_size: tuple[int, int]
+    image_first: bool
 
-    def see(self, crops: torch.Tensor, flip_test: bool) -> Any:
-        """All that does not depend on the pose, of crops (N, 3, H, W) uint8 RGB.
-
-        A named tuple of tensors whose first axis is N.
-        """
+    def encode(self, crops: torch.Tensor, flip_test: bool) -> Evidence:
+        """Compute all that does not depend on the pose, of crops (N, 3, H, W) uint8 RGB."""
         ...
 
-    def answer(self, seen: Any, pose: InputPose) -> Answer:
-        """Where the keypoints are, given what was seen."""
+    def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
+        """Compute where the keypoints are."""
         ...
+
+
+def take(tensors: Tensors, rows: torch.Tensor) -> Tensors:
+    """The people at ``rows`` of a named tuple of tensors, such as :class:`InputPose` or evidence."""
+    return type(tensors)(*(tensor[rows] for tensor in tensors))

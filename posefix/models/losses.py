@@ -11,7 +11,6 @@ from posefix.models.fusion import Fused
 from posefix.models.interface import InputPose
 from posefix.models.movenet import Evidence
 from posefix.models.network import FusionNetwork, PoseFixNetwork
-from posefix.training.config import Config
 
 Batch = dict[str, torch.Tensor]
 PERSON_WEIGHT = PRESENCE_WEIGHT = SIMILARITY_WEIGHT = UTILITY_WEIGHT = 0.3  # beside the cross-entropy of the heatmaps
@@ -22,27 +21,28 @@ class TrainingLoss(nn.Module):
 
     Args:
         network: what is trained.
-        config: the experiment.
+        coordinate_weight: scales the L1 loss of the deconv and fpn heads.
     """
 
-    def __init__(self, network: PoseFixNetwork | FusionNetwork, config: Config) -> None:
+    def __init__(self, network: PoseFixNetwork | FusionNetwork, coordinate_weight: float = 1.0) -> None:
         super().__init__()
-        self.network, self.config = network, config
+        self.network, self.coordinate_weight = network, coordinate_weight
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The parts of the loss by name, scalars that are to be summed."""
-        size = self.config.model.frame_size
+        config = self.network.config
+        size = config.frame_size
         pose = InputPose(*(batch[name] for name in InputPose._fields))
         if isinstance(self.network, PoseFixNetwork):
             logits = self.network(batch["crops"], pose.keypoints, (pose.scores > 0).float())
             cross_entropy, coordinate = refinement_losses(logits, batch["target"], batch["labelled"], size)
-            weight = self.config.training.coordinate_weight
-            return {"cross_entropy": cross_entropy, "coordinate": weight * coordinate}
+            return {"cross_entropy": cross_entropy, "coordinate": self.coordinate_weight * coordinate}
         cached = "heatmaps" in batch
-        seen = (
-            Evidence(*(batch[name] for name in Evidence._fields)) if cached else self.network.see(batch["crops"], False)
-        )
-        return fusion_losses(self.network(seen, pose), pose, batch, size, self.config.model.keep_margin)
+        if cached:
+            evidence = Evidence(*(batch[name] for name in Evidence._fields))
+        else:
+            evidence = self.network.encode(batch["crops"], flip_test=False)
+        return fusion_losses(self.network(evidence, pose), pose, batch, size, config.keep_margin)
 
 
 def refinement_losses(
@@ -109,11 +109,12 @@ def fusion_losses(
 
     with torch.no_grad():
         posterior = fused.log_posterior.exp()
-        decoded, _ = decode.most_similar(posterior, pose.scales, size, pose.keypoints, pose.scores > 0, margin)
+        decoded = decode.expected_oks_decode(posterior, pose.scales, size, pose.keypoints)
+        moved, _ = decode.move_or_stay(decoded, pose.keypoints, pose.scores > 0, margin)
         present = pose.scores > 0
-        stayed = torch.where(present[..., None], pose.keypoints, decoded)
+        stayed = torch.where(present[..., None], pose.keypoints, moved)
         oks, stay_oks = (
-            (similarity(points) * labelled).sum(1) / labelled.sum(1).clamp(min=1) for points in (decoded, stayed)
+            (similarity(points) * labelled).sum(1) / labelled.sum(1).clamp(min=1) for points in (moved, stayed)
         )
     given = labelled * present
     mask = labelled * decode.inside(target, size)

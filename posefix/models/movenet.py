@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from posefix.core.errors import InputError
+from posefix.core.extras import require
 
 WIDTHS = {"movenet_lightning": 1.0, "movenet_thunder": 1.75}  # of MobileNetV2, by the name of the network
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -244,12 +245,10 @@ def onnx_convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     Raises:
         InputError: when the file is no ONNX graph, or the ``onnx`` package is missing.
     """
-    try:
-        import onnx
-        from google.protobuf.message import DecodeError
-        from onnx import numpy_helper
-    except ImportError:
-        raise InputError("reading an ONNX file needs the onnx package: pip install onnx") from None
+    onnx = require("onnx", "train", f"{path}: an ONNX file")
+    from google.protobuf.message import DecodeError
+    from onnx import numpy_helper
+
     try:
         graph = onnx.load(path).graph
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}

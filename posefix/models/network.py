@@ -1,4 +1,4 @@
-"""The refinement networks: PoseFix's, which sees image and pose together, and the fusion of a MoveNet with a pose."""
+"""The refinement networks: PoseFix's, for image and pose together, and the fusion of a MoveNet with a pose."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.models import decode, movenet
 from posefix.models.backbone import create_backbone
+from posefix.models.config import ModelConfig
 from posefix.models.fusion import Fused, PoseFusion
 from posefix.models.heads import DeconvHead, FPNHead
-from posefix.models.interface import Answer, InputPose
-from posefix.training.config import ModelConfig
-from synth.heatmaps import render_heatmaps
+from posefix.models.heatmaps import render_heatmaps
+from posefix.models.interface import InputPose, NetworkOutput
 
 
 def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> PoseFixNetwork | FusionNetwork:
     """The network that a configuration describes.
 
     Args:
-        config: sizes and choices; see :class:`posefix.training.config.ModelConfig`.
+        config: sizes and choices; see :class:`posefix.models.config.ModelConfig`.
         skeleton: of the poses.
         pretrained: whether to start from ``config.pretrained``; False when a checkpoint is loaded anyway.
 
@@ -34,8 +34,12 @@ def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = Tr
     return kind(config, skeleton, pretrained)
 
 
-class Views(NamedTuple):
-    """Crops (N, V, 3, H, W) uint8, and the mirrored ones where V is 2."""
+class Crops(NamedTuple):
+    """The evidence of a network that computes nothing without a pose.
+
+    Attributes:
+        images: (N, V, 3, H, W) uint8; V is 1, or 2 with the mirrored crops.
+    """
 
     images: torch.Tensor
 
@@ -46,6 +50,8 @@ class PoseFixNetwork(nn.Module):
     The input pose enters as K extra channels of the first convolution and, with the ``fpn`` head, once more at the
     head's finest level, where it need not survive the backbone's downsampling.
     """
+
+    image_first = False
 
     def __init__(self, config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> None:
         super().__init__()
@@ -67,19 +73,19 @@ class PoseFixNetwork(nn.Module):
         """(h, w) of the output heatmaps: a quarter of the crop."""
         return math.ceil(self.config.input_size[0] / 4), math.ceil(self.config.input_size[1] / 4)
 
-    def see(self, crops: torch.Tensor, flip_test: bool) -> Views:
-        """The crops, and the mirrored ones: this network sees nothing without a pose."""
-        return Views(torch.stack([crops, crops.flip(3)] if flip_test else [crops], dim=1))
+    def encode(self, crops: torch.Tensor, flip_test: bool) -> Crops:
+        """Hand on the crops (N, 3, H, W) uint8 and, with ``flip_test``, the mirrored ones."""
+        return Crops(torch.stack([crops, crops.flip(3)] if flip_test else [crops], dim=1))
 
-    def answer(self, seen: Views, pose: InputPose) -> Answer:
+    def predict(self, evidence: Crops, pose: InputPose) -> NetworkOutput:
         """Run the network; over the mirrored crops too, if there are any, and average."""
         given = (pose.scores > 0).float()
-        posterior = decode.spatial_softmax(self(seen.images[:, 0], pose.keypoints, given))
-        if seen.images.shape[1] > 1:
+        posterior = decode.spatial_softmax(self(evidence.images[:, 0], pose.keypoints, given))
+        if evidence.images.shape[1] > 1:
             mirrored = pose.mirrored(self.flip, self.config.input_size[1])
-            logits = self(seen.images[:, 1], mirrored.keypoints, given[:, self.flip])
+            logits = self(evidence.images[:, 1], mirrored.keypoints, given[:, self.flip])
             posterior = (posterior + decode.flip_maps(decode.spatial_softmax(logits), self.flip)) / 2
-        return Answer(posterior)
+        return NetworkOutput(posterior)
 
     def forward(self, crops: torch.Tensor, keypoints: torch.Tensor, amplitudes: torch.Tensor) -> torch.Tensor:
         """Refine a batch.
@@ -113,16 +119,18 @@ class PoseFixNetwork(nn.Module):
 
 
 class FusionNetwork(nn.Module):
-    """The whole of MoveNet looks at the image once; a small network then weighs what it saw against the input pose.
+    """The whole of MoveNet runs on the image once; a small network then weighs its evidence against the input pose.
 
-    The look does not depend on the pose, so that it can be computed once and kept for training, and further passes
+    The evidence does not depend on the pose, so that it can be computed once and kept for training, and further passes
     cost next to nothing.
     """
+
+    image_first = True
 
     def __init__(self, config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> None:
         super().__init__()
         if skeleton.keypoint_names != movenet.KEYPOINTS:
-            raise InputError(f"the fusion head sees COCO's 17 keypoints, not those of {skeleton.name}")
+            raise InputError(f"the fusion head knows COCO's 17 keypoints, not those of {skeleton.name}")
         self.config = config
         self.heatmap_size = config.input_size[0] // movenet.STRIDE, config.input_size[1] // movenet.STRIDE
         self.backbone = movenet.MoveNet(movenet.WIDTHS[config.backbone])
@@ -132,23 +140,23 @@ class FusionNetwork(nn.Module):
         self.head = PoseFusion(skeleton, self.heatmap_size, config.head_channels)
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
 
-    def see(self, crops: torch.Tensor, flip_test: bool) -> movenet.Evidence:
-        """Heatmaps and the people who are seen; with ``flip_test`` the mean over the crops and the mirrored ones."""
-        return self.see_both(crops)[1] if flip_test else movenet.evidence(self.backbone(self._images(crops)))
+    def encode(self, crops: torch.Tensor, flip_test: bool) -> movenet.Evidence:
+        """Run the backbone on crops (N, 3, H, W) uint8; with ``flip_test`` on the mirrored ones too, and average."""
+        return self.encode_both(crops)[1] if flip_test else movenet.evidence(self.backbone(self._images(crops)))
 
-    def see_both(self, crops: torch.Tensor) -> tuple[movenet.Evidence, movenet.Evidence]:
-        """What is seen without, and what with the flip test."""
+    def encode_both(self, crops: torch.Tensor) -> tuple[movenet.Evidence, movenet.Evidence]:
+        """The evidence without, and with the flip test."""
         images = self._images(crops)
         seen = self.backbone(images)
         mirrored = movenet.mirror(self.backbone(images.flip(3)), self.flip)
         mean = movenet.Seen(*((a + b) / 2 for a, b in zip(seen, mirrored, strict=True)))
         return movenet.evidence(seen), movenet.evidence(mean)
 
-    def answer(self, seen: movenet.Evidence, pose: InputPose) -> Answer:
-        """Weigh what was seen against a pose."""
-        fused = self(seen, pose)
+    def predict(self, evidence: movenet.Evidence, pose: InputPose) -> NetworkOutput:
+        """Weigh the evidence against a pose."""
+        fused = self(evidence, pose)
         told = (fused.presence, fused.person, fused.stay, fused.move, fused.input_similarity)
-        return Answer(fused.log_posterior.exp(), *(logits.sigmoid() for logits in told))
+        return NetworkOutput(fused.log_posterior.exp(), *(logits.sigmoid() for logits in told))
 
     def estimate(self, crops: torch.Tensor) -> torch.Tensor:
         """(N, K, 3) x, y in pixels of the frame and score, of the person in the middle of crops, by MoveNet alone."""
@@ -159,6 +167,6 @@ class FusionNetwork(nn.Module):
         layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         return (crops.float() / 127.5 - 1).contiguous(memory_format=layout)
 
-    def forward(self, seen: movenet.Evidence, pose: InputPose) -> Fused:
-        """The head alone, as it is trained."""
-        return self.head(seen, pose)
+    def forward(self, evidence: movenet.Evidence, pose: InputPose) -> Fused:
+        """Run the head alone, as it is trained."""
+        return self.head(evidence, pose)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,77 +13,16 @@ import torch
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.neighbours import OtherPeople
-from posefix.core.people import FARTHEST, People
-from posefix.core.skeleton import Skeleton
-from posefix.engines import accelerate
-from posefix.formats import with_refined
+from posefix.core.people import People, with_refined
+from posefix.engines import Engine, create_engine
 from posefix.media.crop_stream import stream_crops
 from posefix.models import checkpoint as checkpoints
-from posefix.models import decode
-from posefix.models.fold import fold_batch_norm
-from posefix.models.interface import InputPose, RefinementNetwork
-from posefix.models.network import FusionNetwork, PoseFixNetwork
-from posefix.refine.rescoring import expected_oks, rescored, was_rescored
-from posefix.refine.views import Views
+from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
+from posefix.refine.checks import check_people, check_shared, people_of_array
+from posefix.refine.one_batch import BatchRefiner
+from posefix.refine.settings import RefineSettings
 
-WITHOUT_POSE_COST = 0.1  # expected OKS by which the image alone must do better for the pose to be put aside
-POSE_VIEW_COST = 0.25  # expected OKS by which the place of a pose must be better than that of the person's box
-LEAST_SCORE = 1e-4  # of a keypoint: 0 would say that there is none
-LOOK_AGAIN = (0.85, 0.7)  # expected OKS below which a person is refined a second and a third time
 Poses = TypeVar("Poses", np.ndarray, People)
-
-
-@dataclass(frozen=True)
-class RefinedBatch:
-    """What became of one batch of people.
-
-    Attributes:
-        rows: (B,) int64 positions in the people that were given.
-        keypoints: (B, K, 2) float32, pixels of the original image.
-        expected: (B,) float32 OKS that is expected of each person, as told by the first pass (of what it said itself a
-            network always thinks well); NaN where the image could not be used.
-        keypoint_scores: (B, K) float32 expected similarity of each keypoint to the truth times the probability that it
-            is in the image; NaN where nothing can be said.
-        problems: for each row whose image could not be used, ``(row, sentence)``; its keypoints are the input's.
-    """
-
-    rows: np.ndarray
-    keypoints: np.ndarray
-    expected: np.ndarray
-    keypoint_scores: np.ndarray
-    problems: list[tuple[int, str]]
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """What has become of N people so far, batch by batch: arrays as in :class:`RefinedBatch`, of everybody."""
-
-    keypoints: np.ndarray
-    expected: np.ndarray
-    keypoint_scores: np.ndarray
-    problems: list[str]
-
-    @classmethod
-    def of(cls, people: People) -> Refinement:
-        """Nothing yet: everybody is where they were."""
-        shape = people.scores.shape
-        unknown = np.full(len(people), np.nan, np.float32), np.full(shape, np.nan, np.float32)
-        return cls(people.keypoints.copy(), *unknown, [])
-
-    def take(self, batch: RefinedBatch) -> None:
-        """Note a batch."""
-        self.keypoints[batch.rows], self.expected[batch.rows] = batch.keypoints, batch.expected
-        self.keypoint_scores[batch.rows] = batch.keypoint_scores
-        self.problems.extend(text for _, text in batch.problems)
-
-    def apply(self, people: People, rescore: bool, keypoint_scores: bool) -> People:
-        """The people with their refined keypoints and, if asked for, new scores of people and of keypoints."""
-        scores = people.scores
-        if keypoint_scores:
-            known = np.isfinite(self.keypoint_scores)
-            scores = np.where(known, np.maximum(self.keypoint_scores, LEAST_SCORE), scores)
-        refined = people.with_keypoints(self.keypoints, scores)
-        return rescored(refined, self.expected) if rescore else refined
 
 
 class Refiner:
@@ -95,7 +33,7 @@ class Refiner:
         device: where the network runs.
         keep_margin: a keypoint moves only where the network expects its similarity to the truth (KS) to grow by more
             than this; 0 moves whenever any gain is expected, 1 never moves. None takes the checkpoint's own.
-        engine: what runs the network's eyes: ``torch``, ``openvino``, or ``auto`` for the fastest that is installed.
+        engine: what runs the network: one of :data:`posefix.engines.ENGINES`, or an engine.
 
     Example::
 
@@ -108,28 +46,14 @@ class Refiner:
         checkpoint: checkpoints.Checkpoint,
         device: str | torch.device = "cpu",
         keep_margin: float | None = None,
-        engine: str = "auto",
+        engine: str | Engine = "auto",
     ) -> None:
-        self.device = torch.device(device)
-        self.network = self._prepare(checkpoint)
-        self.engine = accelerate(self.network, engine, self.device)
-        self.config = checkpoint.config
-        self.stay_bonus, self.alone_cost, self.mix, self.flip_cost = 0.0, 0.03, 0.0, 1.0
-        self.choices: list = []
-        self.skeleton: Skeleton = checkpoint.skeleton
-        self.facts = checkpoint.facts
-        self.keep_margin = self.config.model.keep_margin if keep_margin is None else keep_margin
-
-    def _prepare(self, checkpoint: checkpoints.Checkpoint) -> RefinementNetwork:
-        """A copy of the checkpoint's network that is as fast as it can be."""
-        network = copy.deepcopy(checkpoint.network).eval()
-        k, size = len(checkpoint.skeleton), checkpoint.config.model.input_size
-        if isinstance(network, PoseFixNetwork):
-            example = torch.zeros(1, 3, *size), torch.zeros(1, k, 2), torch.zeros(1, k)
-            device = next(network.parameters()).device
-            fold_batch_norm(network, *(tensor.to(device) for tensor in example))
-        layout = torch.channels_last if checkpoint.config.model.channels_last else torch.contiguous_format
-        return network.to(self.device, memory_format=layout)
+        self.config, self.skeleton = checkpoint.config, checkpoint.skeleton
+        self.training_info = checkpoint.training_info
+        self.keep_margin = self.config.keep_margin if keep_margin is None else keep_margin
+        if isinstance(engine, str):
+            engine = create_engine(engine, checkpoint.network, device)
+        self.engine, self.device = engine, engine.device
 
     @classmethod
     def from_pretrained(
@@ -142,14 +66,14 @@ class Refiner:
         """
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            torch.zeros(1, device=device).cpu()
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
-        return cls(checkpoints.load_checkpoint(name_or_path, device), device, **options)
+        return cls(checkpoints.load_checkpoint(name_or_path), device, **options)
 
     def __call__(
-        self, image: np.ndarray, keypoints: Poses, boxes: np.ndarray | None = None, flip_test: bool = True
+        self,
+        image: np.ndarray,
+        keypoints: Poses,
+        boxes: np.ndarray | None = None,
+        settings: RefineSettings | None = None,
     ) -> Poses:
         """Refine the people of one image.
 
@@ -158,260 +82,79 @@ class Refiner:
             keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate. Or
                 :class:`~posefix.People` of one image, of any skeleton that shares keypoints with this refiner's.
             boxes: (N, 4) xywh in pixels, or None to take the people's own, or the poses' extents.
-            flip_test: average over the mirrored image.
+            settings: how to refine; None takes the defaults.
 
         Returns:
-            (N, K, 3) float32, scores as they came. Of people, the same people: keypoints that this refiner does not
-            know, and those without an estimate, stay as they are.
+            (N, K, 3) float32, scores as they came unless the settings ask for new ones. Of people, the same people:
+            keypoints that this refiner does not know, and those without an estimate, stay as they are.
 
         Raises:
-            ValueError: when shapes or types are not these.
+            InputError: when shapes or types are not these.
         """
-        if isinstance(keypoints, People):
-            people = keypoints if boxes is None else replace(keypoints, boxes=boxes)
-            return with_refined(keypoints, self._refine_image(people, image, flip_test))
-        keypoints = np.asarray(keypoints, np.float32)
-        k = len(self.skeleton)
-        if keypoints.ndim != 3 or keypoints.shape[1:] != (k, 3) or not np.isfinite(keypoints).all():
-            raise ValueError(
-                f"keypoints must be finite and (N, {k}, 3) for {self.skeleton.name}, got {keypoints.shape}"
-            )
-        people = People(self.skeleton, keypoints[..., :2], keypoints[..., 2], np.zeros(len(keypoints)), boxes=boxes)
-        refined = self.refine(people, {0: image}, flip_test=flip_test)
-        return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
-
-    def _refine_image(self, people: People, image: np.ndarray, flip_test: bool) -> People:
-        """People of one image and any skeleton, refined in this refiner's."""
-        ids = np.unique(people.image_ids).tolist()
+        given = keypoints if isinstance(keypoints, People) else people_of_array(keypoints, boxes, self.skeleton)
+        ids = np.unique(given.image_ids).tolist()
         if len(ids) > 1:
             raise InputError(f"people of {len(ids)} images were given with one image; use Refiner.refine for several")
-        if (self.skeleton.indices_from(people.skeleton) < 0).all():
-            raise InputError(
-                f"the checkpoint refines {self.skeleton.name} poses, which have no keypoint of {people.skeleton.name}"
-            )
-        return self.refine(people.to_skeleton(self.skeleton), dict.fromkeys(ids, image), flip_test=flip_test)
+        people = given if boxes is None else replace(given, boxes=boxes)
+        refined = self.refine(people, dict.fromkeys(ids, image), settings)
+        if isinstance(keypoints, People):
+            return with_refined(keypoints, refined)
+        return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
 
     def refine(
-        self,
-        people: People,
-        images: Mapping[int, np.ndarray],
-        *,
-        batch_size: int = 64,
-        flip_test: bool = True,
-        workers: int = 2,
-        on_error: str = "stop",
-        rescore: bool = False,
-        keypoint_scores: bool = False,
-        passes: int = 1,
+        self, people: People, images: Mapping[int, np.ndarray], settings: RefineSettings | None = None
     ) -> People:
         """Refine many people of many images; the same people in the same order, with better keypoints.
 
-        Where a person's keypoints go depends on the image, this pose and the other poses in the same image alone.
+        What becomes of a person depends on the image, this pose and the other poses in the same image alone. People
+        with ``original_scores`` were refined before: they stay as they are, and count as others to their neighbours.
 
         Args:
-            people: of this refiner's skeleton.
+            people: of any skeleton that shares keypoints with this refiner's; the rest stay as they are. Keypoints
+                without an estimate are placed, unless the people come from a file of a format that cannot hold them.
             images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one), in
-                order of image id, by ``workers`` threads: a :class:`posefix.media.images.ImageFolder` decodes there.
-            batch_size: people in a batch; batches run across images.
-            flip_test: average over the mirrored image.
-            workers: threads that decode and crop while the network runs.
-            on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` hands its people through.
-            rescore: also give people scores that rank them by how good they are (:mod:`posefix.refine.rescoring`).
-            keypoint_scores: also give keypoints scores: the expected similarity to the truth (KS) times the probability
-                that the keypoint is in the image.
-            passes: how often a person may be refined; more than once only those of whom little is expected.
-
-        People whose ``extra`` has an ``original_score`` were refined and rescored before, and stay as they are.
+                order of image id, by several threads: a :class:`posefix.media.images.ImageFolder` decodes there.
+            settings: how to refine; None takes the defaults.
 
         Raises:
-            InputError: for an unusable image, or people of another skeleton.
+            InputError: for an unusable image, or people who cannot be refined.
         """
-        refined = Refinement.of(people)
-        for batch in self.refine_batches(
-            people,
-            images,
-            batch_size=batch_size,
-            flip_test=flip_test,
-            workers=workers,
-            on_error=on_error,
-            passes=passes,
-        ):
-            refined.take(batch)
-        return refined.apply(people, rescore, keypoint_scores)
+        settings = settings or RefineSettings()
+        check_shared(people, self.skeleton)
+        known = people.to_skeleton(self.skeleton)
+        refined = Refinement.of(known)
+        for batch in self.refine_batches(known, images, settings):
+            refined.add(batch)
+        holds_missing = people.source is None or people.source.format == "coco"
+        return with_refined(people, refined.apply(known, settings), missing=holds_missing)
+
+    def plan(self, people: People, settings: RefineSettings) -> BatchPlan:
+        """Plan in which batches people of this refiner's skeleton are refined; InputError when they cannot be."""
+        check_people(people, self.skeleton)
+        return BatchPlan.of(people, self.config, settings.batch_size)
 
     def refine_batches(
         self,
         people: People,
         images: Mapping[int, np.ndarray],
-        *,
-        batch_size: int = 64,
-        flip_test: bool = True,
-        workers: int = 2,
-        on_error: str = "stop",
-        first_batch: int = 0,
-        passes: int = 1,
+        settings: RefineSettings | None = None,
+        plan: BatchPlan | None = None,
     ) -> Iterator[RefinedBatch]:
-        """Like :meth:`refine`, a batch at a time as they are done; people who were refined before are in none.
+        """Like :meth:`refine`, a batch at a time as they are done, for people of this refiner's skeleton.
 
-        Which people make up a batch depends on the people and ``batch_size`` alone, so that a run which starts at
-        ``first_batch`` goes on exactly where another one stopped.
+        ``plan`` is what :meth:`plan` says of them, or what is left of it.
         """
-        self._check(people, batch_size, on_error, first_batch, passes)
-        new = np.flatnonzero(~was_rescored(people))
-        order = new[np.argsort(people.image_ids[new], kind="stable")][first_batch * batch_size :]
-        views = Views.of(people, order, self.config.model.frame_size, self.config.model.box_padding)
+        settings = settings or RefineSettings()
+        plan = self.plan(people, settings) if plan is None else plan
         crops = stream_crops(
-            people.image_ids[views.rows],
-            geometry.translated(views.maps, self.config.model.frame_margin),
-            self.config.model.input_size,
+            people.image_ids[plan.views.rows],
+            geometry.translated(plan.views.maps, self.config.frame_margin),
+            self.config.input_size,
             images,
-            workers=max(workers, 1),
-            ahead=3 * batch_size,
-            skip=on_error == "skip",
+            workers=settings.workers,
+            ahead=3 * settings.batch_size,
+            skip=settings.on_error == "skip",
         )
-        others = OtherPeople(people)
-        for start in range(0, len(order), batch_size):
-            end = min(start + batch_size, len(order))
-            part = views.of_people(start, end)
-            cut = [next(crops) for _ in part.rows]
-            yield self._refine_batch(people, order[start:end], part, cut, others, flip_test, passes)
-
-    def _check(self, people: People, batch_size: int, on_error: str, first_batch: int, passes: int) -> None:
-        if people.skeleton.keypoint_names != self.skeleton.keypoint_names:
-            raise InputError(
-                f"the checkpoint refines {self.skeleton.name} poses ({len(self.skeleton)} keypoints), "
-                f"not {people.skeleton.name} ({len(people.skeleton)})"
-            )
-        if batch_size < 1 or on_error not in ("stop", "skip"):
-            raise ValueError(
-                f"batch_size must be 1 or more and on_error stop or skip, got {batch_size} and {on_error!r}"
-            )
-        if first_batch < 0 or passes < 1:
-            raise ValueError(f"first_batch must be 0 or more and passes 1 or more, got {first_batch} and {passes}")
-        if not (np.isfinite(people.keypoints).all() and np.isfinite(people.scores).all()):
-            raise ValueError("keypoints and scores must be finite; give a keypoint without estimate score 0 at (0, 0)")
-        if len(people) and np.abs(people.keypoints).max() > FARTHEST:
-            raise ValueError(f"keypoints must lie within +-{FARTHEST:,.0f} px of the image's corner")
-
-    def _refine_batch(
-        self,
-        people: People,
-        rows: np.ndarray,
-        views: Views,
-        crops: list[np.ndarray | str],
-        others: OtherPeople,
-        flip_test: bool,
-        passes: int,
-    ) -> RefinedBatch:
-        """Refine the people at ``rows`` by what their views show; of two views the one of which more is expected."""
-        problems = {int(row): crop for row, crop in zip(views.rows, crops, strict=True) if isinstance(crop, str)}
-        usable = np.array([not isinstance(crop, str) for crop in crops]) & geometry.known_boxes(views.boxes)
-        done = RefinedBatch(
-            rows,
-            people.keypoints[rows].copy(),
-            np.full(len(rows), np.nan, np.float32),
-            np.full((len(rows), len(self.skeleton)), np.nan, np.float32),
-            list(problems.items()),
-        )
-        if usable.any():
-            stacked = np.stack([crop for crop, use in zip(crops, usable, strict=True) if use])
-            found = self._refine_views(people, views.take(usable), stacked, others, flip_test, passes)
-            owner = views.people[usable] - views.people[0]
-            worth = found[1] - POSE_VIEW_COST * (np.diff(owner, prepend=-1) == 0)
-            better = np.lexsort((worth, owner))  # the last one of each person is the one expected to be best
-            best = better[np.r_[owner[better][1:] != owner[better][:-1], True]]
-            for own, new in zip((done.keypoints, done.expected, done.keypoint_scores), found, strict=True):
-                own[owner[best]] = new[best]
-        return done
-
-    @torch.inference_mode()
-    def _refine_views(
-        self, people: People, views: Views, crops: np.ndarray, others: OtherPeople, flip_test: bool, passes: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Keypoints (V, K, 2) in the original image, expected OKS (V,) and keypoint scores (V, K) of V views."""
-        seen = self.network.see(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2), flip_test)
-        pose = self._input_pose(people, views, others)
-        keypoints, similarity, expected, utility, answer = self._decode(seen, pose)
-        if isinstance(self.network, FusionNetwork):  # what would be said without the pose costs next to nothing
-            given = pose.scores > 0
-            stayed = torch.where(given[..., None], pose.keypoints, keypoints)
-            stayed_similarity = torch.where(given, answer.input_similarity * answer.presence, similarity)
-            alone = self._decode(seen, pose._replace(scores=torch.zeros_like(pose.scores)))
-            options = [
-                (keypoints, similarity, expected, utility),
-                (stayed, stayed_similarity, expected, answer.stay),
-                alone[:4],
-            ]
-            worth = [utility, answer.stay + self.stay_bonus, alone[3] - self.alone_cost]
-            if self.flip_cost < 1:
-                for part in ("lower", "upper", None):
-                    inside = (
-                        torch.as_tensor(self.skeleton.group(part)) if part else torch.ones(given.shape[1], dtype=bool)
-                    )
-                    index = torch.where(inside, torch.as_tensor(self.skeleton.flip), torch.arange(given.shape[1]))
-                    other = self._decode(
-                        seen, pose._replace(keypoints=pose.keypoints[:, index], scores=pose.scores[:, index])
-                    )
-                    options.append(other[:4])
-                    worth.append(other[3] - self.flip_cost)
-            values = torch.stack(worth)
-            values[1, ~given.any(1)] = -1
-            choice = values.argmax(0)
-            self.choices.append((values.cpu().numpy(), choice.cpu().numpy()))
-
-            keypoints, similarity, expected, utility = (
-                torch.stack(parts)[choice, torch.arange(len(choice))] for parts in zip(*options, strict=True)
-            )
-            expected = expected * (1 - self.mix) + self.mix * utility
-        for least in LOOK_AGAIN[: passes - 1]:
-            again = torch.nonzero(expected < least)[:, 0]
-            if not len(again):
-                break
-            part = pose.take(again)._replace(keypoints=keypoints[again])
-            keypoints[again] = self._decode(type(seen)(*(tensor[again] for tensor in seen)), part)[0]
-        original = geometry.transform(keypoints.cpu().numpy().astype(np.float64), geometry.invert(views.maps))
-        stays = (keypoints == pose.keypoints).all(-1).cpu().numpy()
-        moved = np.where(stays[..., None], people.keypoints[views.rows], original)
-        return moved, expected.cpu().numpy(), similarity.cpu().numpy()
-
-    def _input_pose(self, people: People, views: Views, others: OtherPeople) -> InputPose:
-        """What is known of the people of V views, in pixels of each view's frame."""
-        rows, maps = views.rows, views.maps
-        lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * views.boxes[:, 2] * views.boxes[:, 3])
-        scales = lengths[:, None] * 2 * self.skeleton.sigmas
-        scores = people.scores[rows] * views.posed[:, None]
-        their_keypoints, their_scores = others.nearest(rows, people.keypoints[rows], scores > 0, scales, views.boxes)
-        arrays = (
-            geometry.transform(people.keypoints[rows], maps),
-            scores,
-            scales * geometry.map_scale(maps)[:, None],
-            geometry.transform(their_keypoints, maps),
-            their_scores,
-            geometry.transform_boxes(self._told(people, views), maps),
-        )
-        return InputPose(*(torch.from_numpy(array.astype(np.float32)).to(self.device) for array in arrays))
-
-    @staticmethod
-    def _told(people: People, views: Views) -> np.ndarray:
-        """(V, 4) xywh boxes that people came with, zeros in views that are the pose's, or whose box says no more."""
-        boxes = geometry.told_boxes(people.boxes[views.rows], people.keypoints[views.rows], people.labelled[views.rows])
-        return np.where((boxes == views.boxes).all(1)[:, None], boxes, 0.0)
-
-    def _decode(self, seen: Any, pose: InputPose) -> tuple[Any, ...]:
-        """Keypoints (V, K, 2) in the frame, their scores (V, K), and the OKS that is expected (V,)."""
-        answer = self.network.answer(seen, pose)
-        keypoints, similarity = decode.most_similar(
-            answer.posterior,
-            pose.scales,
-            self.config.model.frame_size,
-            pose.keypoints,
-            pose.scores > 0,
-            self.keep_margin,
-        )
-        expected = answer.person
-        if expected is None:
-            mean = expected_oks(similarity.cpu().numpy(), pose.scores.cpu().numpy())
-            expected = torch.from_numpy(mean).to(similarity.device)
-        scores = similarity.nan_to_num(0)  # outside the crop nothing is known
-        scores = scores if answer.presence is None else scores * answer.presence
-        return keypoints, scores, expected, expected if answer.move is None else answer.move, answer
+        refine_batch = BatchRefiner(people, OtherPeople(people), self.engine, settings, self.keep_margin)
+        for views in plan:
+            yield refine_batch(views, [next(crops) for _ in views.rows])

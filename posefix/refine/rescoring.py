@@ -13,9 +13,6 @@ from dataclasses import replace
 import numpy as np
 
 from posefix.core.people import People
-from posefix.formats.coco import ORIGINAL_SCORE
-from posefix.formats.long_json import Records
-from posefix.formats.records import is_score
 
 OWN_EXPONENT = 0.25
 
@@ -39,18 +36,17 @@ def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def own_scores(people: People) -> np.ndarray:
-    """(N,) float32: what the estimator itself said; that is kept in the record of a person who was rescored before."""
-    kept = _kept(people)
-    return np.where(np.isnan(kept), people.person_scores, kept).astype(np.float32)
+    """(N,) float32 scores that the estimator gave; of people who were rescored before, the score before that."""
+    return np.where(was_rescored(people), people.original_scores, people.person_scores)
 
 
 def was_rescored(people: People) -> np.ndarray:
-    """(N,) bool: people whose record says that they were refined and rescored before."""
-    return ~np.isnan(_kept(people))
+    """(N,) bool: people who were refined and rescored before."""
+    return np.isfinite(people.original_scores)
 
 
 def rescored(people: People, expected: np.ndarray) -> People:
-    """N people with new scores, and in ``extra`` the estimator's own as ``original_score``.
+    """N people with new scores, and the estimator's as ``original_scores``.
 
     Args:
         people: with the scores that they came with. Where most are below 0 they are taken for logits; else those below
@@ -65,18 +61,5 @@ def rescored(people: People, expected: np.ndarray) -> People:
         elif np.ptp(own[change]) == 0:
             own = np.ones(len(own))
     new = np.where(change, np.maximum(own, 0) ** OWN_EXPONENT * np.nan_to_num(expected), people.person_scores)
-    extra = people.extra
-    if isinstance(extra, Records):
-        extra = extra.with_numbers(ORIGINAL_SCORE, np.where(change, people.person_scores, np.nan))
-    else:
-        kept = zip(extra, change.tolist(), people.person_scores.tolist(), strict=True)
-        extra = [{**record, ORIGINAL_SCORE: score} if changed else record for record, changed, score in kept]
-    return replace(people, person_scores=new, extra=extra)
-
-
-def _kept(people: People) -> np.ndarray:
-    """(N,) float64 original scores in the records of people; NaN where there is none."""
-    if isinstance(people.extra, Records):
-        return people.extra.numbers(ORIGINAL_SCORE)
-    kept = [record.get(ORIGINAL_SCORE) for record in people.extra]
-    return np.array([score if is_score(score) else np.nan for score in kept], np.float64).reshape(len(people))
+    original = np.where(change, people.person_scores, people.original_scores)
+    return replace(people, person_scores=new, original_scores=original)

@@ -1,4 +1,4 @@
-"""Which part of the image is looked at for each person."""
+"""Which part of the image is cut out for each person."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ from posefix.core.people import FARTHEST, People
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """V views of people, one after another: most have one, those whose pose is not in their box have two.
+    """V crops of people, one after another: most have one, those whose pose is not in their box have two.
 
-    Where the box is far too large, the extent of the pose is the view. Of two views the first is the box without the
+    Where the box is far too large, the extent of the pose is cut out. Of two views the first is the box without the
     pose, which is not that person's; the second the pose without the box. So a person moves as a whole, or stays as a
     whole.
 
     Attributes:
-        people: (V,) int64, the number of the person, ascending.
         rows: (V,) int64 of the person in the :class:`~posefix.core.people.People` that views were made of.
-        boxes: (V, 4) xywh, what is looked at: the person's box, else the extent of the pose; that, in a second view.
+        boxes: (V, 4) xywh: the person's box, else the extent of the pose; that, in a second view.
         maps: (V, 2, 3) from original pixels to the frame's.
         posed: (V,) bool, whether the pose is believed to be in the view.
+        contradicted: (V,) bool, whether the person's box is elsewhere, or far larger than the pose.
     """
 
-    people: np.ndarray
     rows: np.ndarray
     boxes: np.ndarray
     maps: np.ndarray
     posed: np.ndarray
+    contradicted: np.ndarray
 
     @classmethod
     def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:
-        """Views of the people at ``rows``, in that order, in frames of a size; boxes are widened by ``padding``."""
+        """Views of the people at ``rows``, in that order, in frames of a size; boxes are widened by ``padding``.
+
+        People of whom neither box nor pose is known have none.
+        """
         chosen = people[rows]
-        doubtful, loose = geometry.contradicted_boxes(chosen.boxes, chosen.keypoints, chosen.scores)
-        number = np.repeat(np.arange(len(rows)), 1 + doubtful)
-        second = np.zeros(len(number), bool)
-        second[1:] = number[1:] == number[:-1]
+        elsewhere, loose = geometry.contradicted_boxes(chosen.boxes, chosen.keypoints, chosen.scores)
         extents = geometry.pose_boxes(chosen.keypoints, chosen.labelled)
         usable = geometry.known_boxes(chosen.boxes) & (np.abs(chosen.boxes) <= FARTHEST).all(1) & ~loose
-        boxes = np.where(usable[:, None], chosen.boxes, extents)
-        boxes = np.where(second[:, None], extents[number], boxes[number])
+        first = np.where(usable[:, None], chosen.boxes, extents)
+        number = np.repeat(np.arange(len(rows)), geometry.known_boxes(first) * (1 + elsewhere))
+        second = np.zeros(len(number), bool)
+        second[1:] = number[1:] == number[:-1]
+        boxes = np.where(second[:, None], extents[number], first[number])
         maps = geometry.crop_matrices(boxes, frame_size, padding)
-        return cls(number, rows[number], boxes, maps, second | ~doubtful[number])
+        return cls(rows[number], boxes, maps, second | ~elsewhere[number], (elsewhere | loose)[number])
 
-    def of_people(self, start: int, end: int) -> Views:
-        """The views of the people numbered from ``start`` to ``end``, exclusive."""
-        return self.take(slice(*np.searchsorted(self.people, [start, end])))
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def take(self, index: slice | np.ndarray) -> Views:
         """The views at ``index``."""

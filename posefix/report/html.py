@@ -1,10 +1,10 @@
-"""One self-contained page about what refinement did: for people who know the field, and for those who don't."""
+"""Write one self-contained page about what refinement did."""
 
 from __future__ import annotations
 
 import base64
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,14 +18,14 @@ from pycocotools.coco import COCO
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.core.people import People
-from posefix.evaluation.coco import evaluate
-from posefix.evaluation.comparison import OksChange, oks_with
-from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose, transitions
+from posefix.core.skeleton import GROUPS
+from posefix.evaluation.comparison import OksChange, oks_change
+from posefix.evaluation.diagnosis import KINDS, Diagnosis, annotated_people, diagnose, transitions
 from posefix.evaluation.impact import ap_impact
-from posefix.formats.coco import people_records
 from posefix.report import figures
-from posefix.report.panels import person_view, side_by_side
-from posefix.report.pictures import ImagesById, encode_jpeg
+from posefix.report.overlay import ANNOTATED, POSE
+from posefix.report.panels import people_view, side_by_side
+from posefix.report.pictures import ImagesById, encode_jpeg, name_of_id
 from synth import ErrorType
 
 MOST_RESULTS = 100_000  # for what is left to win to be measured
@@ -33,13 +33,21 @@ FEW_IMAGES = 20  # of fewer, chance is not told from gain
 PEOPLE_SHOWN = 4  # of the best, the typical and the worst
 PANEL_HEIGHT = 300  # px
 CHANGED = 0.005  # OKS; less is no change to look at
-LIBRARIES = ("posefix", "torch", "timm", "numpy", "pycocotools", "opencv-python-headless")
+LIBRARIES = ("posefix", "torch", "timm", "numpy", "pycocotools")
 
+_LEGEND = [
+    (name, "#{:02x}{:02x}{:02x}".format(*color))
+    for name, color in (
+        ("the person's left", POSE.left),
+        ("the person's right", POSE.right),
+        ("annotated pose", ANNOTATED.left),
+    )
+]
 MEANINGS = {
     ErrorType.GOOD: "Right, as far as people who annotate agree among themselves.",
     ErrorType.JITTER: "Near the right place, but not on it.",
     ErrorType.INVERSION: "On the other side of the same body: a left knee where the right one is.",
-    ErrorType.SWAP: "On somebody else's body.",
+    ErrorType.SWAP: "On another person's body.",
     ErrorType.MISS: "On no such body part at all.",
 }
 
@@ -56,6 +64,7 @@ class Subject:
         metrics: what :func:`posefix.run.pipeline.measure` returned.
         images: to cut people out of; None where they cannot be had one by one.
         facts: how it was made, such as checkpoint and command, shown as they are.
+        names: file name of an image by its id.
     """
 
     title: str
@@ -65,6 +74,7 @@ class Subject:
     metrics: Mapping[str, Any]
     images: ImagesById | None
     facts: Mapping[str, str]
+    names: Callable[[int], str] = name_of_id
 
 
 def write_report(path: str | Path, subject: Subject) -> None:
@@ -81,7 +91,8 @@ def render(subject: Subject) -> str:
     before = diagnose(subject.truth, subject.before)
     after = before.with_results(subject.after)
     known = before.types >= 0
-    change = _change(before, after)
+    truth = annotated_people(subject.truth, subject.before.skeleton)
+    change = oks_change(truth, subject.before, subject.after)
     nothing = _nothing(before)
     page = {
         "title": subject.title,
@@ -95,40 +106,43 @@ def render(subject: Subject) -> str:
         "known": bool(known.any()),
     }
     if known.any():
-        first, second = (
-            evaluate(subject.truth, people_records(p), sigmas=p.skeleton.sigmas)
-            for p in (subject.before, subject.after)
-        )
         page |= {
-            "error_bars": _picture(figures.error_bars(before, after)),
+            "errors": _error_bars(before, after),
             "body": _picture(figures.body(before, after)),
-            "keypoint_bars": _picture(figures.keypoint_bars(before, after)),
-            "keypoint_gains": _picture(figures.keypoint_gains(before, after)),
             "scatter": _picture(figures.oks_scatter(change)),
-            "curves": _picture(figures.precision_recall(first, second)),
-            "impact": _picture(_impact(subject)),
+            "impact": _impact(subject),
             "moves": _moves(transitions(before, after)),
-            "people": _people(subject, before, change),
+            "people": _people(subject, truth, change),
+            "legend": _LEGEND,
             "change": _summary(change),
         }
     environment = Environment(loader=PackageLoader("posefix.report"), autoescape=select_autoescape(["html", "j2"]))
     return environment.get_template("report.html.j2").render(page)
 
 
-def _impact(subject: Subject) -> str | None:
-    """What is left to win; None of so many results that eight evaluations of them would keep the reader waiting."""
+def _impact(subject: Subject) -> list[tuple[str, float]]:
+    """AP that would be won if one kind of error were gone, by its name; nothing of so many results that measuring it
+    would keep the reader waiting."""
     if len(subject.after) > MOST_RESULTS:
-        return None
-    return figures.impact_bars(ap_impact(subject.truth, subject.after))
+        return []
+    impact = ap_impact(subject.truth, subject.after)
+    base = impact["as it is"]["AP"]
+    others = [(name, metrics["AP"]) for name, metrics in impact.items() if name != "as it is"]
+    return [(name, ap - base) for name, ap in others if ap is not None and base is not None]
 
 
-def _change(before: Diagnosis, after: Diagnosis) -> OksChange:
-    """OKS of every result that was found to be somebody's, with that person, before and after."""
-    truth_rows = np.full(len(before.results), -1)
-    found = np.flatnonzero(before.found)
-    truth_rows[before.matched[found]] = found
-    similarities = (oks_with(before.truth, seen.results, truth_rows) for seen in (before, after))
-    return OksChange(*similarities, truth_rows)
+def _error_bars(before: Diagnosis, after: Diagnosis) -> list[tuple[str, list[tuple[str, float]]]]:
+    """For all keypoints and each body group, before and after: a label, and color and percent of each error type."""
+    skeleton = before.truth.skeleton
+    groups = [("all keypoints", None), *((name, skeleton.group(name)) for name in GROUPS)]
+    bars = []
+    for name, mask in groups:
+        for which, seen in (("before", before), ("after", after)):
+            counts = seen.counts(mask)
+            if counts.any():
+                shares = 100 * counts / counts.sum()
+                bars.append((f"{name}, {which}", list(zip(figures.COLORS.values(), shares.tolist(), strict=True))))
+    return bars
 
 
 def _headline(metrics: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -164,8 +178,8 @@ def _counts(before: Diagnosis, after: Diagnosis) -> dict[str, Any]:
         "keypoints": int(known.sum()),
         "right_before": share(was_right, known),
         "right_after": share(known & ~is_wrong, known),
-        "mended": share(was_wrong & ~is_wrong, was_wrong),
-        "spoilt": share(was_right & is_wrong, was_right),
+        "fixed": share(was_wrong & ~is_wrong, was_wrong),
+        "broken": share(was_right & is_wrong, was_right),
     }
 
 
@@ -212,7 +226,7 @@ def _summary(change: OksChange) -> dict[str, Any]:
     }
 
 
-def _people(subject: Subject, before: Diagnosis, change: OksChange) -> list[dict[str, Any]]:
+def _people(subject: Subject, truth: People, change: OksChange) -> list[dict[str, Any]]:
     """Crops of the best, the typical and the worst."""
     if subject.images is None:
         return []
@@ -228,24 +242,24 @@ def _people(subject: Subject, before: Diagnosis, change: OksChange) -> list[dict
     }
     shown = []
     for name, rows in chosen.items():
-        pictures = [_crop(subject, before, change, int(row)) for row in rows]
+        pictures = [_crop(subject, truth, change, int(row)) for row in rows]
         shown.append({"name": name, "pictures": [picture for picture in pictures if picture is not None]})
     return [group for group in shown if group["pictures"]]
 
 
-def _crop(subject: Subject, before: Diagnosis, change: OksChange, row: int) -> dict[str, Any] | None:
-    people = subject.before[[row]], subject.after[[row]], before.truth[change.truth_rows[[row]]]
+def _crop(subject: Subject, truth: People, change: OksChange, row: int) -> dict[str, Any] | None:
+    people = subject.before[[row]], subject.after[[row]], truth[change.truth_rows[[row]]]
     image_id = int(subject.before.image_ids[row])
     try:
-        image = subject.images[image_id]
+        image, name = subject.images[image_id], subject.names(image_id)
     except InputError:
         return None
-    drawn = side_by_side(image, *people, box=person_view(*people), height=PANEL_HEIGHT)
+    drawn = side_by_side(image, *people, box=people_view(*people), height=PANEL_HEIGHT)
     return {
         "data": base64.b64encode(encode_jpeg(drawn)).decode(),
         "before": float(change.before[row]),
         "after": float(change.after[row]),
-        "image_id": image_id,
+        "image": name,
     }
 
 

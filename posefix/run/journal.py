@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.refine.refiner import RefinedBatch
+from posefix.refine.batches import RefinedBatch
 
 SUFFIX = ".progress"
 

@@ -15,20 +15,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from posefix import formats
-from posefix.core import geometry
 from posefix.core.errors import InputError
+from posefix.core.extras import require
 from posefix.core.files import make_folder, require_new_folder, require_writable
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton, load
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.comparison import compare
+from posefix.evaluation.diagnosis import annotated_people
 from posefix.evaluation.ground_truth import load_ground_truth
 from posefix.formats import ImageIndex, coco
 from posefix.media.images import ImageFolder
 from posefix.media.video import VideoImages
 from posefix.models import checkpoint as checkpoints
-from posefix.refine.refiner import Refinement, Refiner
+from posefix.refine.batches import Refinement
+from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
+from posefix.refine.settings import RefineSettings
 from posefix.report.pictures import INDEX, write_pictures
 from posefix.report.video import write_comparison
 from posefix.run.journal import SUFFIX, Journal, fingerprint
@@ -74,6 +77,7 @@ class Refined:
         truth: the ground truth in ``options.annotations``, if it names any.
         problems: a sentence for each record or person handed through untouched.
         people_refined: how many people this run refined (a resumed run: without those of the run before).
+        contradicted_boxes: how many people have a box that is not where their pose is, or far larger.
         seconds: how long that took, decoding included.
     """
 
@@ -83,6 +87,7 @@ class Refined:
     truth: COCO | None
     problems: list[str]
     people_refined: int
+    contradicted_boxes: int
     seconds: float
 
 
@@ -101,7 +106,9 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
         raise InputError("--resume needs --out: the refined people are kept beside the output file")
     _check_outputs(options)
     refiner = Refiner.from_pretrained(options.checkpoint, options.device, engine=options.engine)
-    options = replace(options, engine=refiner.engine, device=str(refiner.device))  # a resumed run must have the same
+    options = replace(
+        options, engine=refiner.engine.name, device=str(refiner.device)
+    )  # a resumed run must have the same
     truth = load_ground_truth(options.annotations, len(refiner.skeleton)) if options.annotations else None
     video = _open_video(options)
     results, own = formats.read_results(
@@ -120,28 +127,34 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
     journal = _open_journal(options, results.people)
     finished = journal.finished if journal else []
     for batch in finished:
-        refinement.take(batch)
-    done, total = sum(len(batch.rows) for batch in finished), int((~was_rescored(results.people)).sum())
+        refinement.add(batch)
+    settings = RefineSettings(
+        batch_size=options.batch_size,
+        flip_test=options.flip_test,
+        passes=options.passes,
+        workers=options.workers,
+        on_error=options.on_error,
+        rescore=options.rescore,
+        keypoint_scores=options.keypoint_scores,
+    )
+    plan = refiner.plan(results.people, settings)
+    done, total = sum(batch.people for batch in finished), plan.people
     started, begun = time.perf_counter(), done
     batches = refiner.refine_batches(
         results.people,
         images,
-        batch_size=options.batch_size,
-        flip_test=options.flip_test,
-        workers=1 if options.video else options.workers,
-        on_error=options.on_error,
-        first_batch=len(finished),
-        passes=options.passes,
+        settings,
+        plan.after(len(finished)),
     )
     columns = (TextColumn("refining"), BarColumn(), MofNCompleteColumn(), TextColumn("people"), TimeRemainingColumn())
     try:
         with Progress(*columns, console=console) as progress:
             task = progress.add_task("", total=total, completed=done)
             for batch in batches:
-                refinement.take(batch)
+                refinement.add(batch)
                 if journal:
                     journal.append(batch)
-                done += len(batch.rows)
+                done += batch.people
                 progress.update(task, completed=done)
     except KeyboardInterrupt:
         raise Interrupted(_interrupted(options, done, total)) from None
@@ -152,14 +165,14 @@ def refine_file(options: RefineOptions, console: Console) -> Refined:
             journal.remove()
         raise
     seconds = time.perf_counter() - started
-    people = refinement.apply(results.people, options.rescore, options.keypoint_scores)
+    people = refinement.apply(results.people, settings)
     if own is not None:
         people = _write_own(options, own, people)
     elif options.out is not None:
         coco.write_results(options.out, results, people)
     if journal:
         journal.remove()
-    return Refined(results, people, images, truth, refinement.problems, done - begun, seconds)
+    return Refined(results, people, images, truth, refinement.problems, done - begun, plan.contradicted_boxes, seconds)
 
 
 def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
@@ -169,7 +182,6 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
     """
     metrics: dict[str, Any] = {}
     before = refined.results.people
-    new = before[~was_rescored(before)]
     if refined.truth is not None:
 
         def records(people: People) -> list[dict]:
@@ -196,7 +208,7 @@ def measure(options: RefineOptions, refined: Refined) -> dict[str, Any]:
         "checkpoint": str(options.checkpoint),
         "flip_test": options.flip_test,
         "passes": options.passes,
-        "contradicted_boxes": int(np.sum(geometry.contradicted_boxes(new.boxes, new.keypoints, new.scores))),
+        "contradicted_boxes": refined.contradicted_boxes,
         "refined_before": int(was_rescored(refined.results.people).sum()),
         "rescored": int((refined.people.person_scores != refined.results.people.person_scores).sum()),
     }
@@ -217,8 +229,8 @@ def draw(options: RefineOptions, refined: Refined) -> str:
         video = folder / f"{options.video.stem}_before_after.mp4"
         count = write_comparison(video, refined.images.frames, before, after, refined.images.frames.fps)
         return f"{video}: {count} frames"
-    truth = coco.read_annotations(options.annotations, before.skeleton).people if options.annotations else None
-    written = write_pictures(folder, refined.images, before, after, truth)
+    truth = annotated_people(refined.truth, before.skeleton) if refined.truth else None
+    written = write_pictures(folder, refined.images, before, after, truth, names=refined.images.name)
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"
 
 
@@ -240,10 +252,9 @@ def report(options: RefineOptions, refined: Refined, measured: dict[str, Any], c
         "command": command,
         "interval": "paired bootstrap over images, 1,000 resamples",
     }
-    subject = Subject(
-        options.detection_json.name, refined.truth, refined.results.people, refined.people, measured, images, facts
-    )
-    write_report(options.report, subject)
+    before, name = refined.results.people, options.detection_json.name
+    subject = Subject(name, refined.truth, before, refined.people, measured, images, facts)
+    write_report(options.report, subject if images is None else replace(subject, names=images.name))
     return f"{options.report}: written"
 
 
@@ -251,6 +262,9 @@ def _check_outputs(options: RefineOptions) -> None:
     """Find out before the work whether every output can be written, and none of them over an input or another."""
     inputs = [options.detection_json, options.annotations, options.video, Path(options.checkpoint)]
     taken = {path.resolve(): path for path in inputs if path is not None}
+    if options.report is not None:
+        for module in ("jinja2", "matplotlib"):
+            require(module, "report", "--report")
     if options.out is not None and options.out.with_name(options.out.name + SUFFIX).resolve() in taken:
         raise InputError(f"{options.out}{SUFFIX}: is an input; the progress would be kept there, choose another --out")
     if options.out is not None:

@@ -9,78 +9,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from posefix.core import resources
 from posefix.core.errors import InputError
+from posefix.models.config import ModelConfig, StrictModel, validated
 
 DATA = "../shared/data"  # where data is looked for unless $POSEFIX_DATA says otherwise
-MOVENETS = ("movenet_lightning", "movenet_thunder")
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelConfig(_Strict):
-    """The network, and all that must be known to run it.
-
-    ``head`` says how the input pose meets the image: ``fusion`` after a whole MoveNet (``backbone`` is
-    ``movenet_thunder`` or ``movenet_lightning``, ``pretrained`` its ONNX file); ``deconv`` and ``fpn`` in the first
-    convolution, as Gaussians of standard deviation ``sigma`` in crop pixels, before any backbone of timm's
-    (``pretrained``: see ``posefix.models.backbone``). ``box_padding`` is how much wider than the person's box the crop
-    is. A keypoint moves only where its expected similarity to the truth (KS) grows by more than ``keep_margin``.
-    """
-
-    backbone: str = "resnet50"
-    pretrained: str | None = None
-    pad_type: Literal["", "same"] = ""
-    head: Literal["deconv", "fpn", "fusion"] = "deconv"
-    head_channels: int = Field(256, ge=1)
-    input_size: tuple[int, int] = (256, 192)
-    sigma: float = Field(7.0, gt=0)
-    box_padding: float = Field(1.25, gt=0)
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    channels_last: bool = True
-    keep_margin: float = Field(0.0, ge=0, le=1)
-
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        """(height, width) of the frame: the crop, or what lies between the middles of MoveNet's outermost cells."""
-        height, width = self.input_size
-        return (height - 3, width - 3) if self.head == "fusion" else (height, width)
-
-    @property
-    def frame_margin(self) -> float:
-        """Pixels by which the frame begins inside the crop: half the way from a cell's first pixel to its last."""
-        return 1.5 if self.head == "fusion" else 0.0
-
-    @model_validator(mode="after")
-    def _divisible(self) -> ModelConfig:
-        unit = 16 if self.head == "fpn" else 32
-        if any(side < 32 or side % unit for side in self.input_size):
-            raise ValueError(f"input_size must be multiples of {unit}, at least 32, with the {self.head} head")
-        return self
-
-    @model_validator(mode="after")
-    def _backbone_of_fusion(self) -> ModelConfig:
-        if (self.head == "fusion") != (self.backbone in MOVENETS):
-            raise ValueError(f"the fusion head goes with backbone {' or '.join(MOVENETS)}, the others with timm's")
-        if self.head == "fusion" and self.head_channels % 4:
-            raise ValueError("head_channels must be a multiple of 4 with the fusion head")
-        return self
-
-
-class Fold(_Strict):
+class Fold(StrictModel):
     """Every ``of``-th image of a set in the order of all its ids, from the ``index``-th on."""
 
     index: int = Field(ge=0)
     of: int = Field(ge=2)
 
 
-class DataSource(_Strict):
+class DataSource(StrictModel):
     """One training set: COCO annotations with their image folder, one packed file, or poses without images.
 
     ``poses`` is an .npz file (see ``PoseStore``); its people are shown with blank images, noise, or
@@ -108,7 +53,7 @@ class DataSource(_Strict):
         return self
 
 
-class SynthesisConfig(_Strict):
+class SynthesisConfig(StrictModel):
     """Input poses: statistics by name or path; probabilities of what is done to them.
 
     A person's input is, with probability ``observed``, a real estimator's where the data source has one; with
@@ -147,7 +92,7 @@ class SynthesisConfig(_Strict):
         return self
 
 
-class AugmentationConfig(_Strict):
+class AugmentationConfig(StrictModel):
     """Geometry and appearance; see ``training.data.augment``. ``resolution``: shrunk up to 4.5 times and enlarged."""
 
     scale: float = Field(0.3, ge=0, lt=1)
@@ -161,7 +106,7 @@ class AugmentationConfig(_Strict):
     resolution: float = Field(0.0, ge=0, le=1)
 
 
-class OptimizerConfig(_Strict):
+class OptimizerConfig(StrictModel):
     """How weights move: rates, schedule, averaging. ``milestones`` are epochs, for ``step``."""
 
     name: Literal["adam", "adamw"] = "adam"
@@ -176,7 +121,7 @@ class OptimizerConfig(_Strict):
     ema: float = Field(0.0, ge=0, lt=1)
 
 
-class TrainingConfig(_Strict):
+class TrainingConfig(StrictModel):
     """The loop.
 
     ``init`` is a checkpoint whose weights it starts from, of the same network, at any size of crops;
@@ -198,7 +143,7 @@ class TrainingConfig(_Strict):
     save_minutes: float = Field(10.0, gt=0)
 
 
-class EvaluationSource(_Strict):
+class EvaluationSource(StrictModel):
     """A real estimator's results to refine while training, to see when to stop; on the images of ``fold`` if given."""
 
     annotations: str
@@ -207,7 +152,7 @@ class EvaluationSource(_Strict):
     fold: Fold | None = None
 
 
-class Config(_Strict):
+class Config(StrictModel):
     """One experiment."""
 
     name: str
@@ -267,13 +212,10 @@ def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
         return text.replace("{data}/", root.rstrip("/") + "/").replace("{data}", root)
 
     try:
-        return Config.model_validate(_mapped(spec, placed))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise InputError(f"{source}: {where:.80}: {first['msg']} (found {first.get('input')!r:.60})") from None
+        spec = _mapped(spec, placed)
     except RecursionError:
         raise InputError(f"{source}: nested too deep, or within itself, to be a configuration") from None
+    return validated(Config, spec, source)
 
 
 def _data_root() -> str:

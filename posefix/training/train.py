@@ -26,6 +26,7 @@ from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from posefix.models.config import ModelConfig
 from posefix.models.losses import TrainingLoss
 from posefix.models.network import FusionNetwork, PoseFixNetwork, build_network
 from posefix.training.config import Config, OptimizerConfig, from_dict, to_dict
@@ -69,9 +70,9 @@ def _decisive(config: Config) -> dict[str, Any]:
     return plain
 
 
-def _seen_by_network(config: Config) -> dict[str, Any]:
+def _seen_by_network(config: ModelConfig) -> dict[str, Any]:
     """What weights depend on, as plain data; not the size of crops, which may grow from one training to the next."""
-    plain = config.model.model_dump(mode="json")
+    plain = config.model_dump(mode="json")
     for name in ("pretrained", "keep_margin", "channels_last", "input_size"):
         del plain[name]
     return plain
@@ -153,7 +154,7 @@ class Trainer:
         self.averaged = AveragedModel(network, multi_avg_fn=average) if config.optimizer.ema else None
         self.optimizer = self._make_optimizer()
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.training.precision == "fp16")
-        loss = TrainingLoss(network, config)
+        loss = TrainingLoss(network, config.training.coordinate_weight)
         self.model: nn.Module = DistributedDataParallel(loss) if self.world > 1 else loss
         self.step, self.evaluated, self.trained_seconds = 0, 0, 0.0
         self._stop = False
@@ -173,7 +174,7 @@ class Trainer:
 
     def _load(self, network: PoseFixNetwork | FusionNetwork, checkpoint: Checkpoint, name: str) -> None:
         """Give a network the weights of a checkpoint; InputError when it is of another kind."""
-        if differing := _first_difference(_seen_by_network(self.config), _seen_by_network(checkpoint.config)):
+        if differing := _first_difference(_seen_by_network(self.config.model), _seen_by_network(checkpoint.config)):
             raise InputError(f"{name}: is a network of another {differing}")
         if checkpoint.skeleton.keypoint_names != self.skeleton.keypoint_names:
             raise InputError(f"{name}: is a network of skeleton {checkpoint.skeleton.name}, not {self.skeleton.name}")
@@ -192,13 +193,14 @@ class Trainer:
     def checkpoint(self) -> Checkpoint:
         """The averaged network (the network itself without averaging), with how it came about."""
         network = self.averaged.module if self.averaged is not None and self.step else self.network
-        facts = {
+        training_info = {
             "steps": self.step,
             "crops": self.step * self.config.training.batch * self.world,
             "epochs": round(self.step / self.epoch_steps, 2),
             "seconds": round(self.trained_seconds),
         }
-        return Checkpoint(network, self.config, self.skeleton, facts)
+        experiment = {name: value for name, value in to_dict(self.config).items() if name != "model"}
+        return Checkpoint(network, self.config.model, self.skeleton, training_info, experiment)
 
     def save(self) -> None:
         """Write weights and training state, each whole or not at all."""

@@ -13,6 +13,7 @@ from posefix.formats import coco
 from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import Checkpoint
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 from posefix.training.config import Config
 from posefix.training.data.stores import in_fold
 
@@ -45,13 +46,8 @@ class RealResults:
         for source, folder, results, ids in self._sources:
             chosen = np.isin(results.people.image_ids, ids)
             keypoints = results.people.keypoints.copy()
-            refined = refiner.refine(
-                results.people[chosen],
-                folder,
-                batch_size=self._options.test_batch,
-                flip_test=self._options.flip_test,
-                passes=1,
-            )
+            settings = RefineSettings(self._options.test_batch, self._options.flip_test, rescore=False)
+            refined = refiner.refine(results.people[chosen], folder, settings)
             keypoints[chosen] = refined.keypoints
             metrics = compare(
                 source.annotations,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from posefix.commands import diagnose as command
+from posefix.cli.diagnose import diagnose as command
 from posefix.core import skeleton as skeletons
 from posefix.core.people import People
 from posefix.evaluation.coco import evaluate

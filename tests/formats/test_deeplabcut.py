@@ -1,12 +1,7 @@
-"""DeepLabCut: body parts go by their names, cells keep their text, and reading HDF5 runs nothing that is in a file."""
+"""DeepLabCut: body parts go by their names, and cells keep their text."""
 
 from __future__ import annotations
 
-import builtins
-import io
-import os
-import pickle
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +11,7 @@ from posefix import formats
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import from_dict, load
-from posefix.formats import FORMATS, ImageIndex, deeplabcut_h5
+from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -195,142 +190,8 @@ def test_rows_that_cannot_be_used_are_handed_through(tmp_path: Path) -> None:
 # ---- HDF5
 
 
-H5 = sorted((SAMPLES / "deeplabcut-h5").glob("*.h5"))
-
-
-@pytest.mark.parametrize("path", H5, ids=lambda path: path.stem)
-def test_hdf5_says_the_same_as_csv(path: Path) -> None:
-    pytest.importorskip("h5py")
-    twin = {"machinelabels": "twoDLC_el.csv", "walkingDLC_Resnet50": "walkingDLC_Resnet50.csv"}[path.stem]
-    people, other = formats.read(path), formats.read(SAMPLES / "deeplabcut" / twin)
-    np.testing.assert_array_equal(people.keypoints, other.keypoints)
-    np.testing.assert_array_equal(people.scores, other.scores)
-    np.testing.assert_array_equal(people.image_ids, other.image_ids)
-
-
-@pytest.mark.parametrize("path", H5, ids=lambda path: path.stem)
-def test_hdf5_is_a_copy_with_other_numbers(path: Path, tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
-    people = formats.read(path)
-    formats.write(people, tmp_path / "same.h5")
-    assert (tmp_path / "same.h5").read_bytes() == path.read_bytes()
-    moved, scores = people.keypoints.copy(), people.scores.copy()
-    moved[2, 5], scores[2, 5] = (12.25, 13.5), 0.375
-    formats.write(people.with_keypoints(moved, scores)[1:], tmp_path / "out.h5")
-    again = formats.read(tmp_path / "out.h5")
-    np.testing.assert_array_equal(again.keypoints, moved[1:])
-    np.testing.assert_array_equal(again.scores, scores[1:])
-    assert list(again.source.keys.values()) == list(people.source.keys.values())
-
-    def content(file: Path) -> dict[str, bytes]:
-        found = {}
-        with h5py.File(file) as opened:
-            opened.visititems(lambda name, item: found.update({name: repr((dict(item.attrs), item)).encode()}))
-            for name in found:
-                item = opened[name]
-                if isinstance(item, h5py.Dataset) and item.dtype.kind != "f":
-                    fields = item.dtype.names or [None]
-                    found[name] += b"".join(item[()].tobytes() if f is None else item[f].tobytes() for f in fields[:1])
-        return found
-
-    assert content(tmp_path / "out.h5") == content(path)
-
-
-def test_hdf5_is_written_from_hdf5_alone(tmp_path: Path) -> None:
-    people = formats.read(SAMPLES / "deeplabcut" / "walkingDLC_Resnet50.csv")
-    with pytest.raises(InputError, match=r"only written as a copy of the HDF5 file .*--to deeplabcut"):
-        formats.write(people, tmp_path / "out.h5", "deeplabcut-h5")
-
-
-def test_without_h5py_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = builtins.__import__
-
-    def refuse(name: str, *rest: object, **named: object) -> object:
-        if name == "h5py":
-            raise ImportError(name)
-        return original(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(InputError, match=r"is HDF5, which needs h5py \(pip install 'posefix\[deeplabcut\]'\)"):
-        formats.read(H5[0])
-
-
-class Trap:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-
-    def __reduce__(self) -> tuple:
-        return os.mkdir, (self.folder,)
-
-
-PLAIN = [("scorer", "nose", "x"), ("scorer", "näse", "y"), (), ("a",), ("a", "b"), (1, -2.5, None, 2**70), ["x", ["y"]]]
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_plain_pickles_are_understood_without_unpickling(protocol: int) -> None:
-    for value in (PLAIN, [], [PLAIN[0]] * 2000, None, "text"):
-        assert deeplabcut_h5.plain_pickle(pickle.dumps(value, protocol)) == value
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_other_pickles_are_refused_and_run_nothing(protocol: int, tmp_path: Path) -> None:
-    for value in (Trap(tmp_path / "sprung"), [Trap(tmp_path / "sprung")], {"a": 1}, {1}, Path, np.str_("x"), b"x"):
-        with pytest.raises(ValueError):
-            deeplabcut_h5.plain_pickle(pickle.dumps(value, protocol))
-    assert not (tmp_path / "sprung").exists()
-
-
-def test_a_file_with_a_trap_is_refused_and_runs_nothing(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
-    path = tmp_path / "trap.h5"
-    shutil.copy(SAMPLES / "deeplabcut-h5" / "walkingDLC_Resnet50.h5", path)
-    with h5py.File(path, "r+") as file:
-        pickled = np.bytes_(pickle.dumps([Trap(tmp_path / "sprung")], 0))
-        group = file["df_with_missing"]
-        for item in (group, group["table"]):
-            for name in ("info", "non_index_axes", "values_block_0_kind", "values_cols"):
-                if name in item.attrs:
-                    item.attrs[name] = pickled
-    with pytest.raises(InputError, match=r"is damaged or not stored as DeepLabCut does .*let DeepLabCut save CSV"):
+def test_hdf5_is_refused_with_the_way_to_csv(tmp_path: Path) -> None:
+    path = tmp_path / "runDLC.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(InputError, match=r"runDLC.h5: is HDF5; save it as CSV .*analyze_videos_converth5_to_csv"):
         formats.read(path)
-    assert not (tmp_path / "sprung").exists()
-
-
-@pytest.mark.parametrize("kind", ["link", "external", "virtual", "huge"])
-def test_a_file_cannot_name_others_nor_claim_gigabytes(kind: str, tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
-    path, other = tmp_path / "in.h5", SAMPLES / "deeplabcut-h5" / "machinelabels.h5"
-    shutil.copy(other, path)
-    with h5py.File(path, "r+") as file:
-        group = file["df_with_missing"]
-        attributes, shape = {"transposed": 1}, group["block0_values"].shape
-        del group["block0_values"]
-        if kind == "link":
-            group["block0_values"] = h5py.ExternalLink(str(other), "/df_with_missing/block0_values")
-        elif kind == "external":
-            group.create_dataset("block0_values", shape, "f8", external=[(str(other), 0, 8 * shape[0] * shape[1])])
-        elif kind == "virtual":
-            layout = h5py.VirtualLayout(shape, "f8")
-            layout[:] = h5py.VirtualSource(str(other), "df_with_missing/block0_values", shape)
-            group.create_virtual_dataset("block0_values", layout)
-        else:
-            group.create_dataset("block0_values", (10**9, shape[1]), "f8", chunks=(100, shape[1]))
-        if kind != "link":
-            group["block0_values"].attrs.update(attributes)
-    with pytest.raises(InputError, match=r"link to elsewhere|in another file|of 108,000,000,000 numbers"):
-        formats.read(path)
-
-
-def test_other_hdf5_is_named(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        file["a"] = [1, 2]
-    (tmp_path / "other.h5").write_bytes(content.getvalue())
-    with pytest.raises(InputError, match="holds no table of pandas, expected one called df_with_missing"):
-        formats.read(tmp_path / "other.h5")
-    (tmp_path / "cut.h5").write_bytes(H5[0].read_bytes()[:3000])
-    with pytest.raises(InputError, match="is damaged or not stored as DeepLabCut does"):
-        formats.read(tmp_path / "cut.h5")

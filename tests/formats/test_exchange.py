@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from posefix import formats
-from posefix.commands import main
+from posefix.cli.main import main
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
@@ -27,7 +27,6 @@ from tests.format_samples import (
     HEIGHT,
     SAMPLES,
     WIDTH,
-    WRITABLE,
     assert_same_bytes_or_json,
     assert_same_content,
     drawn_photos,
@@ -181,7 +180,7 @@ def test_a_named_image_is_not_another_though_there_is_but_one() -> None:
     np.testing.assert_array_equal(index.match(["poses"], "name", any_file_name=True), [7])
 
 
-@pytest.mark.parametrize("name", WRITABLE)
+@pytest.mark.parametrize("name", FORMATS)
 def test_frames_of_a_video_come_back(name: str, tmp_path: Path) -> None:
     index = ImageIndex.of_video(tmp_path / "film.mp4", (WIDTH, HEIGHT))
     people = People(
@@ -195,7 +194,7 @@ def test_frames_of_a_video_come_back(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(formats.read(target, name, skeleton=skeleton, images=index).image_ids, [0, 1, 2])
 
 
-@pytest.mark.parametrize("name", WRITABLE)
+@pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("skeleton", ["body25", "openpose18", "blazepose33", "halpe26", "mpii16", "crowdpose14"])
 def test_people_of_any_skeleton_are_written_so_that_they_can_be_read(
     name: str, skeleton: str, tmp_path: Path, rng: np.random.Generator

@@ -431,7 +431,7 @@ def test_refiner_takes_people_as_it_takes_arrays(refiner: Refiner, image: np.nda
     triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
     for given in (None, people.boxes + 3):
         expected = refiner(image, triples, people.boxes if given is None else given)
-        found = refiner(image, people, given)
+        found = refiner(image, people, given, posefix.RefineSettings(rescore=False))
         np.testing.assert_array_equal(found.keypoints, expected[..., :2])
         for name in ("scores", "boxes", "person_scores", "image_ids", "areas"):
             np.testing.assert_array_equal(getattr(found, name), getattr(people, name))

@@ -244,8 +244,8 @@ def test_images_of_one_name_cannot_be_in_one_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (5, "holds the number 5, expected MMPose's predictions"),
-        ({"a": 1}, "has no list instance_info"),
+        (5, "is not what this format says of an image"),
+        ({"a": 1}, "entry 'a' is not what this format says of an image"),
         ([instance(), 5], "instance 1 is the number 5, expected an object"),
         ([{"keypoints": POINTS}], "instance 0 has no keypoint_scores"),
         ([instance(keypoints=[[1, 2, 3]] * 17)], r"shape \(17, 3\), expected pairs"),
@@ -254,10 +254,10 @@ def test_images_of_one_name_cannot_be_in_one_folder(tmp_path: Path) -> None:
         ([instance(keypoints=[[1, 2]] * 21, keypoint_scores=[1] * 21)], "has 21 keypoints, .* --skeleton"),
         ([instance(bbox_score="high")], "the string 'high'"),
         ([instance(), instance(keypoints=[[1e7, 2]] * 17)], "instance 1 has a keypoint or score beyond"),
-        ([{"frame_id": 0, "instances": []}, {"frame_id": 1}], "frame 1 of the list has no list of instances"),
-        ([{"instances": []}], "frame 0 of the list has no frame_id"),
-        ([*frames(3, []), *frames(3, [])], r"second list of instances for frame 3 \(from 0\)"),
-        (frames(0, [], [instance(), 5]), r"frame 1 \(from 0\), instance 1 is the number 5"),
+        ([{"frame_id": 0, "instances": []}, {"frame_id": 1}], "entry 1 is not what this format says of an image"),
+        ([{"instances": []}], "entry 0 has null as its frame_id"),
+        ([*frames(3, []), *frames(3, [])], "has frame_id 3 twice"),
+        (frames(0, [], [instance(), 5]), "frame 1, instance 1 is the number 5"),
     ],
 )
 def test_mistakes_are_named(content: object, says: str, tmp_path: Path) -> None:
@@ -270,7 +270,9 @@ def test_mistakes_are_named(content: object, says: str, tmp_path: Path) -> None:
 def test_a_folder_of_several_videos_is_refused(tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
         saved(tmp_path, frames(0, [instance()]), name)
-    with pytest.raises(InputError, match=r"a.json holds several images; give that file"):
+    with pytest.raises(
+        InputError, match=r"a.json: is not what this format says of one image; if it holds several, give that file"
+    ):
         formats.read(tmp_path, "mmpose")
 
 

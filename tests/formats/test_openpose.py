@@ -271,7 +271,10 @@ def test_necks_that_others_found_are_no_middles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("names", "says"),
-    [(("x/a.jpg", "y/a.jpg"), "both be written to a_keypoints.json"), (("a\0.jpg", "b.jpg"), "cannot be the name")],
+    [
+        (("x/a.jpg", "y/a.jpg"), "'x/a.jpg' and 'y/a.jpg' would be written to one file"),
+        (("a\0.jpg", "b.jpg"), "cannot be the name"),
+    ],
 )
 def test_names_that_cannot_be_files_are_told(tmp_path: Path, names: tuple[str, str], says: str) -> None:
     with pytest.raises(InputError, match=says) as error:

@@ -167,7 +167,7 @@ def test_only_what_moved_is_written_anew(tmp_path: Path, form: dict) -> None:
 
 def test_keypoints_without_estimate_and_unknown_ones_stay(tmp_path: Path) -> None:
     form = pose([*COCO.keypoint_names, "forehead", "nose"])
-    form["keypoints"][3] |= {"score": 0, "x": "left"}
+    form["keypoints"][3] |= {"score": 0, "x": 7.5}
     form["keypoints"][5] |= {"x": None}
     people = formats.read(saved(tmp_path, [form]))
     assert np.flatnonzero(people.scores[0] == 0).tolist() == [3, 5]

@@ -153,11 +153,11 @@ def test_coco_people_become_what_the_processor_returns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"labels": [0] * 17}, "labels that are not different numbers from 0 to 16, of coco17"),
+        ({"labels": [0] * 17}, "labels that are not different numbers from 0 to 16"),
         ({"labels": ["nose"] * 17}, "labels that are not different numbers"),
         ({"labels": [-1, *range(1, 17)]}, "labels that are not different numbers"),
-        ({"labels": [0, 1]}, "has a list of 17 as keypoints, a list of 17 as scores and a list of 2 as labels"),
-        ({"scores": [1]}, "a list of 1 as scores"),
+        ({"labels": [0, 1]}, "has 17 keypoints and a list of 2 as labels"),
+        ({"scores": [1]}, "has 1 scores for 17 keypoints"),
         ({"scores": "high"}, "has the string 'high' as scores, expected numbers"),
         ({"keypoints": [[1, 2, 3]] * 17}, r"has keypoints of shape \(17, 3\)"),
         ({"keypoints": [[1, 2]] * 16 + [[1]]}, "has a list of 17 as keypoints, expected numbers"),
@@ -178,6 +178,6 @@ def test_mistakes_are_named(tmp_path: Path, change: dict, says: str) -> None:
 
 def test_people_of_other_kinds_are_named(tmp_path: Path) -> None:
     path = saved(tmp_path, [[person(), {"keypoints": []}, 5]])
-    with pytest.raises(InputError, match="frame 0, person 1 is an object without scores"):
+    with pytest.raises(InputError, match="frame 0, person 1 has no scores"):
         formats.read(path)
     assert len(formats.read(path, on_error="skip").source.problems) == 2

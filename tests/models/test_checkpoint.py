@@ -16,7 +16,7 @@ from posefix.core import resources
 from posefix.core.errors import InputError
 from posefix.models.backbone import create_backbone
 from posefix.models.checkpoint import DEFAULT, METADATA_KEY, load_checkpoint, save_checkpoint
-from posefix.training.config import ModelConfig
+from posefix.models.config import ModelConfig
 from tests.tiny import tiny_checkpoint, tiny_config
 
 
@@ -27,7 +27,8 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     own, other = checkpoint.network.state_dict(), loaded.network.state_dict()
     assert own.keys() == other.keys()
     assert all(torch.equal(own[name], other[name]) for name in own)
-    assert (loaded.config, loaded.skeleton, loaded.facts) == (checkpoint.config, checkpoint.skeleton, checkpoint.facts)
+    for name in ("config", "skeleton", "training_info", "experiment"):
+        assert getattr(loaded, name) == getattr(checkpoint, name)
 
 
 def test_half_precision_halves_the_file_and_hardly_changes_the_output(tmp_path: Path) -> None:
@@ -97,10 +98,10 @@ def rewrite(path: Path, change: Callable[[dict], object] = dict, text: str | Non
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("facts", "abc", "facts"),
-        ("facts", [["a", 1]], "facts"),
+        ("facts", "abc", "configuration"),
+        ("facts", [["a", 1]], "configuration"),
         ("skeleton", {"keypoints": 3}, "keypoints"),
-        ("config", [], "dictionary"),
+        ("config", [], "configuration"),
         ("backbone", "resnet19", "no backbone 'resnet19'"),
         ("backbone", "resnet18.nobodys", "cannot build backbone"),
         ("backbone", "test_vit", "strides"),
@@ -173,4 +174,4 @@ def test_the_weights_in_the_package_are_small_and_whole() -> None:
         assert {v.dtype for v in load_file(path).values()} <= {torch.float16, torch.int64}
         checkpoint = load_checkpoint(path.stem)
         assert checkpoint.skeleton.name == "coco17"
-        assert checkpoint.config != tiny_config()
+        assert checkpoint.config != tiny_config().model

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posefix.models import decode
-from synth.heatmaps import render_heatmaps
+from posefix.models.heatmaps import render_heatmaps
 
 CROP, MAP = (192, 144), (48, 36)
 
@@ -42,8 +42,8 @@ def test_the_peak_of_a_rendered_heatmap_is_the_keypoint_anywhere(seed: int, sigm
     ones = torch.ones(points.shape[:2])
     full = render_heatmaps(points, ones, CROP, sigma)
     quarter = render_heatmaps(points, ones, MAP, sigma, decode.map_stride(CROP, MAP))
-    assert (decode.peaks(full, CROP)[0] - points).abs().max() < 0.05
-    assert (decode.peaks(quarter, CROP)[0] - points).abs().max() < 0.05
+    assert (decode.subpixel_argmax(full, CROP)[0] - points).abs().max() < 0.05
+    assert (decode.subpixel_argmax(quarter, CROP)[0] - points).abs().max() < 0.05
 
 
 def test_rendering_is_the_gaussian_of_its_definition() -> None:
@@ -83,48 +83,48 @@ def test_decoding_a_flipped_map_gives_the_flipped_keypoint() -> None:
 
 def test_expected_similarity_is_the_sum_of_its_definition() -> None:
     generator = torch.Generator().manual_seed(0)
-    belief = decode.spatial_softmax(torch.randn(1, 2, 8, 6, generator=generator))
-    tolerances = torch.tensor([[5.0, 11.0]])
+    posterior = decode.spatial_softmax(torch.randn(1, 2, 8, 6, generator=generator))
+    scales = torch.tensor([[5.0, 11.0]])
     size = (32, 24)
     stride_y, stride_x = decode.map_stride(size, (8, 6))
-    found = decode.expected_similarity(belief, tolerances, size)
+    found = decode.expected_similarity(posterior, scales, size)
     rows, columns = torch.meshgrid(torch.arange(8) * stride_y, torch.arange(6) * stride_x, indexing="ij")
     for keypoint, (i, j) in [(0, (0, 0)), (0, (4, 3)), (1, (7, 5))]:
         squared = (rows - i * stride_y) ** 2 + (columns - j * stride_x) ** 2
-        expected = (belief[0, keypoint] * torch.exp(-squared / (2 * tolerances[0, keypoint] ** 2))).sum()
+        expected = (posterior[0, keypoint] * torch.exp(-squared / (2 * scales[0, keypoint] ** 2))).sum()
         assert found[0, keypoint, i, j].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_between_two_beliefs_the_decoder_takes_the_greater_and_not_the_middle() -> None:
+def test_between_two_modes_the_decoder_takes_the_greater_and_not_the_middle() -> None:
     points = torch.tensor([[[20.0, 30.0]]]), torch.tensor([[[120.0, 150.0]]])
     near, far = (one_hot_maps(p.expand(2, 1, 2)) for p in points)
-    position, similarity = decode.most_similar(
-        0.6 * near + 0.4 * far, torch.full((2, 1), 6.0), CROP, torch.zeros(2, 1, 2), torch.zeros(2, 1, dtype=torch.bool)
-    )
+    scales = torch.full((2, 1), 6.0)
+    position, similarity, _ = decode.expected_oks_decode(0.6 * near + 0.4 * far, scales, CROP, torch.zeros(2, 1, 2))
     assert (position - points[0]).abs().max() < 1.0
     assert similarity.numpy() == pytest.approx(0.6, abs=0.08)  # less what the pixels of the map blur
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.1, 12))
-def test_a_belief_between_pixels_is_decoded_between_them_however_small_the_tolerance(
-    seed: int, tolerance: float
-) -> None:
+def test_a_mode_between_pixels_is_decoded_between_them_however_small_the_scale(seed: int, scale: float) -> None:
     points = random_points(seed, margin=8)
-    nowhere = torch.zeros(points.shape[:2], dtype=torch.bool)
-    tolerances = torch.full(points.shape[:2], tolerance)
-    decoded, _ = decode.most_similar(one_hot_maps(points), tolerances, CROP, points, nowhere)
-    assert (decoded - points).norm(dim=-1).max() < 0.25
+    scales = torch.full(points.shape[:2], scale)
+    decoded = decode.expected_oks_decode(one_hot_maps(points), scales, CROP, points)
+    assert (decoded.positions - points).norm(dim=-1).max() < 0.25
 
 
 def test_an_input_that_the_network_agrees_with_stays_exactly_where_it_is() -> None:
     points = random_points(3, margin=8)
-    tolerances = torch.full(points.shape[:2], 8.0)
-    present = torch.ones(points.shape[:2], dtype=torch.bool)
-    agreed, sure = decode.most_similar(one_hot_maps(points), tolerances, CROP, points + 0.5, present, margin=0.05)
+    scales = torch.full(points.shape[:2], 8.0)
+
+    def decoded(keypoints: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = decode.expected_oks_decode(one_hot_maps(points), scales, CROP, keypoints)
+        return decode.move_or_stay(found, keypoints, torch.ones(keypoints.shape[:2], dtype=torch.bool), margin=0.05)
+
+    agreed, sure = decoded(points + 0.5)
     assert agreed.equal(points + 0.5) and (sure > 0.8).all()
     far = points.flip(1)
-    moved, _ = decode.most_similar(one_hot_maps(points), tolerances, CROP, far, present, margin=0.05)
+    moved, _ = decoded(far)
     distant = (far - points).norm(dim=-1) > 20
     assert (moved - points).norm(dim=-1)[distant].max() < 1.0
 

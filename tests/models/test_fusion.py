@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from posefix.models.fusion import PoseFusion
-from posefix.models.interface import InputPose
+from posefix.models.interface import InputPose, take
 from posefix.models.movenet import Evidence
 from tests.tiny import COCO
 
@@ -64,7 +64,7 @@ def test_the_order_of_other_people_and_of_the_batch_does_not_matter(
 ) -> None:
     evidence, pose = scene
     turned = pose._replace(others=pose.others.flip(1), other_scores=pose.other_scores.flip(1))
-    alone = Evidence(*(tensor[3:4] for tensor in evidence)), pose.take(torch.tensor([3]))
+    alone = Evidence(*(tensor[3:4] for tensor in evidence)), take(pose, torch.tensor([3]))
     for whole, other, single in zip(head(evidence, pose), head(evidence, turned), head(*alone), strict=True):
         torch.testing.assert_close(other, whole)
         torch.testing.assert_close(single, whole[3:4], atol=1e-5, rtol=1e-4)

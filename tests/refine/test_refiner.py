@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from posefix import formats
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST
+from posefix.models.interface import Evidence, InputPose, NetworkOutput
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 from tests.tiny import fusion_checkpoint, random_people, tiny_checkpoint
 
 
@@ -26,9 +33,9 @@ def images(rng: np.random.Generator, count: int = 3, side: int = 120) -> dict[in
 
 def test_batch_size_and_workers_change_nothing(refiner: Refiner, rng: np.random.Generator) -> None:
     people, photos = random_people(rng, 11), images(rng)
-    expected = refiner.refine(people, photos, batch_size=11, workers=1).keypoints
+    expected = refiner.refine(people, photos, RefineSettings(batch_size=11, workers=1)).keypoints
     for batch_size, workers in [(1, 1), (4, 3), (64, 2)]:
-        found = refiner.refine(people, photos, batch_size=batch_size, workers=workers).keypoints
+        found = refiner.refine(people, photos, RefineSettings(batch_size=batch_size, workers=workers)).keypoints
         np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
@@ -42,9 +49,12 @@ def test_each_person_is_refined_on_their_own(refiner: Refiner, rng: np.random.Ge
 
 def test_a_run_that_starts_later_gives_the_same_batches(refiner: Refiner, rng: np.random.Generator) -> None:
     people, photos = random_people(rng, 10), images(rng)
-    whole = list(refiner.refine_batches(people, photos, batch_size=3))
-    late = list(refiner.refine_batches(people, photos, batch_size=3, first_batch=2))
+    settings = RefineSettings(batch_size=3)
+    whole = list(refiner.refine_batches(people, photos, settings))
+    late = list(refiner.refine_batches(people, photos, settings, refiner.plan(people, settings).after(2)))
     assert [b.rows.tolist() for b in late] == [b.rows.tolist() for b in whole[2:]]
+    finished = refiner.plan(people, settings).after(len(whole))
+    assert finished.people == 0 and not list(refiner.refine_batches(people, photos, settings, finished))
     assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(late, whole[2:], strict=True))
 
 
@@ -57,8 +67,8 @@ def test_with_flip_test_mirrored_people_are_refined_to_mirrored_poses(
     boxes[:, 0] = 119 - boxes[:, 0] - boxes[:, 2]
     mirrored = people.with_keypoints(geometry.flip_keypoints(people.keypoints, 120, flip), people.scores[:, flip])
     mirrored.boxes = boxes
-    expected = geometry.flip_keypoints(refiner.refine(people, photos, passes=1).keypoints, 120, flip)
-    found = refiner.refine(mirrored, {1: np.ascontiguousarray(photos[1][:, ::-1])}, passes=1).keypoints
+    expected = geometry.flip_keypoints(refiner.refine(people, photos).keypoints, 120, flip)
+    found = refiner.refine(mirrored, {1: np.ascontiguousarray(photos[1][:, ::-1])}).keypoints
     difference = np.abs(found - expected)  # random weights believe in nothing firmly: a few peaks are nearly level
     assert np.quantile(difference, 0.9) < 0.1
 
@@ -74,7 +84,7 @@ def test_a_margin_of_one_moves_nothing(rng: np.random.Generator) -> None:
 def test_scores_boxes_and_the_rest_come_back_as_they_were(refiner: Refiner, rng: np.random.Generator) -> None:
     people = random_people(rng, 4)
     people.extra = [{"track_id": i} for i in range(4)]
-    refined = refiner.refine(people, images(rng))
+    refined = refiner.refine(people, images(rng), RefineSettings(rescore=False))
     for name in ("scores", "boxes", "person_scores", "areas", "image_ids"):
         assert np.array_equal(getattr(refined, name), getattr(people, name))
     assert refined.extra == people.extra
@@ -116,10 +126,15 @@ def test_one_image_as_an_array(refiner: Refiner, rng: np.random.Generator) -> No
         refiner(photo, triples[:, :16])
 
 
-def test_people_of_another_skeleton_are_refused(refiner: Refiner, rng: np.random.Generator) -> None:
-    other = Refiner(tiny_checkpoint(skeleton="mpii16"))
+def test_of_another_skeleton_what_is_shared_is_refined(rng: np.random.Generator) -> None:
+    other, people, photos = Refiner(tiny_checkpoint(skeleton="mpii16")), random_people(rng, 2), images(rng)
+    refined = other.refine(people, photos)
+    known = np.isin(people.skeleton.keypoint_names, other.skeleton.keypoint_names)
+    assert refined.skeleton == people.skeleton
+    assert np.array_equal(refined.keypoints[:, ~known], people.keypoints[:, ~known])
+    assert (refined.keypoints[:, known] != people.keypoints[:, known]).any()
     with pytest.raises(InputError, match=r"mpii16.*not coco17"):
-        other.refine(random_people(rng, 2), images(rng))
+        next(other.refine_batches(people, photos))
 
 
 def test_an_unusable_image_stops_or_is_handed_through(refiner: Refiner, rng: np.random.Generator) -> None:
@@ -134,7 +149,7 @@ def test_an_unusable_image_stops_or_is_handed_through(refiner: Refiner, rng: np.
     photos = Broken(images(rng))
     with pytest.raises(InputError, match="image 2 is broken"):
         refiner.refine(people, photos)
-    refined = refiner.refine(people, photos, on_error="skip")
+    refined = refiner.refine(people, photos, RefineSettings(on_error="skip"))
     skipped = people.image_ids == 2
     rest = refiner.refine(people[~skipped], dict(photos))
     assert np.array_equal(refined.keypoints[skipped], people.keypoints[skipped])
@@ -146,13 +161,10 @@ def test_what_cannot_be_refined_is_said(refiner: Refiner, rng: np.random.Generat
     people.image_ids[:] = [1, 1, 2, 2]
     with pytest.raises(InputError, match="no image for image_id 2"):
         refiner.refine(people, photos)
-    skipped = refiner.refine(people, photos, on_error="skip").keypoints
+    skipped = refiner.refine(people, photos, RefineSettings(on_error="skip")).keypoints
     assert np.array_equal(skipped[2:], people.keypoints[2:])
     with pytest.raises(InputError, match="uint8"):
         refiner.refine(people[:2], {1: photos[1].astype(np.float32) / 255})
-    for wrong in ({"batch_size": 0}, {"on_error": "nonsense"}):
-        with pytest.raises(ValueError, match="batch_size"):
-            refiner.refine(people, photos, **wrong)
     people.keypoints[0, 0] = np.nan
     with pytest.raises(ValueError, match="finite"):
         refiner.refine(people, photos)
@@ -178,48 +190,96 @@ def test_poses_absurdly_far_out_are_refused_in_one_sentence(refiner: Refiner) ->
         refiner(np.zeros((40, 40, 3), np.uint8), keypoints)
 
 
-def test_only_people_of_whom_little_is_expected_are_refined_again(
-    refiner: Refiner, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    people, photos = random_people(rng, 12), images(rng)
-
-    def refined(passes: int, least: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-        monkeypatch.setattr("posefix.refine.refiner.LOOK_AGAIN", least)
-        keypoints, expected = people.keypoints.copy(), np.zeros(len(people))
-        for batch in refiner.refine_batches(people, photos, batch_size=5, passes=passes):
-            keypoints[batch.rows], expected[batch.rows] = batch.keypoints, batch.expected
-        return keypoints, expected
-
-    people.scores[:, 5:] = 0.1  # too few confident keypoints to speak against a box
-    once, expected = refined(1, (1.1,))
-    middle = float(np.median(expected))
-    some, same = refined(2, (middle,))
-    again, _ = refined(2, (1.1,))
-    np.testing.assert_array_equal(same, expected)
-    np.testing.assert_array_equal(some[expected >= middle], once[expected >= middle])
-    np.testing.assert_allclose(some[expected < middle], again[expected < middle], atol=1e-2)
-    assert (again != once).any((1, 2))[expected < middle].any()
-    np.testing.assert_array_equal(refined(3, (0.0, 0.0))[0], once)
-
-
-def test_refining_again_inside_is_refining_the_refined(refiner: Refiner, rng: np.random.Generator, monkeypatch) -> None:
-    monkeypatch.setattr("posefix.refine.refiner.LOOK_AGAIN", (1.1,))
-    people, photos = random_people(rng, 8), images(rng, 8)
-    people.image_ids = np.arange(1, 9)  # nobody is anybody's neighbour, who would be refined, too, the second time
-    people.scores[:, 5:] = 0.1  # too few confident keypoints to speak against a box
-    inside = refiner.refine(people, photos, passes=2).keypoints
-    outside = refiner.refine(refiner.refine(people, photos, passes=1), photos, passes=1).keypoints
-    np.testing.assert_allclose(inside, outside, atol=1e-2)
-
-
 def test_people_who_were_refined_before_stay_as_they_are(refiner: Refiner, rng: np.random.Generator) -> None:
     people, photos = random_people(rng, 10), images(rng)
-    once = refiner.refine(people, photos, rescore=True)
+    once = refiner.refine(people, photos)
     assert (once.keypoints != people.keypoints).any()
-    twice = refiner.refine(once, photos, rescore=True)
+    twice = refiner.refine(once, photos)
     for name in ("keypoints", "scores", "person_scores"):
         np.testing.assert_array_equal(getattr(twice, name), getattr(once, name))
     some = once[:4].with_keypoints(once[:4].keypoints)
-    some.extra[0] = {}
+    some.original_scores[0] = np.nan
     again = refiner.refine(some, photos)
     assert (again.keypoints != some.keypoints).any((1, 2)).tolist() == [True, False, False, False]
+
+
+def test_refined_neighbours_do_not_run_through_the_network_and_steer_nobody(
+    refiner: Refiner, rng: np.random.Generator
+) -> None:
+    people, photos = random_people(rng, 8), images(rng)
+    before = np.arange(8) < 4
+    marked = replace(people, original_scores=np.where(before, 0.5, np.nan))
+    crops = []
+
+    class Counting:
+        device, network = refiner.engine.device, refiner.engine.network
+
+        def encode(self, batch: np.ndarray, flip_test: bool) -> Evidence:
+            crops.extend(batch)
+            return refiner.engine.encode(batch, flip_test)
+
+        def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
+            return refiner.engine.predict(evidence, pose)
+
+    counting = Refiner(tiny_checkpoint() if refiner.config.head == "fpn" else fusion_checkpoint(), engine=Counting())
+    some, everybody = counting.refine(marked, photos), refiner.refine(people, photos)
+    assert len(crops) == 4
+    np.testing.assert_allclose(some.keypoints[~before], everybody.keypoints[~before], atol=1e-2)
+    np.testing.assert_array_equal(some.keypoints[before], people.keypoints[before])
+    wild = replace(marked, person_scores=np.where(before, -1e3, people.person_scores))
+    np.testing.assert_allclose(
+        counting.refine(wild, photos).person_scores[~before], some.person_scores[~before], atol=1e-5
+    )
+
+
+def test_people_say_that_they_were_refined(refiner: Refiner, rng: np.random.Generator) -> None:
+    people, photo = random_people(rng, 3, images=1), images(rng, 1)[1]
+    for refined in (refiner.refine(people, {1: photo}), refiner(photo, people)):
+        np.testing.assert_array_equal(refined.original_scores, people.person_scores)
+
+
+@pytest.mark.parametrize("head", ["posefix", "fusion"])
+def test_out_of_memory_on_a_gpu_names_the_batch_size(head: str, rng: np.random.Generator) -> None:
+    checkpoint = tiny_checkpoint() if head == "posefix" else fusion_checkpoint()
+
+    class Full:
+        device, network = torch.device("cpu"), checkpoint.network
+
+        def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    with pytest.raises(InputError, match="--batch_size"):
+        Refiner(checkpoint, engine=Full()).refine(random_people(rng, 2), images(rng))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda triples: triples * [1 / 120, 1 / 120, 1], "fractions of the image"),
+        (lambda triples: np.where(np.arange(17)[:, None] == 3, np.nan, triples), "left_ear of person 0 is NaN"),
+        (lambda triples: triples[:, :16], r"\(N, 17, 3\).*got \(3, 16, 3\)"),
+        (lambda triples: triples[0], r"\(N, 17, 3\).*got \(17, 3\)"),
+        (lambda triples: [["a"]], "array of numbers"),
+    ],
+)
+def test_what_is_wrong_with_arrays_is_said(
+    refiner: Refiner, rng: np.random.Generator, spoil: Callable, sentence: str
+) -> None:
+    people, photo = random_people(rng, 3, images=1), images(rng, 1)[1]
+    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
+    with pytest.raises(InputError, match=sentence):
+        refiner(photo, spoil(triples))
+    with pytest.raises(InputError, match=r"boxes must be \(N, 4\)"):
+        refiner(photo, triples, people.boxes[:, :3])
+
+
+def test_missing_keypoints_stay_missing_where_the_format_cannot_hold_them(
+    refiner: Refiner, rng: np.random.Generator, tmp_path: Path
+) -> None:
+    people, photos = random_people(rng, 3, images=1), images(rng)
+    people.scores[:, 5] = people.keypoints[:, 5] = 0
+    formats.write(people, tmp_path / "openpose", "openpose")
+    read = formats.read(tmp_path / "openpose").to_skeleton(people.skeleton)
+    refined = refiner.refine(read, {int(read.image_ids[0]): photos[1]})
+    assert not refined.keypoints[:, 5].any()
+    assert refiner.refine(people, photos).keypoints[:, 5].any()

@@ -16,6 +16,7 @@ from posefix.evaluation.oks import keypoint_similarity, oks
 from posefix.formats import coco
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
 
 COCO = skeletons.load("coco17")
 NAMES = sorted(path.stem for path in resources.weights_dir().glob("*.safetensors"))
@@ -107,7 +108,7 @@ def test_a_person_moves_as_a_whole_or_stays_as_a_whole(refiner: Refiner, photos:
 def test_scores_tell_good_people_from_bad_ones(refiner: Refiner, photos: tuple) -> None:
     truth, images, found = photos
     given = replace(found, person_scores=np.ones(len(found)))
-    refined = refiner.refine(given, images, rescore=True, keypoint_scores=True)
+    refined = refiner.refine(given, images, RefineSettings(keypoint_scores=True))
     assert np.corrcoef(refined.person_scores, similarity(refined, truth))[0, 1] > 0.5
     known = keypoint_similarity(refined.keypoints, truth.keypoints, truth.areas, COCO.sigmas)
     labelled = truth.labelled

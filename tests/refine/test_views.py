@@ -21,15 +21,14 @@ def test_everybody_has_a_view_and_those_whose_box_is_elsewhere_two(rng: np.rando
     assert loose.tolist() == [False, False, False, True, False, False]
     rows = np.array([5, 3, 1, 2])
     views = Views.of(people, rows, SIZE, 1.25)
-    assert views.people.tolist() == [0, 1, 2, 2, 3]
     assert views.rows.tolist() == [5, 3, 1, 1, 2]
     extents = geometry.pose_boxes(people.keypoints, people.labelled)
     assert views.posed.tolist() == [True, True, False, True, True]
     np.testing.assert_allclose(views.boxes[[0, 2]], people.boxes[[5, 1]])
     np.testing.assert_allclose(views.boxes[[1, 3, 4]], extents[[3, 1, 2]])
-    part = views.of_people(1, 3)
-    assert part.rows.tolist() == [3, 1, 1]
-    np.testing.assert_array_equal(part.maps, views.maps[1:4])
+    assert views.contradicted.tolist() == [False, True, True, True, False]
+    people.boxes[5], people.scores[5] = 0, 0
+    assert Views.of(people, rows, SIZE, 1.25).rows.tolist() == [3, 1, 1, 2]
 
 
 def test_few_confident_keypoints_do_not_speak_against_a_box(rng: np.random.Generator) -> None:

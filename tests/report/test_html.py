@@ -11,9 +11,11 @@ import pytest
 from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.evaluation.comparison import compare
-from posefix.evaluation.diagnosis import diagnose, transitions
+from posefix.evaluation.diagnosis import annotated_people, diagnose, transitions
 from posefix.formats import coco
 from posefix.report.html import Subject, render, write_report
+from posefix.report.overlay import POSE
+from posefix.report.pictures import write_pictures
 from tests.evaluation_scenes import coco as coco_of
 from tests.evaluation_scenes import scene
 
@@ -121,8 +123,8 @@ def test_keypoints_that_nobody_annotated_are_not_called_right(rng: np.random.Gen
     truth, people = coco_of(dataset), people_of(records)
     metrics = compare(truth, records, records, rng=np.random.default_rng(0)) | {"images": 12}
     page = render(replace(subject(rng), truth=truth, before=people, after=people, metrics=metrics))
-    assert "<!-- face, before -->" not in page and "<!-- face 0 % -->" not in page
-    assert "<!-- upper, before -->" in page
+    assert "face, before" not in page and "<!-- face 0 % -->" not in page
+    assert "upper, before" in page
 
 
 def test_no_annotated_people_is_told_so(rng: np.random.Generator) -> None:
@@ -137,6 +139,25 @@ def test_no_annotated_people_is_told_so(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("images", [1, 2])
 def test_one_image_is_enough(rng: np.random.Generator, images: int) -> None:
     assert "How this was made" in render(subject(rng, images))
+
+
+def test_the_lists_of_people_are_those_of_the_pictures(rng: np.random.Generator, tmp_path) -> None:
+    about = replace(subject(rng), names=lambda image_id: f"alice_{image_id}.jpg")
+    truth = annotated_people(about.truth, SKELETON)
+    index = write_pictures(tmp_path, about.images, about.before, about.after, truth, 4, names=about.names)
+    page = render(about)
+    for heading, kind in (("Gained most", "best"), ("Lost most", "worst")):
+        section = page[page.index(heading) :].split("<h3>")[0]
+        listed = re.findall(r"<figcaption>(\S+): OKS ([\d.]+) &rarr; ([\d.]+)", section)
+        drawn = [e for e in index if e["kind"] == kind]
+        assert listed == [(e["image"], f"{e['oks_before']:.2f}", f"{e['oks_after']:.2f}") for e in drawn]
+        assert 0 < len(listed) <= 4
+
+
+def test_the_legend_tells_left_from_right(rng: np.random.Generator) -> None:
+    page = render(subject(rng))
+    for name, color in (("the person&#39;s left", POSE.left), ("the person&#39;s right", POSE.right)):
+        assert "background: #{:02x}{:02x}{:02x}".format(*color) + '"></i>' + name in page
 
 
 def test_a_report_is_whole_or_absent(rng: np.random.Generator, tmp_path) -> None:

@@ -12,7 +12,7 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.report.overlay import POSE
-from posefix.report.panels import person_view, side_by_side
+from posefix.report.panels import people_view, side_by_side
 from posefix.report.pictures import write_pictures
 
 SKELETON = load("coco17")
@@ -50,7 +50,7 @@ def test_before_is_left_and_after_is_right() -> None:
 def test_the_view_of_a_small_person_is_enlarged_and_registered() -> None:
     """The colours of the gradient say which part of the image a panel shows; the pose stands where it should."""
     people = standing([(64.0, 48.0)], [1], size=10.0)
-    box = person_view(people, people)
+    box = people_view(people, people)
     left, _ = panels(side_by_side(gradient(128, 96), people, people, box=box))
     height, width = left.shape[:2]
     assert height == 480
@@ -81,18 +81,18 @@ def test_any_image_and_any_person_make_a_picture(shape: tuple[int, int]) -> None
     image = np.zeros((*shape, 3), np.uint8)
     far = standing([(1e6, -1e7)], [1])
     for people in (standing([(100, 100)], [1]), far, People.empty(SKELETON)):
-        for box in (None, person_view(people, people)):
+        for box in (None, people_view(people, people)):
             picture = side_by_side(image, people, people, truth=people, title="x" * 500, box=box)
             assert picture.dtype == np.uint8
-            assert picture.shape[0] == 480 + 2 * 34
+            assert picture.shape[0] in (480 + 2 * 34, 480 + 3 * 34)
 
 
 def test_stray_keypoints_do_not_shrink_the_person() -> None:
     people = standing([(100, 100)], [1])
-    box = person_view(people, people)
+    box = people_view(people, people)
     stray = people.with_keypoints(people.keypoints.copy())
     stray.keypoints[0, 9] = 1e5
-    assert (person_view(people, stray)[2:] < 1.3 * box[2:]).all()
+    assert (people_view(people, stray)[2:] < 1.3 * box[2:]).all()
 
 
 def test_one_picture_for_each_image(tmp_path) -> None:
@@ -104,6 +104,31 @@ def test_one_picture_for_each_image(tmp_path) -> None:
     assert names == {"index.json", "000000000004.jpg", "000000000009.jpg"}
     picture = cv2.imread(str(tmp_path / "new/folder/000000000004.jpg"))
     assert picture.shape[0] == 480 + 2 * 34
+
+
+def test_pictures_are_named_as_their_images(tmp_path) -> None:
+    names = {4: "alice.jpg", 9: "day 2/alice.png", 12: "Alice.webp", 13: "day 2/alice.tif"}
+    people = standing([(100, 100)] * 4, [4, 9, 12, 13])
+    images = dict.fromkeys(names, gradient())
+    index = write_pictures(tmp_path, images, people, people, names=names.__getitem__)
+    assert [entry["image"] for entry in index] == list(names.values())
+    files = [entry["file"] for entry in index]
+    assert files == ["alice.jpg", "day 2_alice.jpg", "Alice_12.jpg", "day 2_alice_13.jpg"]
+    assert all((tmp_path / file).is_file() for file in files)
+    moved = people.with_keypoints(people.keypoints + 3)
+    index = write_pictures(tmp_path, images, moved, people, people, names=names.__getitem__)
+    assert index[0]["file"] == "best_01_alice.jpg"
+
+
+def test_a_wide_shot_is_cut_around_its_people(tmp_path) -> None:
+    """A person of 40 px in an image of 1600 stands as tall in the picture as in one of 160."""
+    heights = []
+    for side in (1600, 100):
+        people = standing([(60.0, 60.0)], [1])
+        write_pictures(tmp_path, {1: np.full((side, side, 3), 60, np.uint8)}, people, people)
+        picture = cv2.imread(str(tmp_path / "000000000001.jpg"))[34:514, :, ::-1].astype(int)
+        heights.append(np.ptp(np.flatnonzero((np.abs(picture - POSE.left).sum(-1) < 60).any(1))))
+    assert heights[0] > 0.5 * 480 and heights[0] > 0.9 * heights[1]
 
 
 def test_with_truth_the_worst_and_best_people_are_shown(tmp_path) -> None:
@@ -125,7 +150,8 @@ def test_an_image_that_cannot_be_read_is_left_out_and_told_of(tmp_path) -> None:
 
     people = standing([(100, 100), (150, 100)], [9, 4])
     index = write_pictures(tmp_path, Images({9: gradient()}), people, people)
-    assert index == [{"image_id": 4, "skipped": "4.jpg: is damaged"}, {"image_id": 9, "file": "000000000009.jpg"}]
+    name = "000000000009.jpg"
+    assert index == [{"image_id": 4, "skipped": "4.jpg: is damaged"}, {"image_id": 9, "image": name, "file": name}]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path) -> None:

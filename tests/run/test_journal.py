@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from posefix.core.errors import InputError
-from posefix.refine.refiner import RefinedBatch
+from posefix.refine.batches import RefinedBatch
 from posefix.run.journal import SUFFIX, Journal
 
 PEOPLE, KEYPOINTS = 6, 17

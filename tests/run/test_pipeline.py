@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from posefix.commands import refine
+from posefix.cli.refine import refine
 from posefix.models.checkpoint import save_checkpoint
 from posefix.run.journal import SUFFIX
 from tests.tiny import random_people, tiny_checkpoint, write_results, write_world
@@ -203,7 +203,8 @@ def test_a_broken_image_is_named_and_what_was_refined_is_kept(world: dict[str, P
     assert_clear(result, out)
     assert broken.name in result.output
     broken.write_bytes(whole)
-    assert run(world, "--out", out, "--test_batch", 1, "--resume").exit_code == 0
+    again = run(world, "--out", out, "--test_batch", 1, "--resume")
+    assert again.exit_code == 0, again.output
     expected = tmp_path / "expected.json"
     assert run(world, "--out", expected, "--test_batch", 1).exit_code == 0
     assert out.read_bytes() == expected.read_bytes()

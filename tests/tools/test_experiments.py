@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from posefix.commands import fit
+from posefix.cli.fit import fit
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load

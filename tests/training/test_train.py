@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from posefix.commands import train
+from posefix.cli.train import train
 from posefix.core.errors import InputError
 from posefix.models.checkpoint import load_checkpoint, save_checkpoint
 from posefix.training.config import Config, OptimizerConfig, from_dict, to_dict
@@ -156,7 +156,7 @@ def test_the_command_trains_stops_in_time_and_resumes(tmp_path: Path, rng: np.ra
     assert "--resume" in again.stderr
     finished = CliRunner().invoke(train, [*options, "training.epochs=2", "--resume"])
     assert finished.exit_code == 0, finished.output
-    assert load_checkpoint(Path(out) / MODEL_FILE).facts["steps"] == 8
+    assert load_checkpoint(Path(out) / MODEL_FILE).training_info["steps"] == 8
 
 
 def test_the_learning_rate_follows_its_schedule() -> None:

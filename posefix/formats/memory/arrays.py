@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST, People
+from posefix.core.people import FARTHEST, People, with_refined
 from posefix.core.skeleton import load
-from posefix.formats import with_refined
 
 SKELETONS = {17: "coco17", 26: "halpe26", 33: "blazepose33", 133: "coco_wholebody133"}  # by number of keypoints
 

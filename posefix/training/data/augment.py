@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 
-import cv2
 import numpy as np
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news when it is imported
-
-import albumentations as A
-
 from posefix.core import geometry
+from posefix.core.extras import require
+from posefix.media.opencv import cv2
 from posefix.training.config import AugmentationConfig
 
 COARSEST = 4.5  # times that a crop is shrunk before it is enlarged again
@@ -43,6 +40,8 @@ class Appearance:
     """Photometric and occlusion augmentation of crops by albumentations, a pure function of crop and seed."""
 
     def __init__(self, config: AugmentationConfig) -> None:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news when it is imported
+        A = require("albumentations", "train", "training")
         photometric = A.Compose(
             [
                 A.RandomBrightnessContrast(0.3, 0.3, p=0.7),

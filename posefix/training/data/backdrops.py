@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+
+from posefix.media.opencv import cv2
 
 FINEST = 64  # cells of the finest noise along a side
 

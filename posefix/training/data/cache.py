@@ -6,7 +6,6 @@ A cache that was interrupted is finished by the next training that names it.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from torch.utils.data import Dataset
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_json, write_atomically
-from posefix.engines import accelerate
+from posefix.engines import create_engine
 from posefix.models import movenet
 from posefix.models.network import FusionNetwork
 from posefix.training.config import Config
@@ -100,14 +99,13 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
         state = found
     cache = FeatureCache.open(folder, count, network, len(batches.skeleton), new=not state["batches"])
     write_atomically(folder / STATE, json.dumps(state))
-    eyes = copy.deepcopy(network).eval()
-    accelerate(eyes, "auto", device, precision="bf16")
+    fast = create_engine("auto", network, device, precision="bf16").network
     columns = (TextColumn("looking at crops"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("", total=count, completed=state["batches"] * batches.batch)
         for batch in training_loader(crops, state["batches"], 0, 1, batches.config.training.workers):
             place = slice(state["batches"] * batches.batch, (state["batches"] + 1) * batches.batch)
-            _look(cache, place, batch, eyes, device)
+            _look(cache, place, batch, fast, device)
             state["batches"] += 1
             progress.update(task, completed=place.stop)
             if state["batches"] % 20 == 0 or state["batches"] == len(crops):
@@ -119,7 +117,7 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
 def _look(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
     cache.rows[place], cache.maps[place] = batch["rows"].numpy(), batch["maps"].numpy()
     cache.flipped[place] = batch["flipped"].numpy()
-    both, found = network.see_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
+    both, found = network.encode_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
     for view, seen in enumerate(both):
         cache.heatmaps[place, view] = seen.heatmaps.float().clamp(-15, 15).cpu().numpy()
         cache.poses[place, view] = seen.poses.float().cpu().numpy()

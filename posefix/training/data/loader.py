@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -16,6 +15,7 @@ from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import People, concatenate
 from posefix.media.crops import crop_image
+from posefix.media.opencv import cv2
 from posefix.training.config import Config
 from posefix.training.data.augment import Appearance, cut_out, random_maps
 from posefix.training.data.backdrops import random_backdrop

@@ -10,13 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
 import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable
 from posefix.media.crops import shrink
+from posefix.media.opencv import cv2
 from posefix.training.config import AugmentationConfig, ModelConfig
 from posefix.training.data.stores import FolderStore
 

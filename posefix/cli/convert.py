@@ -1,0 +1,101 @@
+"""``posefix convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from posefix.cli.options import EXISTING, FORMAT, ON_ERROR, RESULTS_SKELETON, friendly
+from posefix.core.errors import InputError
+
+if TYPE_CHECKING:
+    from posefix.formats.coco import OnError
+
+
+class _WithFormats(click.Command):
+    """A command whose help ends with the list of formats."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from posefix.formats import FORMATS
+
+        with formatter.section("Formats"):
+            formatter.write_dl([(name, one.title) for name, one in FORMATS.items()])
+        super().format_epilog(ctx, formatter)
+
+
+@click.command(
+    cls=_WithFormats, epilog="Example: posefix convert openpose_output/ --to coco --images photos --out results.json"
+)
+@click.argument("path", type=EXISTING)
+@click.option("--to", required=True, help="Name of the format to write.")
+@click.option("--out", type=EXISTING, required=True, help="File or folder to write; .gz at its end: gzipped.")
+@FORMAT
+@RESULTS_SKELETON
+@click.option("--images", type=EXISTING, help="Folder of the images, for their names and sizes.")
+@click.option("--video_path", type=EXISTING, help="A video in place of --images; the ids are the frame numbers from 0.")
+@click.option("--annotations", type=EXISTING, help="COCO ground truth, for the images' ids, names and sizes.")
+@ON_ERROR
+@friendly
+def convert(
+    path: Path,
+    to: str,
+    out: Path,
+    format_name: str,
+    skeleton: str | None,
+    images: Path | None,
+    video_path: Path | None,
+    annotations: Path | None,
+    on_error: OnError,
+) -> None:
+    """Turn results of one format into another.
+
+    Ids of images are those of --annotations, or else the numbers that the images' names end in.
+    """
+    import numpy as np
+
+    from posefix import formats
+    from posefix.core.skeleton import load
+    from posefix.formats import ImageIndex
+    from posefix.media.video import VideoFrames
+
+    if images is not None and video_path is not None:
+        raise click.UsageError("give --images FOLDER or --video_path FILE, not both")
+    if out.resolve() in {named.resolve() for named in (path, annotations, video_path) if named is not None}:
+        raise InputError(f"{out}: is named twice, as an output and as another file of this run")
+    target = formats.format_named(to)
+    index = None
+    if annotations is not None:
+        index = ImageIndex.of_annotations(annotations, folder=images)
+    elif images is not None:
+        index = ImageIndex.of_folder(images)
+    elif video_path is not None:
+        index = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
+    chosen = load(skeleton) if skeleton else None
+    people = formats.read(path, format_name, skeleton=chosen, images=index, on_error=on_error)
+    if target.kind == "id" and target.name != "coco-annotations" and people.source.synthetic_ids:
+        raise InputError(
+            f"{path}: not every image's name ends in a number of its own, so that ids could not say which they are; "
+            "convert --to coco-annotations, which lists the names, or give --annotations that do"
+        )
+    written = formats.fitted(people, target)
+    formats.write(people, out, target.name)
+    if people.source.problems:
+        count = len(people.source.problems)
+        click.echo(f"{count} could not be used, the first: {people.source.problems[0]}", err=True)
+    kept = np.full(len(people), True) if target.name == people.source.format else formats.writable(written)
+    if empty := int((~kept).sum()):
+        click.echo(
+            f"{empty} without any estimate in {written.skeleton.name}, or of images that are absent, are left out"
+        )
+    title = formats.FORMATS[people.source.format].title
+    click.echo(
+        f"{kept.sum()} people in {len(np.unique(people.image_ids[kept]))} images, {title} to {target.title}: {out}"
+    )
+    shared = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
+    if written.skeleton != people.skeleton:
+        click.echo(
+            f"{shared} of the {len(people.skeleton)} keypoints of {people.skeleton.name} are among the "
+            f"{len(written.skeleton)} of {written.skeleton.name}"
+        )

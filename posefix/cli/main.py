@@ -1,0 +1,22 @@
+"""``posefix``: the group of all commands."""
+
+from __future__ import annotations
+
+import click
+
+from posefix.cli.convert import convert
+from posefix.cli.diagnose import diagnose
+from posefix.cli.evaluate import evaluate
+from posefix.cli.fit import fit
+from posefix.cli.refine import refine
+from posefix.cli.train import train
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="posefix")
+def main() -> None:
+    """Refine human poses, whatever estimator they come from."""
+
+
+for command in (refine, train, evaluate, diagnose, fit, convert):
+    main.add_command(command)

@@ -1,0 +1,61 @@
+"""``posefix train``, which is ``train.py``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from posefix.cli.options import EXISTING, friendly
+from posefix.core.errors import InputError
+
+
+@click.command(
+    epilog="Example: train.py --config configs/base_movenet_thunder.yaml --train_batch 64 optimizer.learning_rate=5e-4"
+)
+@click.option("--config", required=True, help="A YAML file, or the name of one in configs/.")
+@click.option("--train_batch", type=click.IntRange(1), help="People in a training batch, on each process.")
+@click.option("--test_batch", type=click.IntRange(1), help="People in a batch of the evaluation.")
+@click.option("--flip_test/--no_flip_test", default=None, help="Average over mirrored images in the evaluation.")
+@click.option("--out", type=EXISTING, help="Folder for weights, state and log; runs/NAME unless given.")
+@click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop and save after so long.")
+@click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@friendly
+def train(
+    config: str,
+    train_batch: int | None,
+    test_batch: int | None,
+    flip_test: bool | None,
+    out: Path | None,
+    resume: bool,
+    minutes: float | None,
+    device: str | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too."""
+    from posefix.training import config as configuration
+    from posefix.training import distributed
+    from posefix.training.train import STATE_FILE, Trainer
+    from posefix.training.validation import RealResults
+
+    options = {"batch": train_batch, "test_batch": test_batch, "flip_test": flip_test}
+    given = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
+    experiment = configuration.load(config, [*given, *overrides])
+    folder = out or Path("runs") / experiment.name
+    if (folder / STATE_FILE).exists() and not resume:
+        raise InputError(f"{folder}: holds the state of an earlier run; add --resume to go on, or choose another --out")
+    with distributed.process_group(device) as chosen:
+        evaluate = (
+            RealResults(experiment, chosen) if experiment.evaluation and experiment.training.evaluate_every else None
+        )
+        trainer = Trainer(experiment, folder, chosen, evaluate)
+        if resume and trainer.resume():
+            click.echo(f"going on at step {trainer.step}")
+        try:
+            finished = trainer.fit(minutes)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped at step {trainer.step}; the same command with --resume goes on") from None
+    click.echo(f"{folder}: " + ("finished" if finished else f"time is up at step {trainer.step}; --resume goes on"))

@@ -1,0 +1,49 @@
+"""The engine that runs every network: torch itself, on any device."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+
+from posefix.models.fold import fold_batch_norm
+from posefix.models.interface import Evidence, InputPose, NetworkOutput, RefinementNetwork
+from posefix.models.network import PoseFixNetwork
+
+
+class TorchEngine:
+    """Runs a copy of a network that is as fast as torch makes it; see :class:`posefix.engines.base.Engine`.
+
+    Args:
+        network: in any mode, on any device; stays as it is.
+        device: where to run it.
+        precision: not used; torch runs in float32.
+    """
+
+    name = "torch"
+
+    def __init__(self, network: RefinementNetwork, device: torch.device, precision: str = "f32") -> None:
+        self.device = device
+        self.network = copy.deepcopy(network).eval()
+        if isinstance(self.network, PoseFixNetwork):
+            k, size = len(self.network.flip), network.config.input_size
+            example = torch.zeros(1, 3, *size), torch.zeros(1, k, 2), torch.zeros(1, k)
+            fold_batch_norm(self.network.cpu(), *example)
+        layout = torch.channels_last if network.config.channels_last else torch.contiguous_format
+        self.network.to(device, memory_format=layout)
+
+    @staticmethod
+    def unusable(network: RefinementNetwork, device: torch.device) -> str | None:
+        """Torch runs everything."""
+        return None
+
+    @torch.inference_mode()
+    def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
+        """As :meth:`posefix.engines.base.Engine.encode`."""
+        return self.network.encode(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2), flip_test)
+
+    @torch.inference_mode()
+    def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
+        """As :meth:`posefix.engines.base.Engine.predict`."""
+        return self.network.predict(evidence, pose)

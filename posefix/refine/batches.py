@@ -1,0 +1,130 @@
+"""Which people are refined together, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from posefix.core.people import People
+from posefix.models.config import ModelConfig
+from posefix.refine.rescoring import rescored, was_rescored
+from posefix.refine.settings import RefineSettings
+from posefix.refine.views import Views
+
+LEAST_SCORE = 1e-4  # of a keypoint: 0 would say that there is none
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPlan:
+    """The people who are to be refined, in batches: image by image, without those who were refined before.
+
+    It depends on the people, the network and the batch size alone, so that a run which starts at a later batch goes on
+    exactly where another one stopped.
+
+    Attributes:
+        views: of all these people, in order.
+        starts: (B + 1,) int64 first view of each batch, and the end of the last.
+        sizes: (B,) int64 people in each batch.
+    """
+
+    views: Views
+    starts: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, people: People, config: ModelConfig, batch_size: int) -> BatchPlan:
+        """Plan the work on people of the network's skeleton."""
+        new = np.flatnonzero(~was_rescored(people))
+        order = new[np.argsort(people.image_ids[new], kind="stable")]
+        views = Views.of(people, order, config.frame_size, config.box_padding)
+        first = np.flatnonzero(np.diff(views.rows, prepend=-1))  # view of each person
+        starts = np.append(first[::batch_size], len(views))
+        sizes = np.diff(np.append(np.arange(0, len(first), batch_size), len(first)))
+        return cls(views, starts, sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[Views]:
+        """The views of one batch after another."""
+        return (self.views.take(slice(*self.starts[i : i + 2])) for i in range(len(self)))
+
+    def after(self, batches: int) -> BatchPlan:
+        """The plan without its first batches."""
+        views = self.views.take(slice(self.starts[batches], None))
+        return BatchPlan(views, self.starts[batches:] - self.starts[batches], self.sizes[batches:])
+
+    @property
+    def people(self) -> int:
+        """How many people are to be refined."""
+        return int(self.sizes.sum())
+
+    @property
+    def contradicted_boxes(self) -> int:
+        """How many of them have a box that is not where their pose is, or far larger."""
+        return len(np.unique(self.views.rows[self.views.contradicted]))
+
+
+@dataclass(frozen=True, eq=False)
+class RefinedBatch:
+    """What became of one batch of people.
+
+    Attributes:
+        rows: (B,) int64 positions, in the people that were given, of those who were refined.
+        keypoints: (B, K, 2) float32, pixels of the original image.
+        expected: (B,) float32 OKS that is expected of each person, as told by the first pass: of its own output a
+            network always thinks well.
+        keypoint_scores: (B, K) float32 expected similarity of each keypoint to the truth times the probability that it
+            is in the image.
+        problems: for each other person of the batch, ``(row, sentence)`` that says why the image could not be used.
+    """
+
+    rows: np.ndarray
+    keypoints: np.ndarray
+    expected: np.ndarray
+    keypoint_scores: np.ndarray
+    problems: list[tuple[int, str]]
+
+    @property
+    def people(self) -> int:
+        """How many people are done, refined or not."""
+        return len(self.rows) + len(self.problems)
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """What has become of N people so far: arrays as in :class:`RefinedBatch`, of everybody.
+
+    Attributes:
+        keypoints: the input's, of people who are not refined.
+        expected: NaN of people who are not refined; so are ``keypoint_scores``.
+        problems: a sentence for each person whose image could not be used.
+    """
+
+    keypoints: np.ndarray
+    expected: np.ndarray
+    keypoint_scores: np.ndarray
+    problems: list[str]
+
+    @classmethod
+    def of(cls, people: People) -> Refinement:
+        """Nobody is refined yet."""
+        expected, scores = (np.full(shape, np.nan, np.float32) for shape in (len(people), people.scores.shape))
+        return cls(people.keypoints.copy(), expected, scores, [])
+
+    def add(self, batch: RefinedBatch) -> None:
+        """Take in a batch."""
+        self.keypoints[batch.rows], self.expected[batch.rows] = batch.keypoints, batch.expected
+        self.keypoint_scores[batch.rows] = batch.keypoint_scores
+        self.problems.extend(text for _, text in batch.problems)
+
+    def apply(self, people: People, settings: RefineSettings) -> People:
+        """The people with their refined keypoints and, as the settings say, new scores of people and of keypoints."""
+        scores = people.scores
+        if settings.keypoint_scores:
+            known = np.isfinite(self.keypoint_scores)
+            scores = np.where(known, np.maximum(self.keypoint_scores, LEAST_SCORE), scores)
+        refined = people.with_keypoints(self.keypoints, scores)
+        return rescored(refined, self.expected) if settings.rescore else refined

@@ -1,0 +1,77 @@
+"""What can be refined, and the sentence that says what is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from posefix.core.errors import InputError
+from posefix.core.people import FARTHEST, People
+from posefix.core.skeleton import Skeleton
+
+FRACTIONS = (-0.5, 1.5)  # coordinates between these are fractions of the image: no pose is that small in pixels
+
+
+def people_of_array(keypoints: np.ndarray, boxes: np.ndarray | None, skeleton: Skeleton) -> People:
+    """People of one image from arrays.
+
+    Args:
+        keypoints: (N, K, 3) x, y in pixels and score.
+        boxes: (N, 4) xywh in pixels, or None.
+        skeleton: what the K keypoints are.
+
+    Raises:
+        InputError: when shapes or types are not these.
+    """
+    triples = _floats("keypoints", keypoints, (len(skeleton), 3), skeleton)
+    n = len(triples)
+    known = None if boxes is None else _floats("boxes", boxes, (4,), skeleton)
+    if known is not None and len(known) != n:
+        raise InputError(f"boxes must be one for each person: there are {len(known)} boxes and {n} people")
+    return People(skeleton, triples[..., :2], triples[..., 2], np.zeros(n), boxes=known)
+
+
+def check_shared(people: People, skeleton: Skeleton) -> None:
+    """Refuse people who have no keypoint of a skeleton, with an InputError."""
+    if (skeleton.indices_from(people.skeleton) < 0).all():
+        raise InputError(
+            f"the checkpoint refines {skeleton.name} poses, which have no keypoint of {people.skeleton.name}"
+        )
+
+
+def check_people(people: People, skeleton: Skeleton) -> None:
+    """Refuse people who cannot be refined.
+
+    Raises:
+        InputError: when the skeleton is another, or coordinates are not finite, fractions of the image, or too far out.
+    """
+    if people.skeleton.keypoint_names != skeleton.keypoint_names:
+        raise InputError(
+            f"the checkpoint refines {skeleton.name} poses ({len(skeleton)} keypoints), "
+            f"not {people.skeleton.name} ({len(people.skeleton)})"
+        )
+    bad = np.argwhere(~(np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)))
+    if len(bad):
+        person, keypoint = bad[0].tolist()
+        raise InputError(
+            f"the {skeleton.keypoint_names[keypoint]} of person {person} is NaN or infinite: coordinates and scores "
+            "must be finite; give a keypoint without estimate score 0 at (0, 0)"
+        )
+    if len(people) and np.abs(people.keypoints).max() > FARTHEST:
+        raise InputError(f"keypoints must lie within +-{FARTHEST:,.0f} px of the image's corner")
+    given = people.keypoints[people.labelled]
+    if given.any() and given.min() > FRACTIONS[0] and given.max() < FRACTIONS[1]:
+        raise InputError(
+            f"all coordinates are between {given.min():g} and {given.max():g}, fractions of the image; "
+            "multiply them by its width and height: keypoints must be in pixels"
+        )
+
+
+def _floats(name: str, values: np.ndarray, shape: tuple[int, ...], skeleton: Skeleton) -> np.ndarray:
+    expected = ", ".join(map(str, ("N", *shape)))
+    try:
+        array = np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must be an array of numbers ({expected}) for {skeleton.name}") from None
+    if array.shape[1:] != shape or array.ndim == 0:
+        raise InputError(f"{name} must be ({expected}) for {skeleton.name}, got {array.shape}")
+    return array

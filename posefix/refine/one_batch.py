@@ -1,0 +1,99 @@
+"""One batch through the network: to the frame, evidence, decisions, and back to the original image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from posefix.core import geometry
+from posefix.core.errors import InputError
+from posefix.core.neighbours import OtherPeople
+from posefix.core.people import People
+from posefix.engines import Engine
+from posefix.models.interface import InputPose
+from posefix.refine.batches import RefinedBatch
+from posefix.refine.decisions import Forward, best_views, decide
+from posefix.refine.settings import RefineSettings
+from posefix.refine.views import Views
+
+
+@dataclass(frozen=True, eq=False)
+class BatchRefiner:
+    """Refines one batch of people after another.
+
+    Attributes:
+        people: everybody, of the network's skeleton.
+        others: finds their neighbours.
+        engine: runs the network.
+        settings: how to refine.
+        margin: expected gain in KS up to which a keypoint stays where it is.
+    """
+
+    people: People
+    others: OtherPeople
+    engine: Engine
+    settings: RefineSettings
+    margin: float
+
+    def __call__(self, views: Views, crops: list[np.ndarray | str]) -> RefinedBatch:
+        """Refine the people of V views.
+
+        Args:
+            views: of the people of the batch.
+            crops: (H, W, 3) uint8 RGB crop of each view, or the sentence that says why there is none.
+
+        Raises:
+            InputError: when the batch does not fit into a GPU's memory.
+        """
+        problems = {int(row): crop for row, crop in zip(views.rows, crops, strict=True) if isinstance(crop, str)}
+        usable = [crop for crop in crops if not isinstance(crop, str)]
+        views = views.take(np.array([not isinstance(crop, str) for crop in crops]))
+        if not usable:
+            k = self.people.scores.shape[1]
+            return RefinedBatch(views.rows, np.zeros((0, k, 2)), np.zeros(0), np.zeros((0, k)), list(problems.items()))
+        try:
+            keypoints, scores, expected = self._refine(views, np.stack(usable))
+        except torch.cuda.OutOfMemoryError:
+            raise InputError("out of memory on the GPU: give a smaller --batch_size, or --device cpu") from None
+        best = best_views(views.rows, expected)
+        return RefinedBatch(views.rows[best], keypoints[best], expected[best], scores[best], list(problems.items()))
+
+    @torch.inference_mode()
+    def _refine(self, views: Views, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Keypoints (V, K, 2) in the original image, their scores (V, K), and the OKS that is expected (V,)."""
+        pose = input_pose(self.people, views, self.others, self.engine.device)
+        evidence = self.engine.encode(crops, self.settings.flip_test)
+        proposal = decide(Forward(self.engine, evidence, self.margin), pose, self.settings.passes)
+        moved = (proposal.keypoints != pose.keypoints).any(-1, keepdim=True).cpu().numpy()
+        found = proposal.keypoints.cpu().numpy().astype(np.float64)
+        original = geometry.transform(found, geometry.invert(views.maps))
+        keypoints = np.where(moved, original, self.people.keypoints[views.rows])  # those that stay, to the last bit
+        return keypoints, proposal.keypoint_scores.cpu().numpy(), proposal.expected.cpu().numpy()
+
+
+def input_pose(people: People, views: Views, others: OtherPeople, device: torch.device) -> InputPose:
+    """What is known of the people of V views, in pixels of each view's frame, as tensors on a device."""
+    rows, maps = views.rows, views.maps
+    keypoints = people.keypoints[rows]
+    lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * views.boxes[:, 2] * views.boxes[:, 3])
+    scales = lengths[:, None] * 2 * people.skeleton.sigmas
+    scores = people.scores[rows] * views.posed[:, None]
+    their_keypoints, their_scores = others.nearest(rows, keypoints, scores > 0, scales, views.boxes)
+    arrays = (
+        geometry.transform(keypoints, maps),
+        scores,
+        scales * geometry.map_scale(maps)[:, None],
+        geometry.transform(their_keypoints, maps),
+        their_scores,
+        geometry.transform_boxes(told_boxes(people, views), maps),
+    )
+    return InputPose(*(torch.from_numpy(array.astype(np.float32)).to(device) for array in arrays))
+
+
+def told_boxes(people: People, views: Views) -> np.ndarray:
+    """(V, 4) xywh boxes that say something beside the pose; zeros in the pose's own view, and where there is none."""
+    rows = views.rows
+    boxes = geometry.told_boxes(people.boxes[rows], people.keypoints[rows], people.labelled[rows])
+    return np.where((boxes == views.boxes).all(1)[:, None], boxes, 0.0)
