@@ -206,3 +206,24 @@ def test_iou_is_symmetric_bounded_and_moves_along(a: np.ndarray, b: np.ndarray, 
 )
 def test_iou_examples(other: list[float], expected: float) -> None:
     np.testing.assert_allclose(geometry.iou(np.array([0, 0, 10, 10]), np.array(other)), expected)
+
+
+def test_a_box_is_where_its_corners_go(rng: np.random.Generator) -> None:
+    boxes = np.array([[10.0, 20, 30, 40], [0, 0, 0, 5]])
+    maps = geometry.crop_matrices(np.array([[0.0, 0, 50, 80], [0, 0, 50, 80]]), (256, 192))
+    moved = geometry.transform_boxes(boxes, maps)
+    corners = geometry.transform(np.array([[[10.0, 20], [40, 60]]]), maps[:1])
+    np.testing.assert_allclose(moved[0], corners.ravel())
+    np.testing.assert_array_equal(moved[1], 0)
+    mirrored = geometry.transform_boxes(boxes, geometry.flip_matrices(maps, 192))
+    np.testing.assert_allclose(mirrored[0], [191 - moved[0, 2], moved[0, 1], 191 - moved[0, 0], moved[0, 3]])
+
+
+@pytest.mark.parametrize("padding", [0.0, geometry.POSE_BOX_PADDING])
+def test_a_box_made_of_the_pose_says_nothing_beside_it(padding: float, rng: np.random.Generator) -> None:
+    keypoints, valid = rng.uniform(0, 100, (20, 17, 2)), np.ones((20, 17), bool)
+    extents = geometry.pose_boxes(keypoints, valid, padding)
+    np.testing.assert_array_equal(geometry.told_boxes(extents, keypoints, valid), 0)
+    wider = extents + np.array([-10, -10, 30, 30])
+    np.testing.assert_array_equal(geometry.told_boxes(wider, keypoints, valid), wider)
+    np.testing.assert_array_equal(geometry.told_boxes(0 * wider, keypoints, valid), 0)

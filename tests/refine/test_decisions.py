@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from posefix.models.interface import InputPose
-from posefix.refine.decisions import Alternative, Proposal, best_views, choose_alternatives, further_passes
+from posefix.refine.decisions import Proposal, best_views, further_passes, most_passed
 
 EXPECTED = torch.tensor([0.9, 0.8, 0.6, 0.3])
 
@@ -14,7 +14,8 @@ EXPECTED = torch.tensor([0.9, 0.8, 0.6, 0.3])
 def pose() -> InputPose:
     n, k = len(EXPECTED), 3
     keypoints = torch.arange(n * k * 2, dtype=torch.float32).view(n, k, 2)
-    return InputPose(keypoints, torch.ones(n, k), torch.ones(n, k), torch.zeros(n, 1, k, 2), torch.zeros(n, 1, k))
+    others = torch.zeros(n, 1, k, 2), torch.zeros(n, 1, k)
+    return InputPose(keypoints, torch.ones(n, k), torch.ones(n, k), *others, torch.zeros(n, 4))
 
 
 class Shift:
@@ -23,9 +24,10 @@ class Shift:
     def __init__(self, expected: torch.Tensor = EXPECTED) -> None:
         self.expected, self.asked = expected, []
 
-    def __call__(self, given: InputPose) -> Proposal:
+    def __call__(self, given: InputPose) -> tuple[Proposal, None]:
         self.asked.append(len(given.keypoints))
-        return Proposal(given.keypoints + 1, given.scores, self.expected[: len(given.keypoints)])
+        expected = self.expected[: len(given.keypoints)]
+        return Proposal(given.keypoints + 1, given.scores, expected, expected), None
 
     def of(self, rows: torch.Tensor) -> Shift:
         part = Shift(self.expected[rows])
@@ -39,7 +41,7 @@ def passes_of(proposal: Proposal) -> list[float]:
 
 def test_only_people_of_whom_little_is_expected_are_refined_again() -> None:
     forward = Shift()
-    once = forward(pose())
+    once, _ = forward(pose())
     thrice = further_passes(once, forward, pose(), (0.85, 0.7))
     assert passes_of(thrice) == [1, 2, 3, 3]
     assert forward.asked == [4, 3, 2]
@@ -50,14 +52,16 @@ def test_only_people_of_whom_little_is_expected_are_refined_again() -> None:
     assert passes_of(once) == [1] * 4
 
 
-def test_an_alternative_is_taken_where_it_promises_more_than_it_costs() -> None:
-    def forward(given: InputPose) -> Proposal:
-        return Proposal(given.keypoints, given.scores, torch.where(given.scores[:, 0] > 0, EXPECTED, 0.75))
+def test_a_whole_person_is_taken_from_the_proposal_that_promises_most() -> None:
+    def proposal(shift: float, passed: list[float]) -> Proposal:
+        return Proposal(pose().keypoints + shift, pose().scores, EXPECTED + shift, torch.tensor(passed))
 
-    alternatives = [Alternative(InputPose.without_estimates, 0.2)]
-    chosen = choose_alternatives(forward(pose()), forward, pose(), alternatives)
-    assert (chosen.keypoint_scores[:, 0] == 0).tolist() == [False, False, False, True]
-    torch.testing.assert_close(chosen.expected, torch.tensor([0.9, 0.8, 0.6, 0.75]))
+    chosen = most_passed(
+        [proposal(1, [0.5, 0.5, 0.5, 0.1]), proposal(2, [0.4, 0.6, 0.5, 0.1]), proposal(3, [0, 0, 0.7, 0])]
+    )
+    assert passes_of(chosen) == [1, 2, 3, 1]
+    assert (chosen.keypoints == chosen.keypoints[:, :1] + pose().keypoints - pose().keypoints[:, :1]).all()
+    torch.testing.assert_close(chosen.expected, EXPECTED + torch.tensor([1.0, 2, 3, 1]))
 
 
 def test_of_two_views_the_second_must_be_much_better() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from synth import draw_scores, invert_limbs, place_faces, take_neighbours, warp_poses
+from synth import claim_certainty, draw_scores, invert_limbs, place_faces, take_neighbours, warp_poses
 from tests.tiny import COCO, random_people
 
 FACE = np.flatnonzero(COCO.group("face"))
@@ -64,8 +64,20 @@ def test_placeholders_are_near_the_face_and_hardly_confident(rng: np.random.Gene
 def test_scores_go_with_similarity_on_the_whole_and_some_people_have_none(rng: np.random.Generator) -> None:
     similarity = rng.random((4000, 17))
     scores = draw_scores(similarity, rng)
-    silent = (scores == 1).all(1)
-    assert 0.45 < silent.mean() < 0.55
-    assert ((scores > 0) & (scores <= 1)).all()
+    silent = (scores == 0.5).all(1)
+    assert 0.2 < silent.mean() < 0.3
+    assert ((scores > 0) & (scores < 0.999)).all()
     spoken = scores[~silent]
     assert 0.2 < np.corrcoef(spoken.ravel(), similarity[~silent].ravel())[0, 1] < 0.9
+
+
+def test_mostly_right_people_are_called_certain_and_have_what_is_annotated(rng: np.random.Generator) -> None:
+    similarity = np.where(rng.random((4000, 1)) < 0.5, 0.95, rng.random((4000, 17)))
+    scores = rng.uniform(0.1, 0.9, similarity.shape)
+    labelled = rng.random(similarity.shape) < 0.8
+    claimed = claim_certainty(similarity, scores, labelled, rng)
+    certain = (claimed == labelled).all(1)
+    right = (similarity == 0.95).all(1)
+    assert 0.35 < certain[right].mean() < 0.45
+    assert certain[~right].mean() < 0.03
+    np.testing.assert_array_equal(claimed[~certain], scores[~certain].astype(np.float32))

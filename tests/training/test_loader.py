@@ -16,7 +16,7 @@ from posefix.core.skeleton import load
 from posefix.training.config import Config, Fold
 from posefix.training.data.loader import TrainingBatches, training_loader
 from posefix.training.data.packing import pack
-from posefix.training.data.stores import FolderStore, PackedStore, PoseStore, Store, in_fold, observed_poses
+from posefix.training.data.stores import FolderStore, PackedStore, PoseStore, Store, in_fold, match_boxes, observed_poses
 from tests.tiny import random_people, tiny_config, write_annotations, write_world
 from tools.pack import main
 
@@ -336,3 +336,11 @@ def test_annotations_without_a_face_ask_nothing_of_it(world: dict[str, Path], rn
     batch = make(world, store, augmentation=PLAIN)[0]
     assert not batch["labelled"][:, :5].any()
     assert batch["labelled"][:, 5:].all()
+
+
+def test_results_on_given_boxes_are_of_the_person_in_the_box() -> None:
+    people = random_people(np.random.default_rng(0), 6, images=2)
+    elsewhere = people.with_keypoints(people.keypoints + 500)[::-1]
+    found = match_boxes(people, elsewhere)
+    np.testing.assert_array_equal(found, np.arange(6)[::-1])
+    np.testing.assert_array_equal(match_boxes(people, replace(elsewhere, boxes=elsewhere.boxes + 5)), -1)
