@@ -167,11 +167,11 @@ def write_pieces(path: str | Path, pieces: Iterable[str | bytes]) -> None:
         raise
 
 
-def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes]]) -> None:
+def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path]]) -> None:
     """Write a folder of files, by name and content, so that it is there as a whole or not at all.
 
     The files go to a new folder beside it, which then takes the name ``path``. Names that end in ``.gz`` are written
-    gzipped.
+    gzipped. Instead of a content, a path to copy may be given.
 
     Raises:
         InputError: ``path`` is a file or a folder with something in it, or cannot be written.
@@ -182,6 +182,9 @@ def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes]]) -> 
     try:
         temporary.mkdir()
         for name, content in files:
+            if isinstance(content, Path):
+                shutil.copyfile(content, temporary / name)
+                continue
             with open(temporary / name, "xb") as file:
                 _write(file, [content], zipped=name.endswith(".gz"))
         if hasattr(os, "sync"):

@@ -17,7 +17,6 @@ from posefix.core.skeleton import Skeleton, load
 from posefix.formats import coco, coco_files
 from posefix.formats import records as checks
 from posefix.formats.coco import ImageRecord
-from posefix.formats.damaged import read_folder, write_folder_with
 from posefix.formats.frames import Frames
 from posefix.formats.images import ImageIndex, all_ids
 from posefix.formats.long_json import Records
@@ -40,7 +39,6 @@ class Source:
         problems: one sentence for each person that could not be used.
         synthetic_ids: the image ids are mere places, since names do not end in numbers of their own.
         video: name of the video, without extension, that the images are frames of.
-        damaged: files of a folder that could not be used, and are copied as they are.
         absent: ids of images that are not there; the coordinates of their people mean nothing elsewhere.
     """
 
@@ -52,7 +50,6 @@ class Source:
     problems: tuple[str, ...] = ()
     synthetic_ids: bool = False
     video: str | None = None
-    damaged: tuple[Path, ...] = ()
     absent: frozenset[int] = frozenset()
 
 
@@ -88,12 +85,7 @@ def read(
     if isinstance(images, str | Path):
         images = ImageIndex.of_folder(Path(images))
     try:
-        skip = on_error == "skip"
-        if skip and path.is_dir():
-            content, damaged = read_folder(path, one, skeleton)
-        else:
-            content, damaged = one.read(path, skeleton, on_error), ()
-        return _people(path, one, content, images, skip, damaged)
+        return _people(path, one, one.read(path, skeleton, on_error), images, on_error == "skip")
     except InputError as error:
         looks = None if format == "auto" or not os.path.exists(path) else sniff(path)
         if looks is None or looks == one.name:
@@ -122,10 +114,7 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
     if not all(np.isfinite(v).all() for v in (people.keypoints, people.scores, people.person_scores)):
         raise ValueError("keypoints and scores must be finite")
     content, path = _content(people, source, one), Path(path)
-    if content.new or not source.damaged:
-        one.write(path, content)
-    else:
-        write_folder_with(path, one, content, source.damaged)
+    one.write(path, content)
 
 
 def read_results(
@@ -169,7 +158,7 @@ def read_results(
 def read_again(people: People, path: Path) -> People:
     """People with the keypoints and scores that a file has which :func:`write` wrote of them in their own format."""
     one = format_named(people.source.format)
-    content = read_folder(path, one, people.skeleton)[0] if path.is_dir() else one.read(path, people.skeleton, "skip")
+    content = one.read(path, people.skeleton, "skip")
     keypoints = content.keypoints
     if content.relative:
         records = [people.source.images[i] for i in people.image_ids.tolist()]
@@ -199,9 +188,7 @@ class Own:
         return replace(self.people, **people)
 
 
-def _people(
-    path: Path, one: Format, content: ParsedFile, images: ImageIndex | None, skip: bool, damaged: tuple[Path, ...]
-) -> People:
+def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | None, skip: bool) -> People:
     keys = list(content.images)
     if images is None or content.kind == "id":
         found, own_numbers = all_ids(keys, content.kind)
@@ -231,7 +218,6 @@ def _people(
         content.document,
         tuple(content.problems),
         synthetic_ids=not own_numbers,
-        damaged=damaged,
         absent=frozenset(absent),
         video=Path(images.what).stem if images is not None and images.is_video else None,
     )

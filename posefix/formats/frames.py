@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from posefix.core.files import (
     write_folder,
 )
 from posefix.formats.images import without_extension
-from posefix.formats.parsed_file import ImageKind
+from posefix.formats.parsed_file import ImageKind, OnError
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import describe, is_image_id
 
@@ -50,6 +50,8 @@ class Frames:
         values: M values, the format's own.
         files: the names of the files in a folder; empty if there is no folder.
         outer: the object that the values lie in, and under which of its keys; None if they are all of the file.
+        copied: files of a folder that are no images and are copied as they are.
+        problems: one sentence for each file of a folder that could not be used.
     """
 
     store: Store
@@ -57,6 +59,8 @@ class Frames:
     values: list[Any]
     files: tuple[str, ...] = ()
     outer: tuple[Mapping, str] | None = None
+    copied: tuple[Path, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def kind(self) -> ImageKind:
@@ -81,6 +85,7 @@ def read_frames(
     suffix: str = ".json",
     is_inner: Callable[[Any], bool] | None = None,
     inside: str = "",
+    on_error: OnError = "stop",
 ) -> Frames:
     """Read a file or folder in any of the ways but ``lines``.
 
@@ -91,6 +96,7 @@ def read_frames(
         suffix: of the files; an image's name is the file's without it.
         is_inner: likewise for the values in an object, a list or a folder, if more of those can be one image.
         inside: the key under which an object may hold all values.
+        on_error: whether a file in a folder that cannot be used ends the reading, or is left out.
 
     Raises:
         InputError: nothing there is such a value.
@@ -98,16 +104,44 @@ def read_frames(
     is_inner = is_inner or is_image
     if not path.is_dir():
         return _of_value(path, read_json(path), is_image, suffix, is_inner, inside)
-    files = tuple(files_in(path, suffix))
-    values = [read_json(path / file) for file in files]
-    if len(files) == 1 and not is_inner(values[0]):
-        return replace(_of_value(path / files[0], values[0], is_image, suffix, is_inner, inside), files=files)
-    for file, value in zip(files, values, strict=True):
-        if not is_inner(value):
+    names = files_in(path, suffix)
+
+    def value_of(file: str) -> Any:
+        value = read_json(path / file)
+        if not is_inner(value) and len(names) > 1:
             raise InputError(
                 f"{path / file}: is not what this format says of one image; if it holds several, give that file"
             )
-    return Frames("folder", [_stem(file, suffix) for file in files], values, files)
+        return value
+
+    values, copied, problems = usable_files(path, names, value_of, on_error)
+    if len(names) == 1 and not is_inner(values[names[0]]):
+        found = _of_value(path / names[0], values[names[0]], is_image, suffix, is_inner, inside)
+        return replace(found, files=tuple(names))
+    keys: list[int | str] = [_stem(file, suffix) for file in values]
+    return Frames("folder", keys, list(values.values()), tuple(values), None, copied, problems)
+
+
+def usable_files(
+    path: Path, names: Sequence[str], read: Callable[[str], Any], on_error: OnError
+) -> tuple[dict[str, Any], tuple[Path, ...], tuple[str, ...]]:
+    """What ``read`` makes of each file in a folder, by name; the files that it refuses, and why.
+
+    Raises:
+        InputError: it refuses one and ``on_error`` is ``"stop"``, or it refuses all.
+    """
+    values: dict[str, Any] = {}
+    refused: dict[Path, str] = {}
+    for name in names:
+        try:
+            values[name] = read(name)
+        except InputError as error:
+            if on_error == "stop":
+                raise
+            refused[path / name] = str(error)
+    if not values:
+        raise InputError(next(iter(refused.values()), f"{path}: holds no results"))
+    return values, tuple(refused), tuple(refused.values())
 
 
 def read_lines(path: Path, is_frame: Callable[[Any], bool]) -> Frames | None:
@@ -167,7 +201,8 @@ def numbered(path: Path, frames: Frames, key: str, first: int) -> Frames:
 def write_frames(path: Path, frames: Frames) -> None:
     """Write frames the way that :func:`read_frames` found them; its inverse."""
     if frames.store == "folder":
-        write_folder(path, zip(frames.files, map(_dumped, frames.values), strict=True))
+        texts = zip(frames.files, map(_dumped, frames.values), strict=True)
+        write_folder(path, chain(texts, ((file.name, file) for file in frames.copied)))
         return
     if frames.store == "lines":
         text = "".join(json.dumps(value, separators=(",", ":")) + "\n" for value in frames.values)

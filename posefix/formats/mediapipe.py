@@ -57,7 +57,7 @@ _PIXELS = 10  # no landmark that means something lies so many widths of the imag
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read the landmarks of images or frames."""
-    frames = read_frames(path, _is_image, is_inner=_is_image_among_others)
+    frames = read_frames(path, _is_image, is_inner=_is_image_among_others, on_error=on_error)
     parsed = read_images(LAYOUT, path, skeleton, on_error, replace(frames, keys=_keys(frames)))
     known = np.abs(parsed.keypoints[parsed.scores > 0])
     if known.size and np.median(known) > _PIXELS:

@@ -52,7 +52,7 @@ INSTANCE_LISTS = ("instances", "instance_info")
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read a file, or a folder of files for one image each."""
-    frames = read_frames(path, LAYOUT.is_image, LAYOUT.suffix, LAYOUT.is_inner, LAYOUT.inside)
+    frames = read_frames(path, LAYOUT.is_image, LAYOUT.suffix, LAYOUT.is_inner, LAYOUT.inside, on_error)
     if frames.store == "list" and frames.values and all(isinstance(value, Mapping) for value in frames.values):
         frames = numbered(path, frames, "frame_id", first=1 if frames.outer else 0)
     elif frames.kind == "name":

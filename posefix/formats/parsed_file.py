@@ -93,8 +93,6 @@ class Format:
         sniff: whether a file or folder is of this format.
         read: ``(path, skeleton or None, on_error) -> ParsedFile``; raises InputError.
         write: ``(path, content)``: whole or not at all; what is as in its record stays as it is written there.
-        suffix: of the files in a folder of this format.
-        extra_files: names of files that may lie among them and are of no image.
         any_file_name: the name of a single file with the people of one image need not be the image's.
         first_frame: the number that names give the first frame of a video.
         holds: which of ``"scores"`` (of keypoints), ``"boxes"``, ``"person_scores"`` and ``"empty"`` (images without
@@ -110,8 +108,6 @@ class Format:
     write: Callable[[Path, ParsedFile], None]
     relative: bool = False
     folder: bool = False
-    suffix: str = ".json"
-    extra_files: tuple[str, ...] = ()
     any_file_name: bool = False
     first_frame: int = 0
     holds: frozenset[str] = frozenset({"scores", "boxes", "person_scores", "empty"})

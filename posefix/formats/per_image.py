@@ -8,12 +8,13 @@ A format of this kind is a :class:`Layout`, which says where in the value of an 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import Frames, Store, file_names, first_values, read_frames, write_frames
 from posefix.formats.parsed_file import OnError, ParsedFile, PeopleBuilder, describe_shortly, keep_equal, numbers
@@ -105,8 +106,9 @@ def read_images(
 ) -> ParsedFile:
     """Read the people of images, from ``frames`` if these were read already."""
     if frames is None:
-        frames = read_frames(path, layout.is_image, layout.suffix, layout.is_inner, layout.inside)
+        frames = read_frames(path, layout.is_image, layout.suffix, layout.is_inner, layout.inside, on_error)
     people = PeopleBuilder(path, skeleton or layout.skeleton_of(path, frames), on_error, layout.skeletons)
+    people.problems.extend(frames.problems)
     for place, value in enumerate(frames.values):
         try:
             records = layout.people_in(value)
@@ -115,7 +117,15 @@ def read_images(
             continue
         for i, record in enumerate(records):
             read_person(layout.person, people, f"{frames.where(place)}{layout.noun} {i}", place, record)
-    return people.parsed(frames.keys, frames.kind, layout.skeletons[0], document=frames)
+    parsed = people.parsed(frames.keys, frames.kind, layout.skeletons[0], document=frames)
+    require_people_beside(frames.problems, parsed)
+    return parsed
+
+
+def require_people_beside(problems: Sequence[str], parsed: ParsedFile) -> None:
+    """Raise InputError with the first problem of a folder's files if the others have nobody in them."""
+    if problems and not (parsed.scores > 0).any():
+        raise InputError(problems[0])
 
 
 def write_images(layout: Layout, path: Path, parsed: ParsedFile) -> None:
@@ -124,7 +134,7 @@ def write_images(layout: Layout, path: Path, parsed: ParsedFile) -> None:
     old = parsed.document
     if isinstance(old, Frames) and old.keys == list(parsed.images):
         values = [_with_people(layout, value, people) for value, people in zip(old.values, lists, strict=True)]
-        write_frames(path, Frames(old.store, old.keys, values, old.files, old.outer))
+        write_frames(path, replace(old, values=values))
         return
     named = zip(layout.names(parsed.images), lists, strict=True)
     kept = [(key, people) for key, people in named if people or layout.empty]

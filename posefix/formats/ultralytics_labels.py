@@ -7,7 +7,8 @@
 all coordinates as fractions of the image, all numbers with 6 significant digits. The box's confidence is there with
 ``save_conf=True``, the track id for tracked people. Models without visibility have x and y alone. A keypoint at (0, 0)
 was not found. An image without detections has no file; the frames of a video are ``VIDEO_1.txt``, ``VIDEO_2.txt``, ...
-The labels that models are trained with are the same, with COCO's visibility flags 0, 1 and 2 as confidences.
+The labels that models are trained with are the same, with COCO's visibility flags 0, 1 and 2 in the place of
+confidences: their scores are half of the flags, and the flags stay as they are.
 
 What is of another class than 0, the person, is handed through. Changed numbers get 7 digits: 0.0002 px of 4,000.
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +30,9 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.files import files_in, read_bytes, without_gz, write_atomically, write_folder
 from posefix.core.skeleton import Skeleton, load
-from posefix.formats.frames import file_names
+from posefix.formats.frames import file_names, usable_files
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal
-from posefix.formats.per_image import to_corners
+from posefix.formats.per_image import require_people_beside, rounded_score, to_corners
 from posefix.formats.probe import FileProbe
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
@@ -43,7 +45,7 @@ _LONGEST_NUMBER = 40  # characters
 
 
 @dataclass(frozen=True)
-class Layout:
+class Columns:
     """What the columns of the lines are.
 
     Attributes:
@@ -59,17 +61,24 @@ class Layout:
     lone_id: bool = False
 
     @property
-    def columns(self) -> int:
+    def end(self) -> int:
         """Number of columns up to the last keypoint."""
         return BOX + self.keypoints * self.width
 
-    def fits(self, columns: int) -> bool:
+    def fits(self, count: int) -> bool:
         """Whether a line can have so many columns."""
-        return 0 <= columns - self.columns <= 2
+        return 0 <= count - self.end <= 2
 
-    def has_confidence(self, columns: int) -> bool:
+    def has_confidence(self, count: int) -> bool:
         """Whether a line of so many columns has the box's confidence."""
-        return columns - self.columns == 2 or (columns - self.columns == 1 and not self.lone_id)
+        return count - self.end == 2 or (count - self.end == 1 and not self.lone_id)
+
+    def triples(self, row: list[float]) -> np.ndarray:
+        """(K, 3) x, y and score of a line; x and y NaN where nothing was found."""
+        grid = np.array(row[BOX : self.end]).reshape(self.keypoints, self.width)
+        absent = (grid[:, :2] == 0).all(1) | (grid[:, 2:] == 0).any(1) | ~np.isfinite(grid).all(1)
+        scores = grid[:, 2] / (2 if self.flags else 1) if self.width == 3 else np.ones(self.keypoints)
+        return np.column_stack([np.where(absent[:, None], np.nan, grid[:, :2]), scores])
 
 
 @dataclass(frozen=True)
@@ -80,55 +89,63 @@ class Labels:
         names: M file names; one that is empty if there is no folder.
         keys: M image names.
         tails: M texts: empty lines behind the last person.
-        layout: of all lines.
-        others: names and contents of files in the folder that are no labels.
+        columns: of all lines.
+        copied: files of the folder that are no labels.
     """
 
     names: list[str]
     keys: list[str]
     tails: list[str]
-    layout: Layout
-    others: list[tuple[str, bytes]]
+    columns: Columns
+    copied: tuple[Path, ...]
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read a label file or a folder of them; unless given, the skeleton is found from the number of columns."""
-    names = files_in(path, ".txt") if path.is_dir() else [""]
-    others = [(name, read_bytes(path / name)) for name in names if without_gz(name) == CLASSES]
-    names = [name for name in names if without_gz(name) != CLASSES]
-    texts = [_lines(path / name if name else path) for name in names]
-    layout = _layout(path, [line for lines, _ in texts for line in lines], skeleton)
-    known = next((name for name in SKELETONS if len(load(name)) == layout.keypoints), SKELETONS[0])
+    files = files_in(path, ".txt") if path.is_dir() else [""]
+    names = [name for name in files if without_gz(name) != CLASSES]
+    texts, copied, problems = usable_files(path, names, lambda name: _lines(path / name if name else path), on_error)
+    columns = _columns(path, [line for lines, _ in texts.values() for line in lines], skeleton)
+    known = next((name for name in SKELETONS if len(load(name)) == columns.keypoints), SKELETONS[0])
     people = PeopleBuilder(path, skeleton or load(known), on_error)
-    for place, (name, (lines, _)) in enumerate(zip(names, texts, strict=True)):
+    people.problems.extend(problems)
+    for place, (name, (lines, _)) in enumerate(texts.items()):
         number = 0
         for line in lines:
             number += line.rstrip().count("\n") + 1
-            _add(people, f"{name}, line {number}" if name else f"line {number}", place, line, layout)
-    keys = [without_gz(name or path.name).removesuffix(".txt") for name in names]
-    document = Labels(names, keys, [tail for _, tail in texts], layout, others)
-    return people.parsed(keys, "name", relative=True, document=document)
+            where = f"{name}, line {number}" if name else f"line {number}"
+            try:
+                _add(people, where, place, line, columns)
+            except ValueError as error:
+                people.refuse(where, place, {"line": line}, str(error))
+    keys = [without_gz(name or path.name).removesuffix(".txt") for name in texts]
+    copied = (*copied, *(path / name for name in files if name not in names))
+    document = Labels(list(texts), keys, [tail for _, tail in texts.values()], columns, copied)
+    parsed = people.parsed(keys, "name", relative=True, document=document)
+    require_people_beside(problems, parsed)
+    return parsed
 
 
-def write(path: Path, content: ParsedFile) -> None:
+def write(path: Path, parsed: ParsedFile) -> None:
     """Write the lines that were read with only the changed numbers exchanged, or a folder with new files.
 
     New lines have the box's confidence. An image without people has an empty file.
     """
-    labels = content.document
-    if labels is None or labels.keys != list(content.images):
-        names, tails = file_names(path, content.images, ".txt"), [""] * len(content.images)
+    labels = parsed.document
+    if labels is None or labels.keys != list(parsed.images):
+        names, tails = file_names(path, parsed.images, ".txt"), [""] * len(parsed.images)
     else:
         names, tails = labels.names, labels.tails
     texts = []
-    for people, tail in zip(content.people_of(), tails, strict=True):
-        lines = [_written(content, person) for person in people]
+    for people, tail in zip(parsed.people_of(), tails, strict=True):
+        lines = [_written(parsed, person) for person in people]
         lines[:-1] = [line if line.endswith("\n") else line + "\n" for line in lines[:-1]]
         texts.append("".join(lines) + tail)
     if names == [""]:
         write_atomically(path, texts[0])
     else:
-        write_folder(path, [*zip(names, texts, strict=True), *(labels.others if labels else [])])
+        copied = ((file.name, file) for file in labels.copied) if labels else ()
+        write_folder(path, chain(zip(names, texts, strict=True), copied))
 
 
 def _lines(path: Path) -> tuple[list[str], str]:
@@ -141,17 +158,12 @@ def _lines(path: Path) -> tuple[list[str], str]:
         text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a UTF-8 text file (byte {error.start}), expected labels") from None
-    lines, empty = [], ""
-    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
-        empty += line
-        if line.strip():
-            lines.append(empty)
-            empty = ""
+    lines = re.findall(r"\s*\S[^\n]*\n?", text)
     if lines and all(len(_numbers(line) or []) < BOX for line in lines):
         start = lines[0].strip()
         shown = start if len(start) <= 40 else start[:36] + "..."
         raise InputError(f"{path}: is no label file, its first line is {shown!r}, expected numbers alone")
-    return lines, empty
+    return lines, text[sum(map(len, lines)) :]
 
 
 def _numbers(line: str) -> list[float] | None:
@@ -165,13 +177,13 @@ def _numbers(line: str) -> list[float] | None:
         return None
 
 
-def _layout(path: Path, lines: list[str], skeleton: Skeleton | None) -> Layout:
+def _columns(path: Path, lines: list[str], skeleton: Skeleton | None) -> Columns:
     """What the columns are; three numbers for each keypoint of a usual skeleton, rather than two, if both can be."""
     rows = [row for row in map(_numbers, lines) if row and row[0] == PERSON]
     counts = Counter(map(len, rows))
     sizes = [len(skeleton)] if skeleton else [len(load(name)) for name in SKELETONS]
-    layouts = [Layout(size, width) for width in (3, 2) for size in sizes]
-    fitting = [sum(n for count, n in counts.items() if layout.fits(count)) for layout in layouts]
+    possible = [Columns(size, width) for width in (3, 2) for size in sizes]
+    fitting = [sum(n for count, n in counts.items() if columns.fits(count)) for columns in possible]
     if rows and not any(fitting):
         count = counts.most_common(1)[0][0]
         if count <= BOX + 2:
@@ -181,79 +193,59 @@ def _layout(path: Path, lines: list[str], skeleton: Skeleton | None) -> Layout:
             f"{path}: has lines of {count} numbers, expected {BOX}, 2 or 3 for each of {known} keypoints, and up to 2 "
             "more; give other keypoints with --skeleton"
         )
-    best = layouts[int(np.argmax(fitting))]
+    best = possible[int(np.argmax(fitting))]
     fits = [row for row in rows if best.fits(len(row)) and best.width == 3]
-    third = {v for row in fits for v in row[BOX + 2 : best.columns : 3]}
-    lone = [tokens[-1] for tokens in map(str.split, lines) if len(tokens) == best.columns + 1]
+    third = {v for row in fits for v in row[BOX + 2 : best.end : 3]}
+    lone = [tokens[-1] for tokens in map(str.split, lines) if len(tokens) == best.end + 1]
     lone_id = bool(lone) and all(re.fullmatch("[1-9][0-9]*", token) for token in lone)
-    return Layout(best.keypoints, best.width, third <= {0, 1, 2} and 2 in third, lone_id)
+    return Columns(best.keypoints, best.width, third <= {0, 1, 2} and 2 in third, lone_id)
 
 
-def _add(people: PeopleBuilder, where: str, place: int, line: str, layout: Layout) -> None:
-    record, row = {"line": line}, _numbers(line)
+def _add(people: PeopleBuilder, where: str, place: int, line: str, columns: Columns) -> None:
+    """Take the person of a line; ValueError with the rest of a sentence if there is none."""
+    row = _numbers(line)
     if row is None:
-        people.refuse(where, place, record, "has something in it that is no number")
-        return
+        raise ValueError("has something in it that is no number")
     if not row[0].is_integer():
-        people.refuse(where, place, record, f"has {row[0]} as its class, expected an integer")
-        return
+        raise ValueError(f"has {row[0]} as its class, expected an integer")
     if row[0] != PERSON:
-        people.add(where, place, record, np.full((layout.keypoints, 2), np.nan), None, None, 0.0)
+        people.hand_through(place, {"line": line})
         return
-    if not layout.fits(len(row)):
-        what = f"expected {layout.columns} to {layout.columns + 2} for {layout.keypoints} keypoints"
-        people.refuse(where, place, record, f"has {len(row)} numbers, {what}")
-        return
-    cx, cy, width, height = row[1:BOX]
-    points, scores = _arrays(row, layout)
-    far = np.nanmax(np.abs([*row[1:BOX], *points.ravel().tolist()]), initial=0.0)
+    if not columns.fits(len(row)):
+        what = f"expected {columns.end} to {columns.end + 2} for {columns.keypoints} keypoints"
+        raise ValueError(f"has {len(row)} numbers, {what}")
+    (cx, cy, width, height), triples = row[1:BOX], columns.triples(row)
+    far = np.nanmax(np.abs([*row[1:BOX], *triples[:, :2].ravel().tolist()]), initial=0.0)
     if far > FARTHEST:
-        people.refuse(where, place, record, f"has {far:g} as a coordinate, expected fractions of the image")
-        return
+        raise ValueError(f"has {far:g} as a coordinate, expected fractions of the image")
     box = [cx - width / 2, cy - height / 2, width, height]
-    person_score = row[layout.columns] if layout.has_confidence(len(row)) else None
-    people.add(where, place, record, points, scores, box, person_score)
+    score = row[columns.end] if columns.has_confidence(len(row)) else None
+    people.add(where, place, {"line": line}, triples[:, :2], triples[:, 2], box, score)
 
 
-def _arrays(row: list[float], layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
-    """Coordinates (K, 2), NaN where nothing was found, and confidences (K,) or None."""
-    grid = np.array(row[BOX : layout.columns]).reshape(layout.keypoints, layout.width)
-    absent = (grid[:, :2] == 0).all(1) | (grid[:, 2:] == 0).any(1) | ~np.isfinite(grid).all(1)
-    scores = grid[:, 2] / (2 if layout.flags else 1) if layout.width == 3 else None
-    return np.where(absent[:, None], np.nan, grid[:, :2]), scores
-
-
-def _written(content: ParsedFile, person: int) -> str:
-    record, labels = content.records[person], content.document
-    points, scores = content.keypoints[person], content.scores[person]
-    if record is not None and (content.has_no_estimate(person) or labels.layout.keypoints != len(points)):
-        return record["line"]
+def _written(parsed: ParsedFile, person: int) -> str:
+    record, labels = parsed.records[person], parsed.document
+    points, scores = parsed.keypoints[person], parsed.scores[person]
     if record is None:
-        x1, y1, x2, y2 = to_corners(content, person)
+        x1, y1, x2, y2 = to_corners(parsed, person)
         box = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
-        found = np.where(scores[:, None] > 0, points, 0.0)
-        numbers = [*box, *np.concatenate([found, scores[:, None]], axis=1).ravel().tolist()]
-        confidence = _confidence(content.person_scores[person])
-        return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {confidence}\n"
-    layout, row = labels.layout, _numbers(record["line"])
-    old, _ = _arrays(row, layout)
-    keep = (scores == 0) & ~np.isfinite(old).all(1)
-    grid = np.array(row[BOX : layout.columns]).reshape(layout.keypoints, layout.width)
-    new = np.concatenate([points, scores[:, None] * (2 if layout.flags else 1)], axis=1)[:, : layout.width]
-    new = np.array(keep_equal(grid.tolist(), new, 7, keep[:, None]))
+        numbers = [*box, *np.column_stack([points, scores]).ravel().tolist()]
+        return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {rounded_score(parsed, person)!r}\n"
+    if parsed.has_no_estimate(person) or labels.columns.keypoints != len(points):
+        return record["line"]
+    columns, row = labels.columns, _numbers(record["line"])
+    keep = (scores == 0) & np.isnan(columns.triples(row)[:, 0])
+    width = 2 if columns.flags else columns.width  # flags are no scores
+    grid = np.array(row[BOX : columns.end]).reshape(-1, columns.width)[:, :width]
+    new = keep_equal(grid.tolist(), np.column_stack([points, scores])[:, :width], 7, keep[:, None])
     parts = re.split(r"(\S+)", record["line"])  # every second one is a number
-    for i in np.flatnonzero((new != grid) & ~keep[:, None]).tolist():
-        parts[2 * (BOX + i) + 1] = f"{new.flat[i]:.7g}"
-    if layout.has_confidence(len(row)):
-        confidence = keep_equal(row[layout.columns], content.person_scores[person], 6)
-        if confidence != row[layout.columns]:
-            parts[2 * layout.columns + 1] = _confidence(confidence)
+    for k, i in np.argwhere(np.array(new) != grid).tolist():
+        parts[2 * (BOX + k * columns.width + i) + 1] = f"{new[k][i]:.7g}"
+    if columns.has_confidence(len(row)):
+        confidence = keep_equal(row[columns.end], parsed.person_scores[person], 6)
+        if confidence != row[columns.end]:
+            parts[2 * columns.end + 1] = repr(confidence)  # has a point, so that it is no track id
     return "".join(parts)
-
-
-def _confidence(score: float) -> str:
-    """With a point or an exponent, so that it cannot be taken for a track id."""
-    return repr(round(float(score), 6) + 0.0)
 
 
 def _looks(probe: FileProbe) -> bool:
@@ -278,6 +270,4 @@ FORMAT = Format(
     relative=True,
     folder=True,
     first_frame=1,
-    suffix=".txt",
-    extra_files=(CLASSES,),
 )

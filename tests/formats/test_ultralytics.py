@@ -133,6 +133,14 @@ def test_flags_of_training_labels_are_visibilities(tmp_path: Path) -> None:
     assert (tmp_path / "out.txt").read_text() == text.replace("0.300000 0.700000 2", "0.25 0.5 2", 1)
 
 
+def test_scores_are_not_written_over_visibility_flags(tmp_path: Path) -> None:
+    flags = [2] * 10 + [1] * 7
+    text = f"0 {BOX} {' '.join(f'{x:.6f} {y:.6f} {f}' for (x, y), f in zip(POINTS, flags, strict=True))}"
+    people = read_labels(labels(tmp_path, text))
+    formats.write(people.with_keypoints(people.keypoints, people.scores * 0.7), tmp_path / "out.txt")
+    assert (tmp_path / "out.txt").read_text() == text
+
+
 # ---- labels: written
 
 
