@@ -260,7 +260,7 @@ def read_annotations(path: str | Path, skeleton: Skeleton | None = None, image_i
     _raise_first(path, kept, lambda annotation: _annotation_problem(annotation, images, image_id_offset))
     people = _people(annotations, skeleton, image_id_offset)
     given = np.array([a["area"] if a.get("area") is not None else np.nan for a in annotations], np.float32)
-    people.areas = np.where(np.isnan(given), np.float32(geometry.BOX_AREA_TO_AREA) * people.areas, given)
+    people.areas = np.where(np.isnan(given), people.areas, given)
     return CocoAnnotations(people[people.labelled.any(1)], images)
 
 
@@ -296,7 +296,7 @@ def _people(records: list[Mapping], skeleton: Skeleton, image_id_offset: int = 0
         boxes=boxes,
         person_scores=np.array([r.get("score") or 0 for r in records], np.float32),
         original_scores=checks.original_scores(records),
-        areas=np.clip(boxes[:, 2:], 0, None).prod(axis=1),
+        areas=geometry.areas_of(boxes),
         extra=records,
     )
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from posefix.core import geometry
 from posefix.core.files import read_json, write_atomically, write_pieces
 from posefix.core.skeleton import Skeleton, load, with_keypoint_count
 from posefix.formats import coco
@@ -173,7 +174,7 @@ def _new_annotation(content: ParsedFile, person: int) -> dict:
         "num_keypoints": int((flags > 0).sum()),
         "keypoints": [int(v) if i % 3 == 2 else v for i, v in enumerate(triples.ravel().tolist())],
         "bbox": np.round(box, 3).tolist(),
-        "area": round(float(box[2] * box[3]), 3),
+        "area": round(float(geometry.areas_of(box[None])[0]), 3),
     }
 
 

@@ -231,7 +231,7 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
         ids[content.frames],
         boxes=boxes,
         person_scores=content.person_scores,
-        areas=np.clip(boxes[:, 2:], 0, None).prod(1),
+        areas=geometry.areas_of(boxes),
         original_scores=checks.original_scores(records),
         extra=records,
         source=source,

@@ -127,6 +127,14 @@ def test_becomes_coco_results(name: str, path: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(again.scores, people.scores, atol=6e-5)
 
 
+def test_new_annotations_have_the_areas_that_people_of_known_boxes_have(tmp_path: Path) -> None:
+    people = with_images(read("openpifpaf", SAMPLES / "openpifpaf" / "letter.jpg.predictions.json"))
+    formats.write(people, tmp_path / "truth.json", "coco-annotations")
+    areas = [annotation["area"] for annotation in json.loads((tmp_path / "truth.json").read_text())["annotations"]]
+    np.testing.assert_allclose(areas, people[people.labelled.any(1)].areas, rtol=1e-3)
+    np.testing.assert_allclose(people.areas, 0.515 * people.boxes[:, 2:].prod(1), rtol=1e-5)
+
+
 # ---- people of any kind
 
 

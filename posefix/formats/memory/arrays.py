@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST, People, with_refined
 from posefix.core.skeleton import load
@@ -88,7 +89,7 @@ def people_from(
         np.zeros(n),
         boxes=xywh,
         person_scores=scores.mean(1) if person_scores is None else np.nan_to_num(person_scores),
-        areas=xywh[:, 2:].prod(1),
+        areas=geometry.areas_of(xywh),
     )
 
 

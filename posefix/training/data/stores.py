@@ -117,7 +117,7 @@ class PoseStore:
             keypoints[..., 2],
             image_ids,
             boxes=boxes,
-            areas=geometry.BOX_AREA_TO_AREA * np.maximum(boxes[:, 2:], 0).prod(1),
+            areas=geometry.areas_of(boxes),
         ).to_skeleton(skeleton)
         self.image_ids = np.unique(self.people.image_ids)
 
