@@ -61,7 +61,7 @@ class Subject:
         truth: ground truth.
         before: N results.
         after: the same N results, refined, in the same order.
-        metrics: what :func:`posefix.run.pipeline.measure` returned.
+        metrics: what :func:`posefix.run.local.measure` returned.
         images: to cut people out of; None where they cannot be had one by one.
         facts: how it was made, such as checkpoint and command, shown as they are.
         names: file name of an image by its id.

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from posefix import formats
 from posefix.core import geometry
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
@@ -150,7 +151,7 @@ def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray,
     keypoints = np.zeros((len(results), *people.keypoints.shape), np.float32)
     scores = np.zeros((len(results), *people.scores.shape), np.float32)
     for r, path in enumerate(results):
-        found = coco.read_results(path, people.skeleton).people
+        found = formats.read(path, default=people.skeleton)
         matched = match_people(people, found)
         rows = np.flatnonzero(matched >= 0)
         keypoints[r, rows] = found.keypoints[matched[rows]]
