@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
 from pycocotools.coco import COCO
 
 from posefix.core.errors import InputError
@@ -108,8 +107,8 @@ def render(subject: Subject) -> str:
     if known.any():
         page |= {
             "errors": _error_bars(before, after),
-            "body": _picture(figures.body(before, after)),
-            "scatter": _picture(figures.oks_scatter(change)),
+            "body": figures.body(before, after),
+            "scatter": figures.oks_scatter(change),
             "impact": _impact(subject),
             "moves": _moves(transitions(before, after)),
             "people": _people(subject, truth, change),
@@ -261,10 +260,6 @@ def _crop(subject: Subject, truth: People, change: OksChange, row: int) -> dict[
         "after": float(change.after[row]),
         "image": name,
     }
-
-
-def _picture(svg: str | None) -> Markup | None:
-    return None if svg is None else Markup(svg)
 
 
 def _versions() -> str:
