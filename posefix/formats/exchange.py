@@ -40,6 +40,7 @@ class Source:
         video: name of the video, without extension, that the images are frames of.
         absent: ids of images that are not there; the coordinates of their people mean nothing elsewhere.
         holds: those of :attr:`Format.holds` that this very file has a place for.
+        completed: whether people and keypoints without an estimate are refined, too; :attr:`Format.completed`.
     """
 
     format: str
@@ -52,6 +53,7 @@ class Source:
     video: str | None = None
     absent: frozenset[int] = frozenset()
     holds: frozenset[str] = frozenset()
+    completed: bool = False
 
 
 def read(
@@ -158,8 +160,7 @@ def refinable(people: People, skeleton: Skeleton) -> np.ndarray:
     They have an estimate of a keypoint in it, or their format means people without one too; and their image is there.
     """
     absent = np.isin(people.image_ids, list(people.source.absent))
-    completed = FORMATS[people.source.format].completed
-    return np.flatnonzero(~absent & (completed | people.to_skeleton(skeleton).labelled.any(1)))
+    return np.flatnonzero(~absent & (people.source.completed | people.to_skeleton(skeleton).labelled.any(1)))
 
 
 def with_refined_rows(people: People, rows: np.ndarray, refined: People) -> People:
@@ -167,7 +168,7 @@ def with_refined_rows(people: People, rows: np.ndarray, refined: People) -> Peop
 
     Keypoints without an estimate stay as they are, unless the format has them completed.
     """
-    new = with_refined(people[rows], refined, missing=FORMATS[people.source.format].completed)
+    new = with_refined(people[rows], refined, missing=people.source.completed)
     columns = {name: getattr(people, name).copy() for name in CHANGED}
     for name, values in columns.items():
         values[rows] = getattr(new, name)
@@ -220,6 +221,7 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
         synthetic_ids=not own_numbers,
         absent=frozenset(absent),
         holds=one.holds if content.holds is None else content.holds,
+        completed=one.completed,
         video=Path(images.what).stem if images is not None and images.is_video else None,
     )
     original = content.original_scores

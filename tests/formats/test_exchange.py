@@ -113,6 +113,24 @@ def test_convert_says_what_is_wrong(arguments: list[str], says: str, tmp_path: P
     assert not (tmp_path / "out.json").exists()
 
 
+def test_nothing_is_converted_into_one_of_its_inputs(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    shutil.copy(SAMPLES / "coco" / "estimator.json", results)
+    before = results.read_bytes()
+    run = CliRunner().invoke(main, ["convert", str(results), "--to", "coco-annotations", "--out", str(results)])
+    assert run.exit_code == 2 and "named twice" in run.output and results.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["coco", "alphapose", "openpose", "openpifpaf"])
+def test_people_who_were_refined_are_written_so_in_any_format(name: str, tmp_path: Path) -> None:
+    people = with_images(
+        People(load("coco17"), np.full((2, 17, 2), 99.0), np.full((2, 17), 0.5), [1, 2], original_scores=[0.7, np.nan])
+    )
+    out = tmp_path / f"out{'' if FORMATS[name].folder else '.json'}"
+    formats.write(people, out, name)
+    np.testing.assert_array_equal(formats.read(out).original_scores, np.float32([0.7, np.nan]))
+
+
 def test_results_under_their_own_names_are_coco_results() -> None:
     assert FORMATS["detectron2"].read is FORMATS["mmpose-results"].read is coco_files.read_results
 
@@ -250,7 +268,7 @@ def test_people_of_an_absent_image_are_handed_through_when_skipping(name: str, i
     with pytest.raises(InputError, match="is not there"):
         refine_file(plan, settings, Console(quiet=True))
     refined = refine_file(plan, replace(settings, on_error="skip"), Console(quiet=True))
-    assert len(refined.problems) == 1
+    assert len(refined.problems) == 1 and "000000000002" in refined.problems[0]
     assert_same_content(source, out)
 
 

@@ -381,8 +381,14 @@ def _vitpose(count: int = 17, **more: object) -> dict:
         (lambda: posefix.from_transformers([[_vitpose()], [_vitpose()]]), "result of one image, got 2"),
         (lambda: posefix.from_transformers({"keypoints": 1}), "a list of dicts, got dict"),
         (lambda: posefix.from_transformers([{"boxes": 1, "scores": 2}]), "must have keypoints.*got boxes, scores"),
-        (lambda: posefix.from_transformers([_vitpose(labels=torch.zeros(17))]), "labels that are not different numbers from 0 to 16"),
-        (lambda: posefix.from_transformers([_vitpose(labels=torch.zeros(3))]), "17 keypoints and a list of 3 as labels"),
+        (
+            lambda: posefix.from_transformers([_vitpose(labels=torch.zeros(17))]),
+            "labels that are not different numbers from 0 to 16",
+        ),
+        (
+            lambda: posefix.from_transformers([_vitpose(labels=torch.zeros(3))]),
+            "17 keypoints and a list of 3 as labels",
+        ),
         (lambda: posefix.from_transformers([_vitpose(200)]), "numbers from 0 to 132"),
     ],
 )
