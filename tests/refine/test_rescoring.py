@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose, same_people, transitions
 from posefix.formats import coco, read, write
-from posefix.refine.rescoring import expected_oks, own_scores, rescored
+from posefix.refine.rescoring import estimator_scores, expected_oks, rescored
 from tests.tiny import random_people
 
 
@@ -97,7 +97,7 @@ def test_people_are_rescored_once(rng: np.random.Generator, tmp_path: Path) -> N
     write(once, again)
     second = read(again)
     np.testing.assert_allclose(second.person_scores, once.person_scores, atol=1e-6)
-    np.testing.assert_allclose(own_scores(second), [0.2, 0.7, 0.4], rtol=1e-6)
+    np.testing.assert_allclose(estimator_scores(second), [0.2, 0.7, 0.4], rtol=1e-6)
     for people in (once, second):
         twice = rescored(people, np.array([0.1, 0.9, np.nan], np.float32))
         np.testing.assert_array_equal(twice.person_scores, people.person_scores)
@@ -116,7 +116,7 @@ def test_records_without_a_score_get_one_and_odd_originals_are_not_believed(
     path = tmp_path / "results.json"
     path.write_text(json.dumps(records))
     people = read(path)
-    np.testing.assert_allclose(own_scores(people), people.person_scores)
+    np.testing.assert_allclose(estimator_scores(people), people.person_scores)
     write(rescored(people, np.full(3, 0.5, np.float32)), path)
     written = json.loads(path.read_text())
     assert all(isinstance(r["score"], float) for r in written)
