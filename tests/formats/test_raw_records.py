@@ -15,7 +15,7 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.formats import coco, coco_files, raw_records, read, write
 from posefix.formats.raw_records import RawRecords, read_raw
-from posefix.refine.rescoring import own_scores, rescored, was_rescored
+from posefix.refine.rescoring import estimator_scores, rescored, was_rescored
 from tests.tiny import random_people
 
 VALUES = st.recursive(
@@ -132,7 +132,7 @@ def test_a_long_file_is_written_as_a_short_one(
         keypoints[::5, 2] += 4
         known = people.labelled.any(1) & (np.arange(len(people)) % 3 == 0)
         refined = rescored(people.with_keypoints(keypoints), np.where(known, 0.5, np.nan).astype(np.float32))
-        np.testing.assert_array_equal(own_scores(refined)[known], people.person_scores[known])
+        np.testing.assert_array_equal(estimator_scores(refined)[known], people.person_scores[known])
         write(refined, tmp_path / "out.json")
         written.append((tmp_path / "out.json").read_text())
     assert written[0] == written[1]
