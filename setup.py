@@ -38,6 +38,7 @@ setup(
         "pyyaml>=6,<7",
         "pydantic>=2.6,<3",
         "safetensors>=0.4.3,<1",
+        "msgspec>=0.18,<1",
         "rich>=13.7,<16",
     ],
     extras_require={

@@ -38,7 +38,8 @@ from posefix.media.images import ImageFolder
 from posefix.models.interface import InputPose
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
-from posefix.run.pipeline import RefineOptions, refine_file
+from posefix.run.local import refine_file
+from posefix.run.plan import Plan
 from tools.benchmark_synthesis import random_poses, synthesis_rate
 
 PEOPLE_PER_PHOTO = 4
@@ -123,19 +124,12 @@ def measure(people_count: int, batch: int, flip_test: bool, checkpoint: str, ref
         folder = Path(name)
         images = drawn_photos(folder, -(-people_count // PEOPLE_PER_PHOTO), rng)
         (folder / "results.json").write_text(json.dumps(people_records(people)), encoding="utf-8")
-        options = RefineOptions(
-            detection_json=folder / "results.json",
-            images=folder,
-            checkpoint=checkpoint,
-            batch_size=batch,
-            flip_test=flip_test,
-            out=folder / "refined.json",
-            device=str(refiner.device),
-            passes=1,
-        )
-        command = best_time(lambda: refine_file(options, Console(quiet=True)), 2)
-        thrice = best_time(lambda: refine_file(replace(options, passes=3), Console(quiet=True)), 2)
-        refining = best_time(lambda: refiner.refine(people, images, RefineSettings(batch, flip_test)), 2)
+        out = folder / "refined.json"
+        plan = Plan(folder / "results.json", folder, out=out, checkpoint=checkpoint, device=str(refiner.device))
+        settings, silent = RefineSettings(batch, flip_test), Console(quiet=True)
+        command = best_time(lambda: refine_file(plan, settings, silent), 2)
+        thrice = best_time(lambda: refine_file(plan, replace(settings, passes=3), silent), 2)
+        refining = best_time(lambda: refiner.refine(people, images, settings), 2)
         decoding = best_time(lambda: images[0])
         photo = images[0]
     cropping = best_time(lambda: [crop_image(photo, maps[i], size) for i in range(min(batch, people_count))])

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from posefix import formats
 from posefix.cli.options import friendly
 from posefix.core.files import write_pieces
 from posefix.formats import coco
@@ -52,13 +53,13 @@ def main(gigabytes: float, seed: int) -> None:
         write_pieces(path, drawn_results(gigabytes * 1e9, np.random.default_rng(seed)))
         click.echo(f"{path.stat().st_size / 1e9:.2f} GB of results; the program itself takes {peak():.0f} MiB")
         started = time.perf_counter()
-        results = coco.read_results(path)
+        results = formats.read(path)
         seconds = time.perf_counter() - started
-        click.echo(f"read: {len(results.people):,} people, {seconds:.0f} s, peak {peak():.0f} MiB")
-        keypoints = results.people.keypoints.copy()
+        click.echo(f"read: {len(results):,} people, {seconds:.0f} s, peak {peak():.0f} MiB")
+        keypoints = results.keypoints.copy()
         keypoints[::100] += 3
         started = time.perf_counter()
-        coco.write_results(path.with_name("refined.json"), results, results.people.with_keypoints(keypoints))
+        formats.write(results.with_keypoints(keypoints), path.with_name("refined.json"))
         click.echo(f"written: {time.perf_counter() - started:.0f} s, peak {peak():.0f} MiB")
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from posefix import formats
 from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.people import People
@@ -41,7 +42,7 @@ def held_out_results(source: DataSource, refiner: Refiner) -> Iterator[tuple[str
     truth = annotations.people[in_fold(annotations.people.image_ids, ids, source.held_out)]
     images = ImageFolder(source.images, annotations.images)
     for path in source.observed:
-        found = coco.read_results(path, refiner.skeleton).people
+        found = formats.read(path, default=refiner.skeleton)
         matched = match_people(truth, found)
         yield "/".join(Path(path).with_suffix("").parts[-2:]), found[matched[matched >= 0]], truth[matched >= 0], images
     yield "ground truth", truth.with_keypoints(truth.keypoints, truth.labelled.astype(np.float32)), truth, images

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.progress import track
 
+from posefix import formats
 from posefix.cli.options import friendly
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
@@ -22,7 +23,6 @@ from posefix.core.files import require_writable, write_atomically
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose
 from posefix.evaluation.ground_truth import load_ground_truth
-from posefix.formats import coco
 from synth import ErrorType, Neighbours, Observation, Statistics, synthesize
 from synth.divergence import divergences
 
@@ -115,7 +115,7 @@ def main(results: Path, annotations: Path, statistics: tuple[str, ...], plot: Pa
         require_writable(plot)
     skeleton, rng = skeletons.load("coco17"), np.random.default_rng(seed)
     tables = {Path(name).stem: Statistics.load(name) for name in statistics}
-    found = diagnose(load_ground_truth(annotations, len(skeleton)), coco.read_results(results, skeleton).people)
+    found = diagnose(load_ground_truth(annotations, len(skeleton)), formats.read(results, default=skeleton))
     rows = np.flatnonzero(found.found)
     if not len(rows):
         raise InputError(f"{results}: no result matches an annotated person, so there is nothing to compare")

@@ -23,6 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import t
 
+from posefix import formats
 from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_bytes, read_json, write_atomically
@@ -85,11 +86,14 @@ def measure(checkpoint: Path, data: Path, split: str) -> dict[str, dict]:
         folder = truth.parents[1]
         images = ImageFolder(folder / split, coco.read_annotations(truth, refiner.skeleton).images)
         for path in sorted((folder / "results" / split).glob("*.json")):
-            results = coco.read_results(path, refiner.skeleton)
-            refined = refiner.refine(results.people, images, RefineSettings(flip_test=False, rescore=False))
-            after = coco.refined_records(results, refined)
+            results = formats.read(path, default=refiner.skeleton)
+            refined = refiner.refine(results, images, RefineSettings(flip_test=False, rescore=False))
             compared = compare(
-                truth, results.records, after, rng=np.random.default_rng(0), sigmas=refiner.skeleton.sigmas
+                truth,
+                coco.people_records(results),
+                coco.people_records(refined),
+                rng=np.random.default_rng(0),
+                sigmas=refiner.skeleton.sigmas,
             )
             gains[f"{folder.name}/{path.stem}"] = compared["gain"]
     if not gains:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from posefix.cli.options import friendly
+from posefix.core.files import require_distinct
 from posefix.models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -21,6 +22,7 @@ from posefix.models.checkpoint import load_checkpoint, save_checkpoint
 @friendly
 def main(checkpoint: str, keep_margin: float | None, out: Path) -> None:
     """Load, set, write in half precision."""
+    require_distinct([out], [Path(checkpoint)])
     loaded = load_checkpoint(checkpoint)
     if keep_margin is not None:
         loaded = replace(loaded, config=loaded.config.model_copy(update={"keep_margin": keep_margin}))

@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from posefix import formats
 from posefix.cli.options import friendly
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically
@@ -50,14 +51,14 @@ def measure_set(folder: Path, split: str, refiner: Refiner, batch_size: int, fli
     files = sorted((folder / "results" / split).glob("*.json"))
     with Progress(console=console) as progress:
         for path in progress.track(files, description=folder.name):
-            results = coco.read_results(path, refiner.skeleton)
-            once = refine(results.people)
-            first = coco.refined_records(results, once)
-            moved = replace(once, person_scores=results.people.person_scores)
+            results = formats.read(path, default=refiner.skeleton)
+            once = refine(results)
+            records = [coco.people_records(people) for people in (results, once)]
+            moved = replace(once, person_scores=results.person_scores)
             measured[f"{folder.name}/{path.stem}"] = {
-                "once": against(results.records, first),
-                "keypoints_only": against(results.records, coco.refined_records(results, moved)),
-                "halves": halves(truth.people, results.people, once),
+                "once": against(*records),
+                "keypoints_only": against(records[0], coco.people_records(moved)),
+                "halves": halves(truth.people, results, once),
             }
     for jitter in JITTERS:
         given = displaced(truth.people, jitter, np.random.default_rng(0))

@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from posefix import formats
 from posefix.cli.options import friendly
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
@@ -106,7 +107,7 @@ def main(
     if results is None:
         found = synthetic_inputs(truth, hidden, statistics, seed)
     else:
-        read = coco.read_results(results, skeleton).people
+        read = formats.read(results, default=skeleton)
         matched = match_people(truth, read)
         truth, hidden, found = truth[matched >= 0], hidden[matched >= 0], read[matched[matched >= 0]]
         if not len(truth):

@@ -11,7 +11,7 @@ from posefix.cli.options import EXISTING, FORMAT, ON_ERROR, RESULTS_SKELETON, fr
 from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
-    from posefix.formats.coco import OnError
+    from posefix.formats.parsed_file import OnError
 
 
 class _WithFormats(click.Command):
@@ -56,14 +56,14 @@ def convert(
     import numpy as np
 
     from posefix import formats
+    from posefix.core.files import require_distinct
     from posefix.core.skeleton import load
     from posefix.formats import ImageIndex
     from posefix.media.video import VideoFrames
 
     if images is not None and video_path is not None:
         raise click.UsageError("give --images FOLDER or --video_path FILE, not both")
-    if out.resolve() in {named.resolve() for named in (path, annotations, video_path) if named is not None}:
-        raise InputError(f"{out}: is named twice, as an output and as another file of this run")
+    require_distinct([out], (path, images, annotations, video_path))
     target = formats.format_named(to)
     index = None
     if annotations is not None:

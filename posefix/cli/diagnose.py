@@ -55,7 +55,7 @@ def diagnose(
     for path in (results, other):
         if path is None:
             continue
-        found.append(diagnosis.diagnose(truth, results_on(path, format_name, chosen, annotations).people))
+        found.append(diagnosis.diagnose(truth, results_on(path, format_name, chosen, annotations)))
         report.append({"file": str(path), **found[-1].to_dict()})
         if unknown := found[-1].unknown_images:
             click.echo(f"{path}: {unknown} results are of images that the annotations lack")

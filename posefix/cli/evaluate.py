@@ -30,16 +30,17 @@ def evaluate(
     from posefix.core.skeleton import load
     from posefix.evaluation.coco import evaluate as evaluate_records
     from posefix.evaluation.comparison import compare
+    from posefix.formats.coco import people_records
     from posefix.report.table import summary_table
 
     chosen = load(skeleton)
-    first = results_on(results, format_name, chosen, annotations).records
+    first = people_records(results_on(results, format_name, chosen, annotations))
     if other is None:
         measured: dict[str, Any] = evaluate_records(annotations, first, sigmas=chosen.sigmas).metrics()
         text = "\n".join(f"{name:5} {'-' if value is None else f'{value:.2f}'}" for name, value in measured.items())
         click.echo(json.dumps(measured) if as_json else text)
         return
-    second = results_on(other, format_name, chosen, annotations).records
+    second = people_records(results_on(other, format_name, chosen, annotations))
     measured = compare(annotations, first, second, rng=np.random.default_rng(0), sigmas=chosen.sigmas)
     if as_json:
         click.echo(json.dumps(measured))

@@ -40,7 +40,7 @@ def fit(
     truth = load_ground_truth(annotations, len(chosen))
     seen = []
     for path in results:
-        seen.append(find_errors(truth, results_on(path, format_name, chosen, annotations).people).observation())
+        seen.append(find_errors(truth, results_on(path, format_name, chosen, annotations)).observation())
         known = int((seen[-1].types >= 0).sum())
         if not known:
             raise InputError(f"{path}: no result matches an annotated person, so there is nothing to measure")

@@ -13,8 +13,8 @@ import click
 from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
+    from posefix.core.people import People
     from posefix.core.skeleton import Skeleton
-    from posefix.formats.coco import CocoResults
 
 EXISTING = click.Path(path_type=Path)
 FORMAT = click.option(
@@ -63,8 +63,8 @@ def _end(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def results_on(path: Path, format_name: str, skeleton: Skeleton, annotations: Path) -> CocoResults:
-    """Results of any format on the images of annotations, in a skeleton."""
-    from posefix.formats import ImageIndex, read_results
+def results_on(path: Path, format_name: str, skeleton: Skeleton, annotations: Path) -> People:
+    """People of a results file of any format on the images of annotations, in a skeleton."""
+    from posefix.formats import ImageIndex, read_in
 
-    return read_results(path, format_name, skeleton, lambda: ImageIndex.of_annotations(annotations, skeleton))[0]
+    return read_in(skeleton, path, format_name, lambda: ImageIndex.of_annotations(annotations, skeleton))

@@ -5,22 +5,35 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
 from posefix.cli.options import EXISTING, FORMAT, ON_ERROR, RESULTS_SKELETON, friendly
 
+UPRIGHT = (
+    "The results were made on images rotated as their EXIF data ask for, as most estimators see them; files in COCO's "
+    "format are taken for made without that."
+)
+
 
 @click.command(epilog="Example: test.py --detection_json results.json --images val2017 --out refined.json")
-@click.option("--detection_json", type=EXISTING, required=True, help="An estimator's results: a file or a folder.")
+@click.option(
+    "--detection_json", "results", type=EXISTING, required=True, help="An estimator's results: a file or a folder."
+)
 @FORMAT
 @RESULTS_SKELETON
 @click.option("--images", type=EXISTING, help="Folder of the images.")
-@click.option("--video_path", type=EXISTING, help="A video in place of --images; image_id is the frame number from 0.")
+@click.option(
+    "--video_path", "video", type=EXISTING, help="A video in place of --images; image_id is the frame number from 0."
+)
 @click.option("--annotations", type=EXISTING, help="COCO ground truth: measures AP before and after; names the files.")
 @click.option("--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name.")
-@click.option("--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch.")
+@click.option(
+    "--test_batch", "batch_size", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
+)
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
 @click.option(
     "--passes",
@@ -54,6 +67,7 @@ from posefix.cli.options import EXISTING, FORMAT, ON_ERROR, RESULTS_SKELETON, fr
     show_default=True,
     help="What runs the network; auto is the fastest that is installed (pip install openvino).",
 )
+@click.option("--upright", is_flag=True, help=UPRIGHT)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")
 @ON_ERROR
 @click.option(
@@ -62,77 +76,32 @@ from posefix.cli.options import EXISTING, FORMAT, ON_ERROR, RESULTS_SKELETON, fr
     help="Go on where an interrupted run with the same --out stopped.",
 )
 @friendly
-def refine(
-    detection_json: Path,
-    format_name: str,
-    skeleton: str | None,
-    images: Path | None,
-    video_path: Path | None,
-    annotations: Path | None,
-    checkpoint: str,
-    test_batch: int,
-    flip_test: bool,
-    passes: int,
-    rescore: bool,
-    keypoint_scores: bool,
-    out: Path | None,
-    metrics: Path | None,
-    visualize: Path | None,
-    report: Path | None,
-    device: str | None,
-    engine: str,
-    workers: int,
-    on_error: str,
-    resume: bool,
-) -> None:
+def refine(**options: Any) -> None:
     """Refine an estimator's results; with --annotations, measure the gain."""
     from rich.console import Console
     from rich.markup import escape
 
     from posefix.core.files import write_atomically
     from posefix.media.images import quiet_opencv
+    from posefix.refine.settings import RefineSettings
     from posefix.report.table import summary_table
-    from posefix.run import pipeline
+    from posefix.run import local
+    from posefix.run.plan import Plan
 
-    if (images is None) == (video_path is None):
-        raise click.UsageError("give either --images FOLDER or --video_path FILE")
-    if report is not None and annotations is None:
-        raise click.UsageError("--report needs --annotations: without ground truth there is nothing to compare with")
+    settings = RefineSettings(**{field.name: options.pop(field.name) for field in fields(RefineSettings)})
+    plan = Plan(format=options.pop("format_name"), **options)
+    plan.require_output()
     quiet_opencv()
-    console = Console(stderr=True)
-    options = pipeline.RefineOptions(
-        detection_json=detection_json,
-        images=images,
-        video=video_path,
-        annotations=annotations,
-        checkpoint=checkpoint,
-        batch_size=test_batch,
-        flip_test=flip_test,
-        passes=passes,
-        rescore=rescore,
-        keypoint_scores=keypoint_scores,
-        out=out,
-        device=device,
-        engine=engine,
-        workers=workers,
-        on_error="skip" if on_error == "skip" else "stop",
-        resume=resume,
-        metrics=metrics,
-        visualize=visualize,
-        report=report,
-        format=format_name,
-        skeleton=skeleton,
-    )
-    refined = pipeline.refine_file(options, console)
+    refined = local.refine_file(plan, settings, Console(stderr=True))
     try:
-        measured = pipeline.measure(options, refined)
-        if metrics is not None:
-            write_atomically(metrics, json.dumps(measured, indent=2) + "\n")
+        measured = local.measure(plan, settings, refined)
+        if plan.metrics is not None:
+            write_atomically(plan.metrics, json.dumps(measured, indent=2) + "\n")
     except KeyboardInterrupt:
-        kept = f"; {out} is written" if out is not None else ""
+        kept = f"; {plan.out} is written" if plan.out is not None else ""
         raise KeyboardInterrupt(f"stopped while measuring{kept}") from None
     if "gain" in measured:
-        Console().print(summary_table(measured, title=escape(f"{detection_json.name}, {checkpoint}")))
+        Console().print(summary_table(measured, title=escape(f"{plan.results.name}, {plan.checkpoint}")))
         click.echo(_gain_line(measured))
     click.echo(
         f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
@@ -147,12 +116,14 @@ def refine(
         click.echo(f"{before} people have an original_score: they were refined before, and stay as they are")
     if refined.problems:
         click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
-    if visualize is not None:
-        click.echo(pipeline.draw(options, refined))
-    if report is not None:
+    if plan.out is not None:
+        click.echo(f"{plan.out}: written, as {refined.format}")
+    if plan.visualize is not None:
+        click.echo(local.draw(plan, refined))
+    if plan.report is not None:
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         click.echo("writing the report ...", err=True)
-        click.echo(pipeline.report(options, refined, measured, command))
+        click.echo(local.report(plan, settings, refined, measured, command))
 
 
 def _gain_line(measured: dict) -> str:

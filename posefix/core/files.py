@@ -187,14 +187,24 @@ def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path
                 continue
             with open(temporary / name, "xb") as file:
                 _write(file, [content], zipped=name.endswith(".gz"))
-        if hasattr(os, "sync"):
-            os.sync()
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
             raise InputError(_cannot_write(path, target, error)) from None
         raise
+
+
+def require_distinct(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
+    """Raise InputError if an output is an input or another output, by whatever name; None stands for none."""
+    taken = {path.resolve() for path in inputs if path is not None}
+    for path in outputs:
+        if path is not None:
+            if path.resolve() in taken:
+                raise InputError(f"{path}: is named twice, as an output and as another file of this run")
+            taken.add(path.resolve())
 
 
 def require_new_folder(path: str | Path) -> None:

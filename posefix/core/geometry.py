@@ -21,6 +21,11 @@ EXTENT_IOU = 0.95  # with the extent of the pose; from there on a box is made of
 LEAST_IOU = 0.15  # of a box with that extent; below, the box is too large to go by
 
 
+def areas_of(boxes: np.ndarray) -> np.ndarray:
+    """Areas (N,) of people, the s^2 of OKS in px^2, of whom only the boxes (N, 4) xywh are known; 0 without a box."""
+    return BOX_AREA_TO_AREA * np.clip(boxes[:, 2:], 0, None).prod(axis=1)
+
+
 def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_BOX_PADDING) -> np.ndarray:
     """Box around each pose from its own extent, robust to stray points.
 

@@ -7,7 +7,7 @@ import numpy as np
 from posefix.core.people import People
 
 COUNT = 3  # of others that a refiner is told of
-CANDIDATES = 16  # the nearest by the middle of their poses, among whom the nearest by keypoints are looked for
+CANDIDATES = 16  # the nearest by the middle of their poses, among whom the nearest by keypoints are found
 SAME_PERSON = 0.5  # mean keypoint similarity from which on two poses are taken for one person's
 
 
@@ -16,8 +16,8 @@ class OtherPeople:
 
     def __init__(self, people: People) -> None:
         self._people, self._given = people, people.labelled
-        somebody = np.flatnonzero(self._given.any(1))
-        self._rows = somebody[np.argsort(people.image_ids[somebody], kind="stable")]
+        posed = np.flatnonzero(self._given.any(1))
+        self._rows = posed[np.argsort(people.image_ids[posed], kind="stable")]
         self._ids = people.image_ids[self._rows]
 
     def nearest(
@@ -29,10 +29,10 @@ class OtherPeople:
         boxes: np.ndarray,
         count: int = COUNT,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The other people in the image who are nearest to each person.
+        """Find the other people in the image who are nearest to each person.
 
         Nearest is who has the nearest keypoint of the same kind, and without a pose who is nearest to the middle of the
-        box. Somebody found twice (as bottom-up estimators do) is no other: poses so alike are one person's.
+        box. A person found twice (as bottom-up estimators do) is no other: poses so alike are one person's.
 
         Args:
             rows: (B,) int64, whose neighbours are asked for; nobody is their own.

@@ -22,7 +22,7 @@ from posefix.evaluation.ground_truth import load_ground_truth, quietly
 from posefix.evaluation.matching import MATCH_OKS
 from posefix.formats.coco import people_records
 from posefix.formats.records import is_image_id
-from posefix.refine.rescoring import own_scores
+from posefix.refine.rescoring import estimator_scores
 from synth import ErrorType, Neighbours, Observation, classify, neighbour_index
 
 MIN_AREA = 32.0**2  # px^2; smaller people are matched but do not count
@@ -227,7 +227,7 @@ def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:
 def same_people(before: Diagnosis, after: Diagnosis) -> bool:
     """Whether two results have the same images, boxes and scores of the estimator in the same order, as if refined."""
     pairs = [[getattr(seen.results, name) for seen in (before, after)] for name in ("image_ids", "boxes")]
-    scores = [own_scores(seen.results) for seen in (before, after)]
+    scores = [estimator_scores(seen.results) for seen in (before, after)]
     same = all(np.array_equal(one, other) for one, other in pairs)
     return same and np.allclose(*scores, rtol=1e-5, atol=1e-6)  # a written score is rounded
 

@@ -7,7 +7,18 @@
 a module with a :class:`~posefix.formats.parsed_file.Format`, and a line in :mod:`posefix.formats.registry`.
 """
 
-from posefix.formats.exchange import Own, Source, fitted, read, read_again, read_results, writable, write
+from posefix.formats.exchange import (
+    Source,
+    as_held,
+    fitted,
+    read,
+    read_in,
+    refinable,
+    require_common_keypoint,
+    with_refined_rows,
+    writable,
+    write,
+)
 from posefix.formats.images import ImageIndex
 from posefix.formats.parsed_file import Format, ParsedFile
 from posefix.formats.probe import FileProbe
@@ -18,16 +29,18 @@ __all__ = [
     "FileProbe",
     "Format",
     "ImageIndex",
-    "Own",
     "ParsedFile",
     "Source",
+    "as_held",
     "fitted",
     "format_named",
     "format_of",
     "read",
-    "read_again",
-    "read_results",
+    "read_in",
+    "refinable",
+    "require_common_keypoint",
     "sniff",
+    "with_refined_rows",
     "writable",
     "write",
 ]

@@ -18,65 +18,128 @@ from typing import Any
 
 import numpy as np
 
+from posefix.core import geometry
+from posefix.core.errors import InputError
 from posefix.core.files import read_json, write_atomically, write_pieces
 from posefix.core.skeleton import Skeleton, load, with_keypoint_count
 from posefix.formats import coco
 from posefix.formats import records as checks
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal
 from posefix.formats.probe import FileProbe
+from posefix.formats.raw_records import is_long, read_raw
 
-NOWHERE = -1  # image id of a record that has none
+NOWHERE = -(2**63)  # image id of a record that has none
+BLOCK = 8192  # records that are gone through at a time: those of a long file are parsed as they are needed
 
 
 def read_results(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
-    """Read results; unless given, the skeleton is one with as many keypoints as the first record has."""
-    results = coco.read_results(path, skeleton or _skeleton_of(path), on_error)
-    count, k = len(results.records), len(results.people.skeleton)
-    arrays = [np.zeros((count, *shape)) for shape in ((k, 2), (k,), (4,), ())]
-    people = results.people
-    for array, own in zip(arrays, (people.keypoints, people.scores, people.boxes, people.person_scores), strict=True):
-        array[results.rows] = own
+    """Read results: a list of records with ``image_id`` and ``keypoints`` (x, y and score of each).
+
+    A record without ``score`` gets the mean of its keypoints' scores. Those of a file of more than 64 MB stay text.
+
+    Args:
+        path: of the file.
+        skeleton: what the keypoints are; if not given, a shipped one with as many as the first record has.
+        on_error: whether the first unusable record is raised, or kept without estimates and told of in ``problems``.
+    """
+    records = read_raw(path) if is_long(path) else _list_of(path)
+    skeleton = skeleton or _skeleton_of(records[0] if len(records) else None)
+    count, k = len(records), len(skeleton)
     ids = np.full(count, NOWHERE, np.int64)
-    ids[results.rows] = people.image_ids
-    images, frames = _in_order(ids)
-    keypoints, scores, boxes, person_scores = arrays
-    return ParsedFile(
-        people.skeleton,
-        keypoints,
-        scores,
-        frames,
-        images,
-        "id",
-        boxes,
-        person_scores,
-        results.records,
-        problems=results.problems,
+    keypoints, scores, boxes, person_scores = (
+        np.zeros((count, *shape), np.float32) for shape in ((k, 2), (k,), (4,), ())
     )
+    original_scores = np.full(count, np.nan, np.float32)
+    problems: list[str] = []
+    for start in range(0, count, BLOCK):
+        block = records[start : start + BLOCK]
+        usable, found = _usable(path, block, start, skeleton, on_error)
+        problems += found
+        rows, block = start + usable, [block[i] for i in usable.tolist()]
+        ids[rows] = np.array([int(record["image_id"]) for record in block], np.int64)
+        keypoints[rows], scores[rows] = checks.keypoint_arrays(block, skeleton)
+        boxes[rows] = checks.box_array(block)
+        original_scores[rows] = checks.original_scores(block)
+        given = np.array([np.nan if record.get("score") is None else record["score"] for record in block], np.float32)
+        person_scores[rows] = np.where(np.isnan(given), scores[rows].mean(1), given)
+    images, frames = _in_order(ids)
+    columns = (keypoints, scores, frames, images, "id", boxes, person_scores, records)
+    return ParsedFile(skeleton, *columns, problems=problems, original_scores=original_scores)
+
+
+def _list_of(path: Path) -> list:
+    content = read_json(path)
+    if isinstance(content, Mapping) and "annotations" in content:
+        raise InputError(
+            f"{path}: is an annotations file, expected results: a list of records with image_id and keypoints"
+        )
+    if not isinstance(content, list):
+        raise InputError(
+            f"{path}: holds {checks.describe(content)}, expected a list of records with image_id and keypoints"
+        )
+    return content
+
+
+def _usable(
+    path: Path, records: list, first: int, skeleton: Skeleton, on_error: OnError
+) -> tuple[np.ndarray, list[str]]:
+    """Places (int64) of the usable among some records, and what is wrong with the others; they count from ``first``."""
+    if checks.flawless(records, skeleton):
+        return np.arange(len(records)), []
+    found = [checks.problem(record, skeleton) for record in records]
+    problems = [f"{path}: record {first + i} {what}" for i, what in enumerate(found) if what]
+    if problems and on_error == "stop":
+        raise InputError(problems[0])
+    return np.array([i for i, what in enumerate(found) if what is None], np.int64), problems
 
 
 def write_results(path: Path, content: ParsedFile) -> None:
-    """Write results: coordinates with 3 decimals, keypoints' scores with 4 and people's with 6."""
+    """Write results: coordinates with 3 decimals, keypoints' scores with 4 and people's with 6.
+
+    Numbers that say what was read stay as they were. Of a person whose score is new the record keeps the old one as
+    ``original_score``.
+    """
 
     def pieces() -> Iterator[str]:
-        for person in range(len(content)):
-            yield ("[" if person == 0 else ", ") + json.dumps(_result(content, person))
+        for start in range(0, len(content), BLOCK):
+            for i, record in enumerate(_block(content, start), start):
+                yield (", " if i else "[") + json.dumps(record)
         yield "]\n" if len(content) else "[]\n"
 
     write_pieces(path, pieces())
 
 
-def _result(content: ParsedFile, person: int) -> Any:
-    record = content.records[person]
-    if content.has_no_estimate(person):
-        return record
-    known = record or {"image_id": content.images[content.frames[person]], "category_id": 1}
-    score = float(content.person_scores[person])
-    entry = {**known, "keypoints": _triples(known.get("keypoints"), content, person)}
-    if record is None or known.get("score") is not None or coco.ORIGINAL_SCORE in known:
-        entry["score"] = keep_equal(known.get("score"), np.array(score), 6)
-    if record is None and content.boxes[person].any():
-        entry["bbox"] = np.round(content.boxes[person], 3).tolist()
-    return entry
+def _block(content: ParsedFile, start: int) -> list:
+    """The records to be written of the people from ``start`` on, one block of them."""
+    people = slice(start, start + BLOCK)
+    records = list(content.records[people])
+    k, scores = len(content.skeleton), content.scores[people]
+    written = np.flatnonzero((scores > 0).any(1) | content.new)
+    if not len(written):
+        return records
+    old = [records[i] for i in written.tolist()]
+    raw = np.array([[None] * (3 * k) if r is None else r["keypoints"] for r in old], object).reshape(-1, k, 3)
+    triples = np.empty_like(raw)
+    triples[..., :2] = keep_equal(raw[..., :2].tolist(), content.keypoints[people][written], 3)
+    triples[..., 2] = keep_equal(raw[..., 2].tolist(), scores[written], 4)
+    for i, keypoints in zip(written.tolist(), triples.reshape(-1, 3 * k).tolist(), strict=True):
+        records[i] = _record(content, start + i, records[i], keypoints)
+    return records
+
+
+def _record(content: ParsedFile, person: int, record: dict | None, keypoints: list) -> dict:
+    """A person's record: the one that was read with other numbers, or a new one."""
+    score = content.person_scores[person]
+    if record is not None:
+        entry = {**record, "keypoints": keypoints}
+        if record.get("score") is not None or checks.ORIGINAL_SCORE in record:
+            entry["score"] = keep_equal(record.get("score"), score, 6)
+        return entry
+    entry = {"image_id": content.images[content.frames[person]], "category_id": 1, "keypoints": keypoints}
+    entry["score"] = round(float(score), 6)
+    if content.boxes[person].any():
+        entry["bbox"] = np.round(content.boxes[person].astype(np.float64), 3).tolist()
+    return checks.with_original_score(entry, content.original_scores[person])
 
 
 def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
@@ -173,18 +236,8 @@ def _new_annotation(content: ParsedFile, person: int) -> dict:
         "num_keypoints": int((flags > 0).sum()),
         "keypoints": [int(v) if i % 3 == 2 else v for i, v in enumerate(triples.ravel().tolist())],
         "bbox": np.round(box, 3).tolist(),
-        "area": round(float(box[2] * box[3]), 3),
+        "area": round(float(geometry.areas_of(box[None])[0]), 3),
     }
-
-
-def _triples(raw: Any, content: ParsedFile, person: int) -> list:
-    k = len(content.skeleton)
-    if not isinstance(raw, list) or len(raw) != 3 * k:
-        raw = [None] * (3 * k)
-    xy = [[raw[3 * j], raw[3 * j + 1]] for j in range(k)]
-    points = keep_equal(xy, content.keypoints[person], 3)
-    scores = keep_equal(raw[2::3], content.scores[person], 4)
-    return [value for (x, y), score in zip(points, scores, strict=True) for value in (x, y, score)]
 
 
 def _in_order(ids: np.ndarray) -> tuple[list[int], np.ndarray]:
@@ -196,9 +249,8 @@ def _in_order(ids: np.ndarray) -> tuple[list[int], np.ndarray]:
     return different[order].tolist(), place[inverse.reshape(-1)]
 
 
-def _skeleton_of(path: Path) -> Skeleton:
-    first = FileProbe(path).first
-    return _skeleton_with(first.get("keypoints") if isinstance(first, Mapping) else None)
+def _skeleton_of(record: Any) -> Skeleton:
+    return _skeleton_with(record.get("keypoints") if isinstance(record, Mapping) else None)
 
 
 def _skeleton_with(keypoints: Any) -> Skeleton:
@@ -247,6 +299,8 @@ RESULTS = Format(
     read=read_results,
     write=write_results,
     holds=frozenset({"scores", "boxes", "person_scores"}),
+    tells_skeleton=False,
+    completed=True,
 )
 DETECTRON2 = replace(RESULTS, name="detectron2", title="Detectron2's COCO results", sniff=_named(*_DETECTRON2))
 MMPOSE_RESULTS = replace(RESULTS, name="mmpose-results", title="MMPose's COCO results", sniff=_named(*_MMPOSE))

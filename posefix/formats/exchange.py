@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,17 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST, People, with_refined
+from posefix.core.people import FARTHEST, People, Records, with_refined
 from posefix.core.skeleton import Skeleton, load
-from posefix.formats import coco, coco_files
+from posefix.formats import coco_files
 from posefix.formats import records as checks
 from posefix.formats.coco import ImageRecord
 from posefix.formats.frames import Frames
 from posefix.formats.images import ImageIndex, all_ids
-from posefix.formats.long_json import Records
 from posefix.formats.parsed_file import Format, ImageKind, OnError, ParsedFile
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
 
-_UNUSABLE = "posefix_unusable"  # holds, in ``People.extra``, a record that is no object
+CHANGED = ("keypoints", "scores", "person_scores", "original_scores")  # by refinement
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ class Source:
         synthetic_ids: the image ids are mere places, since names do not end in numbers of their own.
         video: name of the video, without extension, that the images are frames of.
         absent: ids of images that are not there; the coordinates of their people mean nothing elsewhere.
+        holds: those of :attr:`Format.holds` that this very file has a place for.
+        completed: whether people and keypoints without an estimate are refined, too; :attr:`Format.completed`.
     """
 
     format: str
@@ -51,6 +52,8 @@ class Source:
     synthetic_ids: bool = False
     video: str | None = None
     absent: frozenset[int] = frozenset()
+    holds: frozenset[str] = frozenset()
+    completed: bool = False
 
 
 def read(
@@ -58,7 +61,8 @@ def read(
     format: str = "auto",
     *,
     skeleton: Skeleton | None = None,
-    images: ImageIndex | str | Path | None = None,
+    default: Skeleton | None = None,
+    images: ImageIndex | str | Path | Callable[[], ImageIndex] | None = None,
     on_error: OnError = "stop",
 ) -> People:
     """Read people from a file or folder of any format.
@@ -66,9 +70,10 @@ def read(
     Args:
         path: the file or folder; gzipped files are read as they are.
         format: a key of ``FORMATS``, or ``"auto"``.
-        skeleton: what the keypoints are, where the format does not say.
-        images: the images that the file's names mean, or their folder. Without, image ids are made up where the file
-            has none: the numbers in the names, or 0, 1, ...
+        skeleton: what the keypoints are, whatever the file says.
+        default: what they are where the format does not say, as COCO's results do not; without, their number decides.
+        images: the images that the file's names mean, or their folder, or what gives them, called if the file has no
+            image ids. Without, image ids are made up where the file has none: the numbers in the names, or 0, 1, ...
         on_error: whether an unusable person or file of a folder ends the reading, or is kept without estimates and told
             of in ``people.source.problems``.
 
@@ -84,8 +89,12 @@ def read(
     one = format_named(format_of(path, format))
     if isinstance(images, str | Path):
         images = ImageIndex.of_folder(Path(images))
+    skeleton = default if skeleton is None and not one.tells_skeleton else skeleton
     try:
-        return _people(path, one, one.read(path, skeleton, on_error), images, on_error == "skip")
+        parsed = one.read(path, skeleton, on_error)
+        if callable(images):
+            images = None if parsed.kind == "id" else images()
+        return _people(path, one, parsed, images, on_error == "skip")
     except InputError as error:
         looks = None if format == "auto" or not os.path.exists(path) else sniff(path)
         if looks is None or looks == one.name:
@@ -117,75 +126,67 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
     one.write(path, content)
 
 
-def read_results(
-    path: str | Path,
-    format: str,
+def read_in(
     skeleton: Skeleton,
-    images: Callable[[], ImageIndex | None],
+    path: str | Path,
+    format: str = "auto",
+    images: ImageIndex | Callable[[], ImageIndex] | None = None,
     on_error: OnError = "stop",
-    own_skeleton: Skeleton | None = None,
-) -> tuple[coco.CocoResults, Own | None]:
-    """Read a file of any format as COCO results in a skeleton.
+) -> People:
+    """People of a file in a given skeleton, without those who have no estimate in it: what can be measured.
 
     Args:
+        skeleton: of the people; also what the keypoints are, where the format does not say.
         path: the file or folder.
-        format: a key of ``FORMATS``, or ``"auto"``.
-        skeleton: of the results.
-        images: gives the images that the file's names mean; called only if the file has names.
-        on_error: as for :func:`read`.
-        own_skeleton: what the file's keypoints are, where the format does not say.
-
-    Returns:
-        The results, of people who have an estimate of any keypoint of the skeleton; and, unless the file is of COCO's
-        results format, all of its people as :func:`read` gives them.
+        format: as for :func:`read`, as are ``images`` and ``on_error``.
 
     Raises:
         InputError: as :func:`read` does; or the file's skeleton shares no keypoint with the one asked for.
     """
-    name = format_of(path, format)
-    if format_named(name).read is coco_files.read_results and own_skeleton is None:
-        return coco.read_results(path, skeleton, on_error), None
-    own = read(path, name, skeleton=own_skeleton, images=images(), on_error=on_error)
-    if len(own) and (skeleton.indices_from(own.skeleton) < 0).all():
-        raise InputError(f"{path}: poses of {own.skeleton.name} have no keypoint in common with {skeleton.name}")
-    people = own.to_skeleton(skeleton)
-    rows = np.flatnonzero(people.labelled.any(1))
-    people = people[rows]
-    records = coco.people_records(people)
-    return coco.CocoResults(people, records, np.arange(len(rows)), list(own.source.problems)), Own(own, rows)
+    people = read(path, format, default=skeleton, images=images, on_error=on_error)
+    require_common_keypoint(people, skeleton, path)
+    return people[refinable(people, skeleton)].to_skeleton(skeleton)
 
 
-def read_again(people: People, path: Path) -> People:
-    """People with the keypoints and scores that a file has which :func:`write` wrote of them in their own format."""
-    one = format_named(people.source.format)
-    content = one.read(path, people.skeleton, "skip")
-    keypoints = content.keypoints
-    if content.relative:
-        records = [people.source.images[i] for i in people.image_ids.tolist()]
-        keypoints = keypoints * np.array([(r.width, r.height) for r in records]).reshape(-1, 1, 2)
-    return replace(people, keypoints=keypoints, scores=content.scores, person_scores=content.person_scores)
+def require_common_keypoint(people: People, skeleton: Skeleton, path: str | Path) -> None:
+    """Raise InputError, naming the file, if the people's skeleton has no keypoint of another."""
+    if len(people) and (skeleton.indices_from(people.skeleton) < 0).all():
+        raise InputError(f"{path}: poses of {people.skeleton.name} have no keypoint in common with {skeleton.name}")
 
 
-@dataclass(frozen=True, eq=False)
-class Own:
-    """People as their file has them, and which of them have an estimate.
+def refinable(people: People, skeleton: Skeleton) -> np.ndarray:
+    """(R,) int64 people who were read from a file and can be refined in a skeleton.
 
-    Attributes:
-        people: N people in the skeleton of the file.
-        rows: (R,) int64 those with an estimate.
+    They have an estimate of a keypoint in it, or their format means people without one too; and their image is there.
     """
+    absent = np.isin(people.image_ids, list(people.source.absent))
+    return np.flatnonzero(~absent & (people.source.completed | people.to_skeleton(skeleton).labelled.any(1)))
 
-    people: People
-    rows: np.ndarray
 
-    def with_refined(self, refined: People) -> People:
-        """All N people, those at ``rows`` as :func:`with_refined` has them."""
-        new = with_refined(self.people[self.rows], refined)
-        names = ("keypoints", "scores", "person_scores", "original_scores")
-        people = {name: getattr(self.people, name).copy() for name in names}
-        for name, values in people.items():
-            values[self.rows] = getattr(new, name)
-        return replace(self.people, **people)
+def with_refined_rows(people: People, rows: np.ndarray, refined: People) -> People:
+    """All people of a file, of whom those at ``rows`` (R,) were refined in another skeleton.
+
+    Keypoints without an estimate stay as they are, unless the format has them completed.
+    """
+    new = with_refined(people[rows], refined, missing=people.source.completed)
+    columns = {name: getattr(people, name).copy() for name in CHANGED}
+    for name, values in columns.items():
+        values[rows] = getattr(new, name)
+    return replace(people, **columns)
+
+
+def as_held(people: People, before: People) -> People:
+    """People as the file of their format will have them.
+
+    Args:
+        people: with new keypoints and scores.
+        before: the same people as they were read.
+    """
+    holds = people.source.holds
+    scores = people.scores if "scores" in holds else before.scores
+    if "person_scores" in holds:
+        return replace(people, scores=scores)
+    return replace(people, scores=scores, person_scores=scores.mean(1))
 
 
 def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | None, skip: bool) -> People:
@@ -199,7 +200,7 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
         own_numbers = images.numbered
     known = _records(content, ids, images)
     keypoints, boxes = content.keypoints, content.boxes
-    absent = {i for i in ids.tolist() if i < 0}
+    absent = {i for i in ids.tolist() if i < 0 and (content.kind != "id" or i == coco_files.NOWHERE)}
     if content.relative:
         if skip:  # an image whose size is not known is not there: its people come back as they are
             absent |= {i for i, r in known.items() if r.width <= 0 or r.height <= 0}
@@ -216,14 +217,14 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
         content.kind,
         known,
         content.document,
-        tuple(content.problems),
+        (*content.problems, *_absences(path, content, ids, absent)),
         synthetic_ids=not own_numbers,
         absent=frozenset(absent),
+        holds=one.holds if content.holds is None else content.holds,
+        completed=one.completed,
         video=Path(images.what).stem if images is not None and images.is_video else None,
     )
-    records: Any = content.records
-    if not isinstance(records, Records) or content.problems:  # else they are left in their file
-        records = [record if isinstance(record, Mapping) else {_UNUSABLE: record} for record in records]
+    original = content.original_scores
     return People(
         content.skeleton,
         keypoints,
@@ -231,11 +232,18 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
         ids[content.frames],
         boxes=boxes,
         person_scores=content.person_scores,
-        areas=np.clip(boxes[:, 2:], 0, None).prod(1),
-        original_scores=checks.original_scores(records),
-        extra=records,
+        areas=geometry.areas_of(boxes),
+        original_scores=checks.original_scores(content.records) if original is None else original,
+        extra=content.records,
         source=source,
     )
+
+
+def _absences(path: Path, content: ParsedFile, ids: np.ndarray, absent: set[int]) -> Iterator[str]:
+    """A sentence for each person of an image that is not there."""
+    for frame in content.frames.tolist() if absent and content.kind != "id" else ():
+        if int(ids[frame]) in absent:
+            yield f"{path}: a person of image {content.images[frame]!r}, which is not there or cannot be read"
 
 
 def _records(content: ParsedFile, ids: np.ndarray, images: ImageIndex | None) -> dict[int, ImageRecord]:
@@ -280,7 +288,8 @@ def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
         video = source.video if source else None
         keys = {image_id: _key(image_id, place, images, one, video) for place, image_id in enumerate(everything)}
     place_of = {image_id: place for place, image_id in enumerate(keys)}
-    keypoints, boxes = people.keypoints.astype(np.float64), people.boxes.astype(np.float64)
+    number = np.float32 if isinstance(people.extra, Records) else np.float64  # of a long file half the memory
+    keypoints, boxes = people.keypoints.astype(number), people.boxes.astype(number)
     boxes = np.where(geometry.known_boxes(people.boxes)[:, None], boxes, 0.0)
     if one.relative:
         sizes = _sizes("what is to be written", one, images, people.image_ids)
@@ -288,13 +297,14 @@ def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
     return ParsedFile(
         people.skeleton,
         keypoints,
-        people.scores.astype(np.float64),
+        people.scores.astype(number),
         np.array([place_of[i] for i in people.image_ids.tolist()], np.int64),
         list(keys.values()),
         source.kind if same else one.kind,
         boxes,
         people.person_scores.astype(np.float64),
-        _own_records(people) if same else [None] * len(people),
+        _WrittenRecords(people) if same else [None] * len(people),
+        original_scores=people.original_scores,
         relative=one.relative,
         sizes=np.array([_size(images.get(i)) for i in keys], np.int64).reshape(-1, 2),
         names=[images[i].file_name if i in images else "" for i in keys],
@@ -332,15 +342,23 @@ def _key(image_id: int, place: int, images: Mapping[int, ImageRecord], one: Form
     return f"{image_id:012d}" if video is None else f"{video}_{image_id + one.first_frame:012d}"
 
 
-def _own_records(people: People) -> Sequence:
-    known = np.isfinite(people.original_scores)
-    if isinstance(people.extra, Records) and not known.any():
-        return people.extra
-    records = [record.get(_UNUSABLE, record) for record in people.extra]
-    for row in np.flatnonzero(known & ~np.isfinite(checks.original_scores(records))).tolist():
-        if isinstance(records[row], Mapping):
-            records[row] = {**records[row], checks.ORIGINAL_SCORE: float(people.original_scores[row])}
-    return records
+class _WrittenRecords(Sequence):
+    """Records as they came, but with the scores that people had before they were rescored."""
+
+    def __init__(self, people: People) -> None:
+        self._records, self._scores = people.extra, people.original_scores
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            pairs = zip(self._records[index], self._scores[index], strict=True)
+            return [self._written(record, score) for record, score in pairs]
+        return self._written(self._records[index], self._scores[index])
+
+    def _written(self, record: Any, score: float) -> Any:
+        return checks.with_original_score(record, score) if isinstance(record, Mapping) else record
 
 
 def _size(record: ImageRecord | None) -> tuple[int, int]:

@@ -45,6 +45,9 @@ class ParsedFile:
         names: M file names of images that ``images`` does not name, as far as they are known; "" or nothing else.
         document: what else has to be written back; its form is the format's own. None when written anew.
         problems: one sentence for each person that could not be used and is handed through.
+        original_scores: (N,) float32, in writing: scores before rescoring, as :attr:`People.original_scores`; records
+            have them as well.
+        holds: in reading, those of :attr:`Format.holds` that this very file has a place for; None: all.
         new: in writing, whether the people come from elsewhere and have no records.
     """
 
@@ -62,6 +65,8 @@ class ParsedFile:
     names: Sequence[str] = ()
     document: Any = None
     problems: list[str] = field(default_factory=list)
+    original_scores: np.ndarray | None = None
+    holds: frozenset[str] | None = None
     new: bool = False
 
     def __len__(self) -> int:
@@ -97,6 +102,8 @@ class Format:
         first_frame: the number that names give the first frame of a video.
         holds: which of ``"scores"`` (of keypoints), ``"boxes"``, ``"person_scores"`` and ``"empty"`` (images without
             people) survive writing and reading.
+        tells_skeleton: whether files say what their keypoints are, by names or by a number that the format gives.
+        completed: records without any estimate are people to be refined, too; so are keypoints without one.
     """
 
     name: str
@@ -111,6 +118,8 @@ class Format:
     any_file_name: bool = False
     first_frame: int = 0
     holds: frozenset[str] = frozenset({"scores", "boxes", "person_scores", "empty"})
+    tells_skeleton: bool = True
+    completed: bool = False
 
 
 class PeopleBuilder:

@@ -19,7 +19,7 @@ from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import Frames, Store, file_names, first_values, read_frames, write_frames
 from posefix.formats.parsed_file import OnError, ParsedFile, PeopleBuilder, describe_shortly, keep_equal, numbers
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import ORIGINAL_SCORE, is_box
+from posefix.formats.records import ORIGINAL_SCORE, is_box, with_original_score
 
 Triples = Sequence[Sequence[Any]]
 
@@ -181,7 +181,8 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
     digits, score_digits = layout.decimals
     if record is None:
         triples = np.column_stack([np.round(points, digits), np.round(scores, score_digits)]) + 0.0
-        return layout.new(parsed, person, triples.tolist())
+        new = layout.new(parsed, person, triples.tolist())
+        return with_original_score(new, parsed.original_scores[person]) if isinstance(new, dict) else new
     raw = layout.keypoints(record, parsed.skeleton)
     keep = (scores == 0) & ~layout.estimated(numbers(raw, "keypoints"))
     xy = keep_equal([triple[:2] for triple in raw], points, digits, keep[:, None])

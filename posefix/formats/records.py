@@ -85,6 +85,13 @@ def original_scores(records: Sequence[Any]) -> np.ndarray:
     return np.array([score if is_score(score) else np.nan for score in found], np.float32)
 
 
+def with_original_score(record: dict[str, Any], score: float) -> dict[str, Any]:
+    """A record with the score that it had before it was rescored, unless it says it or that is NaN."""
+    if not np.isfinite(score) or is_score(record.get(ORIGINAL_SCORE)):
+        return record
+    return {**record, ORIGINAL_SCORE: float(str(np.float32(score)))}  # the shortest decimals that mean this float32
+
+
 def is_box(value: Any) -> bool:
     """Whether a JSON value is a list of four numbers that pixels can have."""
     return isinstance(value, list) and len(value) == 4 and all(is_number(v) and abs(v) <= LARGEST for v in value)

@@ -121,7 +121,10 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     keys = [without_gz(name or path.name).removesuffix(".txt") for name in texts]
     copied = (*copied, *(path / name for name in files if name not in names))
     document = Labels(list(texts), keys, [tail for _, tail in texts.values()], columns, copied)
-    parsed = people.parsed(keys, "name", relative=True, document=document)
+    confident = all(columns.has_confidence(len(line.split())) for lines, _ in texts.values() for line in lines)
+    held = (("boxes", True), ("empty", True), ("scores", columns.width == 3), ("person_scores", confident))
+    holds = frozenset(name for name, is_held in held if is_held)
+    parsed = people.parsed(keys, "name", relative=True, document=document, holds=holds)
     require_people_beside(problems, parsed)
     return parsed
 

@@ -57,7 +57,7 @@ def stream_crops(
         for begin, end in pairwise(bounds)
         for first in range(begin, end, PEOPLE_PER_READ)
     )
-    pending: deque[tuple[int, Future]] = deque()
+    pending: deque[tuple[int, Future[list[np.ndarray | str]]]] = deque()
     waiting = 0
     pool = ThreadPoolExecutor(1 if isinstance(images, VideoImages) else workers, thread_name_prefix="crop")
     try:

@@ -11,7 +11,7 @@ from posefix.media.opencv import cv2
 def crop_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Warp the part of an image that a map shows.
 
-    Only the part that is seen is touched, and where the map shrinks by two or more it is first averaged over whole
+    Only the part that is shown is touched, and where the map shrinks by two or more it is first averaged over whole
     pixels, so that large photos neither cost much nor alias. Outside the image is black.
 
     Args:
@@ -25,10 +25,10 @@ def crop_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> 
     height, width = size
     inverse = geometry.invert(matrix[None])
     corners = np.array([[[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]], np.float64)
-    seen = geometry.transform(corners, inverse)[0]
+    shown = geometry.transform(corners, inverse)[0]
     limit = np.array([image.shape[1], image.shape[0]])
-    low = np.clip(np.floor(seen.min(0)) - 2, 0, limit).astype(int)
-    high = np.clip(np.ceil(seen.max(0)) + 3, 0, limit).astype(int)
+    low = np.clip(np.floor(shown.min(0)) - 2, 0, limit).astype(int)
+    high = np.clip(np.ceil(shown.max(0)) + 3, 0, limit).astype(int)
     if (high <= low).any():
         return np.zeros((height, width, 3), np.uint8)
     part = image[low[1] : high[1], low[0] : high[0]]

@@ -48,7 +48,10 @@ def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarr
 
 def quiet_opencv() -> None:
     """Keep OpenCV's own remarks about damaged images off the terminal: for commands, which say it themselves."""
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    if hasattr(cv2, "setLogLevel"):  # in OpenCV 4
+        cv2.setLogLevel(0)
+    else:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 class ImageFolder:

@@ -58,8 +58,7 @@ class VideoFrames:
 
     def count(self) -> int:
         """How many frames can be decoded; goes through the whole file, whatever it says of itself."""
-        with self._open() as container:
-            return sum(1 for _ in self._raw(container))
+        return sum(1 for _ in self)
 
     def _open(self) -> Any:
         if not os.path.isfile(self.path):
@@ -75,20 +74,15 @@ class VideoFrames:
         container.streams.video[0].thread_type = "AUTO"
         return container
 
-    def _raw(self, container: Any) -> Iterator[Any]:
-        """Frames as PyAV has them; what is damaged ends the video, but not before the first frame."""
-        frame = None
-        with suppress(self._av.error.FFmpegError):
-            for frame in container.decode(video=0):
-                yield frame
-        if frame is None:
-            raise InputError(f"{self.path}: cannot be decoded as a video")
-
     def _decoded(self, container: Any) -> Iterator[tuple[int, np.ndarray]]:
-        for index, frame in enumerate(self._raw(container)):
-            pixels = frame.to_ndarray(format="rgb24")
-            turns = round(getattr(frame, "rotation", 0) / 90)  # counter-clockwise
-            yield index, np.ascontiguousarray(np.rot90(pixels, turns)) if turns % 4 else pixels
+        index = -1
+        with suppress(self._av.error.FFmpegError):  # what is damaged ends the video
+            for index, frame in enumerate(container.decode(video=0)):
+                pixels = frame.to_ndarray(format="rgb24")
+                turns = round(getattr(frame, "rotation", 0) / 90)  # counter-clockwise
+                yield index, np.ascontiguousarray(np.rot90(pixels, turns)) if turns % 4 else pixels
+        if index < 0:
+            raise InputError(f"{self.path}: cannot be decoded as a video")
 
 
 class VideoImages:

@@ -182,7 +182,7 @@ def move_or_stay(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Move keypoints where similarity is expected to grow by more than a margin.
 
-    An input outside the crop stays, too: the network cannot see there. (On images held out of training the truth of
+    An input outside the crop stays, too: the network knows nothing there. (On images held out of training the truth of
     such keypoints was mostly outside as well.)
 
     Args:

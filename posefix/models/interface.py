@@ -9,7 +9,7 @@ import torch
 from posefix.models.config import ModelConfig
 
 Evidence = Any  # a NamedTuple of tensors whose first axis is the N people: the network's own
-Tensors = TypeVar("Tensors", bound=tuple)
+Tensors = TypeVar("Tensors", bound="tuple[torch.Tensor, ...]")
 
 
 class InputPose(NamedTuple):

@@ -121,10 +121,11 @@ class Refinement:
         self.problems.extend(text for _, text in batch.problems)
 
     def apply(self, people: People, settings: RefineSettings) -> People:
-        """The people with their refined keypoints and, as the settings say, new scores of people and of keypoints."""
-        scores = people.scores
-        if settings.keypoint_scores:
-            known = np.isfinite(self.keypoint_scores)
-            scores = np.where(known, np.maximum(self.keypoint_scores, LEAST_SCORE), scores)
+        """The people with their refined keypoints and, as the settings say, new scores of people and of keypoints.
+
+        Keypoints of people who had no pose but a box get scores in any case: 0 would say that there are none.
+        """
+        scored = np.isfinite(self.keypoint_scores) & (settings.keypoint_scores | ~people.labelled.any(1, keepdims=True))
+        scores = np.where(scored, np.maximum(self.keypoint_scores, LEAST_SCORE), people.scores)
         refined = people.with_keypoints(self.keypoints, scores)
         return rescored(refined, self.expected) if settings.rescore else refined

@@ -125,7 +125,7 @@ class Refiner:
         refined = Refinement.of(known)
         for batch in self.refine_batches(known, images, settings):
             refined.add(batch)
-        holds_missing = people.source is None or people.source.format == "coco"
+        holds_missing = people.source is None or people.source.completed
         return with_refined(people, refined.apply(known, settings), missing=holds_missing)
 
     def plan(self, people: People, settings: RefineSettings) -> BatchPlan:

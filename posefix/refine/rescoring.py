@@ -1,9 +1,8 @@
 """Scores that rank refined people by how good they are: average precision is a matter of order, too.
 
-The network's belief says how similar to the truth it expects each keypoint to be. The mean over a person, weighted by
-the keypoints' confidences, is the OKS that it expects; the new score is that times the fourth root of the estimator's
-own, which still knows best whether there is a person at all. (The exponent was chosen on held-out training images.)
-People who were rescored before keep their score: of its own output a network always thinks well.
+The new score is the expected OKS times the fourth root of the estimator's score, which still knows best whether there
+is a person at all. (The exponent was chosen on held-out training images.) People who were rescored before keep their
+score: of its own output a network always thinks well.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import numpy as np
 
 from posefix.core.people import People
 
-OWN_EXPONENT = 0.25
+ESTIMATOR_EXPONENT = 0.25
 
 
 def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Expected OKS of N people.
+    """Average the expected keypoint similarities of each of N people.
 
     Args:
         similarity: (N, K) expected keypoint similarity; NaN where nothing is known.
@@ -35,8 +34,8 @@ def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
         return ((weights * np.nan_to_num(similarity)).sum(1) / weights.sum(1)).astype(np.float32)
 
 
-def own_scores(people: People) -> np.ndarray:
-    """(N,) float32 scores that the estimator gave; of people who were rescored before, the score before that."""
+def estimator_scores(people: People) -> np.ndarray:
+    """(N,) float32 scores that the estimator gave: of people who were rescored before, the score before that."""
     return np.where(was_rescored(people), people.original_scores, people.person_scores)
 
 
@@ -60,6 +59,6 @@ def rescored(people: People, expected: np.ndarray) -> People:
             own = 1 / (1 + np.exp(-np.clip(own, -500, 500)))
         elif np.ptp(own[change]) == 0:
             own = np.ones(len(own))
-    new = np.where(change, np.maximum(own, 0) ** OWN_EXPONENT * np.nan_to_num(expected), people.person_scores)
+    new = np.where(change, np.maximum(own, 0) ** ESTIMATOR_EXPONENT * np.nan_to_num(expected), people.person_scores)
     original = np.where(change, people.person_scores, people.original_scores)
     return replace(people, person_scores=new, original_scores=original)

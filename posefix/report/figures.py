@@ -7,10 +7,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from posefix.core.people import People
 from posefix.evaluation.comparison import OksChange
 from posefix.evaluation.diagnosis import Diagnosis
 from synth import ErrorType
@@ -39,9 +39,9 @@ _STYLE = {
 }
 
 
-def body(before: Diagnosis, after: Diagnosis) -> str | None:
-    """A body with the share of wrong keypoints at each joint, before and after; None where no body can be drawn."""
-    points = _template(before.truth)
+def body(before: Diagnosis, after: Diagnosis) -> Markup | None:
+    """Draw a body with the share of wrong keypoints at each joint, before and after; None of an unknown skeleton."""
+    points = before.truth.skeleton.template
     if points is None:
         return None
     figure, axes = _figure(9.2, 4.6, 2)
@@ -51,8 +51,8 @@ def body(before: Diagnosis, after: Diagnosis) -> str | None:
     return _svg(figure)
 
 
-def oks_scatter(change: OksChange) -> str | None:
-    """OKS after against OKS before, a dot for each person; None when no result is an annotated person's."""
+def oks_scatter(change: OksChange) -> Markup | None:
+    """Draw OKS after against OKS before, a dot for each person; None when no result is an annotated person's."""
     known = np.flatnonzero(np.isfinite(change.before) & np.isfinite(change.after))
     if not len(known):
         return None
@@ -76,32 +76,19 @@ def _figure(width: float, height: float, columns: int = 1, **options: Any) -> tu
         return figure, figure.subplots(1, columns, **options)
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure) -> Markup:
     """The SVG element alone, without the XML declaration that a page has no place for."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, dpi=160)
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return Markup(text[text.index("<svg") :])
 
 
 def _wrong(counts: np.ndarray) -> np.ndarray:
     """Percent of keypoints that are not Good, of counts (..., 5); NaN where there are none."""
     total = counts.sum(-1)
     return np.where(total > 0, 100 * counts[..., 1:].sum(-1) / np.maximum(total, 1), np.nan)
-
-
-def _template(truth: People) -> np.ndarray | None:
-    """(K, 2) where to draw each keypoint: the skeleton's template, or the mean of the poses; None where unknown."""
-    if truth.skeleton.template is not None:
-        return np.asarray(truth.skeleton.template)
-    labelled = truth.labelled & (truth.areas > 0)[:, None]
-    if not labelled.any(0).all():
-        return None
-    shown = labelled[..., None]
-    centre = (truth.keypoints * shown).sum(1, keepdims=True) / np.maximum(shown.sum(1, keepdims=True), 1)
-    upright = (truth.keypoints - centre) / np.sqrt(np.maximum(truth.areas, 1))[:, None, None]
-    return (upright * shown).sum(0) / shown.sum(0)
 
 
 def _draw_body(axes: Axes, seen: Diagnosis, points: np.ndarray, worst: float, title: str) -> None:

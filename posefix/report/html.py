@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
 from pycocotools.coco import COCO
 
 from posefix.core.errors import InputError
@@ -61,7 +60,7 @@ class Subject:
         truth: ground truth.
         before: N results.
         after: the same N results, refined, in the same order.
-        metrics: what :func:`posefix.run.pipeline.measure` returned.
+        metrics: what :func:`posefix.run.local.measure` returned.
         images: to cut people out of; None where they cannot be had one by one.
         facts: how it was made, such as checkpoint and command, shown as they are.
         names: file name of an image by its id.
@@ -108,8 +107,8 @@ def render(subject: Subject) -> str:
     if known.any():
         page |= {
             "errors": _error_bars(before, after),
-            "body": _picture(figures.body(before, after)),
-            "scatter": _picture(figures.oks_scatter(change)),
+            "body": figures.body(before, after),
+            "scatter": figures.oks_scatter(change),
             "impact": _impact(subject),
             "moves": _moves(transitions(before, after)),
             "people": _people(subject, truth, change),
@@ -261,10 +260,6 @@ def _crop(subject: Subject, truth: People, change: OksChange, row: int) -> dict[
         "after": float(change.after[row]),
         "image": name,
     }
-
-
-def _picture(svg: str | None) -> Markup | None:
-    return None if svg is None else Markup(svg)
 
 
 def _versions() -> str:

@@ -17,6 +17,11 @@ from posefix.refine.batches import RefinedBatch
 SUFFIX = ".progress"
 
 
+def journal_path(output: Path) -> Path:
+    """Where the progress of a run that will write ``output`` is kept: beside it."""
+    return output.with_name(output.name + SUFFIX)
+
+
 def fingerprint(files: Iterable[Path], options: dict) -> str:
     """SHA-256 of what determines a result: the content of the files and the options."""
     digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
@@ -29,6 +34,12 @@ def fingerprint(files: Iterable[Path], options: dict) -> str:
 
 class Journal:
     """Finished batches, one JSON line each, appended as they are done; a line cut short by a crash is dropped.
+
+    As a context manager it is closed at the end, whatever happens, and removed if it holds no batch.
+
+    Attributes:
+        path: of the file.
+        finished: the batches of the run that is continued.
 
     Args:
         output: the file that will be written in the end; the journal lies beside it.
@@ -45,8 +56,9 @@ class Journal:
     def __init__(
         self, output: Path, signature: str, resume: bool, people: int | None = None, keypoints: int | None = None
     ) -> None:
-        self.path = output.with_name(output.name + SUFFIX)
+        self.path = journal_path(output)
         self.finished: list[RefinedBatch] = []
+        self._empty = True
         try:
             if resume and self.path.is_file():
                 length = self._read(signature, people, keypoints)
@@ -73,9 +85,12 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self._empty and not self.finished:
+            self.path.unlink(missing_ok=True)
 
     def append(self, batch: RefinedBatch) -> None:
         """Keep a finished batch."""
+        self._empty = False
         self._append(
             {
                 "rows": batch.rows.tolist(),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from posefix import formats
 from posefix.core.skeleton import load
 from posefix.evaluation.comparison import compare
 from posefix.formats import coco
@@ -34,9 +35,9 @@ class RealResults:
             ids = np.array(sorted(images))
             if source.fold:
                 ids = ids[in_fold(ids, ids, source.fold)]
-            results = coco.read_results(source.results, skeleton)
+            results = formats.read(source.results, default=skeleton)
             folder = ImageFolder(source.images, images)
-            folder.require(np.intersect1d(results.people.image_ids, ids))
+            folder.require(np.intersect1d(results.image_ids, ids))
             self._sources.append((source, folder, results, ids))
 
     def __call__(self, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -44,15 +45,15 @@ class RealResults:
         refiner = Refiner(checkpoint, self._device)
         report: dict[str, Any] = {}
         for source, folder, results, ids in self._sources:
-            chosen = np.isin(results.people.image_ids, ids)
-            keypoints = results.people.keypoints.copy()
+            chosen = np.isin(results.image_ids, ids)
+            keypoints = results.keypoints.copy()
             settings = RefineSettings(self._options.test_batch, self._options.flip_test, rescore=False)
-            refined = refiner.refine(results.people[chosen], folder, settings)
+            refined = refiner.refine(results[chosen], folder, settings)
             keypoints[chosen] = refined.keypoints
             metrics = compare(
                 source.annotations,
-                results.records,
-                coco.refined_records(results, results.people.with_keypoints(keypoints)),
+                coco.people_records(results),
+                coco.people_records(results.with_keypoints(keypoints)),
                 rng=np.random.default_rng(0),
                 image_ids=ids.tolist(),
                 sigmas=refiner.skeleton.sigmas,

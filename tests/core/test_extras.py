@@ -51,7 +51,7 @@ def test_refining_imports_nothing_that_an_extra_installs() -> None:
     program = """
 import sys
 import posefix.cli
-import posefix.run.pipeline
+import posefix.run.local
 import posefix.training.train
 print(sorted({"albumentations", "matplotlib", "jinja2", "onnx", "scipy", "av", "pandas"} & set(sys.modules)))
 """

@@ -16,7 +16,8 @@ from posefix.evaluation.coco import evaluate
 from posefix.evaluation.diagnosis import KINDS, annotated_people, diagnose, transitions
 from posefix.evaluation.ground_truth import load_ground_truth
 from posefix.evaluation.impact import ap_impact, optimal_scores
-from posefix.formats.coco import people_records, read_results
+from posefix.formats import read
+from posefix.formats.coco import people_records
 from synth import ErrorType, Statistics, neighbours_of, synthesize
 from tests.evaluation_scenes import coco, scene
 
@@ -58,7 +59,7 @@ def test_synthesised_errors_are_found_again(truth, rng: np.random.Generator) -> 
 
 def test_real_results_are_read_as_by_an_independent_implementation(data_root) -> None:
     folder = data_root / "coco"
-    results = read_results(folder / "results" / "val" / "movenet-lightning.json").people
+    results = read(folder / "results" / "val" / "movenet-lightning.json")
     found = diagnose(folder / "annotations" / "person_keypoints_val.json", results)
     assert found.found.sum() == 443
     np.testing.assert_array_equal(found.counts(), [2953, 861, 262, 225, 670])
@@ -120,7 +121,7 @@ def test_people_as_records_are_the_people_again(truth, tmp_path) -> None:
     people = perfect(truth)
     path = tmp_path / "people.json"
     path.write_text(json.dumps(people_records(people)))
-    again = read_results(path).people
+    again = read(path)
     for name in ("keypoints", "scores", "image_ids", "person_scores", "boxes"):
         np.testing.assert_array_equal(getattr(again, name), getattr(people, name))
 

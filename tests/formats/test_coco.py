@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically
 from posefix.core.skeleton import load
-from posefix.formats import coco, records
+from posefix.formats import coco, read, records, refinable, write
 
 COCO = load("coco17")
 GOOD = {"image_id": 139, "category_id": 1, "keypoints": [10, 20.5, 0.9] * 17, "score": 0.5}
@@ -76,16 +76,16 @@ def test_an_unusable_file_is_an_error_in_either_mode(tmp_path: Path, content: by
     path = tmp_path / "results.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=says) as error:
-        coco.read_results(path, on_error=on_error)
+        read(path, "coco", on_error=on_error)
     one_sentence(error, path)
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file") as error:
-        coco.read_results(tmp_path / "none.json")
+        read(tmp_path / "none.json", "coco")
     one_sentence(error, tmp_path / "none.json")
     with pytest.raises(InputError, match="is a folder") as error:
-        coco.read_results(tmp_path)
+        read(tmp_path, "coco")
     one_sentence(error, tmp_path)
 
 
@@ -99,7 +99,7 @@ def test_a_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.
 
         monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(InputError, match="no permission") as error:
-        coco.read_results(path)
+        read(path, "coco", skeleton=COCO)
     one_sentence(error, path)
 
 
@@ -147,20 +147,20 @@ BAD_RECORDS = [
 def test_the_first_bad_record_stops_by_its_index(tmp_path: Path, bad: object, says: str) -> None:
     path = saved(tmp_path, [GOOD, GOOD, bad, GOOD, 7])
     with pytest.raises(InputError, match=f"record 2 .*({says})") as error:
-        coco.read_results(path)
+        read(path, "coco", skeleton=COCO)
     one_sentence(error, path)
 
 
 @pytest.mark.parametrize(("bad", "says"), BAD_RECORDS)
 def test_bad_records_are_skipped_told_of_and_handed_through(tmp_path: Path, bad: object, says: str) -> None:
     content = [GOOD, bad, record(image_id=7), bad]
-    results = coco.read_results(saved(tmp_path, content), on_error="skip")
-    np.testing.assert_array_equal(results.rows, [0, 2])
-    np.testing.assert_array_equal(results.people.image_ids, [139, 7])
-    assert len(results.problems) == 2 and "record 3" in results.problems[1]
+    people = read(saved(tmp_path, content), on_error="skip")
+    np.testing.assert_array_equal(refinable(people, COCO), [0, 2])
+    np.testing.assert_array_equal(people.image_ids[[0, 2]], [139, 7])
+    problems = people.source.problems
+    assert len(problems) == 2 and "record 3" in problems[1]
     out = tmp_path / "out.json"
-    moved = results.people.with_keypoints(results.people.keypoints + 1)
-    coco.write_results(out, results, moved)
+    write(people.with_keypoints(people.keypoints + 1), out)
     written = json.loads(out.read_text())
     assert repr([written[1], written[3]]) == repr([bad, bad])  # nan equals nan here
     assert written[2]["keypoints"][:3] == [11.0, 21.5, 0.9]
@@ -204,32 +204,32 @@ def test_harmless_oddities_are_no_errors(tmp_path: Path) -> None:
         record(bbox=[1, 2, 3, 4], image_id=139.0),
         {**without("score"), "keypoints": [-5000, 5000, -0.1] * 17},
     ]
-    results = coco.read_results(saved(tmp_path, content))
-    people = results.people
-    assert len(people) == 9 and results.problems == []
+    people = read(saved(tmp_path, content))
+    assert len(people) == len(refinable(people, COCO)) == 9 and people.source.problems == ()
     np.testing.assert_array_equal(people.image_ids, 139)
     np.testing.assert_array_equal(people.boxes[4:8], [[1, 2, 0, 0], [0] * 4, [0] * 4, [1, 2, 3, 4]])
-    np.testing.assert_array_equal(people.areas, [0] * 7 + [12, 0])
+    np.testing.assert_allclose(people.areas, [0] * 7 + [0.515 * 12, 0])
     np.testing.assert_allclose(people.person_scores, [0.5] * 3 + [0] + [0.5] * 4 + [-0.1])
-    assert people.extra == results.records
+    assert repr(people.extra) == repr(content)
 
 
 def test_an_empty_list_goes_through(tmp_path: Path) -> None:
-    results = coco.read_results(saved(tmp_path, []))
-    assert len(results.people) == 0 and results.rows.shape == (0,)
-    coco.write_results(tmp_path / "out.json", results, results.people)
+    people = read(saved(tmp_path, []))
+    assert len(people) == 0 and people.skeleton == COCO
+    write(people, tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text()) == []
 
 
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps([GOOD]).encode())
-    assert len(coco.read_results(path).people) == 1
+    assert len(read(path)) == 1
 
 
 def test_other_skeletons_are_read_by_their_own_count(tmp_path: Path) -> None:
     path = saved(tmp_path, [record(keypoints=list(range(48)))])
-    people = coco.read_results(path, load("mpii16")).people
+    people = read(path, default=load("mpii16"))
+    assert read(path).skeleton == load("mpii16")
     np.testing.assert_array_equal(people.keypoints[0, 1], [3, 4])
     np.testing.assert_array_equal(people.scores[0], np.arange(2, 48, 3))
 
@@ -257,9 +257,8 @@ result_lists = st.lists(person, max_size=4)
 @given(result_lists)
 def test_unchanged_people_give_the_json_that_was_read(content: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        results = coco.read_results(saved(Path(folder), content))
         out = Path(folder) / "out.json"
-        coco.write_results(out, results, results.people)
+        write(read(saved(Path(folder), content), "coco"), out)
         assert out.read_text() == json.dumps(content) + "\n"
 
 
@@ -267,35 +266,34 @@ def test_unchanged_people_give_the_json_that_was_read(content: list) -> None:
 def test_what_is_written_is_what_is_read_again(content: list, seed: int) -> None:
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
-        results = coco.read_results(saved(Path(folder), content))
-        people = results.people
+        people = read(saved(Path(folder), content), "coco")
         moved = rng.uniform(size=people.scores.shape) < 0.5
         keypoints = np.where(moved[..., None], rng.uniform(-900, 900, people.keypoints.shape), people.keypoints)
         refined = people.with_keypoints(keypoints, np.where(moved, rng.uniform(size=moved.shape), people.scores))
         out = Path(folder) / "out.json"
-        coco.write_results(out, results, refined)
-        again = coco.read_results(out)
-    np.testing.assert_allclose(again.people.keypoints, refined.keypoints, rtol=1e-6, atol=6e-4)
-    np.testing.assert_allclose(again.people.scores, refined.scores, rtol=1e-6, atol=6e-5)
-    np.testing.assert_array_equal(again.people.keypoints[~moved], people.keypoints[~moved])
-    for before, after, kept in zip(content, again.records, ~moved, strict=True):
+        write(refined, out)
+        again = read(out, "coco")
+    np.testing.assert_allclose(again.keypoints, refined.keypoints, rtol=1e-6, atol=6e-4)
+    np.testing.assert_allclose(again.scores, refined.scores, rtol=1e-6, atol=6e-5)
+    np.testing.assert_array_equal(again.keypoints[~moved], people.keypoints[~moved])
+    for before, after, kept in zip(content, again.extra, ~moved, strict=True):
         assert list(after) == list(before)
         assert {k: v for k, v in after.items() if k != "keypoints"} == {
             k: v for k, v in before.items() if k != "keypoints"
         }
         originals = np.array(before["keypoints"], object).reshape(17, 3)[kept].tolist()
         assert repr(np.array(after["keypoints"], object).reshape(17, 3)[kept].tolist()) == repr(originals)
-    assert results.records == content  # reading and writing left the raw records alone
+    assert people.extra == content  # reading and writing left the raw records alone
 
 
 def test_numbers_are_rounded_and_scores_kept(tmp_path: Path) -> None:
-    results = coco.read_results(saved(tmp_path, [record(keypoints=[100, 200, 0.123456789] * 17)]))
-    keypoints = results.people.keypoints.copy()
+    people = read(saved(tmp_path, [record(keypoints=[100, 200, 0.123456789] * 17)]))
+    keypoints = people.keypoints.copy()
     keypoints[0, 0] = 12.34567
     keypoints[0, 1, 0] = -0.0001
-    scores = results.people.scores.copy()
+    scores = people.scores.copy()
     scores[0, 2] = 0.98768
-    coco.write_results(tmp_path / "out.json", results, results.people.with_keypoints(keypoints, scores))
+    write(people.with_keypoints(keypoints, scores), tmp_path / "out.json")
     written = json.loads((tmp_path / "out.json").read_text())[0]["keypoints"]
     assert written[:9] == [12.346, 12.346, 0.123456789, 0.0, 200.0, 0.123456789, 100, 200, 0.9877]
     assert "-0.0" not in json.dumps(written)
@@ -306,17 +304,14 @@ def test_real_results_come_out_as_they_came_in(tmp_path: Path, data_root: Path) 
     paths = sorted(data_root.glob("*/results/val/*.json"))
     assert paths
     for path in paths:
-        results = coco.read_results(path)
-        coco.write_results(tmp_path / "out.json", results, results.people)
+        write(read(path), tmp_path / "out.json")
         assert json.loads((tmp_path / "out.json").read_text()) == json.loads(path.read_text()), path.name
 
 
-def test_people_of_another_file_or_not_finite_are_refused(tmp_path: Path) -> None:
-    results = coco.read_results(saved(tmp_path, [GOOD, GOOD]))
-    with pytest.raises(ValueError, match="2 people of coco17 that were read, got 1"):
-        coco.write_results(tmp_path / "out.json", results, results.people[:1])
+def test_people_who_are_not_finite_are_refused(tmp_path: Path) -> None:
+    people = read(saved(tmp_path, [GOOD, GOOD]))
     with pytest.raises(ValueError, match="finite"):
-        coco.write_results(tmp_path / "out.json", results, results.people.with_keypoints(np.full((2, 17, 2), np.nan)))
+        write(people.with_keypoints(np.full((2, 17, 2), np.nan)), tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
 
 
@@ -324,7 +319,7 @@ def test_reading_ten_thousand_people_takes_no_two_seconds(tmp_path: Path) -> Non
     n = 10_000
     path = saved(tmp_path, [record(image_id=i) for i in range(n)])
     started = time.process_time()
-    assert len(coco.read_results(path).people) == n
+    assert len(read(path)) == n
     assert time.process_time() - started < 2.0
 
 

@@ -22,7 +22,9 @@ from posefix.formats import FORMATS, ImageIndex, coco_files
 from posefix.formats.coco import ImageRecord
 from posefix.formats.images import number_of
 from posefix.media.images import ImageFolder
-from posefix.run import pipeline
+from posefix.refine.settings import RefineSettings
+from posefix.run.local import refine_file
+from posefix.run.plan import Plan
 from tests.format_samples import (
     HEIGHT,
     SAMPLES,
@@ -109,6 +111,24 @@ def test_convert_says_what_is_wrong(arguments: list[str], says: str, tmp_path: P
     run = CliRunner().invoke(main, ["convert", *arguments, "--out", str(tmp_path / "out.json")])
     assert run.exit_code == 2 and says in run.output and "Traceback" not in run.output
     assert not (tmp_path / "out.json").exists()
+
+
+def test_nothing_is_converted_into_one_of_its_inputs(tmp_path: Path) -> None:
+    results = tmp_path / "results.json"
+    shutil.copy(SAMPLES / "coco" / "estimator.json", results)
+    before = results.read_bytes()
+    run = CliRunner().invoke(main, ["convert", str(results), "--to", "coco-annotations", "--out", str(results)])
+    assert run.exit_code == 2 and "named twice" in run.output and results.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["coco", "alphapose", "openpose", "openpifpaf"])
+def test_people_who_were_refined_are_written_so_in_any_format(name: str, tmp_path: Path) -> None:
+    people = with_images(
+        People(load("coco17"), np.full((2, 17, 2), 99.0), np.full((2, 17), 0.5), [1, 2], original_scores=[0.7, np.nan])
+    )
+    out = tmp_path / f"out{'' if FORMATS[name].folder else '.json'}"
+    formats.write(people, out, name)
+    np.testing.assert_array_equal(formats.read(out).original_scores, np.float32([0.7, np.nan]))
 
 
 def test_results_under_their_own_names_are_coco_results() -> None:
@@ -243,11 +263,12 @@ def test_people_of_an_absent_image_are_handed_through_when_skipping(name: str, i
     formats.write(people, source, name)
     photos = drawn_photos(tmp_path / "photos", ["000000000001.png"])
     out = tmp_path / f"out{'' if FORMATS[name].folder else '.json'}"
-    options = pipeline.RefineOptions(source, images=photos, checkpoint=str(identity), out=out, device="cpu")
+    plan = Plan(source, images=photos, checkpoint=str(identity), out=out, device="cpu")
+    settings = RefineSettings(rescore=False)
     with pytest.raises(InputError, match="is not there"):
-        pipeline.refine_file(options, Console(quiet=True))
-    refined = pipeline.refine_file(replace(options, on_error="skip", rescore=False), Console(quiet=True))
-    assert len(refined.problems) == 1
+        refine_file(plan, settings, Console(quiet=True))
+    refined = refine_file(plan, replace(settings, on_error="skip"), Console(quiet=True))
+    assert len(refined.problems) == 1 and "000000000002" in refined.problems[0]
     assert_same_content(source, out)
 
 
@@ -257,15 +278,14 @@ def test_a_run_whose_output_lies_among_the_results_goes_on(identity: Path, tmp_p
     photos = drawn_photos(
         tmp_path / "photos", [f"{key}.png" for key in FORMATS["openpose"].read(source, None, "stop").images]
     )
-    options = pipeline.RefineOptions(
-        source, images=photos, checkpoint=str(identity), out=source / "better", device="cpu"
-    )
-    before = pipeline.signature(options)
+    plan = Plan(source, images=photos, checkpoint=str(identity), out=source / "better", device="cpu")
+    settings = RefineSettings()
+    before = plan.signature(settings, "torch", "cpu")
     (source / "better.progress").write_text("some lines")
     (source / ".DS_Store").write_text("a folder's looks")
-    assert pipeline.signature(options) == before
+    assert plan.signature(settings, "torch", "cpu") == before
     (source / "street_000000000003_keypoints.json").write_text('{"people": []}')
-    assert pipeline.signature(options) != before
+    assert plan.signature(settings, "torch", "cpu") != before
 
 
 @pytest.mark.parametrize(
@@ -291,13 +311,12 @@ def test_one_damaged_file_does_not_cost_the_folder(name: str, sample: str, ident
     (source / f"._{damaged.name}").write_bytes(b"\x00\x05\x16\x07")
     out = tmp_path / "out" / sample
     out.parent.mkdir()
-    options = pipeline.RefineOptions(
-        source, images=tmp_path / "photos", checkpoint=str(identity), out=out, device="cpu", rescore=False
-    )
+    plan = Plan(source, images=tmp_path / "photos", checkpoint=str(identity), out=out, device="cpu")
+    settings = RefineSettings(rescore=False)
     with pytest.raises(InputError):
-        pipeline.refine_file(options, Console(quiet=True))
+        refine_file(plan, settings, Console(quiet=True))
     assert not out.exists()
-    refined = pipeline.refine_file(replace(options, on_error="skip"), Console(quiet=True))
+    refined = refine_file(plan, replace(settings, on_error="skip"), Console(quiet=True))
     assert len(refined.people) >= 1
     assert len(refined.problems) == 1 and damaged.name in refined.problems[0]
     photo.unlink()

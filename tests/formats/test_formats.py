@@ -25,7 +25,9 @@ from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex, coco_files
 from posefix.formats.probe import FileProbe
 from posefix.refine.rescoring import was_rescored
-from posefix.run import pipeline
+from posefix.refine.settings import RefineSettings
+from posefix.run.local import refine_file
+from posefix.run.plan import Plan
 from tests.format_samples import (
     EACH,
     HEIGHT,
@@ -127,6 +129,14 @@ def test_becomes_coco_results(name: str, path: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(again.scores, people.scores, atol=6e-5)
 
 
+def test_new_annotations_have_the_areas_that_people_of_known_boxes_have(tmp_path: Path) -> None:
+    people = with_images(read("openpifpaf", SAMPLES / "openpifpaf" / "letter.jpg.predictions.json"))
+    formats.write(people, tmp_path / "truth.json", "coco-annotations")
+    areas = [annotation["area"] for annotation in json.loads((tmp_path / "truth.json").read_text())["annotations"]]
+    np.testing.assert_allclose(areas, people[people.labelled.any(1)].areas, rtol=1e-3)
+    np.testing.assert_allclose(people.areas, 0.515 * people.boxes[:, 2:].prod(1), rtol=1e-5)
+
+
 # ---- people of any kind
 
 
@@ -194,17 +204,15 @@ def test_refinement_that_moves_nothing_changes_nothing(name: str, path: Path, id
         (images / text).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(images / text), np.full((HEIGHT, WIDTH, 3), 99, np.uint8))
     beside = SAMPLES / name / "skeleton.yaml"
-    options = pipeline.RefineOptions(
+    plan = Plan(
         path,
         images=images,
         checkpoint=str(identity),
-        flip_test=False,
-        rescore=False,
         out=tmp_path / path.name,
         device="cpu",
         skeleton=str(beside) if beside.exists() else None,
     )
-    pipeline.refine_file(options, Console(quiet=True))
+    refine_file(plan, RefineSettings(flip_test=False, rescore=False), Console(quiet=True))
     if FORMATS[name].read is not coco_files.read_results:
         assert_same_content(path, tmp_path / path.name)
         return
@@ -223,11 +231,11 @@ def test_the_scores_that_are_measured_are_those_that_are_written(name: str, iden
         text = str(key) if content.kind == "name" else f"{key:06d}"
         cv2.imwrite(str(tmp_path / "images" / f"{Path(text).stem}.png"), np.full((HEIGHT, WIDTH, 3), 99, np.uint8))
     out = tmp_path / path.name
-    options = pipeline.RefineOptions(path, images=tmp_path / "images", checkpoint=str(identity), out=out, device="cpu")
-    refined = pipeline.refine_file(options, Console(quiet=True))
+    plan = Plan(path, images=tmp_path / "images", checkpoint=str(identity), out=out, device="cpu")
+    refined = refine_file(plan, RefineSettings(), Console(quiet=True))
     again = formats.read(out, name)
     known = again.labelled.any(1)
-    np.testing.assert_array_equal(again.person_scores[known], refined.people.person_scores)
+    np.testing.assert_allclose(again.person_scores[known], refined.people.person_scores, atol=1e-6)
     assert was_rescored(again)[known].all()
 
 
@@ -362,7 +370,7 @@ def test_scores_of_keypoints_are_written_where_a_format_has_such(name: str, path
     people = read(name, path)
     halved = replace(people, scores=np.round(people.scores / 2, 4))
     formats.write(halved, tmp_path / path.name)
-    found = formats.read_again(halved, tmp_path / path.name).scores
+    found = read(name, tmp_path / path.name, index_of(name, path)).scores
     # Annotations have visibilities, which are no confidences, or no scores at all.
     flags = name == "coco-annotations" or path.name in ("CollectedData_Ada.csv", "street.json", "points", "trained")
     assert flags or np.allclose(found, halved.scores, atol=1e-6)

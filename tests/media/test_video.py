@@ -12,6 +12,9 @@ import pytest
 from posefix.core.errors import InputError
 from posefix.media.crop_stream import stream_crops
 from posefix.media.video import VideoFrames, VideoImages, VideoWriter
+from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
+from tests.tiny import random_people, tiny_checkpoint
 
 
 def shades(count: int = 20, width: int = 64, height: int = 48) -> list[np.ndarray]:
@@ -177,3 +180,16 @@ def test_crops_of_a_video_are_read_in_one_go_whatever_the_workers(tmp_path: Path
     crops = list(stream_crops(ids, maps, (48, 64), images, workers=4, ahead=12, skip=False))
     assert Counting.starts == 1
     np.testing.assert_allclose([crop[..., 0].mean() for crop in crops], 12 * ids, atol=10)
+
+
+def test_people_of_a_video_are_refined_by_two_workers_as_by_one(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "v.mp4", 25, (120, 120)) as video:
+        for frame in shades(4, 120, 120):
+            video.write(frame)
+    people = random_people(np.random.default_rng(0), 12, images=3)
+    refiner = Refiner(tiny_checkpoint())
+    one, two = (
+        refiner.refine(people, VideoImages(tmp_path / "v.mp4"), RefineSettings(batch_size=2, workers=workers))
+        for workers in (1, 2)
+    )
+    np.testing.assert_array_equal(one.keypoints, two.keypoints)

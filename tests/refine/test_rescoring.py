@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose, same_people, transitions
-from posefix.formats import coco
-from posefix.refine.rescoring import expected_oks, own_scores, rescored
+from posefix.formats import coco, read, write
+from posefix.refine.rescoring import estimator_scores, expected_oks, rescored
 from tests.tiny import random_people
 
 
@@ -63,8 +63,7 @@ def test_results_that_were_rescored_are_followed_person_by_person(
     for record, score in zip(records, known, strict=True):
         record["score"] = score
     path.write_text(json.dumps(records))
-    results = coco.read_results(path)
-    coco.write_results(again, results, rescored(results.people, np.array([0.1, 0.5, 0.9], np.float32)))
+    write(rescored(read(path), np.array([0.1, 0.5, 0.9], np.float32)), again)
     annotations = [
         {"id": i, "image_id": r["image_id"], "category_id": 1, "iscrowd": 0, "num_keypoints": 17, "area": 2000.0,
          "bbox": r["bbox"], "keypoints": [2 if k % 3 == 2 else v for k, v in enumerate(r["keypoints"])]}
@@ -72,7 +71,7 @@ def test_results_that_were_rescored_are_followed_person_by_person(
     ]  # fmt: skip
     truth = {"images": [{"id": i} for i in range(1, 4)], "annotations": annotations, "categories": [{"id": 1}]}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
-    before, after = (diagnose(tmp_path / "truth.json", coco.read_results(p).people) for p in (path, again))
+    before, after = (diagnose(tmp_path / "truth.json", read(p)) for p in (path, again))
     assert same_people(before, after)
     moves = transitions(before, after)
     assert moves.sum() == np.trace(moves) > 0
@@ -92,19 +91,19 @@ def test_scores_that_are_mostly_below_zero_are_logits(rng: np.random.Generator) 
 def test_people_are_rescored_once(rng: np.random.Generator, tmp_path: Path) -> None:
     path, again = tmp_path / "results.json", tmp_path / "again.json"
     path.write_text(json.dumps(coco.people_records(people_of([0.2, 0.7, 0.4], rng))))
-    results = coco.read_results(path)
     expected = np.array([0.9, 0.3, np.nan], np.float32)
-    once = rescored(results.people, expected)
+    once = rescored(read(path), expected)
     np.testing.assert_allclose(once.person_scores[:2], np.array([0.2, 0.7]) ** 0.25 * expected[:2], rtol=1e-5)
-    coco.write_results(again, results, once)
-    second = coco.read_results(again)
-    np.testing.assert_allclose(second.people.person_scores, once.person_scores, atol=1e-6)
-    np.testing.assert_allclose(own_scores(second.people), [0.2, 0.7, 0.4], rtol=1e-6)
-    for people in (once, second.people):
+    write(once, again)
+    second = read(again)
+    np.testing.assert_allclose(second.person_scores, once.person_scores, atol=1e-6)
+    np.testing.assert_allclose(estimator_scores(second), [0.2, 0.7, 0.4], rtol=1e-6)
+    for people in (once, second):
         twice = rescored(people, np.array([0.1, 0.9, np.nan], np.float32))
         np.testing.assert_array_equal(twice.person_scores, people.person_scores)
-    assert coco.refined_records(second, rescored(second.people, expected)) == second.records
-    assert [r.get("original_score") for r in second.records] == pytest.approx([0.2, 0.7, None])
+    write(rescored(second, expected), path)
+    assert path.read_text() == again.read_text()
+    assert [r.get("original_score") for r in second.extra] == pytest.approx([0.2, 0.7, None])
 
 
 def test_records_without_a_score_get_one_and_odd_originals_are_not_believed(
@@ -116,9 +115,10 @@ def test_records_without_a_score_get_one_and_odd_originals_are_not_believed(
     records[2]["original_score"] = float("inf")
     path = tmp_path / "results.json"
     path.write_text(json.dumps(records))
-    results = coco.read_results(path)
-    np.testing.assert_allclose(own_scores(results.people), results.people.person_scores)
-    written = coco.refined_records(results, rescored(results.people, np.full(3, 0.5, np.float32)))
+    people = read(path)
+    np.testing.assert_allclose(estimator_scores(people), people.person_scores)
+    write(rescored(people, np.full(3, 0.5, np.float32)), path)
+    written = json.loads(path.read_text())
     assert all(isinstance(r["score"], float) for r in written)
-    assert written[0]["original_score"] == pytest.approx(results.people.person_scores[0], abs=1e-5)
+    assert written[0]["original_score"] == pytest.approx(people.person_scores[0], abs=1e-5)
     assert [r["original_score"] for r in written[1:]] == [0.5, 0.5]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from posefix import formats
 from posefix.core import geometry, resources
 from posefix.core import skeleton as skeletons
 from posefix.core.people import People
@@ -31,7 +32,7 @@ def refiner(request: pytest.FixtureRequest) -> Refiner:
 def photos(data_root: Path) -> tuple[People, ImageFolder, People]:
     """Annotated people of 30 photos that no training saw, and MoveNet Lightning's results there, row by row."""
     annotations = coco.read_annotations(data_root / "coco/annotations/person_keypoints_val.json", COCO)
-    found = coco.read_results(data_root / "coco/results/val/movenet-lightning.json", COCO).people
+    found = formats.read(data_root / "coco/results/val/movenet-lightning.json", default=COCO)
     truth = annotations.people
     first = np.unique(truth.image_ids)[:30]
     truth = truth[np.isin(truth.image_ids, first) & (truth.labelled.sum(1) >= 5)]

@@ -109,6 +109,19 @@ def test_what_an_interrupted_run_refined_is_never_overwritten(tmp_path: Path, rn
     assert journal.path.read_bytes() == kept
 
 
+def test_a_journal_is_closed_whatever_happens_and_goes_if_it_holds_nothing(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    for batches in (0, 1):
+        with pytest.raises(MemoryError), Journal(tmp_path / "out.json", "work", resume=False) as journal:
+            for _ in range(batches):
+                journal.append(batch([4, 0], rng))
+            raise MemoryError
+        with pytest.raises(ValueError, match="closed"):
+            journal.append(batch([1], rng))
+        assert journal.path.exists() == bool(batches)
+
+
 def test_a_file_that_is_no_journal_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / f"out.json{SUFFIX}"
     path.write_text("[1, 2]")

@@ -334,7 +334,7 @@ def test_nothing_diverges_from_itself(rng) -> None:
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_fitted_synthesis_is_nearer_to_a_real_estimator_than_the_published(data_root, name, rng) -> None:
     folder = data_root / "coco"
-    results = coco.read_results(folder / "results" / "train" / f"{name}.json", COCO).people
+    results = coco.read(folder / "results" / "train" / f"{name}.json", COCO)
     found = diagnose(folder / "annotations" / "person_keypoints_train.json", results)
     real = found.observation()
     rows = np.flatnonzero(found.found)

@@ -1,4 +1,4 @@
-"""What all libraries have in common: arrays and tensors to people, and moved keypoints back into arrays and tensors."""
+"""What the converters share: arrays and tensors to people, and moved keypoints back into arrays and tensors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST, People, with_refined
 from posefix.core.skeleton import load
@@ -37,23 +38,24 @@ def as_floats(values: Any, what: str) -> np.ndarray:
 
 def people_from(
     what: str,
-    keypoints: np.ndarray,
-    scores: np.ndarray | None,
-    boxes: np.ndarray | None = None,
-    person_scores: np.ndarray | None = None,
+    keypoints: Any,
+    scores: Any = None,
+    corners: Any = None,
+    person_scores: Any = None,
 ) -> People:
     """People of one image.
 
     Args:
         what: names the object in messages.
-        keypoints: (N, K, 2 or more) float64, x and y in pixels, then whatever else.
-        scores: (N, K) float64, or None: 1 for each keypoint that has coordinates.
-        boxes: (N, 4) float64 x1, y1, x2, y2 in pixels, or None.
-        person_scores: (N,) float64, or None: the means of the keypoints' scores.
+        keypoints: (N, K, 2 or more) x, y in pixels, then whatever else.
+        scores: (N, K), or None: 1 for each keypoint that has coordinates.
+        corners: (N, 4) x1, y1, x2, y2 of boxes in pixels, or None.
+        person_scores: (N,), or None: the means of the keypoints' scores.
 
     Raises:
-        InputError: numbers of another shape, or of no skeleton.
+        InputError: no numbers, numbers of another shape, or of no skeleton.
     """
+    keypoints = as_floats(keypoints, f"keypoints of {what}")
     if keypoints.ndim != 3 or keypoints.shape[2] < 2:
         raise InputError(f"{what} must have keypoints of shape (N, K, 2), got {_shape(keypoints)}")
     n, k = keypoints.shape[:2]
@@ -63,37 +65,36 @@ def people_from(
     skeleton = load(SKELETONS.get(k, "coco17"))
     if n == 0:
         return People.empty(skeleton)
-    for name, values, shape in (
-        ("scores of keypoints", scores, (n, k)),
-        ("boxes", boxes, (n, 4)),
-        ("scores of people", person_scores, (n,)),
-    ):
-        if values is not None and values.shape != shape:
-            raise InputError(f"{what} has {name} of shape {_shape(values)}, expected {shape} for its keypoints")
-    points = keypoints[..., :2]
-    if scores is None:
-        scores = np.ones((n, k))
+
+    def checked(values: Any, name: str, shape: tuple[int, ...], default: float) -> np.ndarray:
+        found = np.full(shape, default) if values is None else as_floats(values, f"{name} of {what}")
+        if found.shape != shape:
+            raise InputError(f"{what} has {name} of shape {_shape(found)}, expected {shape} for its keypoints")
+        return found
+
+    points, scores = keypoints[..., :2], checked(scores, "scores of keypoints", (n, k), 1.0)
+    corners = checked(corners, "boxes", (n, 4), 0.0)
     known = np.isfinite(points).all(-1) & np.isfinite(scores) & (scores > 0) & (points != 0).any(-1)
     points, scores = np.where(known[..., None], points, 0.0), np.where(known, scores, 0.0)
     if (np.abs(points) > FARTHEST).any():
         raise InputError(f"{what} has a keypoint beyond +-{FARTHEST:,.0f} px")
-    xywh = np.zeros((n, 4))
-    if boxes is not None:
-        usable = np.isfinite(boxes).all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-        xywh[usable] = np.concatenate([boxes[usable, :2], boxes[usable, 2:] - boxes[usable, :2]], axis=1)
+    usable = np.isfinite(corners).all(1) & (corners[:, 2:] > corners[:, :2]).all(1)
+    boxes = np.where(usable[:, None], np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]), 0.0)
+    if person_scores is None:
+        person_scores = scores.mean(1)
     return People(
         skeleton,
         points,
         scores,
         np.zeros(n),
-        boxes=xywh,
-        person_scores=scores.mean(1) if person_scores is None else np.nan_to_num(person_scores),
-        areas=xywh[:, 2:].prod(1),
+        boxes=boxes,
+        person_scores=np.nan_to_num(checked(person_scores, "scores of people", (n,), 0.0)),
+        areas=geometry.areas_of(boxes),
     )
 
 
 def moved_from(own: People, people: People, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """What people say beyond an object that they came from.
+    """Find the keypoints that moved since people came from an object.
 
     Args:
         own: the people as the object has them.
@@ -127,7 +128,7 @@ def with_moved(original: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
     array = as_array(original)
     whole = array.dtype.kind != "f"
     new = array.astype(np.float32 if whole else array.dtype)
-    if moved.any():  # nobody's array may be of any shape
+    if moved.any():  # without people the array may be of any shape
         new[..., :2][moved] = keypoints[moved]
     if not hasattr(original, "new_tensor"):
         return new

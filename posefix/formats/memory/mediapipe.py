@@ -4,7 +4,7 @@
 they come differs:
 
 - Tasks (0.10 and later): a dataclass whose ``pose_landmarks`` is a list with a list of ``NormalizedLandmark`` for each
-  person; of ``HolisticLandmarker``, the list of the only person's. Nobody: an empty list.
+  person; of ``HolisticLandmarker``, the list of the only person's. Without people: an empty list.
 - ``mp.solutions`` (until 0.10.21): ``pose_landmarks.landmark`` is a protobuf list of the only person's, or
   ``pose_landmarks`` is None. What holds them is a named tuple's class, not one of its objects, with the outputs as
   attributes of the class.
@@ -44,15 +44,13 @@ def from_mediapipe(result: Any, size: tuple[int, int]) -> People:
     if not hasattr(result, "pose_landmarks"):
         raise InputError(f"from_mediapipe takes a result with pose_landmarks, got {type(result).__name__}")
     poses, scale = _poses(result.pose_landmarks), _size(size)
+    if counts := ", ".join(str(len(pose)) for pose in poses if len(pose) != _LANDMARKS):
+        raise InputError(f"MediaPipe's poses have {_LANDMARKS} landmarks, got {counts}")
     try:
         rows = [[(landmark.x, landmark.y, _visibility(landmark)) for landmark in pose] for pose in poses]
-        arrays = [np.array(row, np.float64).reshape(-1, 3) for row in rows]  # None becomes NaN
+        triples = np.array(rows, np.float64).reshape(-1, _LANDMARKS, 3)  # None becomes NaN
     except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError):
         raise InputError("MediaPipe's landmarks must have numbers for x, y and visibility") from None
-    if any(len(array) != _LANDMARKS for array in arrays):
-        counts = ", ".join(str(len(array)) for array in arrays)
-        raise InputError(f"MediaPipe's poses have {_LANDMARKS} landmarks, got {counts}")
-    triples = np.array(arrays).reshape(-1, _LANDMARKS, 3)
     return people_from(_WHAT, triples[..., :2] * scale, triples[..., 2])
 
 

@@ -2,7 +2,7 @@
 
 ``keypoints, scores = body(image)``: (N, K, 2) in pixels, mostly float64, and (N, K). K is 17 (``Body``, COCO's), 26
 (``BodyWithFeet``, Halpe's) or 133 (``Wholebody``, COCO-WholeBody's) unless ``to_openpose=True``; the scores of SimCC
-may be above 1, and one of 0 or less says that nothing was found. Without anybody RTMO gives one person of zeros, and
+may be above 1, and one of 0 or less says that nothing was found. Without people RTMO gives one person of zeros, and
 ``PoseTracker`` two empty lists or arrays. (rtmlib 0.0.16, tools/solution/*.py, tools/pose_estimation/*.py and
 visualization/skeleton/*.py.)
 
@@ -19,7 +19,6 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.formats.memory.arrays import as_array, as_floats, people_from, with_moved
 
-_WHAT = "rtmlib's result"
 _ORIGINAL = "rtmlib"  # in ``People.extra``: a person's keypoints (K, 2) and scores (K,) as they came
 
 
@@ -29,14 +28,14 @@ def from_rtmlib(keypoints: Any, scores: Any) -> People:
     Raises:
         InputError: other shapes, or a number of keypoints that no known skeleton has.
     """
-    xy, confidences = as_floats(keypoints, "rtmlib's keypoints"), as_floats(scores, "rtmlib's scores")
-    if xy.size == 0 and confidences.size == 0:
+    xy = as_floats(keypoints, "rtmlib's keypoints")
+    if xy.size == 0:
         xy = xy if xy.ndim == 3 else np.zeros((0, 0, 2))
     elif xy.ndim == 3 and xy.shape[2] != 2:
         raise InputError(f"from_rtmlib takes poses of two dimensions, got keypoints of shape {xy.shape}")
     elif xy.ndim == 3 and xy.shape[1] in (18, 134):
         raise InputError("from_rtmlib takes poses as the models give them: call rtmlib with to_openpose=False")
-    people = people_from(_WHAT, xy, confidences)
+    people = people_from("rtmlib's result", xy, as_floats(scores, "rtmlib's scores"))
     if len(people):
         pairs = zip(as_array(keypoints).copy(), as_array(scores).copy(), strict=True)
         people.extra = [{_ORIGINAL: pair} for pair in pairs]
@@ -57,10 +56,9 @@ def to_rtmlib(people: People) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pair(people: People, person: int) -> tuple[np.ndarray, np.ndarray]:
-    xy, scores = people.keypoints[person], people.scores[person]
-    record = people.extra[person]
+    xy, record = people.keypoints[person], people.extra[person]
     if _ORIGINAL not in record or record[_ORIGINAL][0].shape != xy.shape:
-        return xy, scores
+        return xy, people.scores[person]
     own_xy, own_scores = record[_ORIGINAL]
     own = from_rtmlib(own_xy[None], own_scores[None])
     return with_moved(own_xy, xy, own.labelled[0, :, None] & (xy != own.keypoints[0])), own_scores

@@ -2,7 +2,7 @@
 
 ``xy`` is (n, m, 2) in pixels, in some versions also (n, m, 3). Confidences (n, m) are called ``keypoint_confidence``
 since 0.29, before that ``confidence``, and may be None; ``detection_confidence`` (n,) exists since 0.29, and there are
-no boxes. ``visible`` says what is to be drawn, not what was found, and is left alone. Nobody at all is an ``xy`` of
+no boxes. ``visible`` says what is to be drawn, not what was found, and is left alone. Without people, ``xy`` is
 (0, 0, 2). (supervision 0.31.2, key_points/core.py and validators; 0.25.1, keypoint/core.py.)
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from posefix.core.errors import InputError
 from posefix.core.people import People
-from posefix.formats.memory.arrays import as_floats, moved_from, people_from, with_moved
+from posefix.formats.memory.arrays import moved_from, people_from, with_moved
 
 _WHAT = "sv.KeyPoints"
 
@@ -28,13 +28,7 @@ def from_supervision(keypoints: Any) -> People:
         raise InputError(f"from_supervision takes supervision.KeyPoints, got {type(keypoints).__name__}")
     names = ("keypoint_confidence", "confidence")  # in this order: asked for the old one, new versions warn
     scores = next((getattr(keypoints, name) for name in names if hasattr(keypoints, name)), None)
-    person_scores = getattr(keypoints, "detection_confidence", None)
-    return people_from(
-        _WHAT,
-        as_floats(keypoints.xy, "KeyPoints.xy"),
-        None if scores is None else as_floats(scores, "KeyPoints.keypoint_confidence"),
-        person_scores=None if person_scores is None else as_floats(person_scores, "KeyPoints.detection_confidence"),
-    )
+    return people_from(_WHAT, keypoints.xy, scores, person_scores=getattr(keypoints, "detection_confidence", None))
 
 
 def to_supervision(people: People, like: Any) -> Any:

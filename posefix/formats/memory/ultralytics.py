@@ -35,17 +35,9 @@ def from_ultralytics(result: Any) -> People:
             f"from_ultralytics takes the Results of a pose model, got {type(result).__name__} without keypoints"
         )
     triples = as_floats(keypoints.data, "Results.keypoints")
-    with_scores = triples.ndim == 3 and triples.shape[2] == 3
-    scores = triples[..., 2] if with_scores else None
+    scores = triples[..., 2] if triples.shape[2:] == (3,) else None
     boxes = getattr(result, "boxes", None)
-    if boxes is None:
-        return people_from(_WHAT, triples, scores)
-    try:
-        corners, person_scores = boxes.xyxy, boxes.conf
-    except (AttributeError, IndexError, TypeError):
-        raise InputError("Results.boxes must have xyxy and conf for each person") from None
-    corners, person_scores = as_floats(corners, "Results.boxes.xyxy"), as_floats(person_scores, "Results.boxes.conf")
-    return people_from(_WHAT, triples, scores, corners, person_scores)
+    return people_from(_WHAT, triples, scores, getattr(boxes, "xyxy", None), getattr(boxes, "conf", None))
 
 
 def to_ultralytics(people: People, like: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from posefix import formats
 from posefix.core import geometry
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
@@ -117,7 +118,7 @@ class PoseStore:
             keypoints[..., 2],
             image_ids,
             boxes=boxes,
-            areas=geometry.BOX_AREA_TO_AREA * np.maximum(boxes[:, 2:], 0).prod(1),
+            areas=geometry.areas_of(boxes),
         ).to_skeleton(skeleton)
         self.image_ids = np.unique(self.people.image_ids)
 
@@ -150,7 +151,7 @@ def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray,
     keypoints = np.zeros((len(results), *people.keypoints.shape), np.float32)
     scores = np.zeros((len(results), *people.scores.shape), np.float32)
     for r, path in enumerate(results):
-        found = coco.read_results(path, people.skeleton).people
+        found = formats.read(path, default=people.skeleton)
         matched = match_people(people, found)
         given = match_boxes(people, found)
         matched = np.where(given >= 0, given, matched)

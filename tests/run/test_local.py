@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -16,10 +17,13 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from posefix.cli.refine import refine
 from posefix.models.checkpoint import save_checkpoint
 from posefix.run.journal import SUFFIX
+from posefix.run.progress import people_progress
+from tests.format_samples import drawn_photos
 from tests.tiny import random_people, tiny_checkpoint, write_results, write_world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -182,14 +186,15 @@ def test_a_bad_record_stops_or_is_handed_through(world: dict[str, Path], tmp_pat
 
 def test_sixteen_keypoints_name_the_skeletons_that_have_them(world: dict[str, Path]) -> None:
     first_record(BAD_RECORDS["16 keypoints"])(world)
-    assert "mpii16" in run(world).output
+    assert "mpii16" in run(world, "--out", world["results"].with_name("out.json")).output
 
 
 def test_missing_images_are_counted_and_the_first_five_named(world: dict[str, Path], rng: np.random.Generator) -> None:
     people = random_people(rng, 9, images=9)
     people.image_ids = np.arange(101, 110)
     write_results(world["results"], people, rng)
-    assert "9 of 9 image_ids" in (said := run(world).output)
+    out = world["results"].with_name("out.json")
+    assert "9 of 9 image_ids" in (said := run(world, "--out", out).output)
     assert "101, 102, 103, 104, 105" in said
     assert "106" not in said
 
@@ -335,3 +340,59 @@ def test_the_place_of_the_progress_is_no_input_and_no_other_output(world: dict[s
     world = {**world, "results": journal}
     assert_clear(run(world, "--out", out), out)
     assert journal.stat().st_size > 2
+
+
+def test_work_that_would_leave_nothing_is_refused_at_once(world: dict[str, Path]) -> None:
+    said = run(world)
+    assert said.exit_code == 2
+    assert all(option in said.output for option in ("--out", "--visualize", "--metrics", "--annotations"))
+
+
+def test_where_the_results_are_and_their_format_is_said(world: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    assert f"{out}: written, as COCO results" in run(world, "--out", out).output
+
+
+def test_people_who_have_but_a_box_get_a_pose_with_scores(world: dict[str, Path], tmp_path: Path) -> None:
+    records = json.loads(world["results"].read_text())
+    records[0] |= {"keypoints": [0] * 51, "bbox": [30, 30, 50, 70], "score": 0.7}
+    world["results"].write_text(json.dumps(records))
+    out = tmp_path / "out.json"
+    assert run(world, "--out", out, "--no_rescore").exit_code == 0
+    placed, *others = json.loads(out.read_text())
+    assert min(placed["keypoints"][2::3]) > 0 and placed["keypoints"] != records[0]["keypoints"]
+    assert [r["keypoints"][2::3] for r in others] == [r["keypoints"][2::3] for r in records[1:]]
+
+
+def test_results_in_fractions_of_the_image_are_refused(world: dict[str, Path], tmp_path: Path) -> None:
+    records = json.loads(world["results"].read_text())
+    for record in records:
+        record["keypoints"] = [v if i % 3 == 2 else v / 120 for i, v in enumerate(record["keypoints"])]
+    world["results"].write_text(json.dumps(records))
+    result = run(world, "--out", tmp_path / "out.json")
+    assert_clear(result, tmp_path / "out.json")
+    assert "results.json" in result.output and "fractions of the image" in result.output
+
+
+def test_results_made_on_upright_images_are_refined_on_those(
+    world: dict[str, Path], tmp_path: Path, rng: np.random.Generator
+) -> None:
+    people = random_people(rng, 4, images=1)
+    write_results(world["results"], people, rng)
+    found = []
+    for orientation, more in ((1, []), (6, ["--upright"]), (6, [])):
+        name = f"photos{len(found)}"
+        world["images"] = drawn_photos(tmp_path / name, ["1.png"], orientation)
+        out = tmp_path / f"{name}.json"
+        assert run(world, "--out", out, *more).exit_code == 0
+        found.append(out.read_text())
+    assert found[0] == found[1] != found[2]
+
+
+def test_progress_is_shown_before_the_first_batch_and_tells_how_long_from_it_on() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with people_progress(console, total=640, begun=64) as advance:
+        time.sleep(0.3)  # the line is drawn ten times a second
+        assert "64/640" in console.file.getvalue() and "left" not in console.file.getvalue()
+        advance(64)
+    assert "128/640" in console.file.getvalue() and "left" in console.file.getvalue()

@@ -1,0 +1,85 @@
+"""Long JSON lists, whose records stay text: parsed they would take some ten times as much memory."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from posefix.core.errors import InputError
+from posefix.core.files import GZIP, opened, read_bytes
+from posefix.core.people import Records
+
+LONG = 1 << 26  # bytes; shorter files are parsed at once
+LONG_ZIPPED = LONG >> 3
+
+
+def is_long(path: str | Path) -> bool:
+    """Whether the records of a file are better left as text; False for what cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            zipped = file.read(len(GZIP)) == GZIP
+            return os.fstat(file.fileno()).st_size > (LONG_ZIPPED if zipped else LONG)
+    except (OSError, ValueError):
+        return False
+
+
+class RawRecords(Records):
+    """Records as JSON text, each parsed whenever it is asked for.
+
+    Args:
+        path: of the file; for messages.
+        texts: one for each record.
+    """
+
+    def __init__(self, path: str | Path, texts: Sequence[msgspec.Raw]) -> None:
+        self._path, self._texts = path, texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, index: Any) -> Any:
+        """The record at a place, or a list of those in a slice; InputError if it cannot be parsed after all."""
+        if isinstance(index, slice):
+            return [self._parsed(text) for text in self._texts[index]]
+        return self._parsed(self._texts[index])
+
+    def take(self, rows: np.ndarray) -> RawRecords:
+        """The records at ``rows``, (R,) int64."""
+        return RawRecords(self._path, [self._texts[row] for row in rows.tolist()])
+
+    def _parsed(self, text: msgspec.Raw) -> Any:
+        try:
+            return json.loads(bytes(text))
+        except (ValueError, RecursionError) as error:
+            start = bytes(text)[:40].decode(errors="replace")
+            raise InputError(f"{self._path}: the record {start!r} cannot be parsed ({error!s:.60})") from None
+
+
+def read_raw(path: str | Path) -> RawRecords:
+    """The elements of a file that is one JSON list, as text.
+
+    Raises:
+        InputError: the file cannot be read, or is no JSON list; NaN and Infinity are no JSON.
+    """
+    with opened(path) as file:
+        zipped = not hasattr(file, "fileno")
+        content = read_bytes(path) if zipped else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    text = memoryview(content)
+    text = text[len(codecs.BOM_UTF8) :] if text[:3] == codecs.BOM_UTF8 else text
+    try:
+        return RawRecords(path, msgspec.json.decode(text, type=list[msgspec.Raw]))
+    except msgspec.ValidationError:
+        raise InputError(f"{path}: holds no JSON list, expected a list of records") from None
+    except RecursionError:
+        raise InputError(f"{path}: JSON nested too deep to be read") from None
+    except msgspec.DecodeError as error:
+        what = "the JSON is cut off" if "truncated" in str(error) else f"not JSON that can be read ({error})"
+        raise InputError(f"{path}: {what}; NaN and Infinity are no JSON") from None

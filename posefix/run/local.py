@@ -1,0 +1,274 @@
+"""From files to files on this machine: read results and images, refine, write, measure, draw."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+from rich.console import Console
+
+from posefix import formats
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.core.skeleton import load
+from posefix.evaluation.coco import evaluate
+from posefix.evaluation.comparison import compare
+from posefix.evaluation.diagnosis import annotated_people
+from posefix.evaluation.ground_truth import load_ground_truth
+from posefix.formats import ImageIndex, coco
+from posefix.media.images import ImageFolder
+from posefix.media.video import VideoImages
+from posefix.refine.batches import BatchPlan, Refinement
+from posefix.refine.refiner import Refiner
+from posefix.refine.rescoring import was_rescored
+from posefix.refine.settings import RefineSettings
+from posefix.report.pictures import write_pictures
+from posefix.report.video import write_comparison
+from posefix.run.journal import Journal
+from posefix.run.plan import Plan
+from posefix.run.progress import people_progress
+
+BOOTSTRAP_SEED = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What was read to be refined.
+
+    Attributes:
+        people: everybody in the results, as the file has them.
+        rows: (R,) int64 those of them who can be refined.
+        before: these R people in the refiner's skeleton.
+        batches: those of them who were not refined before, as they are refined together.
+        images: where their pixels come from.
+        truth: the ground truth, if there is any.
+    """
+
+    people: People
+    rows: np.ndarray
+    before: People
+    batches: BatchPlan
+    images: ImageFolder | VideoImages
+    truth: COCO | None
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A refined file.
+
+    Attributes:
+        before: R people as they were read, in the refiner's skeleton.
+        people: the same people as the written file has them.
+        images: where the pixels came from.
+        truth: the ground truth, if there is any.
+        format: what people call the format of the results.
+        problems: a sentence for each record or person handed through untouched.
+        contradicted_boxes: how many people have a box that is not where their pose is, or far larger.
+        people_refined: how many people this run refined (a resumed run: without those of the run before).
+        seconds: how long that took, decoding included.
+    """
+
+    before: People
+    people: People
+    images: ImageFolder | VideoImages
+    truth: COCO | None
+    format: str
+    problems: list[str]
+    contradicted_boxes: int
+    people_refined: int
+    seconds: float
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C; the message says what is done and how to go on."""
+
+
+def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refined:
+    """Read, refine and, if ``plan.out`` is given, write.
+
+    Raises:
+        InputError: for anything unusable; ``plan.out`` is then not written, but what was refined is kept beside it.
+        Interrupted: on Ctrl-C.
+    """
+    plan.check()
+    refiner = Refiner.from_pretrained(plan.checkpoint, plan.device, engine=plan.engine)
+    work = read(plan, settings, refiner)
+    with ExitStack() as stack:
+        journal = None
+        if plan.out is not None:
+            signature = plan.signature(settings, refiner.engine.name, str(refiner.device))
+            shape = {"people": len(work.before), "keypoints": len(refiner.skeleton)}
+            journal = stack.enter_context(Journal(plan.out, signature, plan.resume, **shape))
+        started = time.perf_counter()
+        refinement, count = refine(refiner, work, settings, journal, console)
+        seconds = time.perf_counter() - started
+        after = write(plan, work, refinement.apply(work.before, settings))
+        if journal is not None:
+            journal.remove()
+    problems = [*work.people.source.problems, *refinement.problems]
+    title = formats.FORMATS[work.people.source.format].title
+    return Refined(
+        work.before, after, work.images, work.truth, title, problems, work.batches.contradicted_boxes, count, seconds
+    )
+
+
+def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
+    """Read results, ground truth and what is known of the images, and check that the refiner can use them."""
+    skeleton = refiner.skeleton
+    truth = load_ground_truth(plan.annotations, len(skeleton)) if plan.annotations else None
+    video = VideoImages(plan.video) if plan.video else None
+    listed = coco.read_images(plan.annotations, truth.dataset) if truth is not None and video is None else None
+
+    def index() -> ImageIndex:
+        if video is not None:
+            return ImageIndex.of_video(plan.video, video.frames.size)
+        if listed is not None:
+            return ImageIndex(listed, str(plan.annotations), plan.images, upright=plan.upright)
+        return ImageIndex.of_folder(plan.images)
+
+    people = formats.read(
+        plan.results,
+        plan.format,
+        skeleton=load(plan.skeleton) if plan.skeleton else None,
+        default=skeleton,
+        images=index,
+        on_error=settings.on_error,
+    )
+    formats.require_common_keypoint(people, skeleton, plan.results)
+    rows = formats.refinable(people, skeleton)
+    before = people[rows].to_skeleton(skeleton)
+    try:
+        batches = refiner.plan(before, settings)
+    except InputError as error:
+        raise InputError(f"{plan.results}: {error}") from None
+    images = video or _folder(plan, listed, people.source)
+    if settings.on_error == "stop":
+        images.require(np.unique(before.image_ids))
+    return Work(people, rows, before, batches, images, truth)
+
+
+def refine(
+    refiner: Refiner, work: Work, settings: RefineSettings, journal: Journal | None, console: Console
+) -> tuple[Refinement, int]:
+    """Refine all people, going on where the journal ends; what became of them, and how many this run refined."""
+    refinement = Refinement.of(work.before)
+    finished = journal.finished if journal is not None else []
+    for batch in finished:
+        refinement.add(batch)
+    begun = done = sum(batch.people for batch in finished)
+    total = work.batches.people
+    batches = refiner.refine_batches(work.before, work.images, settings, work.batches.after(len(finished)))
+    try:
+        with people_progress(console, total, begun) as advance:
+            for batch in batches:
+                refinement.add(batch)
+                if journal is not None:
+                    journal.append(batch)
+                done += batch.people
+                advance(batch.people)
+    except KeyboardInterrupt:
+        kept = "are refined and kept; the same command with --resume goes on from there"
+        lost = "were refined; with --out they would have been kept"
+        raise Interrupted(f"stopped: {done} of {total} people {lost if journal is None else kept}") from None
+    except InputError as error:
+        if journal is None or not done:
+            raise
+        raise InputError(f"{error} [{done} of {total} people are refined and kept; --resume goes on]") from None
+    return refinement, done - begun
+
+
+def write(plan: Plan, work: Work, after: People) -> People:
+    """Write the refined people to ``plan.out``, if it is given; returns them as a file of their format holds them."""
+    refined = formats.as_held(formats.with_refined_rows(work.people, work.rows, after), work.people)
+    if plan.out is not None:
+        formats.write(refined, plan.out)
+    return refined[work.rows].to_skeleton(after.skeleton)
+
+
+def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str, Any]:
+    """The content of ``metrics.json``; ``before``, ``after`` and ``gain`` only with annotations.
+
+    ``without_rescoring`` is what the refined keypoints reach with the scores that they came with.
+    """
+    metrics: dict[str, Any] = {}
+    before, after = refined.before, refined.people
+    if refined.truth is not None:
+        records, sigmas = coco.people_records, after.skeleton.sigmas
+        rng = np.random.default_rng(BOOTSTRAP_SEED)
+        metrics = dict(compare(refined.truth, records(before), records(after), rng=rng, sigmas=sigmas))
+        if settings.rescore:
+            unscored = replace(after, person_scores=before.person_scores)
+            metrics["without_rescoring"] = evaluate(refined.truth, records(unscored), sigmas=sigmas).metrics()
+    moved = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
+    rate = refined.people_refined / refined.seconds if refined.people_refined else 0.0
+    return {
+        **metrics,
+        "people": len(after),
+        "images": len(np.unique(after.image_ids)),
+        "skipped": len(refined.problems),
+        "moved_keypoints": float((moved > 0.5).mean()) if moved.size else 0.0,
+        "median_move": float(np.median(moved)) if moved.size else 0.0,
+        "seconds": round(refined.seconds, 3),
+        "people_per_second": round(rate, 2),
+        "checkpoint": str(plan.checkpoint),
+        "flip_test": settings.flip_test,
+        "passes": settings.passes,
+        "contradicted_boxes": refined.contradicted_boxes,
+        "refined_before": int(was_rescored(before).sum()),
+        "rescored": int((after.person_scores != before.person_scores).sum()),
+    }
+
+
+def draw(plan: Plan, refined: Refined) -> str:
+    """Write before/after pictures, or the video with both poses, into ``plan.visualize``; says what was written.
+
+    With annotations the pictures show the people whose OKS changed most, for better and for worse. A video is decoded
+    once more for this, since a frame's refined poses are known only when its batch is done.
+
+    Raises:
+        InputError: when the folder cannot be written.
+    """
+    folder, before, after, images = plan.visualize, refined.before, refined.people, refined.images
+    if isinstance(images, VideoImages):
+        video = folder / f"{plan.video.stem}_before_after.mp4"
+        count = write_comparison(video, images.frames, before, after, images.frames.fps)
+        return f"{video}: {count} frames"
+    truth = annotated_people(refined.truth, before.skeleton) if refined.truth else None
+    written = write_pictures(folder, images, before, after, truth, names=images.name)
+    return f"{folder}: {sum('file' in entry for entry in written)} pictures"
+
+
+def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dict[str, Any], command: str) -> str:
+    """Write the HTML report into ``plan.report``; says what was written.
+
+    Raises:
+        InputError: when it cannot be written.
+    """
+    from posefix.report.html import Subject, write_report
+
+    images = None if isinstance(refined.images, VideoImages) else refined.images
+    facts = {
+        "results": str(plan.results),
+        "annotations": str(plan.annotations),
+        "images": str(plan.images or plan.video),
+        "people": f"{measured['people']:,} in {measured['images']:,} images, {measured['skipped']:,} handed through",
+        "checkpoint": str(plan.checkpoint) + (", flip test" if settings.flip_test else ""),
+        "command": command,
+        "interval": "paired bootstrap over images, 1,000 resamples",
+    }
+    subject = Subject(plan.results.name, refined.truth, refined.before, refined.people, measured, images, facts)
+    write_report(plan.report, subject if images is None else replace(subject, names=images.name))
+    return f"{plan.report}: written"
+
+
+def _folder(plan: Plan, listed: dict[int, coco.ImageRecord] | None, source: formats.Source) -> ImageFolder:
+    """The folder of images, by what the annotations list, else by the results' names, else by numbers in file names."""
+    if listed is not None:
+        return ImageFolder(plan.images, listed, upright=plan.upright)
+    if source.kind == "id" and not any(record.file_name for record in source.images.values()):
+        return ImageFolder(plan.images, upright=plan.upright)
+    return ImageFolder(plan.images, source.images, upright=plan.upright or source.kind != "id")

@@ -1,0 +1,109 @@
+"""What one run is to do: its inputs, its outputs, and what tells its work from another's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from posefix.core.errors import InputError
+from posefix.core.extras import require
+from posefix.core.files import make_folder, require_distinct, require_new_folder, require_writable
+from posefix.models import checkpoint as checkpoints
+from posefix.refine.settings import RefineSettings
+from posefix.report.pictures import INDEX
+from posefix.run.journal import fingerprint, journal_path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to refine and where to put it.
+
+    Attributes:
+        results: an estimator's results, a file or a folder.
+        images: folder of their images; or
+        video: the video whose frames they are of.
+        annotations: COCO ground truth of the same images.
+        out: where to write the refined results, in the format they came in.
+        metrics: where to write measurements, as JSON.
+        visualize: folder for before/after pictures, or for the video with both poses.
+        report: where to write the HTML report; needs ``annotations``.
+        checkpoint: name or path.
+        device: such as ``cpu`` or ``cuda:0``; None: a GPU where there is one.
+        engine: what runs the network.
+        format: of the results; ``auto``: found by looking at them.
+        skeleton: what the results' keypoints are, where the format does not say; a name or a YAML file.
+        upright: the results were made on images rotated as their EXIF data ask for, though the format is COCO's.
+        resume: go on where an interrupted run stopped.
+    """
+
+    results: Path
+    images: Path | None = None
+    video: Path | None = None
+    annotations: Path | None = None
+    out: Path | None = None
+    metrics: Path | None = None
+    visualize: Path | None = None
+    report: Path | None = None
+    checkpoint: str = checkpoints.DEFAULT
+    device: str | None = None
+    engine: str = "auto"
+    format: str = "auto"
+    skeleton: str | None = None
+    upright: bool = False
+    resume: bool = False
+
+    def check(self) -> None:
+        """Find out before the work whether every output can be written, and none of them over an input or another.
+
+        Raises:
+            InputError: naming the output, or what is missing.
+        """
+        if (self.images is None) == (self.video is None):
+            raise InputError("give either --images FOLDER or --video_path FILE")
+        if self.out is None and self.resume:
+            raise InputError("--resume needs --out: the refined people are kept beside the output file")
+        if self.report is not None and self.annotations is None:
+            raise InputError("--report needs --annotations: without ground truth there is nothing to compare with")
+        if self.report is not None:
+            for module in ("jinja2", "matplotlib"):
+                require(module, "report", "--report")
+        journal = None if self.out is None else journal_path(self.out)
+        index = None if self.visualize is None else self.visualize / INDEX
+        inputs = (self.results, self.images, self.annotations, self.video, Path(self.checkpoint))
+        require_distinct((journal, self.out, self.metrics, self.visualize, index, self.report), inputs)
+        if self.visualize is not None:
+            make_folder(self.visualize)
+        if self.out is not None and self.results.is_dir():
+            require_new_folder(self.out)
+        for path in (self.metrics, index, self.report, None if self.results.is_dir() else self.out):
+            if path is not None:
+                require_writable(path)
+
+    def require_output(self) -> None:
+        """Raise InputError if nothing would remain of the work."""
+        if not any((self.out, self.metrics, self.visualize, self.report, self.annotations)):
+            raise InputError(
+                "nothing would be left of the work: give --out FILE to write the refined results, --visualize FOLDER "
+                "for pictures, --metrics FILE for measurements, or --annotations FILE to see the gain"
+            )
+
+    def signature(self, settings: RefineSettings, engine: str, device: str) -> str:
+        """What tells the work of one run from another's: the content of its inputs, and how they are used."""
+        files = [*self._result_files(), checkpoints.resolve(self.checkpoint)]
+        files += [self.annotations] if self.annotations else []
+        source = self.video or self.images
+        used = asdict(settings)
+        used = {name: used[name] for name in ("batch_size", "flip_test", "passes", "on_error")}
+        used |= {"format": self.format, "skeleton": self.skeleton, "upright": self.upright}
+        return fingerprint(
+            files, {**used, "engine": engine, "device": device, "source": str(source and source.resolve())}
+        )
+
+    def _result_files(self) -> list[Path]:
+        """The files of the results: of a folder those in it, without what this run itself puts there."""
+        if not self.results.is_dir():
+            return [self.results]
+        journal = None if self.out is None else journal_path(self.out).name
+        names = sorted(name for name in os.listdir(self.results) if not name.startswith(".") and name != journal)
+        return [self.results / name for name in names if (self.results / name).is_file()]
