@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import t
@@ -24,10 +25,12 @@ from scipy.stats import t
 from posefix.cli.options import PATH, friendly
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_bytes, read_json, write_atomically
+from posefix.models.checkpoint import load_checkpoint
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 from posefix.run.data_sets import data_sets, measure_results
 from posefix.training.config import load
+from posefix.training.validation import RealResults
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,6 +82,13 @@ def measure(checkpoint: Path, data: Path, split: str) -> dict[str, dict]:
     }
 
 
+def measure_held_out(checkpoint: Path, config: str, data: Path) -> dict[str, dict]:
+    """Measure the gain on a configuration's ``evaluation`` sources, images held out of training: for choosing."""
+    os.environ["POSEFIX_DATA"] = str(data)
+    sources = RealResults(load(config), torch.device("cpu"))(load_checkpoint(checkpoint))["sources"]
+    return {f"held out/{Path(path).stem}": {"AP": found["AP_gain"]} for path, found in sources.items()}
+
+
 def table(gains: Mapping[str, Mapping[int, Mapping[str, dict]]]) -> str:
     """Mean gain in AP over the seeds, least and most, for each arm and file; the mean over the files, and how much more
     or less that is than the first arm's, seed by seed, with a 95 % interval.
@@ -117,9 +127,10 @@ def _difference(values: np.ndarray) -> str:
 @click.argument("experiment", type=PATH)
 @click.option("--data", type=PATH, required=True, help="Folder of the sets.")
 @click.option("--split", default="val", show_default=True)
+@click.option("--held_out", is_flag=True, help="Measure on images held out of training, not on --split.")
 @click.option("--out", type=PATH, default=Path("runs/experiments"), show_default=True)
 @friendly
-def main(experiment: Path, data: Path, split: str, out: Path) -> None:
+def main(experiment: Path, data: Path, split: str, held_out: bool, out: Path) -> None:
     """Run what is left to be run, seed by seed, and print the table."""
     chosen = read_experiment(experiment)
     gains: dict[str, dict[int, dict]] = {arm: {} for arm in chosen.arms}
@@ -127,11 +138,12 @@ def main(experiment: Path, data: Path, split: str, out: Path) -> None:
         for number, arm in enumerate(chosen.arms):
             folder = out / experiment.stem / f"{number}-{seed}"
             make_folder(folder)
-            measured = folder / f"gains_{split}.json"
+            measured = folder / f"gains_{'held_out' if held_out else split}.json"
             work = {"config": chosen.config, "overrides": chosen.overrides(arm, seed), "data": str(data)}
             if not measured.exists():
                 train(chosen, arm, seed, folder, data)
-                found = measure(folder / "model.safetensors", data, split)
+                weights = folder / "model.safetensors"
+                found = measure_held_out(weights, chosen.config, data) if held_out else measure(weights, data, split)
                 write_atomically(measured, json.dumps({"work": work, "gains": found}) + "\n")
             kept = read_json(measured)
             if not isinstance(kept, dict) or kept.get("work") != work or not isinstance(kept.get("gains"), dict):
