@@ -32,7 +32,7 @@ UPRIGHT = (
 @click.option("--annotations", type=PATH, help="COCO ground truth: measures AP before and after; names the files.")
 @click.option("--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name.")
 @click.option(
-    "--test_batch", "batch_size", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
+    "--batch_size", "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
 )
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
 @click.option(
