@@ -93,12 +93,15 @@ class ImageFolder:
         self._names = _numbered_names(self.folder) if images is None else {}
 
     @classmethod
-    def of_people(cls, folder: str | Path, people: People) -> ImageFolder:
-        """The images that people mean who were read from a file: by name where the file has names."""
+    def of_people(cls, folder: str | Path, people: People, upright: bool = False) -> ImageFolder:
+        """The images that people mean who were read from a file: by name where the file has names, else by number.
+
+        Images that are meant by name are upright; ``upright`` makes the others so, too.
+        """
         source = people.source
-        if source is None or source.kind == "id":
-            return cls(folder)
-        return cls(folder, source.images, upright=True)
+        if source is None or (source.kind == "id" and not any(image.file_name for image in source.images.values())):
+            return cls(folder, upright=upright)
+        return cls(folder, source.images, upright=upright or source.kind != "id")
 
     def __contains__(self, image_id: int) -> bool:
         return bool(self._candidates(image_id))

@@ -143,7 +143,7 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         batches = refiner.plan(before, settings)
     except InputError as error:
         raise InputError(f"{plan.results}: {error}") from None
-    images = video or _folder(plan, listed, people.source)
+    images = video or _folder(plan, listed, people)
     if settings.on_error == "stop":
         images.require(np.unique(before.image_ids))
     return Work(people, rows, before, batches, images, truth)
@@ -261,10 +261,8 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
     return f"{plan.report}: written"
 
 
-def _folder(plan: Plan, listed: dict[int, coco.ImageRecord] | None, source: formats.Source) -> ImageFolder:
-    """The folder of images, by what the annotations list, else by the results' names, else by numbers in file names."""
-    if listed is not None:
-        return ImageFolder(plan.images, listed, upright=plan.upright)
-    if source.kind == "id" and not any(record.file_name for record in source.images.values()):
-        return ImageFolder(plan.images, upright=plan.upright)
-    return ImageFolder(plan.images, source.images, upright=plan.upright or source.kind != "id")
+def _folder(plan: Plan, listed: dict[int, coco.ImageRecord] | None, people: People) -> ImageFolder:
+    """The folder of images, by what the annotations list, else as the people's file means them."""
+    if listed is None:
+        return ImageFolder.of_people(plan.images, people, plan.upright)
+    return ImageFolder(plan.images, listed, upright=plan.upright)
