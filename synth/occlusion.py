@@ -1,7 +1,7 @@
 """Lower-body occlusion: legs that a counter or a shelf hides, and the legs that an estimator then guesses.
 
 :func:`shorten_legs` is the augmentation as published. :func:`guess_legs` follows what a real estimator was seen to do
-(MoveNet Lightning on 399 people of COCO train2017 whose legs were covered; ``tools.measure_occlusion --guesses``): half
+(MoveNet Lightning on 399 people of COCO train2017 whose legs were covered; docs/experiments.md): half
 of the hidden segments come out at 0.5 to 1.0 of their length, a tenth below 0.26 and a tenth above 1.28, turned by 19
 degrees in the median, with a sixth of the usual confidence.
 """

@@ -9,7 +9,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from posefix.evaluation.ground_truth import quietly
+from posefix.core.people import People
+from posefix.core.skeleton import Skeleton, load
+from posefix.evaluation.ground_truth import GroundTruth, quietly
 
 
 def scene(rng: np.random.Generator, images: int = 12, noise: float = 0.05, keypoints: int = 17) -> tuple[dict, list]:
@@ -44,12 +46,32 @@ def scene(rng: np.random.Generator, images: int = 12, noise: float = 0.05, keypo
 
 
 def record(image_id: int, points: np.ndarray, rng: np.random.Generator) -> dict:
+    """A result of numbers that float32 holds exactly, so that people and records are measured to the same digit."""
     return {
         "image_id": image_id,
         "category_id": 1,
-        "keypoints": flat(points, rng.random(len(points))),
-        "score": float(rng.random()),
+        "keypoints": flat(points.astype(np.float32), rng.random(len(points)).astype(np.float32)),
+        "score": float(np.float32(rng.random())),
     }
+
+
+def people_of(records: list[dict], skeleton: Skeleton | None = None) -> People:
+    """Records of results as people; ``extra`` holds the records."""
+    skeleton = skeleton or load("coco17")
+    triples = np.array([r["keypoints"] for r in records], np.float32).reshape(-1, len(skeleton), 3)
+    return People(
+        skeleton,
+        triples[..., :2],
+        triples[..., 2],
+        np.array([r["image_id"] for r in records], np.int64),
+        boxes=np.array([r.get("bbox", [0, 0, 0, 0]) for r in records]),
+        person_scores=np.array([r["score"] for r in records]),
+        extra=records,
+    )
+
+
+def truth_of(dataset: dict, skeleton: Skeleton | None = None) -> GroundTruth:
+    return GroundTruth.of_dataset(dataset, skeleton)
 
 
 def flat(points: np.ndarray, third: np.ndarray) -> list[float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from posefix.cli.options import EXISTING, FORMAT, ON_ERROR, RESULTS_SKELETON, friendly
+from posefix.cli.options import FORMAT, ON_ERROR, PATH, RESULTS_SKELETON, friendly
 from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ class _WithFormats(click.Command):
 @click.command(
     cls=_WithFormats, epilog="Example: posefix convert openpose_output/ --to coco --images photos --out results.json"
 )
-@click.argument("path", type=EXISTING)
+@click.argument("path", type=PATH)
 @click.option("--to", required=True, help="Name of the format to write.")
-@click.option("--out", type=EXISTING, required=True, help="File or folder to write; .gz at its end: gzipped.")
+@click.option("--out", type=PATH, required=True, help="File or folder to write; .gz at its end: gzipped.")
 @FORMAT
 @RESULTS_SKELETON
-@click.option("--images", type=EXISTING, help="Folder of the images, for their names and sizes.")
-@click.option("--video_path", type=EXISTING, help="A video in place of --images; the ids are the frame numbers from 0.")
-@click.option("--annotations", type=EXISTING, help="COCO ground truth, for the images' ids, names and sizes.")
+@click.option("--images", type=PATH, help="Folder of the images, for their names and sizes.")
+@click.option("--video_path", type=PATH, help="A video in place of --images; the ids are the frame numbers from 0.")
+@click.option("--annotations", type=PATH, help="COCO ground truth, for the images' ids, names and sizes.")
 @ON_ERROR
 @friendly
 def convert(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
-from posefix.cli.options import ANNOTATIONS, EXISTING, FORMAT, SKELETON, friendly, results_on
+from posefix.cli.options import ANNOTATIONS, FORMAT, JSON, PATH, SKELETON, friendly, read_measured
 
 
 @click.command(epilog="Example: posefix evaluate results.json --annotations person_keypoints_val2017.json")
-@click.argument("results", type=EXISTING)
-@click.argument("other", type=EXISTING, required=False)
+@click.argument("results", type=PATH)
+@click.argument("other", type=PATH, required=False)
 @ANNOTATIONS
 @FORMAT
 @SKELETON
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 @friendly
 def evaluate(
     results: Path, other: Path | None, annotations: Path, format_name: str, skeleton: str, as_json: bool
@@ -27,22 +26,18 @@ def evaluate(
     from rich.console import Console
     from rich.markup import escape
 
-    from posefix.core.skeleton import load
-    from posefix.evaluation.coco import evaluate as evaluate_records
+    from posefix.evaluation.coco import evaluate as measure
     from posefix.evaluation.comparison import compare
-    from posefix.formats.coco import people_records
     from posefix.report.table import summary_table
 
-    chosen = load(skeleton)
-    first = people_records(results_on(results, format_name, chosen, annotations))
+    truth, read = read_measured((results, other), annotations, skeleton, format_name)
     if other is None:
-        measured: dict[str, Any] = evaluate_records(annotations, first, sigmas=chosen.sigmas).metrics()
-        text = "\n".join(f"{name:5} {'-' if value is None else f'{value:.2f}'}" for name, value in measured.items())
-        click.echo(json.dumps(measured) if as_json else text)
+        metrics = measure(truth, read[str(results)]).metrics()
+        text = "\n".join(f"{name:5} {'-' if value is None else f'{value:.2f}'}" for name, value in metrics.items())
+        click.echo(json.dumps(metrics) if as_json else text)
         return
-    second = people_records(results_on(other, format_name, chosen, annotations))
-    measured = compare(annotations, first, second, rng=np.random.default_rng(0), sigmas=chosen.sigmas)
+    compared = compare(truth, read[str(results)], read[str(other)], rng=np.random.default_rng(0))
     if as_json:
-        click.echo(json.dumps(measured))
+        click.echo(json.dumps(compared))
     else:
-        Console().print(summary_table(measured, title=escape(f"{results.name} to {other.name}")))
+        Console().print(summary_table(compared, title=escape(f"{results.name} to {other.name}")))

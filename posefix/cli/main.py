@@ -7,7 +7,9 @@ import click
 from posefix.cli.convert import convert
 from posefix.cli.diagnose import diagnose
 from posefix.cli.evaluate import evaluate
+from posefix.cli.export import export
 from posefix.cli.fit import fit
+from posefix.cli.measure import measure
 from posefix.cli.refine import refine
 from posefix.cli.train import train
 
@@ -18,5 +20,5 @@ def main() -> None:
     """Refine human poses, whatever estimator they come from."""
 
 
-for command in (refine, train, evaluate, diagnose, fit, convert):
+for command in (refine, convert, evaluate, diagnose, fit, train, measure, export):
     main.add_command(command)

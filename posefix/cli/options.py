@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,9 @@ from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
     from posefix.core.people import People
-    from posefix.core.skeleton import Skeleton
+    from posefix.evaluation.ground_truth import GroundTruth
 
-EXISTING = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 FORMAT = click.option(
     "--format",
     "format_name",
@@ -34,14 +34,25 @@ ON_ERROR = click.option(
 RESULTS_SKELETON = click.option(
     "--skeleton", help="What the keypoints of the results are, where their format does not say: a YAML file, or a name."
 )
-ANNOTATIONS = click.option("--annotations", type=EXISTING, required=True, help="COCO ground truth of the same images.")
+ANNOTATIONS = click.option("--annotations", type=PATH, required=True, help="COCO ground truth of the same images.")
 SKELETON = click.option(
     "--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one."
 )
+CHECKPOINT = click.option(
+    "--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name."
+)
+TEST_BATCH = click.option(
+    "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
+)
+FLIP_TEST = click.option(
+    "--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image."
+)
+DEVICE = click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def friendly(command: Callable) -> Callable:
-    """Bad input ends in one sentence and exit code 2, Ctrl-C in one sentence and 130; nothing ends in a traceback."""
+def friendly(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a command end in one sentence and exit code 2 on bad input, and 130 on Ctrl-C, never in a traceback."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -54,6 +65,14 @@ def friendly(command: Callable) -> Callable:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             _end(f"Error: {where}{error.strerror or error}", 2)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which is slow to import
+                raise
+            _end(
+                "Error: the GPU is out of memory; make the batches smaller with --test_batch or --train_batch, "
+                "or use --device cpu",
+                2,
+            )
 
     return run
 
@@ -63,8 +82,40 @@ def _end(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def results_on(path: Path, format_name: str, skeleton: Skeleton, annotations: Path) -> People:
-    """People of a results file of any format on the images of annotations, in a skeleton."""
-    from posefix.formats import ImageIndex, read_in
+def require_output(out: Path | None, inputs: Iterable[Path | None]) -> None:
+    """Find out before the work whether a file can be written, and is none of the inputs.
 
-    return read_in(skeleton, path, format_name, lambda: ImageIndex.of_annotations(annotations, skeleton))
+    Raises:
+        InputError: if not.
+    """
+    from posefix.core.files import require_writable
+
+    if out is None:
+        return
+    if out.resolve() in {path.resolve() for path in inputs if path is not None}:
+        raise InputError(f"{out}: is named twice, as an output and as another file of this run")
+    require_writable(out)
+
+
+def read_measured(
+    paths: Iterable[Path | None], annotations: Path, skeleton: str, format_name: str
+) -> tuple[GroundTruth, dict[str, People]]:
+    """Read the ground truth and the results files to be measured; say how many results it does not list the images of.
+
+    Raises:
+        InputError: for what cannot be read, or results that are all of images that the annotations do not list.
+    """
+    from posefix.core.skeleton import load
+    from posefix.evaluation.ground_truth import GroundTruth
+    from posefix.evaluation.results import read_results, unlisted
+
+    truth = GroundTruth.read(annotations, load(skeleton))
+    results = {str(path): read_results(path, truth, format_name) for path in paths if path is not None}
+    for name, people in results.items():
+        if count := unlisted(people, truth):
+            click.echo(
+                f"{name}: {count} of {len(people)} results are of images that {annotations} does not list; "
+                "they are left out",
+                err=True,
+            )
+    return truth, results

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import EXISTING, FORMAT, ON_ERROR, RESULTS_SKELETON, friendly
+from posefix.cli.options import FORMAT, ON_ERROR, PATH, RESULTS_SKELETON, friendly
 
 UPRIGHT = (
     "The results were made on images rotated as their EXIF data ask for, as most estimators see them; files in COCO's "
@@ -21,18 +21,18 @@ UPRIGHT = (
 
 @click.command(epilog="Example: test.py --detection_json results.json --images val2017 --out refined.json")
 @click.option(
-    "--detection_json", "results", type=EXISTING, required=True, help="An estimator's results: a file or a folder."
+    "--detection_json", "results", type=PATH, required=True, help="An estimator's results: a file or a folder."
 )
 @FORMAT
 @RESULTS_SKELETON
-@click.option("--images", type=EXISTING, help="Folder of the images.")
+@click.option("--images", type=PATH, help="Folder of the images.")
 @click.option(
-    "--video_path", "video", type=EXISTING, help="A video in place of --images; image_id is the frame number from 0."
+    "--video_path", "video", type=PATH, help="A video in place of --images; image_id is the frame number from 0."
 )
-@click.option("--annotations", type=EXISTING, help="COCO ground truth: measures AP before and after; names the files.")
+@click.option("--annotations", type=PATH, help="COCO ground truth: measures AP before and after; names the files.")
 @click.option("--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name.")
 @click.option(
-    "--test_batch", "batch_size", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
+    "--batch_size", "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
 )
 @click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
 @click.option(
@@ -53,12 +53,10 @@ UPRIGHT = (
     is_flag=True,
     help="Scores of keypoints, too: the expected similarity to the truth times the probability of being in the image.",
 )
-@click.option("--out", type=EXISTING, help="Write the refined results here, in the form they came in.")
-@click.option("--metrics", type=EXISTING, help="Write the measurements here, as JSON.")
-@click.option("--visualize", type=EXISTING, help="Folder for before/after pictures, or for the video with both poses.")
-@click.option(
-    "--report", type=EXISTING, help="Write a page about what refinement did here (HTML); needs --annotations."
-)
+@click.option("--out", type=PATH, help="Write the refined results here, in the form they came in.")
+@click.option("--metrics", type=PATH, help="Write the measurements here, as JSON.")
+@click.option("--visualize", type=PATH, help="Folder for before/after pictures, or for the video with both poses.")
+@click.option("--report", type=PATH, help="Write a page about what refinement did here (HTML); needs --annotations.")
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 @click.option(
     "--engine",

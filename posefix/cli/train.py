@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from posefix.cli.options import EXISTING, friendly
+from posefix.cli.options import PATH, friendly
 from posefix.core.errors import InputError
 
 
@@ -18,7 +18,7 @@ from posefix.core.errors import InputError
 @click.option("--train_batch", type=click.IntRange(1), help="People in a training batch, on each process.")
 @click.option("--test_batch", type=click.IntRange(1), help="People in a batch of the evaluation.")
 @click.option("--flip_test/--no_flip_test", default=None, help="Average over mirrored images in the evaluation.")
-@click.option("--out", type=EXISTING, help="Folder for weights, state and log; runs/NAME unless given.")
+@click.option("--out", type=PATH, help="Folder for weights, state and log; runs/NAME unless given.")
 @click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop and save after so long.")
 @click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")

@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
 
 from posefix.core.people import People
 from posefix.evaluation.bootstrap import paired_bootstrap
-from posefix.evaluation.coco import METRICS, evaluate
-from posefix.evaluation.ground_truth import load_ground_truth
+from posefix.evaluation.coco import METRICS, Metrics, evaluate
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import MATCH_OKS, match_people
 from posefix.evaluation.oks import oks
 
 
 def compare(
-    ground_truth: str | Path | COCO,
-    before: Iterable[Mapping[str, Any]],
-    after: Iterable[Mapping[str, Any]],
-    resamples: int = 1000,
-    *,
-    rng: np.random.Generator,
-    image_ids: Iterable[int] | None = None,
-    sigmas: np.ndarray | None = None,
-) -> dict[str, dict[str, float | None]]:
-    """Metrics of two sets of results in percent, and the gain with its 95 % interval by paired bootstrap over images.
+    truth: GroundTruth, before: People, after: People, resamples: int = 1000, *, rng: np.random.Generator
+) -> dict[str, Metrics]:
+    """Measure two sets of results in percent, and the gain with its 95 % interval by paired bootstrap over images.
 
     Args:
-        ground_truth: COCO keypoint annotations, as a file or a COCO object.
-        before: results in COCO's format; see :func:`posefix.evaluation.coco.evaluate`.
+        truth: what is right.
+        before: results; see :func:`posefix.evaluation.coco.evaluate`.
         after: the refined ones.
         resamples: of the bootstrap.
         rng: of the bootstrap.
-        image_ids: the images to measure on; all of the annotation file by default.
-        sigmas: (K,) OKS sigmas of a skeleton other than COCO's 17 keypoints.
 
     Returns:
         ``{"before": {"AP": ..., ...}, "after": {"AP": ..., ...}, "gain": {"AP": ..., "AP_low": ..., "AP_high": ...,
         ...}}``; None where a metric cannot be measured.
-
-    Raises:
-        InputError: for unusable annotations, or ``image_ids`` that they do not have.
     """
-    truth = load_ground_truth(ground_truth, 17 if sigmas is None else len(sigmas))
-    wanted = None if image_ids is None else list(image_ids)
-    first, second = (evaluate(truth, records, wanted, sigmas) for records in (before, after))
+    first, second = evaluate(truth, before), evaluate(truth, after)
     gains = paired_bootstrap(first, second, resamples, rng=rng)
     gain = {
         name + suffix: gains[name][key]

@@ -7,21 +7,15 @@ least 32 x 32 px^2. Every annotated keypoint of a matched person is then Good, J
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from pycocotools.coco import COCO
 
-from posefix.core.errors import InputError
 from posefix.core.people import People
-from posefix.core.skeleton import GROUPS, Skeleton
-from posefix.evaluation.coco import coco_evaluation, detections_of
-from posefix.evaluation.ground_truth import load_ground_truth, quietly
+from posefix.core.skeleton import GROUPS
+from posefix.evaluation.coco import coco_evaluation
+from posefix.evaluation.ground_truth import GroundTruth, quietly
 from posefix.evaluation.matching import MATCH_OKS
-from posefix.formats.coco import people_records
-from posefix.formats.records import is_image_id
 from posefix.refine.rescoring import estimator_scores
 from synth import ErrorType, Neighbours, Observation, classify, neighbour_index
 
@@ -128,46 +122,31 @@ class Diagnosis:
 
 
 def diagnose(
-    ground_truth: str | Path | COCO,
-    results: People,
-    image_ids: Iterable[int] | None = None,
-    *,
-    min_area: float = MIN_AREA,
-    max_detections: int = MAX_DETECTIONS,
+    truth: GroundTruth, results: People, *, min_area: float = MIN_AREA, max_detections: int = MAX_DETECTIONS
 ) -> Diagnosis:
     """Find the errors of results.
 
     Args:
-        ground_truth: COCO keypoint annotations, as a file or a COCO object.
-        results: N results in the skeleton of the annotations.
-        image_ids: the images to look at; all of the annotations by default.
+        truth: what is right.
+        results: N results in the skeleton of the ground truth.
         min_area: px^2, of the people who count.
         max_detections: how many results of an image are looked at, the best by score.
 
     Raises:
-        InputError: for unusable annotations, of another number of keypoints, or whose images are not called by whole
-            numbers of 64 bits.
+        InputError: when results are of another number of keypoints, or not finite.
     """
-    skeleton = results.skeleton
-    truth = load_ground_truth(ground_truth, len(skeleton))
-    wanted = None if image_ids is None else list(image_ids)
-    everybody = annotated_people(truth, skeleton)
-    index = neighbour_index(everybody)
+    everybody = truth.people
     counts = everybody.areas >= min_area
-    if wanted is not None:
-        counts &= np.isin(everybody.image_ids, wanted)
     people = everybody[counts]
-    detections = detections_of(people_records(results), truth, len(skeleton))
-    with quietly():
-        evaluation = coco_evaluation(truth, detections, skeleton.sigmas, wanted)
-        evaluation.params.iouThrs = np.array([MATCH_OKS])
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[min_area, 1e10]], ["counted"]
-        evaluation.params.maxDets = [max_detections]
+    evaluation, rows = coco_evaluation(truth, results)
+    evaluation.params.iouThrs = np.array([MATCH_OKS])
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[min_area, 1e10]], ["counted"]
+    evaluation.params.maxDets = [max_detections]
+    with quietly(), np.errstate(over="ignore", invalid="ignore"):
         evaluation.evaluate()
-    ids = [record["id"] for record in people.extra]
-    matched, background = _matches(evaluation.evalImgs, ids, detections.rows, len(results))
-    neighbours = index.gather(everybody, counts)
-    return _classified(people, results, matched, background, neighbours, detections.unknown_images)
+    matched, background = _matches(evaluation.evalImgs, [a["id"] for a in people.extra], rows, len(results))
+    neighbours = neighbour_index(everybody).gather(everybody, counts)
+    return _classified(people, results, matched, background, neighbours, len(results) - len(rows))
 
 
 def _classified(
@@ -186,29 +165,6 @@ def _classified(
             results.keypoints[matched[found]], truth[found], neighbours.take(found)
         )
     return Diagnosis(truth, results, matched, background, types, similarity, neighbours, unknown_images)
-
-
-def annotated_people(truth: COCO, skeleton: Skeleton) -> People:
-    """Everybody with annotated keypoints who is no crowd, on the listed images; ``extra`` holds the annotations.
-
-    Raises:
-        InputError: when an image is not called by a whole number of 64 bits.
-    """
-    annotations = [
-        a for a in truth.anns.values() if a["num_keypoints"] > 0 and not a["iscrowd"] and a["image_id"] in truth.imgs
-    ]
-    if odd := [a["image_id"] for a in annotations if not is_image_id(a["image_id"])]:
-        raise InputError(f"the annotations call an image {odd[0]!r:.40}; give it a whole number of 64 bits as its id")
-    triples = np.array([a["keypoints"] for a in annotations], np.float64).reshape(-1, len(skeleton), 3)
-    return People(
-        skeleton,
-        triples[..., :2],
-        triples[..., 2],
-        [a["image_id"] for a in annotations],
-        boxes=[a["bbox"] for a in annotations],
-        areas=[a["area"] for a in annotations],
-        extra=annotations,
-    )
 
 
 def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:

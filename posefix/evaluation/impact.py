@@ -2,56 +2,38 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-from pycocotools.coco import COCO
 
 from posefix.core.people import People
-from posefix.evaluation.coco import evaluate
+from posefix.evaluation.coco import Metrics, evaluate
 from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose
-from posefix.evaluation.ground_truth import load_ground_truth, quietly
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.oks import oks
-from posefix.formats.coco import people_records
 from synth import ErrorType
 
-Metrics = dict[str, float | None]
 
-
-def ap_impact(
-    ground_truth: str | Path | COCO, results: People, image_ids: Iterable[int] | None = None
-) -> dict[str, Metrics]:
-    """The metrics as they are, and with each kind of error alone corrected.
+def ap_impact(truth: GroundTruth, results: People) -> dict[str, Metrics]:
+    """Measure results as they are, and with each kind of error alone corrected.
 
     All people and results are looked at, also those too small or too many for a diagnosis, since AP counts them.
     Keypoint errors are moved to the truth; "scores" ranks the results by how good they are (see
     :func:`optimal_scores`); "background" drops results that are nobody's; "missed people" takes people whom no result
     was matched to out of the annotations.
 
-    Args:
-        ground_truth: COCO keypoint annotations, as a file or a COCO object.
-        results: in the skeleton of the annotations.
-        image_ids: the images to look at; all of the annotations by default.
-
     Returns:
         For ``as it is``, ``jitter``, ``inversion``, ``swap``, ``miss``, ``scores``, ``background`` and
         ``missed people`` the metrics of :func:`posefix.evaluation.coco.evaluate`.
     """
-    wanted = None if image_ids is None else list(image_ids)
-    truth = load_ground_truth(ground_truth, len(results.skeleton))
-    diagnosis = diagnose(truth, results, wanted, min_area=0.0, max_detections=max(len(results), 1))
-
-    def measured(people: People, annotations: COCO = truth) -> Metrics:
-        return evaluate(annotations, people_records(people), wanted, results.skeleton.sigmas).metrics()
-
-    impact = {"as it is": measured(results)}
-    impact |= {kind.name.lower(): measured(diagnosis.corrected(kind)) for kind in KINDS if kind != ErrorType.GOOD}
-    impact["scores"] = measured(replace(results, person_scores=optimal_scores(diagnosis)))
-    impact["background"] = measured(results[~diagnosis.background])
-    impact["missed people"] = measured(results, _without_missed(truth, diagnosis))
+    diagnosis = diagnose(truth, results, min_area=0.0, max_detections=max(len(results), 1))
+    changed = {"as it is": results}
+    changed |= {kind.name.lower(): diagnosis.corrected(kind) for kind in KINDS if kind != ErrorType.GOOD}
+    changed["scores"] = replace(results, person_scores=optimal_scores(diagnosis))
+    changed["background"] = results[~diagnosis.background]
+    impact = {name: evaluate(truth, people).metrics() for name, people in changed.items()}
+    missed = {a["id"] for a, found in zip(diagnosis.truth.extra, diagnosis.found, strict=True) if not found}
+    impact["missed people"] = evaluate(truth.ignoring(missed), results).metrics()
     return impact
 
 
@@ -69,17 +51,3 @@ def optimal_scores(diagnosis: Diagnosis) -> np.ndarray:
         results.keypoints[matched], people.keypoints, people.labelled, people.areas, truth.skeleton.sigmas
     )
     return scores
-
-
-def _without_missed(truth: COCO, diagnosis: Diagnosis) -> COCO:
-    """The annotations with the people whom nothing was matched to marked as ignored."""
-    missed = {record["id"] for record, found in zip(diagnosis.truth.extra, diagnosis.found, strict=True) if not found}
-    dataset = copy.copy(truth.dataset)
-    dataset["annotations"] = [
-        {**a, "num_keypoints": 0} if a["id"] in missed else a for a in truth.dataset["annotations"]
-    ]
-    changed = COCO()
-    changed.dataset = dataset
-    with quietly():
-        changed.createIndex()
-    return changed

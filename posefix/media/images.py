@@ -16,6 +16,8 @@ from posefix.formats.coco import ImageRecord
 from posefix.formats.images import EXTENSIONS, number_of
 from posefix.media.opencv import cv2
 
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that begins a segment, or ends the image
+
 
 def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarray:
     """Decode an image as COCO means it: three channels, 8 bits, EXIF rotation ignored unless it is to be ``upright``.
@@ -41,9 +43,22 @@ def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarr
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise InputError(f"{name}: cannot be decoded as an image ({error.err})") from None
-    if image is None:
+    if image is None or _ends_early(content):
         raise InputError(f"{name}: cannot be decoded as an image; it is damaged, cut off, or of an unknown format")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _ends_early(content: bytes) -> bool:
+    """Whether a JPEG has no end: OpenCV 4 decodes what there is of it, and leaves the rest grey."""
+    if not content.startswith(b"\xff\xd8"):
+        return False
+    at = 2
+    while marker := _JPEG_MARKER.search(content, at):
+        at, kind = marker.end(), content[marker.end() - 1]
+        if kind == 0xD9:  # the end of the image; what follows it is not looked at
+            return False
+        at += int.from_bytes(content[at : at + 2], "big")  # over the segment, to the next one or a scan's data
+    return True
 
 
 def quiet_opencv() -> None:
@@ -78,12 +93,15 @@ class ImageFolder:
         self._names = _numbered_names(self.folder) if images is None else {}
 
     @classmethod
-    def of_people(cls, folder: str | Path, people: People) -> ImageFolder:
-        """The images that people mean who were read from a file: by name where the file has names."""
+    def of_people(cls, folder: str | Path, people: People, upright: bool = False) -> ImageFolder:
+        """The images that people mean who were read from a file: by name where the file has names, else by number.
+
+        Images that are meant by name are upright; ``upright`` makes the others so, too.
+        """
         source = people.source
-        if source is None or source.kind == "id":
-            return cls(folder)
-        return cls(folder, source.images, upright=True)
+        if source is None or (source.kind == "id" and not any(image.file_name for image in source.images.values())):
+            return cls(folder, upright=upright)
+        return cls(folder, source.images, upright=upright or source.kind != "id")
 
     def __contains__(self, image_id: int) -> bool:
         return bool(self._candidates(image_id))

@@ -92,14 +92,14 @@ def expected_similarity(probabilities: torch.Tensor, scales: torch.Tensor, crop_
     Returns:
         (N, K, h, w) in [0, 1].
     """
-    stride_y, stride_x = map_stride(crop_size, tuple(probabilities.shape[2:]))
+    h, w = probabilities.shape[2:]
+    stride_y, stride_x = map_stride(crop_size, (h, w))
 
     def kernel(count: int, stride: float) -> torch.Tensor:
         position = torch.arange(count, dtype=probabilities.dtype, device=probabilities.device) * stride
         squared = (position[:, None] - position[None]).square()
         return torch.exp(-0.5 * squared / scales[..., None, None].square())
 
-    h, w = probabilities.shape[2:]
     return kernel(h, stride_y) @ probabilities @ kernel(w, stride_x)
 
 
@@ -136,7 +136,7 @@ def subpixel_argmax(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[tor
 
 def sample_maps(maps: torch.Tensor, keypoints: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
     """Bilinear value (N, K) of each map (N, K, h, w) at keypoints (N, K, 2), pixels of the crop; 0 outside."""
-    indices, weights = bilinear_one_hot(keypoints, tuple(maps.shape[2:]), crop_size)
+    indices, weights = bilinear_one_hot(keypoints, (maps.shape[2], maps.shape[3]), crop_size)
     values = (maps.flatten(2).gather(2, indices) * weights).sum(-1)
     return values * inside(keypoints, crop_size)
 
@@ -170,7 +170,7 @@ def expected_oks_decode(
         crop_size: (height, width) of the crop.
         keypoints: (N, K, 2) input pose in pixels of the crop.
     """
-    stride = max(map_stride(crop_size, tuple(probabilities.shape[2:])))
+    stride = max(map_stride(crop_size, (probabilities.shape[2], probabilities.shape[3])))
     similarity = expected_similarity(probabilities, scales.clamp(min=LEAST_SCALE * stride), crop_size)
     positions, best = subpixel_argmax(similarity, crop_size)
     own = sample_maps(similarity, keypoints, crop_size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -21,12 +23,12 @@ def fold_batch_norm(network: nn.Module, *example: torch.Tensor) -> None:
         example: inputs of one forward pass, as small as they may be.
     """
     outputs: list[tuple[nn.Module, torch.Tensor]] = []
-    pairs: list[tuple[nn.Module, nn.Module]] = []
+    pairs: list[tuple[Any, _BatchNorm]] = []
 
-    def after_convolution(module: nn.Module, _: tuple, output: torch.Tensor) -> None:
+    def after_convolution(module: nn.Module, _: Any, output: torch.Tensor) -> None:
         outputs.append((module, output))
 
-    def before_norm(norm: nn.Module, inputs: tuple) -> None:
+    def before_norm(norm: _BatchNorm, inputs: Any) -> None:
         pairs.extend((convolution, norm) for convolution, output in outputs if output is inputs[0])
 
     convolutions = (nn.Conv2d, nn.ConvTranspose2d)

@@ -24,8 +24,8 @@ def people_of_array(keypoints: np.ndarray, boxes: np.ndarray | None, skeleton: S
     """
     triples = _floats("keypoints", keypoints, (len(skeleton), 3), skeleton)
     n = len(triples)
-    known = None if boxes is None else _floats("boxes", boxes, (4,), skeleton)
-    if known is not None and len(known) != n:
+    known = np.zeros((n, 4), np.float32) if boxes is None else _floats("boxes", boxes, (4,), skeleton)
+    if len(known) != n:
         raise InputError(f"boxes must be one for each person: there are {len(known)} boxes and {n} people")
     return People(skeleton, triples[..., :2], triples[..., 2], np.zeros(n), boxes=known)
 

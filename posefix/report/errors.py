@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
-from posefix.evaluation.diagnosis import KINDS, Diagnosis
-from posefix.evaluation.impact import Metrics
+from posefix.evaluation.coco import Metrics
+from posefix.evaluation.diagnosis import KINDS, Diagnosis, same_people
+from posefix.evaluation.error_report import ErrorReport
 
 NAMES = [kind.name.capitalize() for kind in KINDS]
+
+
+def report_tables(report: ErrorReport) -> Iterator[Table | str]:
+    """Yield a diagnosis of each file, what its errors cost, and what became of each, to be printed in turn."""
+    for name, found in report.diagnoses.items():
+        if not found.found.any():
+            yield escape(f"{name}: no result matches any of the {len(found.truth)} annotated people")
+            continue
+        title = (
+            f"{Path(name).name}: {found.found.sum():,} of {len(found.truth):,} people found, "
+            f"{found.background.sum():,} results are nobody's"
+        )
+        yield diagnosis_table(found, escape(title))
+        if name in report.impacts:
+            yield impact_table(report.impacts[name])
+    if report.transitions is not None:
+        first, *_, last = report.diagnoses.values()
+        followed = "each result followed" if same_people(first, last) else "people found both times"
+        yield transition_table(report.transitions, f"From (row) to (column), keypoints, {followed}")
 
 
 def diagnosis_table(diagnosis: Diagnosis, title: str) -> Table:

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
-from pycocotools.coco import COCO
 
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.core.people import People
 from posefix.core.skeleton import GROUPS
 from posefix.evaluation.comparison import OksChange, oks_change
-from posefix.evaluation.diagnosis import KINDS, Diagnosis, annotated_people, diagnose, transitions
+from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose, transitions
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.impact import ap_impact
 from posefix.report import figures
 from posefix.report.overlay import ANNOTATED, POSE
@@ -67,7 +67,7 @@ class Subject:
     """
 
     title: str
-    truth: COCO
+    truth: GroundTruth
     before: People
     after: People
     metrics: Mapping[str, Any]
@@ -90,7 +90,7 @@ def render(subject: Subject) -> str:
     before = diagnose(subject.truth, subject.before)
     after = before.with_results(subject.after)
     known = before.types >= 0
-    truth = annotated_people(subject.truth, subject.before.skeleton)
+    truth = subject.truth.people
     change = oks_change(truth, subject.before, subject.after)
     nothing = _nothing(before)
     page = {

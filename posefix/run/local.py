@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from pycocotools.coco import COCO
 from rich.console import Console
 
 from posefix import formats
@@ -17,8 +16,7 @@ from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.comparison import compare
-from posefix.evaluation.diagnosis import annotated_people
-from posefix.evaluation.ground_truth import load_ground_truth
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.formats import ImageIndex, coco
 from posefix.media.images import ImageFolder
 from posefix.media.video import VideoImages
@@ -53,7 +51,7 @@ class Work:
     before: People
     batches: BatchPlan
     images: ImageFolder | VideoImages
-    truth: COCO | None
+    truth: GroundTruth | None
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Refined:
     before: People
     people: People
     images: ImageFolder | VideoImages
-    truth: COCO | None
+    truth: GroundTruth | None
     format: str
     problems: list[str]
     contradicted_boxes: int
@@ -119,9 +117,9 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
 def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     """Read results, ground truth and what is known of the images, and check that the refiner can use them."""
     skeleton = refiner.skeleton
-    truth = load_ground_truth(plan.annotations, len(skeleton)) if plan.annotations else None
+    truth = GroundTruth.read(plan.annotations, skeleton) if plan.annotations else None
     video = VideoImages(plan.video) if plan.video else None
-    listed = coco.read_images(plan.annotations, truth.dataset) if truth is not None and video is None else None
+    listed = truth.images if truth is not None and video is None else None
 
     def index() -> ImageIndex:
         if video is not None:
@@ -145,7 +143,7 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         batches = refiner.plan(before, settings)
     except InputError as error:
         raise InputError(f"{plan.results}: {error}") from None
-    images = video or _folder(plan, listed, people.source)
+    images = video or _folder(plan, listed, people)
     if settings.on_error == "stop":
         images.require(np.unique(before.image_ids))
     return Work(people, rows, before, batches, images, truth)
@@ -197,12 +195,10 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
     metrics: dict[str, Any] = {}
     before, after = refined.before, refined.people
     if refined.truth is not None:
-        records, sigmas = coco.people_records, after.skeleton.sigmas
-        rng = np.random.default_rng(BOOTSTRAP_SEED)
-        metrics = dict(compare(refined.truth, records(before), records(after), rng=rng, sigmas=sigmas))
+        metrics = dict(compare(refined.truth, before, after, rng=np.random.default_rng(BOOTSTRAP_SEED)))
         if settings.rescore:
             unscored = replace(after, person_scores=before.person_scores)
-            metrics["without_rescoring"] = evaluate(refined.truth, records(unscored), sigmas=sigmas).metrics()
+            metrics["without_rescoring"] = evaluate(refined.truth, unscored).metrics()
     moved = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
     rate = refined.people_refined / refined.seconds if refined.people_refined else 0.0
     return {
@@ -237,7 +233,7 @@ def draw(plan: Plan, refined: Refined) -> str:
         video = folder / f"{plan.video.stem}_before_after.mp4"
         count = write_comparison(video, images.frames, before, after, images.frames.fps)
         return f"{video}: {count} frames"
-    truth = annotated_people(refined.truth, before.skeleton) if refined.truth else None
+    truth = refined.truth.people if refined.truth else None
     written = write_pictures(folder, images, before, after, truth, names=images.name)
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"
 
@@ -265,10 +261,8 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
     return f"{plan.report}: written"
 
 
-def _folder(plan: Plan, listed: dict[int, coco.ImageRecord] | None, source: formats.Source) -> ImageFolder:
-    """The folder of images, by what the annotations list, else by the results' names, else by numbers in file names."""
-    if listed is not None:
-        return ImageFolder(plan.images, listed, upright=plan.upright)
-    if source.kind == "id" and not any(record.file_name for record in source.images.values()):
-        return ImageFolder(plan.images, upright=plan.upright)
-    return ImageFolder(plan.images, source.images, upright=plan.upright or source.kind != "id")
+def _folder(plan: Plan, listed: dict[int, coco.ImageRecord] | None, people: People) -> ImageFolder:
+    """The folder of images, by what the annotations list, else as the people's file means them."""
+    if listed is None:
+        return ImageFolder.of_people(plan.images, people, plan.upright)
+    return ImageFolder(plan.images, listed, upright=plan.upright)

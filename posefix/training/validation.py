@@ -10,7 +10,7 @@ import torch
 from posefix import formats
 from posefix.core.skeleton import load
 from posefix.evaluation.comparison import compare
-from posefix.formats import coco
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import Checkpoint
 from posefix.refine.refiner import Refiner
@@ -31,33 +31,24 @@ class RealResults:
         skeleton = load(config.skeleton)
         self._sources = []
         for source in config.evaluation:
-            images = coco.read_annotations(source.annotations, skeleton).images
-            ids = np.array(sorted(images))
+            truth = GroundTruth.read(source.annotations, skeleton)
+            ids = truth.image_ids
             if source.fold:
                 ids = ids[in_fold(ids, ids, source.fold)]
-            results = formats.read(source.results, default=skeleton)
-            folder = ImageFolder(source.images, images)
-            folder.require(np.intersect1d(results.image_ids, ids))
-            self._sources.append((source, folder, results, ids))
+            people = formats.read(source.results, default=skeleton)
+            people = people[np.isin(people.image_ids, ids)]
+            folder = ImageFolder(source.images, truth.images)
+            folder.require(np.unique(people.image_ids))
+            self._sources.append((source, folder, people, truth.on_images(ids.tolist())))
 
     def __call__(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """AP before, after, gain and its interval for each results file (by path), and the mean gain."""
         refiner = Refiner(checkpoint, self._device)
         report: dict[str, Any] = {}
-        for source, folder, results, ids in self._sources:
-            chosen = np.isin(results.image_ids, ids)
-            keypoints = results.keypoints.copy()
-            settings = RefineSettings(self._options.test_batch, self._options.flip_test, rescore=False)
-            refined = refiner.refine(results[chosen], folder, settings)
-            keypoints[chosen] = refined.keypoints
-            metrics = compare(
-                source.annotations,
-                coco.people_records(results),
-                coco.people_records(results.with_keypoints(keypoints)),
-                rng=np.random.default_rng(0),
-                image_ids=ids.tolist(),
-                sigmas=refiner.skeleton.sigmas,
-            )
+        settings = RefineSettings(self._options.test_batch, self._options.flip_test, rescore=False)
+        for source, folder, people, truth in self._sources:
+            refined = refiner.refine(people, folder, settings)
+            metrics = compare(truth, people, refined, rng=np.random.default_rng(0))
             before, after, gain = metrics["before"], metrics["after"], metrics["gain"]
             report[source.results] = {
                 "AP_before": before["AP"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -21,6 +22,14 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+
+
+def test_what_the_walk_names_exists() -> None:
+    page = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(posefix(?:\.\w+)+)`", page)
+    assert len(names) > 30
+    for name in names:
+        assert pkgutil.resolve_name(name) is not None
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

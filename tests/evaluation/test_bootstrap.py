@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-import json
 
 import numpy as np
 import pytest
 
 from posefix.evaluation.bootstrap import draw_multiplicities, paired_bootstrap, resampled_metrics
 from posefix.evaluation.coco import METRICS, evaluate
-from tests.evaluation_scenes import coco, reference, scene
+from posefix.evaluation.ground_truth import GroundTruth
+from posefix.evaluation.results import read_results
+from tests.evaluation_scenes import people_of, reference, scene, truth_of
 
 
 def copied(dataset: dict, records: list, weights: np.ndarray) -> tuple[dict, list]:
@@ -30,15 +31,15 @@ def copied(dataset: dict, records: list, weights: np.ndarray) -> tuple[dict, lis
 @pytest.mark.parametrize("seed", range(5))
 def test_all_multiplicities_one_is_coco_eval(seed: int) -> None:
     dataset, records = scene(np.random.default_rng(seed), images=20)
-    evaluation = evaluate(coco(dataset), records)
+    evaluation = evaluate(truth_of(dataset), people_of(records))
     value = resampled_metrics(evaluation, np.ones((20, 1), np.int32))[:, 0]
     np.testing.assert_allclose(value, evaluation.coco_eval.stats, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["movenet-lightning", "movenet-lightning.detbox", "movenet-multipose"])
 def test_all_multiplicities_one_is_coco_eval_on_real_results(data_root, name: str) -> None:
-    records = json.loads((data_root / "coco" / "results" / "val" / f"{name}.json").read_text())
-    evaluation = evaluate(data_root / "coco" / "annotations" / "person_keypoints_val.json", records)
+    truth = GroundTruth.read(data_root / "coco" / "annotations" / "person_keypoints_val.json")
+    evaluation = evaluate(truth, read_results(data_root / "coco" / "results" / "val" / f"{name}.json", truth))
     images = len(evaluation.coco_eval.params.imgIds)
     value = resampled_metrics(evaluation, np.ones((images, 2), np.int32))
     np.testing.assert_allclose(value, np.stack([evaluation.coco_eval.stats] * 2, 1), rtol=0, atol=1e-12)
@@ -47,7 +48,7 @@ def test_all_multiplicities_one_is_coco_eval_on_real_results(data_root, name: st
 def test_multiplicities_are_copies_of_images(rng) -> None:
     dataset, records = scene(rng, images=10)
     weights = draw_multiplicities(10, 12, rng)
-    values = resampled_metrics(evaluate(coco(dataset), records), weights)
+    values = resampled_metrics(evaluate(truth_of(dataset), people_of(records)), weights)
     for column, value in zip(weights.T, values.T, strict=True):
         stats = reference(*copied(dataset, records, column)).stats
         np.testing.assert_allclose(np.nan_to_num(value, nan=-1), stats, rtol=0, atol=1e-12)
@@ -62,8 +63,8 @@ def test_draws_are_as_many_images_as_there_are(rng) -> None:
 
 def test_identical_results_gain_nothing_for_sure(rng) -> None:
     dataset, records = scene(rng)
-    evaluation = evaluate(coco(dataset), records)
-    summary = paired_bootstrap(evaluation, evaluate(coco(dataset), records), 200, rng=rng)
+    evaluation = evaluate(truth_of(dataset), people_of(records))
+    summary = paired_bootstrap(evaluation, evaluate(truth_of(dataset), people_of(records)), 200, rng=rng)
     assert tuple(summary) == METRICS
     for value in summary.values():
         assert value == {"gain": 0, "low": 0, "high": 0, "positive": 0}
@@ -75,7 +76,7 @@ def test_exchanging_before_and_after_changes_the_sign() -> None:
     mean = {a["image_id"]: a["keypoints"] for a in dataset["annotations"]}
     for entry in better[::3]:
         entry["keypoints"] = mean.get(entry["image_id"], entry["keypoints"])
-    a, b = evaluate(coco(dataset), records), evaluate(coco(dataset), better)
+    a, b = evaluate(truth_of(dataset), people_of(records)), evaluate(truth_of(dataset), people_of(better))
     forth = paired_bootstrap(a, b, 300, rng=np.random.default_rng(1))
     back = paired_bootstrap(b, a, 300, rng=np.random.default_rng(1))
     assert forth["AP"]["gain"] > 0
@@ -92,7 +93,10 @@ def test_interval_narrows_with_the_number_of_images() -> None:
         dataset, records = scene(np.random.default_rng(5), images=images, noise=0.03)
         worse = [{**r, "score": 1 - r["score"]} for r in records]
         summary = paired_bootstrap(
-            evaluate(coco(dataset), records), evaluate(coco(dataset), worse), 300, rng=np.random.default_rng(0)
+            evaluate(truth_of(dataset), people_of(records)),
+            evaluate(truth_of(dataset), people_of(worse)),
+            300,
+            rng=np.random.default_rng(0),
         )
         widths.append(summary["AP"]["high"] - summary["AP"]["low"])
     assert 2 < widths[0] / widths[1] < 8  # as one over the root: 4
@@ -101,14 +105,14 @@ def test_interval_narrows_with_the_number_of_images() -> None:
 def test_interval_covers_the_true_gain() -> None:
     """Samples of images from a population whose true gain is known: a 95 % interval covers it nearly always."""
     dataset, records = scene(np.random.default_rng(7), images=1200, noise=0.03)
-    rng, truth = np.random.default_rng(8), coco(dataset)
+    rng, truth = np.random.default_rng(8), truth_of(dataset)
     noisy = [{**r, "keypoints": (np.array(r["keypoints"]) + rng.normal(0, 4, 51)).tolist()} for r in records]
-    population = [evaluate(truth, r) for r in (records, noisy)]
+    population = [evaluate(truth, people_of(r)) for r in (records, noisy)]
     true_gain = population[1].metrics()["AP"] - population[0].metrics()["AP"]
     covered = 0
     for start in range(1, 1200, 60):
-        image_ids = list(range(start, start + 60))
-        pair = [evaluate(truth, r, image_ids) for r in (records, noisy)]
+        sample = truth.on_images(range(start, start + 60))
+        pair = [evaluate(sample, people_of(r)) for r in (records, noisy)]
         interval = paired_bootstrap(*pair, 300, rng=rng)["AP"]
         covered += interval["low"] <= true_gain <= interval["high"]
     assert covered >= 17  # of 20; fewer has a chance under 2 % at the nominal 95 %
@@ -116,7 +120,7 @@ def test_interval_covers_the_true_gain() -> None:
 
 def test_different_images_are_refused(rng) -> None:
     dataset, records = scene(rng)
-    a, b = evaluate(coco(dataset), records, [1, 2, 3]), evaluate(coco(dataset), records, [1, 2])
+    a, b = (evaluate(truth_of(dataset).on_images(ids), people_of(records)) for ids in ([1, 2, 3], [1, 2]))
     with pytest.raises(ValueError, match="same images"):
         paired_bootstrap(a, b, 10, rng=rng)
 
@@ -124,7 +128,7 @@ def test_different_images_are_refused(rng) -> None:
 def test_nothing_to_measure_gives_none(rng) -> None:
     dataset, records = scene(rng)
     dataset["annotations"] = []
-    evaluation = evaluate(coco(dataset), records)
+    evaluation = evaluate(truth_of(dataset), people_of(records))
     assert paired_bootstrap(evaluation, evaluation, 10, rng=rng)["AP"] == {
         "gain": None, "low": None, "high": None, "positive": None,
     }  # fmt: skip

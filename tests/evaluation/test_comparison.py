@@ -15,7 +15,7 @@ from posefix.evaluation.coco import METRICS, evaluate
 from posefix.evaluation.comparison import compare, oks_change, person_oks
 from posefix.evaluation.matching import match_people
 from posefix.report.table import summary_table
-from tests.evaluation_scenes import coco, scene
+from tests.evaluation_scenes import people_of, scene, truth_of
 
 SKELETON = load("coco17")
 
@@ -35,10 +35,11 @@ def crowd(rng: np.random.Generator, people: int = 12, images: int = 3) -> People
 
 def test_gain_is_after_less_before(rng) -> None:
     dataset, records = scene(rng, images=20, noise=0.1)
-    moved = [{**r, "keypoints": (np.array(r["keypoints"]) + rng.normal(0, 3, 51)).tolist()} for r in records]
-    metrics = compare(coco(dataset), records, moved, 100, rng=rng)
-    assert metrics["before"] == evaluate(coco(dataset), records).metrics()
-    assert metrics["after"] == evaluate(coco(dataset), moved).metrics()
+    truth, people = truth_of(dataset), people_of(records)
+    moved = people.with_keypoints(people.keypoints + rng.normal(0, 3, people.keypoints.shape))
+    metrics = compare(truth, people, moved, 100, rng=rng)
+    assert metrics["before"] == evaluate(truth, people).metrics()
+    assert metrics["after"] == evaluate(truth, moved).metrics()
     assert set(metrics["gain"]) == {m + s for m in METRICS for s in ("", "_low", "_high")}
     for name in METRICS:
         assert metrics["gain"][name] == metrics["after"][name] - metrics["before"][name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -13,25 +14,25 @@ from posefix.cli.diagnose import diagnose as command
 from posefix.core import skeleton as skeletons
 from posefix.core.people import People
 from posefix.evaluation.coco import evaluate
-from posefix.evaluation.diagnosis import KINDS, annotated_people, diagnose, transitions
-from posefix.evaluation.ground_truth import load_ground_truth
+from posefix.evaluation.diagnosis import KINDS, diagnose, transitions
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.impact import ap_impact, optimal_scores
 from posefix.formats import read
 from posefix.formats.coco import people_records
 from synth import ErrorType, Statistics, neighbours_of, synthesize
-from tests.evaluation_scenes import coco, scene
+from tests.evaluation_scenes import people_of, scene, truth_of
 
 COCO = skeletons.load("coco17")
 
 
 @pytest.fixture
-def truth(rng: np.random.Generator):
+def truth(rng: np.random.Generator) -> GroundTruth:
     dataset, _ = scene(rng, images=30)
-    return load_ground_truth(coco(dataset))
+    return truth_of(dataset)
 
 
-def perfect(truth) -> People:
-    people = annotated_people(truth, COCO)
+def perfect(truth: GroundTruth) -> People:
+    people = truth.people
     return replace(people, scores=np.ones_like(people.scores), person_scores=np.linspace(0.1, 1, len(people)), extra=[])
 
 
@@ -44,7 +45,7 @@ def test_the_truth_is_good_and_all_of_it_is_found(truth) -> None:
 
 
 def test_synthesised_errors_are_found_again(truth, rng: np.random.Generator) -> None:
-    people = annotated_people(truth, COCO)
+    people = truth.people
     drawn = synthesize(people, neighbours_of(people), Statistics.load("posefix"), rng, impute=0.0)
     results = perfect(truth).with_keypoints(drawn.keypoints, drawn.scores)
     order = rng.permutation(len(results))
@@ -60,7 +61,7 @@ def test_synthesised_errors_are_found_again(truth, rng: np.random.Generator) -> 
 def test_real_results_are_read_as_by_an_independent_implementation(data_root) -> None:
     folder = data_root / "coco"
     results = read(folder / "results" / "val" / "movenet-lightning.json")
-    found = diagnose(folder / "annotations" / "person_keypoints_val.json", results)
+    found = diagnose(GroundTruth.read(folder / "annotations" / "person_keypoints_val.json"), results)
     assert found.found.sum() == 443
     np.testing.assert_array_equal(found.counts(), [2953, 861, 262, 225, 670])
 
@@ -68,17 +69,8 @@ def test_real_results_are_read_as_by_an_independent_implementation(data_root) ->
 @pytest.mark.parametrize("seed", range(3))
 def test_every_breakdown_adds_up_and_corrections_correct(seed: int) -> None:
     dataset, records = scene(np.random.default_rng(seed), images=40, noise=0.15)
-    truth = load_ground_truth(coco(dataset))
-    n = len(records)
-    triples = np.array([r["keypoints"] for r in records]).reshape(n, 17, 3)
-    results = People(
-        COCO,
-        triples[..., :2],
-        triples[..., 2],
-        [r["image_id"] for r in records],
-        person_scores=[r["score"] for r in records],
-    )
-    found = diagnose(truth, results)
+    truth = truth_of(dataset)
+    found = diagnose(truth, people_of(records))
     for rows in found.breakdown().values():
         np.testing.assert_array_equal(sum(rows.values()), found.counts())
     assert not found.background[found.matched[found.found]].any()
@@ -168,13 +160,16 @@ def test_other_categories_count_for_nothing_here_too(truth) -> None:
     people.extra = [{"category_id": 1 + i % 2} for i in range(len(people))]
     found = diagnose(truth, people)
     assert not np.isin(found.matched[found.found], np.arange(1, len(people), 2)).any()
-    assert ap_impact(truth, people)["as it is"] == evaluate(truth, people_records(people)).metrics()
+    assert ap_impact(truth, people)["as it is"] == evaluate(truth, people).metrics()
 
 
 def test_small_people_are_worth_as_much_as_ap_says(truth) -> None:
     people = perfect(truth)
-    small = load_ground_truth(truth)
-    for annotation in small.dataset["annotations"][::2]:
+    dataset = copy.deepcopy(truth.coco.dataset)
+    for annotation in dataset["annotations"]:
+        annotation["keypoints"] = annotation["keypoints"].tolist()
+    for annotation in dataset["annotations"][::2]:
         annotation["area"] = 30.0**2
+    small = truth_of(dataset)
     impact = ap_impact(small, replace(people, person_scores=people.person_scores[::-1].copy()))
     assert impact["scores"]["AP"] == pytest.approx(100)

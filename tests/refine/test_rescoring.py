@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose, same_people, transitions
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.formats import coco, read, write
 from posefix.refine.rescoring import estimator_scores, expected_oks, rescored
 from tests.tiny import random_people
@@ -71,7 +72,7 @@ def test_results_that_were_rescored_are_followed_person_by_person(
     ]  # fmt: skip
     truth = {"images": [{"id": i} for i in range(1, 4)], "annotations": annotations, "categories": [{"id": 1}]}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
-    before, after = (diagnose(tmp_path / "truth.json", read(p)) for p in (path, again))
+    before, after = (diagnose(GroundTruth.read(tmp_path / "truth.json"), read(p)) for p in (path, again))
     assert same_people(before, after)
     moves = transitions(before, after)
     assert moves.sum() == np.trace(moves) > 0

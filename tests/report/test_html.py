@@ -8,18 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from posefix.core.people import People
-from posefix.core.skeleton import load
 from posefix.evaluation.comparison import compare
-from posefix.evaluation.diagnosis import annotated_people, diagnose, transitions
-from posefix.formats import coco
+from posefix.evaluation.diagnosis import diagnose, transitions
 from posefix.report.html import Subject, render, write_report
 from posefix.report.overlay import POSE
 from posefix.report.pictures import write_pictures
-from tests.evaluation_scenes import coco as coco_of
-from tests.evaluation_scenes import scene
-
-SKELETON = load("coco17")
+from tests.evaluation_scenes import people_of, scene, truth_of
 
 
 class Grey:
@@ -31,11 +25,11 @@ class Grey:
 
 def subject(rng: np.random.Generator, images: int = 12, title: str = "results.json", **changes: object) -> Subject:
     dataset, records = scene(rng, images)
-    truth = coco_of(dataset)
+    truth = truth_of(dataset)
     before = people_of(records)
     noise = rng.normal(0, 2, before.keypoints.shape)
     after = before.with_keypoints(before.keypoints + noise)
-    metrics = compare(truth, coco.people_records(before), coco.people_records(after), rng=np.random.default_rng(0))
+    metrics = compare(truth, before, after, rng=np.random.default_rng(0))
     metrics = {**metrics, "images": images}
     fields = {
         "title": title,
@@ -47,17 +41,6 @@ def subject(rng: np.random.Generator, images: int = 12, title: str = "results.js
         "facts": {"checkpoint": "tiny", "command": "test.py --out <b>"},
     }
     return Subject(**{**fields, **changes})
-
-
-def people_of(records: list[dict]) -> People:
-    triples = np.array([r["keypoints"] for r in records], np.float64).reshape(-1, 17, 3)
-    return People(
-        SKELETON,
-        triples[..., :2],
-        triples[..., 2],
-        [r["image_id"] for r in records],
-        person_scores=[r["score"] for r in records],
-    )
 
 
 def test_the_page_fetches_nothing_and_runs_nothing(rng: np.random.Generator) -> None:
@@ -90,7 +73,7 @@ def test_names_and_commands_are_shown_as_text(rng: np.random.Generator) -> None:
 def test_results_that_match_nobody_are_told_so(rng: np.random.Generator) -> None:
     about = subject(rng)
     away = about.before.with_keypoints(about.before.keypoints + 9000)
-    metrics = compare(about.truth, coco.people_records(away), coco.people_records(away), rng=np.random.default_rng(0))
+    metrics = compare(about.truth, away, away, rng=np.random.default_rng(0))
     metrics = {**metrics, "images": 12}
     page = render(subject(np.random.default_rng(0), truth=about.truth, before=away, after=away, metrics=metrics))
     assert "lies near one of the" in page and "What became of each error" not in page
@@ -110,7 +93,7 @@ def about_images(rng: np.random.Generator, images: int) -> Subject:
 def test_an_empty_list_of_results_is_told_so(rng: np.random.Generator) -> None:
     about = subject(rng)
     nobody = about.before[[]]
-    metrics = {**compare(about.truth, [], [], rng=np.random.default_rng(0)), "images": 0}
+    metrics = {**compare(about.truth, nobody, nobody, rng=np.random.default_rng(0)), "images": 0}
     page = render(replace(about, before=nobody, after=nobody, metrics=metrics))
     assert "The results are an empty list" in page and "All of COCO" not in page
 
@@ -120,8 +103,8 @@ def test_keypoints_that_nobody_annotated_are_not_called_right(rng: np.random.Gen
     for annotation in dataset["annotations"]:
         annotation["keypoints"][2:15:3] = [0] * 5
         annotation["num_keypoints"] = sum(v > 0 for v in annotation["keypoints"][2::3])
-    truth, people = coco_of(dataset), people_of(records)
-    metrics = compare(truth, records, records, rng=np.random.default_rng(0)) | {"images": 12}
+    truth, people = truth_of(dataset), people_of(records)
+    metrics = compare(truth, people, people, rng=np.random.default_rng(0)) | {"images": 12}
     page = render(replace(subject(rng), truth=truth, before=people, after=people, metrics=metrics))
     assert "face, before" not in page and "<!-- face 0 % -->" not in page
     assert "upper, before" in page
@@ -129,9 +112,9 @@ def test_keypoints_that_nobody_annotated_are_not_called_right(rng: np.random.Gen
 
 def test_no_annotated_people_is_told_so(rng: np.random.Generator) -> None:
     about = subject(rng)
-    dataset = {**about.truth.dataset, "annotations": []}
-    truth = coco_of(dataset)
-    metrics = compare(truth, coco.people_records(about.before), [], rng=np.random.default_rng(0)) | {"images": 12}
+    dataset = {**about.truth.coco.dataset, "annotations": []}
+    truth = truth_of(dataset)
+    metrics = compare(truth, about.before, about.before[[]], rng=np.random.default_rng(0)) | {"images": 12}
     page = render(subject(rng, truth=truth, before=about.before, after=about.before, metrics=metrics))
     assert "There is nothing to compare" in page and "nothing can be compared" in page
 
@@ -143,7 +126,7 @@ def test_one_image_is_enough(rng: np.random.Generator, images: int) -> None:
 
 def test_the_lists_of_people_are_those_of_the_pictures(rng: np.random.Generator, tmp_path) -> None:
     about = replace(subject(rng), names=lambda image_id: f"alice_{image_id}.jpg")
-    truth = annotated_people(about.truth, SKELETON)
+    truth = about.truth.people
     index = write_pictures(tmp_path, about.images, about.before, about.after, truth, 4, names=about.names)
     page = render(about)
     for heading, kind in (("Gained most", "best"), ("Lost most", "worst")):

@@ -13,6 +13,7 @@ from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.formats import coco
 from synth import (
     ErrorType,
@@ -335,7 +336,7 @@ def test_nothing_diverges_from_itself(rng) -> None:
 def test_fitted_synthesis_is_nearer_to_a_real_estimator_than_the_published(data_root, name, rng) -> None:
     folder = data_root / "coco"
     results = coco.read(folder / "results" / "train" / f"{name}.json", COCO)
-    found = diagnose(folder / "annotations" / "person_keypoints_train.json", results)
+    found = diagnose(GroundTruth.read(folder / "annotations" / "person_keypoints_train.json"), results)
     real = found.observation()
     rows = np.flatnonzero(found.found)
     neighbours = found.neighbours.take(rows)

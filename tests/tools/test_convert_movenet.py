@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from tools.convert_movenet import main, onnx_convolutions
+from tools.experiments.convert_movenet import main, onnx_convolutions
 
 onnx = pytest.importorskip("onnx")
 

@@ -1,4 +1,4 @@
-"""The commands around fitting, occlusion and experiments: what they measure, and what they say of bad input."""
+"""Experiments with training and occlusion: what they measure, and what they say of bad input."""
 
 from __future__ import annotations
 
@@ -11,15 +11,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from posefix.cli.fit import fit
 from posefix.core.errors import InputError
-from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import coco
-from synth import Statistics, guess_legs
 from tests.tiny import random_people
-from tools import compare_synth, experiment, measure_occlusion, occlude
-from tools.measure_checkpoint import halves
+from tools.experiments import occlusion, train_arms
 
 COCO = load("coco17")
 
@@ -60,55 +56,16 @@ def assert_clear(result: Result, *words: str) -> None:
     assert "Traceback" not in result.output and all(word in result.output for word in words), result.output
 
 
-def test_fit_writes_statistics_that_training_reads(world: dict[str, Path], tmp_path: Path) -> None:
-    out = tmp_path / "mine.yaml"
-    result = run(fit, world["results"], "--annotations", world["truth"], "--out", out)
-    assert result.exit_code == 0, result.output
-    statistics = Statistics.load(out)
-    assert statistics.confidence is not None and statistics.evidence["people"] > 50
-    pooled = run(fit, world["results"], world["results"], "--annotations", world["truth"], "--out", out)
-    assert pooled.exit_code == 0, pooled.output
-    assert Statistics.load(out).evidence["people"] == 2 * statistics.evidence["people"]
-
-
-def test_fit_says_what_it_cannot_use(world: dict[str, Path], tmp_path: Path) -> None:
-    out = tmp_path / "mine.yaml"
-    away = json.loads(world["results"].read_text())
-    for record in away:
-        record["keypoints"] = [v + 5000 if i % 3 < 2 else v for i, v in enumerate(record["keypoints"])]
-    (tmp_path / "away.json").write_text(json.dumps(away))
-    assert_clear(
-        run(fit, tmp_path / "away.json", "--annotations", world["truth"], "--out", out), "away.json", "matches"
-    )
-    other = run(fit, world["results"], "--annotations", world["truth"], "--out", out, "--skeleton", "mpii16")
-    assert_clear(other, "16")
-    assert_clear(run(fit, world["results"], "--annotations", world["truth"], "--out", world["truth"]), "named twice")
-    empty = json.loads(world["truth"].read_text()) | {"annotations": []}
-    (tmp_path / "empty.json").write_text(json.dumps(empty))
-    assert_clear(
-        run(fit, world["results"], "--annotations", tmp_path / "empty.json", "--out", out), "nothing to measure"
-    )
-    assert not out.exists()
-
-
-def test_synthesis_is_compared_with_real_errors(world: dict[str, Path], tmp_path: Path) -> None:
-    options = ["--annotations", world["truth"], "--statistics", "posefix", "--plot", tmp_path / "near.png"]
-    result = run(compare_synth.main, world["results"], *options)
-    assert result.exit_code == 0, result.output
-    assert "| types |" in result.output and "| (chance) |" in result.output
-    assert (tmp_path / "near.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_legs_are_hidden_and_nothing_above_them(world: dict[str, Path], tmp_path: Path) -> None:
     out = tmp_path / "occluded"
-    result = run(occlude.main, "--annotations", world["truth"], "--images", world["images"], "--out", out)
+    result = run(occlusion.main, "hide", "--annotations", world["truth"], "--images", world["images"], "--out", out)
     assert result.exit_code == 0, result.output
     made = json.loads((out / "annotations.json").read_text())
     assert made["annotations"] and {i["id"] for i in made["images"]} == {a["image_id"] for a in made["annotations"]}
     ankles = [COCO.index(f"{side}_ankle") for side in ("left", "right")]
     assert all(np.array(a["hidden"])[ankles].any() for a in made["annotations"])
     again = tmp_path / "again"
-    run(occlude.main, "--annotations", world["truth"], "--images", world["images"], "--out", again)
+    run(occlusion.main, "hide", "--annotations", world["truth"], "--images", world["images"], "--out", again)
     assert (again / "annotations.json").read_bytes() == (out / "annotations.json").read_bytes()
     for image in made["images"]:
         assert (again / "images" / image["file_name"]).read_bytes() == (
@@ -120,14 +77,14 @@ def test_who_is_hidden_is_needed_to_measure_occlusion(world: dict[str, Path], tm
     folder = tmp_path / "plain"
     folder.mkdir()
     (folder / "annotations.json").write_bytes(world["truth"].read_bytes())
-    assert_clear(run(measure_occlusion.main, folder, "--results", world["results"]), "hidden")
+    assert_clear(run(occlusion.main, "measure", folder, "--results", world["results"]), "hidden")
 
 
 def test_an_interval_holds_its_mean_and_shrinks_with_more_images(rng: np.random.Generator) -> None:
     widths = []
     for count in (40, 4000):
         values, chosen = rng.normal(2.0, 1.0, (count, 5)), rng.random((count, 5)) < 0.7
-        mean, low, high = measure_occlusion.mean_over_images(values, chosen, np.arange(count) // 2, rng)
+        mean, low, high = occlusion.mean_over_images(values, chosen, np.arange(count) // 2, rng)
         assert mean == pytest.approx(values[chosen].mean())
         assert low < mean < high
         widths.append(high - low)
@@ -139,7 +96,7 @@ def test_people_whose_legs_cannot_be_seen_are_not_hidden(rng: np.random.Generato
     people.areas = np.full(30, 100.0**2)
     people.areas[:10] = 30.0
     people.scores[10:20, COCO.index("left_hip")] = 0
-    assert not occlude.can_be_hidden(people)[:20].any() and occlude.can_be_hidden(people)[20:].all()
+    assert not occlusion.can_be_hidden(people)[:20].any() and occlusion.can_be_hidden(people)[20:].all()
 
 
 @pytest.mark.parametrize(
@@ -157,12 +114,12 @@ def test_experiments_that_cannot_be_run_are_told_apart(content: str, words: str,
     path = tmp_path / "experiment.yaml"
     path.write_text(content)
     with pytest.raises(InputError, match=words):
-        experiment.read_experiment(path)
+        train_arms.read_experiment(path)
 
 
 def test_shipped_experiments_can_be_run() -> None:
-    for path in sorted((experiment.ROOT / "configs" / "experiments").glob("*.yaml")):
-        assert len(experiment.read_experiment(path).arms) >= 2
+    for path in sorted((train_arms.ROOT / "configs" / "experiments").glob("*.yaml")):
+        assert len(train_arms.read_experiment(path).arms) >= 2
         assert yaml.safe_load(path.read_text())["seeds"] == [0, 1, 2]
 
 
@@ -171,7 +128,7 @@ def test_an_experiment_is_summed_up_over_its_seeds() -> None:
         "a": {0: {"x": {"AP": 1.0}, "y": {"AP": -1.0}}, 1: {"x": {"AP": 3.0}, "y": {"AP": -2.0}}},
         "b": {0: {"x": {"AP": 0.0}, "y": {"AP": 0.5}}, 1: {"x": {"AP": 0.0}, "y": {"AP": 0.5}}},
     }
-    rows = experiment.table(gains).splitlines()
+    rows = train_arms.table(gains).splitlines()
     assert rows[2] == "| x | +2.00 (+1.00 to +3.00) | +0.00 (+0.00 to +0.00) |"
     assert rows[4] == "| mean | +0.25 (+0.00 to +0.50) | +0.25 (+0.25 to +0.25) |"
     assert rows[5] == "| mean, against a | | +0.00 [-3.18, +3.18] |"  # t of one degree: 12.7 x 0.25
@@ -183,54 +140,19 @@ def test_gains_of_another_run_are_not_shown(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(content))
     folder = out / "arms" / "0-0"
     folder.mkdir(parents=True)
-    overrides = experiment.overrides_of(experiment.read_experiment(path), "a", 0)
+    overrides = train_arms.read_experiment(path).overrides("a", 0)
     work = {"config": "lite_resnet18", "overrides": overrides, "data": str(tmp_path)}
     (folder / "gains_val.json").write_text(json.dumps({"work": work, "gains": {"x": {"AP": None}}}))
-    shown = run(experiment.main, path, "--data", tmp_path, "--out", out)
+    shown = run(train_arms.main, path, "--data", tmp_path, "--out", out)
     assert shown.exit_code == 0 and "| x | - |" in shown.output, shown.output
     path.write_text(yaml.safe_dump(content | {"arms": {"a": ["synthesis.dropout=0.2"]}}))
-    assert_clear(run(experiment.main, path, "--data", tmp_path, "--out", out), "is of another run")
+    assert_clear(run(train_arms.main, path, "--data", tmp_path, "--out", out), "is of another run")
     (folder / "gains_val.json").write_text("{")
-    assert_clear(run(experiment.main, path, "--data", tmp_path, "--out", out), "gains_val.json")
+    assert_clear(run(train_arms.main, path, "--data", tmp_path, "--out", out), "gains_val.json")
 
 
 def test_nobody_to_hide_is_an_error(world: dict[str, Path], tmp_path: Path) -> None:
     empty = json.loads(world["truth"].read_text()) | {"annotations": []}
     (tmp_path / "empty.json").write_text(json.dumps(empty))
     options = ["--images", world["images"], "--out", tmp_path / "occluded"]
-    assert_clear(run(occlude.main, "--annotations", tmp_path / "empty.json", *options), "nobody")
-
-
-def test_guesses_are_measured_as_they_were_drawn(rng: np.random.Generator) -> None:
-    truth = random_people(rng, 400)
-    hidden = np.zeros(truth.scores.shape, bool)
-    hidden[:, COCO.index("left_knee")] = True
-    keypoints, scores = guess_legs(truth.keypoints, np.full(truth.scores.shape, 0.5), hidden, COCO, rng)
-    found = measure_occlusion.guessed_segments(truth, truth.with_keypoints(keypoints, scores), hidden)
-    assert len(found["length"]) == 400 and np.median(found["length"]) == pytest.approx(0.775, abs=0.08)
-    assert np.median(found["turn, degrees"]) == pytest.approx(27 * np.log(2), abs=4)
-    assert (found["score"] < 0.21).all()
-
-
-def test_hidden_legs_of_synthetic_inputs_are_worse_than_the_others(rng: np.random.Generator) -> None:
-    people: People = random_people(rng, 300)
-    people.areas = np.full(300, 60.0**2)
-    hidden = np.zeros(people.scores.shape, bool)
-    ankle = COCO.index("left_ankle")
-    hidden[:, ankle] = True
-    found = measure_occlusion.synthetic_inputs(people, hidden, "pooled", 0)
-    off = np.linalg.norm(found.keypoints - people.keypoints, axis=-1)
-    assert np.median(off[:, ankle]) > 1.5 * np.median(off[:, COCO.index("right_ankle")])
-
-
-def test_halves_tell_whose_poses_became_better(rng: np.random.Generator) -> None:
-    truth = random_people(rng, 40, images=40)
-    truth.areas = np.full(40, 70.0**2, np.float32)
-    before = truth.with_keypoints(truth.keypoints + rng.normal(0, 4, truth.keypoints.shape), np.ones((40, 17)))
-    low = np.argsort(before.person_scores)[:20]
-    keypoints = before.keypoints.copy()
-    keypoints[low] = truth.keypoints[low]
-    gains = halves(truth, before, before.with_keypoints(keypoints))
-    assert gains["lower"] > 5 and gains["upper"] == 0
-    nobody = before[:0]
-    assert halves(truth, nobody, nobody) == {"lower": None, "upper": None}
+    assert_clear(run(occlusion.main, "hide", "--annotations", tmp_path / "empty.json", *options), "nobody")

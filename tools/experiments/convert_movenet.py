@@ -1,6 +1,6 @@
 """Turn MoveNet Lightning's ONNX graph into a timm ``mobilenetv2_100`` state dict to start training from.
 
-    python -m tools.convert_movenet movenet-lightning.onnx --images PHOTOS --out movenet_mobilenetv2.safetensors
+    python -m tools.experiments.convert_movenet movenet-lightning.onnx --images PHOTOS --out backbone.safetensors
 
 The graph's first 51 convolutions are timm's, in order, with batch norm folded into weight and bias. Training wants
 the batch norm back in a sane state: with the mean m and variance v of each convolution's output over real photos,
@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from posefix.cli.options import friendly
+from posefix.cli.options import PATH, friendly
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically
 from posefix.media.images import decode
@@ -75,10 +75,10 @@ def load_photos(folder: Path, count: int) -> torch.Tensor:
 
 
 @click.command(help=__doc__.splitlines()[0])
-@click.argument("onnx_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--images", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
+@click.argument("onnx_file", type=PATH)
+@click.option("--images", type=PATH, required=True)
 @click.option("--count", default=64, show_default=True, help="Photos to calibrate on.")
-@click.option("--out", type=click.Path(path_type=Path), required=True)
+@click.option("--out", type=PATH, required=True)
 @friendly
 def main(onnx_file: Path, images: Path, count: int, out: Path) -> None:
     """Convert, check nothing is left over, write."""

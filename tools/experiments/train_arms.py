@@ -1,6 +1,6 @@
 """Train the arms of an experiment with several seeds and measure each on real results: equal budgets, one table.
 
-python -m tools.experiment configs/experiments/statistics.yaml --data ../shared/data --out runs/experiments
+    python -m tools.experiments.train_arms configs/experiments/statistics.yaml --data ../shared/data
 
 An experiment is a YAML file: ``config`` (a configuration), ``seeds``, ``common`` overrides, and ``arms``, each with its
 own overrides. What is done already is not done again, and a training that was interrupted goes on.
@@ -12,8 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -23,20 +22,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy.stats import t
 
-from posefix import formats
-from posefix.cli.options import friendly
+from posefix.cli.options import PATH, friendly
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_bytes, read_json, write_atomically
-from posefix.evaluation.comparison import compare
-from posefix.formats import coco
-from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import load_checkpoint
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
+from posefix.run.data_sets import data_sets, measure_results
 from posefix.training.config import load
 from posefix.training.validation import RealResults
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Experiment(BaseModel):
@@ -49,6 +45,10 @@ class Experiment(BaseModel):
     common: tuple[str, ...] = ()
     arms: dict[str, tuple[str, ...]] = Field(min_length=1)
 
+    def overrides(self, arm: str, seed: int) -> list[str]:
+        """What one run changes of the configuration."""
+        return [*self.common, *self.arms[arm], f"seed={seed}"]
+
 
 def read_experiment(path: Path) -> Experiment:
     """Read and check an experiment and the configuration of each of its arms."""
@@ -59,66 +59,34 @@ def read_experiment(path: Path) -> Experiment:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}") from None
-    for overrides in experiment.arms.values():
-        load(experiment.config, [*experiment.common, *overrides])
+    for arm in experiment.arms:
+        load(experiment.config, experiment.overrides(arm, 0))
     return experiment
 
 
-def overrides_of(experiment: Experiment, arm: str, seed: int) -> list[str]:
-    """What one run changes of the configuration."""
-    return [*experiment.common, *experiment.arms[arm], f"seed={seed}"]
-
-
 def train(experiment: Experiment, arm: str, seed: int, folder: Path, data: Path) -> None:
-    """One training in a process of its own, to its end."""
+    """Train one arm in a process of its own, to its end."""
     command = [sys.executable, str(ROOT / "train.py"), "--config", experiment.config, "--out", str(folder), "--resume"]
     environment = {**os.environ, "POSEFIX_DATA": str(data)}
-    overrides = overrides_of(experiment, arm, seed)
-    if subprocess.run([*command, *overrides], check=False, env=environment).returncode:
+    if subprocess.run([*command, *experiment.overrides(arm, seed)], check=False, env=environment).returncode:
         raise InputError(f"{folder}: the training of {arm!r} failed; what it said stands above")
 
 
 def measure(checkpoint: Path, data: Path, split: str) -> dict[str, dict]:
-    """The gain on every results file of a data folder, by one pass without flip test and rescoring."""
-    refiner = Refiner.from_pretrained(checkpoint)
-    gains = {}
-    for truth in sorted(data.glob(f"*/annotations/person_keypoints_{split}.json")):
-        folder = truth.parents[1]
-        images = ImageFolder(folder / split, coco.read_annotations(truth, refiner.skeleton).images)
-        for path in sorted((folder / "results" / split).glob("*.json")):
-            results = formats.read(path, default=refiner.skeleton)
-            refined = refiner.refine(results, images, RefineSettings(flip_test=False, rescore=False))
-            compared = compare(
-                truth,
-                coco.people_records(results),
-                coco.people_records(refined),
-                rng=np.random.default_rng(0),
-                sigmas=refiner.skeleton.sigmas,
-            )
-            gains[f"{folder.name}/{path.stem}"] = compared["gain"]
-    if not gains:
-        raise InputError(f"{data}: holds no SET/annotations/person_keypoints_{split}.json with results beside it")
-    return gains
+    """Measure the gain on every results file of a data folder, by one pass without flip test and rescoring."""
+    refiner, settings = Refiner.from_pretrained(checkpoint), RefineSettings(flip_test=False, rescore=False)
+    return {
+        name: gains["once"]["gain"]
+        for folder in data_sets(data, split)
+        for name, gains in measure_results(folder, split, refiner, settings)
+    }
 
 
 def measure_held_out(checkpoint: Path, config: str, data: Path) -> dict[str, dict]:
-    """The gain on a configuration's ``evaluation`` sources, images that are held out of training: for choosing."""
-    with environment({"POSEFIX_DATA": str(data)}):
-        evaluate = RealResults(load(config), torch.device("cpu"))
-    sources = evaluate(load_checkpoint(checkpoint))["sources"]
+    """Measure the gain on a configuration's ``evaluation`` sources, images held out of training: for choosing."""
+    os.environ["POSEFIX_DATA"] = str(data)
+    sources = RealResults(load(config), torch.device("cpu"))(load_checkpoint(checkpoint))["sources"]
     return {f"held out/{Path(path).stem}": {"AP": found["AP_gain"]} for path, found in sources.items()}
-
-
-@contextmanager
-def environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for a while."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def table(gains: Mapping[str, Mapping[int, Mapping[str, dict]]]) -> str:
@@ -156,11 +124,11 @@ def _difference(values: np.ndarray) -> str:
 
 
 @click.command(help=__doc__.splitlines()[0])
-@click.argument("experiment", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder of the sets.")
+@click.argument("experiment", type=PATH)
+@click.option("--data", type=PATH, required=True, help="Folder of the sets.")
 @click.option("--split", default="val", show_default=True)
 @click.option("--held_out", is_flag=True, help="Measure on images held out of training, not on --split.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs/experiments"), show_default=True)
+@click.option("--out", type=PATH, default=Path("runs/experiments"), show_default=True)
 @friendly
 def main(experiment: Path, data: Path, split: str, held_out: bool, out: Path) -> None:
     """Run what is left to be run, seed by seed, and print the table."""
@@ -171,7 +139,7 @@ def main(experiment: Path, data: Path, split: str, held_out: bool, out: Path) ->
             folder = out / experiment.stem / f"{number}-{seed}"
             make_folder(folder)
             measured = folder / f"gains_{'held_out' if held_out else split}.json"
-            work = {"config": chosen.config, "overrides": overrides_of(chosen, arm, seed), "data": str(data)}
+            work = {"config": chosen.config, "overrides": chosen.overrides(arm, seed), "data": str(data)}
             if not measured.exists():
                 train(chosen, arm, seed, folder, data)
                 weights = folder / "model.safetensors"

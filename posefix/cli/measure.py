@@ -1,0 +1,59 @@
+"""``posefix measure``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posefix.cli.options import CHECKPOINT, DEVICE, FLIP_TEST, JSON, PATH, TEST_BATCH, friendly, require_output
+
+
+@click.command(epilog="Example: posefix measure data/ --split val --out numbers.json")
+@click.argument("data", type=PATH)
+@click.option("--split", default="val", show_default=True, help="Which of the images and results.")
+@CHECKPOINT
+@click.option("--truth/--no_truth", default=True, show_default=True, help="Refine the ground truth and boxes, too.")
+@TEST_BATCH
+@FLIP_TEST
+@DEVICE
+@click.option("--out", type=PATH, help="Write all metrics here, as JSON.")
+@JSON
+@friendly
+def measure(
+    data: Path,
+    split: str,
+    checkpoint: str,
+    truth: bool,
+    test_batch: int,
+    flip_test: bool,
+    device: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure a checkpoint on every results file of a folder of data sets.
+
+    DATA holds SET/annotations/person_keypoints_SPLIT.json, SET/SPLIT/ (the images) and SET/results/SPLIT/*.json.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from posefix.core.files import write_atomically
+    from posefix.refine.refiner import Refiner
+    from posefix.refine.settings import RefineSettings
+    from posefix.run import data_sets
+
+    require_output(out, [])
+    folders = data_sets.data_sets(data, split)
+    refiner, settings = Refiner.from_pretrained(checkpoint, device), RefineSettings(test_batch, flip_test)
+    kinds = [data_sets.measure_results, *([data_sets.measure_truth] if truth else [])]
+    measured: dict[str, Any] = {}
+    with Progress(console=Console(stderr=True)) as progress:
+        for folder in folders:
+            for kind in kinds:
+                measured |= dict(progress.track(kind(folder, split, refiner, settings), description=folder.name))
+    if out is not None:
+        write_atomically(out, json.dumps(measured, indent=1) + "\n")
+    click.echo(json.dumps(measured) if as_json else data_sets.markdown(measured))

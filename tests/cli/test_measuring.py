@@ -1,0 +1,103 @@
+"""Commands that measure: they say which results count, print JSON when asked, and never end in a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from posefix.cli.diagnose import diagnose
+from posefix.cli.evaluate import evaluate
+from posefix.cli.fit import fit
+from posefix.cli.options import friendly
+from tests.evaluation_scenes import scene
+
+
+@pytest.fixture
+def files(tmp_path: Path, rng: np.random.Generator) -> tuple[Path, Path, list[dict]]:
+    """Annotations, results, and the records of the results."""
+    dataset, records = scene(rng, images=20)
+    for image in dataset["images"]:
+        image["file_name"] = f"{image['id']}.jpg"
+    truth, results = tmp_path / "truth.json", tmp_path / "results.json"
+    truth.write_text(json.dumps(dataset))
+    results.write_text(json.dumps(records))
+    return truth, results, records
+
+
+def run(command: click.Command, *arguments: object) -> Result:
+    return CliRunner().invoke(command, [str(a) for a in arguments])
+
+
+def assert_clear(result: Result, *words: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output and all(word in result.output for word in words), result.output
+
+
+@pytest.mark.parametrize("command", [evaluate, diagnose, fit])
+def test_results_of_no_listed_image_are_refused(command: click.Command, files, tmp_path: Path) -> None:
+    truth, results, records = files
+    results.write_text(json.dumps([{**r, "image_id": r["image_id"] + 1000} for r in records]))
+    out = ["--out", tmp_path / "mine.yaml"] if command is fit else []
+    result = run(command, results, "--annotations", truth, *out)
+    assert_clear(result, f"none of the {len(records)} results", "truth.json", "1, 2, 3, ...")
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_results_of_some_unlisted_images_are_counted(files) -> None:
+    truth, results, records = files
+    expected = run(evaluate, results, "--annotations", truth, "--json")
+    results.write_text(json.dumps([*records, {**records[0], "image_id": 1000}]))
+    found = run(evaluate, results, "--annotations", truth, "--json")
+    assert found.exit_code == 0 and json.loads(found.stdout) == json.loads(expected.stdout)
+    assert f"1 of {len(records) + 1} results are of images" in found.stderr and not expected.stderr
+
+
+def test_no_results_at_all_are_measured(files) -> None:
+    truth, results, _ = files
+    results.write_text("[]")
+    found = run(evaluate, results, "--annotations", truth, "--json")
+    assert found.exit_code == 0 and json.loads(found.stdout)["AP"] == 0
+
+
+def test_json_is_all_that_is_printed(files, tmp_path: Path) -> None:
+    truth, results, _ = files
+    assert set(json.loads(run(evaluate, results, results, "--annotations", truth, "--json").stdout)["gain"]) > {
+        "AP_low"
+    }
+    out = tmp_path / "numbers.json"
+    found = run(diagnose, results, "--annotations", truth, "--json", "--out", out)
+    assert json.loads(found.stdout) == json.loads(out.read_text())
+    assert "impact" in json.loads(found.stdout)["diagnoses"][0]
+
+
+class _Engine:
+    """An engine on a GPU that is full."""
+
+    def __call__(self) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+
+def test_a_full_gpu_is_told_in_one_sentence() -> None:
+    @click.command
+    @friendly
+    def refine() -> None:
+        _Engine()()
+
+    result = run(refine)
+    assert_clear(result, "out of memory", "--test_batch")
+    assert len(result.output.strip().splitlines()) == 1
+
+
+def test_other_failures_keep_their_traceback() -> None:
+    @click.command
+    @friendly
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    assert isinstance(run(broken).exception, RuntimeError)
