@@ -1,8 +1,8 @@
 """Scores that rank refined people by how good they are: average precision is a matter of order, too.
 
 The new score is the expected OKS times the fourth root of the estimator's score, which still knows best whether there
-is a person at all. (The exponent was chosen on held-out training images.) People who were rescored before keep their
-score: of its own output a network always thinks well.
+is a person at all. (The exponent was chosen on held-out training images.) It depends on nobody else in the file. People
+who were rescored before keep their score: of its own output a network always thinks well.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 from posefix.core.people import People
 
 ESTIMATOR_EXPONENT = 0.25
+LOWEST = 100.0  # further below, logits are not told apart
+LEAST_SCORE = 1e-3  # of an estimator; lower ones, such as logits below 0, are brought between 0 and this
 
 
 def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -48,17 +50,13 @@ def rescored(people: People, expected: np.ndarray) -> People:
     """N people with new scores, and the estimator's as ``original_scores``.
 
     Args:
-        people: with the scores that they came with. Where most are below 0 they are taken for logits; else those below
-            0 count as 0. Scores that are all the same say nothing.
+        people: with the scores that they came with, of any scale.
         expected: (N,) OKS, as of :func:`expected_oks`; NaN for people of whom nothing is known, who keep their score.
     """
     change = np.isfinite(expected) & ~was_rescored(people)
     own = people.person_scores.astype(np.float64)
-    if change.any():
-        if np.median(own[change]) < 0:
-            own = 1 / (1 + np.exp(-np.clip(own, -500, 500)))
-        elif np.ptp(own[change]) == 0:
-            own = np.ones(len(own))
-    new = np.where(change, np.maximum(own, 0) ** ESTIMATOR_EXPONENT * np.nan_to_num(expected), people.person_scores)
+    below = np.clip(own - LEAST_SCORE, -LOWEST, 0)
+    own = np.maximum(own, LEAST_SCORE) * np.exp(below)
+    new = np.where(change, own**ESTIMATOR_EXPONENT * np.nan_to_num(expected), people.person_scores)
     original = np.where(change, people.person_scores, people.original_scores)
     return replace(people, person_scores=new, original_scores=original)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,15 @@ from posefix.core.skeleton import load
 from posefix.training.config import Config, Fold
 from posefix.training.data.loader import TrainingBatches, training_loader
 from posefix.training.data.packing import pack
-from posefix.training.data.stores import FolderStore, PackedStore, PoseStore, Store, in_fold, match_boxes, observed_poses
+from posefix.training.data.stores import (
+    FolderStore,
+    PackedStore,
+    PoseStore,
+    Store,
+    in_fold,
+    match_boxes,
+    observed_poses,
+)
 from tests.tiny import random_people, tiny_config, write_annotations, write_world
 from tools.pack import main
 
