@@ -8,10 +8,9 @@ Example::
 """
 
 from synth.errors import ErrorType, classify
-from synth.fit import fit_statistics, pool
+from synth.fit import Observation, fit_statistics
 from synth.neighbours import NeighbourIndex, Neighbours, neighbour_index, neighbours_of
-from synth.observation import Observation
-from synth.occlusion import guess_legs, hidden_keypoints, leg_regions, shorten_legs
+from synth.occlusion import hidden_keypoints, leg_regions, shorten_legs
 from synth.person_errors import invert_limbs, place_faces, take_neighbours, warp_poses
 from synth.sampler import Synthesized, synthesize
 from synth.scores import claim_certainty, draw_scores
@@ -29,14 +28,12 @@ __all__ = [
     "classify",
     "draw_scores",
     "fit_statistics",
-    "guess_legs",
     "hidden_keypoints",
     "invert_limbs",
     "leg_regions",
     "neighbour_index",
     "neighbours_of",
     "place_faces",
-    "pool",
     "shorten_legs",
     "synthesize",
     "take_neighbours",

@@ -39,15 +39,6 @@ class Neighbours:
             self.keypoints[rows][:, used], labelled[:, used], self.areas[rows][:, used], self.overlaps[rows]
         )
 
-    def transformed(self, matrices: np.ndarray) -> Neighbours:
-        """The same neighbours under each person's affine map (N, 2, 3), areas scaled with it."""
-        return Neighbours(
-            geometry.transform(self.keypoints, matrices).astype(np.float32),
-            self.labelled,
-            (self.areas * geometry.map_scale(matrices)[:, None] ** 2).astype(np.float32),
-            self.overlaps,
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class NeighbourIndex:

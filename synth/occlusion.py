@@ -1,10 +1,4 @@
-"""Lower-body occlusion: legs that a counter or a shelf hides, and the legs that an estimator then guesses.
-
-:func:`shorten_legs` is the augmentation as published. :func:`guess_legs` follows what a real estimator was seen to do
-(MoveNet Lightning on 399 people of COCO train2017 whose legs were covered; docs/experiments.md): half
-of the hidden segments come out at 0.5 to 1.0 of their length, a tenth below 0.26 and a tenth above 1.28, turned by 19
-degrees in the median, with a sixth of the usual confidence.
-"""
+"""Lower-body occlusion as published: legs that a counter or a shelf hides, shortened in the input pose."""
 
 from __future__ import annotations
 
@@ -15,9 +9,6 @@ from posefix.core.skeleton import Skeleton
 LEG = ("hip", "knee", "ankle")
 FEET = ("big_toe", "small_toe", "heel")  # move with the ankle where a skeleton has them
 SHORTEST = 0.8  # least share of its length that a segment keeps
-GUESSED_LENGTH = (0.15, 1.4)  # least and most share of a hidden segment's length
-GUESSED_TURN = np.deg2rad(27.0)  # scale of the Laplace distribution of a hidden segment's turn
-GUESSED_CONFIDENCE = (0.05, 0.4)  # least and most share of the usual score
 REGION_PADDING = 0.2  # widening of the hidden region to the sides and below, as a share of its larger side
 
 
@@ -77,46 +68,6 @@ def shorten_legs(
     for foot, of_ankle in _feet(skeleton):
         shift[:, foot] = np.where(given[:, foot, None], shift[:, of_ankle], 0)
     return (moved + shift).astype(np.float32), occluded
-
-
-def guess_legs(
-    keypoints: np.ndarray, scores: np.ndarray, hidden: np.ndarray, skeleton: Skeleton, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw where an estimator guesses legs that it does not see.
-
-    A segment whose lower end is hidden gets another length and direction; what hangs on it moves along. The scores of
-    hidden knees, ankles and feet are lowered. A segment of which one end has no input stays as it is.
-
-    Args:
-        keypoints: (N, K, 2) pixels, input poses.
-        scores: (N, K), 0 where there is no input.
-        hidden: (N, K) bool, which keypoints are out of sight; see :func:`hidden_keypoints`.
-        skeleton: whose K keypoints.
-        rng: source of randomness.
-
-    Returns:
-        (N, K, 2) float32 keypoints and (N, K) float32 scores.
-    """
-    moved, lowered = np.array(keypoints, np.float32), np.array(scores, np.float32)
-    legs, given = leg_indices(skeleton), np.asarray(scores) > 0
-    shape = (len(moved), len(legs), 2)
-    factors, turns = rng.uniform(*GUESSED_LENGTH, shape), rng.laplace(0, GUESSED_TURN, shape)
-    confidence = rng.uniform(*GUESSED_CONFIDENCE, lowered.shape)
-    if not len(legs):
-        return moved, lowered
-    points = np.asarray(keypoints, np.float64)[:, legs]
-    segments = (points[:, :, 1:] - points[:, :, :-1]) @ np.array([1, 1j])
-    changed = given[:, legs[:, 1:]] & given[:, legs[:, :-1]] & hidden[:, legs[:, 1:]]
-    shifts = np.where(changed, segments * (factors * np.exp(1j * turns) - 1), 0).cumsum(-1)
-    shift = np.zeros(moved.shape)
-    shift[:, legs[:, 1:]] = np.stack([shifts.real, shifts.imag], axis=-1)
-    below = np.zeros(len(skeleton), bool)
-    below[legs[:, 1:]] = True
-    for foot, of_ankle in _feet(skeleton):
-        shift[:, foot], below[foot] = shift[:, of_ankle], True
-    moved += np.where(given[..., None], shift, 0)
-    lowered = np.where(hidden & below & given, lowered * confidence, lowered)
-    return moved.astype(np.float32), lowered.astype(np.float32)
 
 
 def hidden_keypoints(keypoints: np.ndarray, regions: np.ndarray) -> np.ndarray:

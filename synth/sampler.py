@@ -1,12 +1,9 @@
 """Draw the poses that an estimator might have found for people whose true pose is known (PoseFix, CVPR 2019, sec. 4).
 
 For each keypoint an error type is drawn from the statistics, then a position that carries it: around the point that the
-type means, in its ring of keypoint similarity, with a distance uniform between the ring's two radii and a uniform
-direction. A position that the diagnosis gives to another type is rejected and drawn anew, so the type that is drawn is
-the type that :func:`synth.errors.classify` finds, always.
-
-Statistics that were fitted to an estimator (:mod:`synth.fit`) say more, and then more is drawn: what kind of person it
-is, how far and which way its keypoints are displaced together, which neighbour it is confused with, and confidences.
+type means, in its ring of keypoint similarity, with a distance uniform between the ring's two radii (or as the
+statistics say) and a uniform direction. A position that the diagnosis gives to another type is rejected and drawn anew,
+so the type that is drawn is the type that :func:`synth.errors.classify` finds, always.
 """
 
 from __future__ import annotations
@@ -16,16 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from posefix.core.people import People
-from synth.correlation import limbs_of
 from synth.errors import MIN_AREA, Candidates, ErrorType
 from synth.imputation import impute as impute_positions
-from synth.names import spread
 from synth.neighbours import Neighbours
-from synth.places import ATTEMPTS, ORDER, REACH, Measured, Rings, anchors_in_reach
+from synth.places import ATTEMPTS, REACH, anchors_in_reach, propose
 from synth.statistics import Statistics
 
 CHUNK = 512  # people at a time, so that the candidates stay in the cache
-LEAST_SCORE = np.float32(1e-4)  # of a keypoint that is given; 0 says that it is not
+ORDER = np.array([ErrorType.SWAP, ErrorType.GOOD, ErrorType.JITTER, ErrorType.MISS, ErrorType.INVERSION])  # of drawing
 
 
 class Synthesized(NamedTuple):
@@ -33,8 +28,7 @@ class Synthesized(NamedTuple):
 
     Attributes:
         keypoints: (N, K, 2) float32 pixels; (0, 0) where there is no input.
-        scores: (N, K) float32: the confidence that was drawn, or 1 where the statistics have none; 0 where there is no
-            input.
+        scores: (N, K) float32: 1, or 0 where there is no input.
         types: (N, K) int8 :class:`ErrorType` of each keypoint, also of those that were withheld.
     """
 
@@ -81,19 +75,13 @@ def synthesize(
         noise[chosen] = np.maximum(rng.uniform(-1, 1, int(chosen.sum())), 0)
     drawn = [_draw_errors(people[c], neighbours.take(c), statistics, rng, reach, noise[c]) for c in chunks]
     shape = people.scores.shape
-    empty = (people.keypoints.copy(), np.full(shape, ErrorType.UNLABELLED, np.int8), np.zeros(shape, np.float32))
-    keypoints, types, ranks = (np.concatenate(parts) for parts in zip(*drawn, strict=True)) if drawn else empty
+    nothing = (people.keypoints.copy(), np.full(shape, ErrorType.UNLABELLED, np.int8))
+    keypoints, types = (np.concatenate(parts) for parts in zip(*drawn, strict=True)) if drawn else nothing
     imputed = impute_positions(people, np.sqrt(np.maximum(people.areas, MIN_AREA)), impute, rng)
     keypoints = np.where(people.labelled[..., None], keypoints, imputed)
     given = ~np.isnan(keypoints[..., 0]) & (rng.random(types.shape) >= dropout)
-    if statistics.withheld is not None:
-        given &= rng.random(shape) >= np.array(spread(statistics.withheld, people.skeleton))
-    scores = np.ones(shape, np.float32)
-    if statistics.confidence is not None:
-        scores = statistics.confidence.draw(types, ranks, people.skeleton, rng)
-        scores = np.maximum(scores, LEAST_SCORE)
     keypoints[~given] = 0
-    return Synthesized(keypoints, np.where(given, scores, np.float32(0)), types)
+    return Synthesized(keypoints, given.astype(np.float32), types)
 
 
 def _draw_errors(
@@ -103,48 +91,39 @@ def _draw_errors(
     rng: np.random.Generator,
     reach: float,
     noise: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 2) float32, types (N, K) int8 and the normal ranks (N, K) float32 of their distances.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 2) float32 and types (N, K) int8; what is not annotated stays where it is.
 
-    What is not annotated stays where it is. ``noise`` (N,) is 1 for people with errors; people below have none, and
-    their displacements are so much smaller.
+    ``noise`` (N,) is 1 for people with errors; people below have none, and their displacements are so much smaller.
     """
     labelled = people.labelled
     candidates = Candidates.of(people, neighbours)
     anchors = anchors_in_reach(candidates, people.areas, reach)
-    visible, skeleton = labelled.sum(1), people.skeleton
-    if statistics.kinds is None:
-        table = statistics.probabilities(visible, neighbours.overlaps, skeleton)
-    else:
-        kinds = statistics.kinds.draw(len(people), rng)
-        table = statistics.probabilities_by_kind(visible, neighbours.overlaps, skeleton, kinds)
-    if statistics.same_neighbour > 0:
-        _stay_with_one_neighbour(anchors[2:], statistics.same_neighbour, rng)
+    table = statistics.probabilities(labelled.sum(1), neighbours.overlaps, people.skeleton)
     table[..., ErrorType.INVERSION] *= anchors[1]
     table[..., ErrorType.SWAP] *= anchors[2:].any(0)
-    places = Rings() if statistics.displacement is None else Measured(statistics.displacement, people, rng)
     clean = noise < 1
     table[clean] = np.eye(1, table.shape[-1])
 
-    table = table.reshape(-1, table.shape[-1])
-    uniform = _uniforms(people, statistics.same_on_limb, rng)
+    table, powers = table.reshape(-1, table.shape[-1]), statistics.powers()
+    uniform = rng.random(labelled.size)
     anchors = anchors.reshape(len(anchors), -1)
     candidates = candidates.flatten()
     keypoints = people.keypoints.reshape(-1, 2).copy()
     types = np.full(len(keypoints), ErrorType.UNLABELLED, np.int8)
     pending = np.flatnonzero(labelled)
     while len(pending):
-        kinds = _draw_types(table[pending], uniform[pending])
-        positions, found = _draw_positions(kinds, candidates.take(pending), anchors[:, pending], pending, places, rng)
-        types[pending] = kinds
+        drawn = _draw_types(table[pending], uniform[pending])
+        positions, found = _draw_positions(drawn, candidates.take(pending), anchors[:, pending], powers, rng)
+        types[pending] = drawn
         keypoints[pending[found]] = positions[found]
-        stuck = ~found & (kinds != ErrorType.GOOD)  # a Good keypoint without room stays at its truth
-        pending, kinds = pending[stuck], kinds[stuck]
-        table[pending, kinds] = 0
+        stuck = ~found & (drawn != ErrorType.GOOD)  # a Good keypoint without room stays at its truth
+        pending, drawn = pending[stuck], drawn[stuck]
+        table[pending, drawn] = 0
         uniform[pending] = rng.random(len(pending))
     if clean.any():
         _shrink_displacements(keypoints, np.flatnonzero(labelled & clean[:, None]), noise, candidates)
-    return keypoints.reshape(people.keypoints.shape), types.reshape(labelled.shape), places.ranks(types, labelled.shape)
+    return keypoints.reshape(people.keypoints.shape), types.reshape(labelled.shape)
 
 
 def _shrink_displacements(keypoints: np.ndarray, rows: np.ndarray, noise: np.ndarray, candidates: Candidates) -> None:
@@ -157,34 +136,6 @@ def _shrink_displacements(keypoints: np.ndarray, rows: np.ndarray, noise: np.nda
     keypoints[rows] = np.where(good[:, None], nearer, truth)
 
 
-def _stay_with_one_neighbour(anchors: np.ndarray, probability: float, rng: np.random.Generator) -> None:
-    """Leave, for a share of the keypoints, only one neighbour's anchors, the same for the whole person; in place.
-
-    ``anchors`` (2M, N, K) are of the M neighbours' same keypoints, then of their counterparts. A neighbour is drawn in
-    proportion to the keypoints that could be swapped to it; a keypoint that could not keeps all its anchors.
-    """
-    m, n, k = len(anchors) // 2, *anchors.shape[1:]
-    if m < 2 or not n:
-        return
-    by_neighbour = anchors.reshape(2, m, n, k)
-    weights = by_neighbour.any(0).sum(-1).T.astype(np.float32)
-    chosen = (rng.random((n, 1)) * weights.sum(1, keepdims=True) < weights.cumsum(1)).argmax(1)
-    theirs = by_neighbour & (np.arange(m)[:, None] == chosen)[..., None]
-    stay = theirs.any((0, 1)) & (rng.random((n, k)) < probability)
-    by_neighbour &= ~stay | theirs
-
-
-def _uniforms(people: People, same_on_limb: float, rng: np.random.Generator) -> np.ndarray:
-    """(N*K,) uniform numbers, of which a share is the same for all keypoints of a limb."""
-    shape = people.scores.shape
-    uniform = rng.random(shape)
-    if same_on_limb > 0:
-        limbs = limbs_of(people.skeleton)
-        shared = rng.random((shape[0], limbs.max() + 1))[:, limbs]
-        uniform = np.where(rng.random(shape) < same_on_limb, shared, uniform)
-    return uniform.ravel()
-
-
 def _draw_types(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """(P,) int8 types that uniform numbers (P,) fall on with weights (P, 5) of any sum; GOOD where all are 0."""
     cumulative = weights[:, ORDER].cumsum(axis=1)
@@ -193,20 +144,15 @@ def _draw_types(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
 
 def _draw_positions(
-    kinds: np.ndarray,
-    candidates: Candidates,
-    anchors: np.ndarray,
-    rows: np.ndarray,
-    places: Rings | Measured,
-    rng: np.random.Generator,
+    types: np.ndarray, candidates: Candidates, anchors: np.ndarray, powers: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (P, 2) float32 that carry the types ``kinds`` (P,), and (P,) bool where one was found."""
-    positions = np.zeros((len(kinds), 2), np.float32)
-    found = np.zeros(len(kinds), bool)
-    pending = np.arange(len(kinds))
+    """Positions (P, 2) float32 that carry the types (P,), and (P,) bool where one was found."""
+    positions = np.zeros((len(types), 2), np.float32)
+    found = np.zeros(len(types), bool)
+    pending = np.arange(len(types))
     for attempts in ATTEMPTS:
-        x, y = places.propose(kinds[pending], candidates, anchors, rows[pending], attempts, rng)
-        carried = candidates.decide(x, y)[0] == kinds[pending, None]
+        x, y = propose(types[pending], candidates, anchors, powers, attempts, rng)
+        carried = candidates.decide(x, y)[0] == types[pending, None]
         hit = carried.any(axis=1)
         first = carried[hit].argmax(axis=1)[:, None]
         positions[pending[hit]] = np.concatenate([np.take_along_axis(v[hit], first, 1) for v in (x, y)], axis=1)

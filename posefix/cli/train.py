@@ -38,6 +38,7 @@ def train(
     """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too."""
     from posefix.training import config as configuration
     from posefix.training import distributed
+    from posefix.training.requirements import require_files
     from posefix.training.train import STATE_FILE, Trainer
     from posefix.training.validation import RealResults
 
@@ -47,6 +48,7 @@ def train(
     folder = out or Path("runs") / experiment.name
     if (folder / STATE_FILE).exists() and not resume:
         raise InputError(f"{folder}: holds the state of an earlier run; add --resume to go on, or choose another --out")
+    require_files(experiment, resumed=(folder / STATE_FILE).exists())
     with distributed.process_group(device) as chosen:
         evaluate = (
             RealResults(experiment, chosen) if experiment.evaluation and experiment.training.evaluate_every else None

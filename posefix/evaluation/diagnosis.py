@@ -103,7 +103,7 @@ class Diagnosis:
         """What :mod:`synth.fit` measures, of the people who were found."""
         rows = np.flatnonzero(self.found)
         results = self.results[self.matched[rows]]
-        return Observation.of(self.truth[rows], results.keypoints, self.neighbours.take(rows), results.scores)
+        return Observation(self.truth[rows], results.keypoints, results.scores > 0, self.neighbours.take(rows))
 
     def to_dict(self) -> dict:
         """Plain data for a JSON file."""

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose
 from posefix.evaluation.ground_truth import GroundTruth
-from synth import Statistics, fit_statistics, pool
+from synth import Statistics, fit_statistics
 
 
 def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: str) -> Statistics:
-    """Fit error statistics to results, all files pooled.
+    """Fit error statistics to results, all files counted together.
 
     Args:
         truth: what is right.
@@ -27,10 +25,7 @@ def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: s
     seen = []
     for name, people in results.items():
         seen.append(diagnose(truth, people).observation())
-        if not (seen[-1].types >= 0).any():
+        if not (seen[-1].truth.labelled & seen[-1].given).any():
             raise InputError(f"{name}: no result matches an annotated person, so there is nothing to measure")
-    measured = pool(seen) if len(seen) > 1 else seen[0]
-    fitted = fit_statistics(measured, description)
-    checked = Statistics.from_dict(fitted.to_dict(), "fitted statistics", truth.skeleton)
-    checked.probabilities_by_kind(measured.visible[:1], measured.overlaps[:1], truth.skeleton, np.zeros(1, int))
-    return checked
+    fitted = fit_statistics(seen, description)
+    return Statistics.from_dict(fitted.to_dict(), "fitted statistics", truth.skeleton)

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from posefix.core.errors import InputError
+from posefix.core.options import StrictModel
 
 MOVENETS = ("movenet_lightning", "movenet_thunder")
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-class StrictModel(BaseModel):
-    """A group of settings: frozen, with no unknown names and only finite numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(StrictModel):
@@ -69,34 +60,3 @@ class ModelConfig(StrictModel):
         if self.head == "fusion" and self.head_channels % 4:
             raise ValueError("head_channels must be a multiple of 4 with the fusion head")
         return self
-
-
-def validated(kind: type[Model], spec: Any, source: str) -> Model:
-    """Build a group of settings from plain data.
-
-    Raises:
-        InputError: naming ``source``, the first setting that does not fit, and for an unknown one those that there are.
-    """
-    try:
-        return kind.model_validate(spec)
-    except ValidationError as error:
-        first = error.errors()[0]
-    except RecursionError:
-        raise InputError(f"{source}: nested too deep, or within itself, to be a configuration") from None
-    where = ".".join(str(part) for part in first["loc"]) or "the whole"
-    if first["type"] == "extra_forbidden":
-        known = ", ".join(_options_at(kind, first["loc"][:-1]))
-        raise InputError(f"{source}: there is no option {where:.80}; use one of {known}")
-    raise InputError(f"{source}: {where:.80}: {first['msg']} (found {first.get('input')!r:.60})")
-
-
-def _options_at(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Names of the settings in the group at ``path`` inside ``kind``."""
-    schema: Mapping[str, Any] = kind.model_json_schema()
-    definitions, node = schema.get("$defs", {}), schema
-    for part in path:
-        node = node["items"] if isinstance(part, int) else node["properties"][part]
-        node = next(choice for choice in node.get("anyOf", [node]) if choice.get("type") != "null")
-        if "$ref" in node:
-            node = definitions[node["$ref"].rsplit("/", 1)[1]]
-    return list(node["properties"])

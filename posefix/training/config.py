@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from posefix.core import resources
 from posefix.core.errors import InputError
-from posefix.models.config import ModelConfig, StrictModel, validated
+from posefix.core.options import StrictModel, validated
+from posefix.models.config import ModelConfig
 
 DATA = "../shared/data"  # where data is looked for unless $POSEFIX_DATA says otherwise
+
+
+def data_root() -> str:
+    """The folder that ``{data}`` stands for."""
+    return (os.environ.get("POSEFIX_DATA") or DATA).rstrip("/") or "/"
+
+
+def _placed(text: str) -> str:
+    root = data_root()
+    return text.replace("{data}/", root.rstrip("/") + "/").replace("{data}", root)
+
+
+def _portable(text: str) -> str:
+    root = data_root().rstrip("/")
+    return "{data}" + text[len(root) :] if text == data_root() or text.startswith(root + "/") else text
+
+
+DataPath = Annotated[str, AfterValidator(_placed), PlainSerializer(_portable)]  # ``{data}`` in plain data alone
 
 
 class Fold(StrictModel):
@@ -26,31 +45,17 @@ class Fold(StrictModel):
 
 
 class DataSource(StrictModel):
-    """One training set: COCO annotations with their image folder, one packed file, or poses without images.
+    """One training set: COCO annotations and the folder of their images.
 
-    ``poses`` is an .npz file (see ``PoseStore``); its people are shown with blank images, noise, or
-    somebody else's image, so that only the input pose speaks. ``repeat`` is how often an epoch sees each person, and
-    ``take`` how many it sees in all, drawn anew for each (everybody unless given). ``observed`` are result files on
-    these images, whose poses can serve as inputs beside synthesised ones. The images of ``held_out`` are not trained
-    on, nor are poses of images with these ids.
+    ``repeat`` is how often an epoch sees each person. ``observed`` are result files on these images, whose poses can
+    serve as inputs beside synthesised ones. The images of ``held_out`` are not trained on.
     """
 
-    annotations: str | None = None
-    images: str | None = None
-    packed: str | None = None
-    poses: str | None = None
+    annotations: DataPath
+    images: DataPath
     repeat: int = Field(1, ge=1)
-    take: int | None = Field(None, ge=1)
-    observed: tuple[str, ...] = ()
+    observed: tuple[DataPath, ...] = ()
     held_out: Fold | None = None
-
-    @model_validator(mode="after")
-    def _one_form(self) -> DataSource:
-        folder = (self.annotations is not None, self.images is not None)
-        forms = [any(folder), self.packed is not None, self.poses is not None]
-        if sum(forms) != 1 or any(folder) != all(folder):
-            raise ValueError("a data source is either 'packed', or 'poses', or 'annotations' with 'images'")
-        return self
 
 
 class SynthesisConfig(StrictModel):
@@ -63,16 +68,13 @@ class SynthesisConfig(StrictModel):
     ``warped`` that all of it is displaced, scaled and turned, ``neighbour`` that it is a neighbour's.
     ``scores`` draws confidences that go with how right a keypoint is; without, all of them are 1. ``placeholder`` is
     the probability that the face is somewhere with a confidence near 0, as of estimators that know no face;
-    ``fixed`` that most or all of the
-    keypoints of any input are put right, as a better estimator's; ``dropout`` that an input keypoint is
-    withheld, ``empty`` that all of a person's are.
-    ``leg_occlusion`` is the probability that a person's legs are cut out of the image, and in the input shortened to
-    80 % at most (``leg_input: shortened``, as published) or guessed as estimators do (``guessed``, see ``guess_legs``).
+    ``fixed`` that most or all of the keypoints of any input are put right, as a better estimator's; ``dropout`` that
+    an input keypoint is withheld, ``empty`` that all of a person's are.
+    ``leg_occlusion`` is the probability that a person's legs are cut out of the image, and shortened in the input.
     """
 
     statistics: str = "posefix"
     leg_occlusion: float = Field(0.0, ge=0, le=1)
-    leg_input: Literal["shortened", "guessed"] = "shortened"
     dropout: float = Field(0.0, ge=0, le=1)
     observed: float = Field(0.0, ge=0, le=1)
     guessed: float = Field(0.0, ge=0, le=1)
@@ -129,8 +131,8 @@ class TrainingConfig(StrictModel):
     the fusion head see of ``cached_epochs`` epochs of crops is kept there, made if missing, and only the head trained.
     """
 
-    init: str | None = None
-    cache: str | None = None
+    init: DataPath | None = None
+    cache: DataPath | None = None
     cached_epochs: int = Field(1, ge=1)
     epochs: int = Field(140, ge=1)
     batch: int = Field(128, ge=1)
@@ -146,9 +148,9 @@ class TrainingConfig(StrictModel):
 class EvaluationSource(StrictModel):
     """A real estimator's results to refine while training, to see when to stop; on the images of ``fold`` if given."""
 
-    annotations: str
-    images: str
-    results: str
+    annotations: DataPath
+    images: DataPath
+    results: DataPath
     fold: Fold | None = None
 
 
@@ -193,34 +195,9 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return from_dict({"name": path.stem, **spec}, str(path))
 
 
-def to_dict(config: Config) -> dict[str, Any]:
-    """Plain data for :func:`from_dict`, with ``{data}`` in place of the folder that it stood for."""
-    root = _data_root()
-
-    def portable(text: str) -> str:
-        inside = text == root or text.startswith(root.rstrip("/") + "/")
-        return "{data}" + text[len(root.rstrip("/")) :] if inside else text
-
-    return _mapped(config.model_dump(mode="json"), portable)
-
-
 def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
-    """Validate the plain-data form; the inverse of :func:`to_dict`."""
-    root = _data_root()
-
-    def placed(text: str) -> str:
-        return text.replace("{data}/", root.rstrip("/") + "/").replace("{data}", root)
-
-    try:
-        spec = _mapped(spec, placed)
-    except RecursionError:
-        raise InputError(f"{source}: nested too deep, or within itself, to be a configuration") from None
+    """Validate the plain-data form; the inverse of ``config.model_dump(mode="json")``."""
     return validated(Config, spec, source)
-
-
-def _data_root() -> str:
-    root = os.environ.get("POSEFIX_DATA") or DATA
-    return root.rstrip("/") or "/"
 
 
 def _override(spec: dict, override: str) -> None:
@@ -257,14 +234,3 @@ def _index(entries: list, parents: Sequence[str], index: str, override: str) -> 
     raise InputError(
         f"override {override!r:.80}: {'.'.join(parents):.80} has no entry {index!r:.40}; its entries are {known}"
     )
-
-
-def _mapped(value: Any, change: Callable[[str], str]) -> Any:
-    """Plain data with every string in it changed."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        return {k: _mapped(v, change) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_mapped(v, change) for v in value]
-    return value

@@ -58,21 +58,6 @@ def test_a_batch_is_cut_alike_from_the_index_and_from_the_whole(seed):
     assert cut.labelled.any((0, 2)).all()
 
 
-def test_maps_move_keypoints_and_scale_areas(rng):
-    people = scattered(rng, 12, 3)
-    neighbours = neighbours_of(people)
-    matrices = geometry.crop_matrices(people.boxes, (64, 48), rotation=rng.uniform(-40, 40, 12))
-    moved = neighbours.transformed(matrices)
-    back = moved.transformed(geometry.invert(matrices))
-    np.testing.assert_allclose(back.keypoints, neighbours.keypoints, atol=1e-3)
-    np.testing.assert_allclose(back.areas, neighbours.areas, rtol=1e-5)
-    scale = geometry.map_scale(matrices)
-    np.testing.assert_allclose(moved.areas, neighbours.areas * scale[:, None] ** 2, rtol=1e-5)
-    np.testing.assert_allclose(
-        moved.keypoints[5], geometry.transform(neighbours.keypoints[5:6], matrices[5:6])[0], atol=1e-3
-    )
-
-
 def test_boxes_not_given_come_from_the_poses():
     keypoints = np.tile(100 * COCO.template + 300, (3, 1, 1))
     keypoints[2] += 5000

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posefix.core import skeleton as skeletons
-from synth import guess_legs, hidden_keypoints, leg_regions, shorten_legs
+from synth import hidden_keypoints, leg_regions, shorten_legs
 
 COCO = skeletons.load("coco17")
 LEGS = [[COCO.index(f"{side}_{part}") for part in ("hip", "knee", "ankle")] for side in ("left", "right")]
@@ -112,45 +112,6 @@ def test_regions_of_legs_that_point_upwards_or_are_not_annotated_are_empty(rng):
     no_hips[:, [leg[0] for leg in LEGS]] = False
     regions = leg_regions(upright, no_hips, COCO, everybody, rng)
     np.testing.assert_allclose(regions[:, 1], upright[:, LEGS[0][1], 1], rtol=1e-5)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_only_hidden_segments_are_guessed_and_what_hangs_on_them_moves_along(seed):
-    rng = np.random.default_rng(seed)
-    before, scores = poses(rng, 40), rng.uniform(0.2, 1, (40, 17)).astype(np.float32)
-    hidden = rng.random((40, 17)) < 0.5
-    after, lowered = guess_legs(before, scores, hidden, COCO, rng)
-    for hip, knee, ankle in LEGS:
-        for upper, lower in ((hip, knee), (knee, ankle)):
-            old, new = before[:, lower] - before[:, upper], after[:, lower] - after[:, upper]
-            same = ~hidden[:, lower]
-            np.testing.assert_allclose(new[same], old[same], atol=1e-2)
-            ratio = np.linalg.norm(new, axis=1) / np.linalg.norm(old, axis=1)
-            assert ((ratio > 0.14) & (ratio < 1.41)).all()
-    legs = np.isin(np.arange(17), [i for leg in LEGS for i in leg[1:]])
-    np.testing.assert_array_equal(after[:, ~legs], before[:, ~legs])
-    np.testing.assert_array_equal(lowered[~(hidden & legs)], scores[~(hidden & legs)])
-    assert (lowered < scores)[hidden & legs].all() and (lowered > 0).all()
-
-
-def test_guessed_lengths_and_turns_are_those_that_were_measured(rng):
-    before = np.repeat((300 + 100 * COCO.template)[None], 20000, 0).astype(np.float32)
-    after, _ = guess_legs(before, np.ones((20000, 17)), np.ones((20000, 17), bool), COCO, rng)
-    hip, knee, _ = LEGS[0]
-    turn = (
-        (after[:, knee] - after[:, hip]) @ np.array([1, 1j]) / ((before[:, knee] - before[:, hip]) @ np.array([1, 1j]))
-    )
-    assert np.median(abs(turn)) == pytest.approx(0.775, abs=0.02)
-    assert np.rad2deg(np.median(abs(np.angle(turn)))) == pytest.approx(27 * np.log(2), abs=0.8)
-
-
-def test_keypoints_without_input_are_not_guessed(rng):
-    before, scores = poses(rng, 50), np.ones((50, 17), np.float32)
-    scores[:, LEGS[0][1]] = 0
-    after, lowered = guess_legs(before, scores, np.ones((50, 17), bool), COCO, rng)
-    np.testing.assert_array_equal(after[:, LEGS[0]], before[:, LEGS[0]])
-    assert not lowered[:, LEGS[0][1]].any()
 
 
 def test_hidden_keypoints_are_those_in_the_region():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posefix.core import geometry
 from posefix.core import skeleton as skeletons
 from posefix.core.people import People
 from synth import ErrorType, Statistics, classify, neighbours_of, synthesize
@@ -297,7 +298,12 @@ def test_synthesis_commutes_with_maps_of_the_image(rng):
     neighbours = neighbours_of(people)
     moved = np.einsum("nij,nkj->nki", matrices[..., :2], people.keypoints) + matrices[:, None, :, 2]
     cropped = People(COCO, moved, people.scores, people.image_ids, areas=people.areas * scale**2)
-    inside: Neighbours = neighbours.transformed(matrices)
+    inside = Neighbours(
+        geometry.transform(neighbours.keypoints, matrices).astype(np.float32),
+        neighbours.labelled,
+        neighbours.areas * (scale[:, None] ** 2).astype(np.float32),
+        neighbours.overlaps,
+    )
     points = people.keypoints + rng.normal(0, 15, people.keypoints.shape)
     points_moved = np.einsum("nij,nkj->nki", matrices[..., :2], points) + matrices[:, None, :, 2]
     (types, similarity), (types_moved, similarity_moved) = (

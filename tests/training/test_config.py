@@ -20,46 +20,48 @@ def test_every_shipped_configuration_is_valid(name: str) -> None:
 
 def test_overrides_reach_every_depth() -> None:
     loaded = config.load(
-        "small_mobilenetv2",
-        ["seed=5", "optimizer.learning_rate=1e-3", "model.input_size=[64, 48]", "model.pretrained="],
+        "lite_resnet18",
+        ["seed=5", "optimizer.learning_rate=1e-3", "model.input_size=[64, 32]", "model.pretrained="],
     )
-    assert (loaded.seed, loaded.optimizer.learning_rate, loaded.model.input_size) == (5, 1e-3, (64, 48))
+    assert (loaded.seed, loaded.optimizer.learning_rate, loaded.model.input_size) == (5, 1e-3, (64, 32))
     assert loaded.model.pretrained is None
 
 
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("model.backbones=x", "model.backbones"),
+        ("model.backbones=x", "no option model.backbones; use one of backbone, pretrained"),
+        ("train.0.packed=x", "no option train.0.packed; use one of annotations, images"),
+        ("train.0.held_out.off=3", "no option train.0.held_out.off; use one of index, of"),
         ("optimizer.learning_rate=-1", "optimizer.learning_rate"),
         ("optimizer.learning_rate=fast", "optimizer.learning_rate"),
-        ("model.input_size=[100, 100]", "multiples of 16"),
+        ("model.input_size=[100, 100]", "multiples of 32"),
         ("seed", "key.sub=value"),
         ("name.deeper=1", "name"),
         ("synthesis.dropout=2", "synthesis.dropout"),
         ("optimizer.learning_rate=inf", "optimizer.learning_rate"),
         ("optimizer.learning_rate=.nan", "optimizer.learning_rate"),
         ("model.mean=[.inf, 0, 0]", "model.mean"),
-        ("model.head=deconv", "multiples of 32"),
+        ("model.head=fusion", "fusion head goes with"),
         ("train.2.repeat=2", "no entry '2'; its entries are 0 to 1"),
         ("train.-1.repeat=2", "no entry '-1'"),
         ("train.first.repeat=2", "no entry 'first'"),
-        ("train.3={packed: x}", "no entry '3'; its entries are 0 to 1"),
+        ("train.3={images: x}", "no entry '3'; its entries are 0 to 1"),
         ("seed=" + "[" * 5000, "not a YAML value"),
         ("seed=2001-99-99", "not a YAML value"),
     ],
 )
 def test_a_wrong_value_names_its_key(override: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        config.load("small_mobilenetv2", [override])
+        config.load("lite_resnet18", [override])
 
 
 def test_overrides_reach_into_lists() -> None:
     overrides = ["train.1.repeat=7", "train.0.held_out.of=4", "train.0.observed.1=x.json"]
-    first, second = config.load("small_mobilenetv2", overrides).train
+    first, second = config.load("lite_resnet18", overrides).train
     assert (first.repeat, second.repeat, first.held_out.of, first.observed[1]) == (4, 7, 4, "x.json")
-    *_, third = config.load("small_mobilenetv2", ["train.2={poses: x.npz}", "train.2.take=5"]).train
-    assert (third.poses, third.take) == ("x.npz", 5)
+    *_, third = config.load("lite_resnet18", ["train.2={annotations: a.json, images: b}", "train.2.repeat=5"]).train
+    assert (third.images, third.repeat) == ("b", 5)
 
 
 def test_input_sides_fit_the_head() -> None:
@@ -87,7 +89,7 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InputError, match=r"bad\.yaml"):
             config.load(path)
-    with pytest.raises(InputError, match="small_mobilenetv2"):
+    with pytest.raises(InputError, match="lite_resnet18"):
         config.load("nothing_of_that_name")
 
 
@@ -102,7 +104,7 @@ def test_only_paths_below_the_data_move(root: str, monkeypatch: pytest.MonkeyPat
     paths = ["/b/a/x", "/mydata/x", "data/x", "/a/x", "/ab", "../s", "./a", "{data}/coco", "{data}"]
     spec = {"name": "x", "train": [{"annotations": path, "images": path} for path in paths]}
     loaded = config.from_dict(spec)
-    plain = config.to_dict(loaded)
+    plain = loaded.model_dump(mode="json")
     assert config.from_dict(plain) == loaded
     monkeypatch.setenv("POSEFIX_DATA", "/elsewhere")
     assert config.from_dict(plain).train[-2].images == "/elsewhere/coco"
@@ -110,7 +112,7 @@ def test_only_paths_below_the_data_move(root: str, monkeypatch: pytest.MonkeyPat
 
 def test_a_configuration_moves_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSEFIX_DATA", "/first")
-    plain = config.to_dict(config.load("lite_resnet18"))
+    plain = config.load("lite_resnet18").model_dump(mode="json")
     assert "/first" not in str(plain)
     monkeypatch.setenv("POSEFIX_DATA", "/second")
     assert config.from_dict(plain).train[1].images == "/second/lspet/train"

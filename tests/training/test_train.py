@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from posefix.cli.train import train
 from posefix.core.errors import InputError
 from posefix.models.checkpoint import load_checkpoint, save_checkpoint
-from posefix.training.config import Config, OptimizerConfig, from_dict, to_dict
-from posefix.training.train import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer, rate_at, warmed_average
+from posefix.training.config import Config, OptimizerConfig, from_dict
+from posefix.training.optimization import averaged_model, rate_at, warmed_average
+from posefix.training.train import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
 from posefix.training.validation import RealResults
 from tests.tiny import tiny_checkpoint, tiny_config, write_world
 
@@ -43,17 +44,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path, rng: np.
     config = experiment(tmp_path, rng)
     assert Trainer(config, tmp_path / "whole", CPU).fit()
 
-    first = Trainer(config, tmp_path / "parts", CPU)
-    backward = first.scaler.scale
-
-    def interrupt(loss: torch.Tensor) -> torch.Tensor:
-        if first.step == 4:  # in the middle of a step, in the middle of the second epoch
+    def interrupt(step: int) -> None:
+        if step == 5:  # in the middle of the second epoch
             signal.raise_signal(signal.SIGINT)
-        return backward(loss)
 
-    first.scaler.scale = interrupt
     with pytest.raises(KeyboardInterrupt):
-        first.fit()
+        Trainer(config, tmp_path / "parts", CPU).fit(on_step=interrupt)
     second = Trainer(config, tmp_path / "parts", CPU)
     assert second.resume()
     assert second.step == 5
@@ -121,8 +117,9 @@ def test_a_broken_training_image_is_one_sentence(tmp_path: Path, rng: np.random.
 
 
 def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, rng: np.random.Generator) -> None:
-    trainer = Trainer(experiment(tmp_path, rng), tmp_path / "run", CPU)
-    trainer._train_step = lambda batch: {"cross_entropy": np.nan, "coordinate": 1.0}
+    config = experiment(tmp_path, rng)
+    rates = config.optimizer.model_copy(update={"learning_rate": 1e30, "clip": 0.0, "warmup_steps": 0})
+    trainer = Trainer(config.model_copy(update={"optimizer": rates}), tmp_path / "run", CPU)
     with pytest.raises(InputError, match="learning_rate"):
         trainer.fit()
 
@@ -181,6 +178,35 @@ def test_the_average_starts_with_the_weights_and_ends_as_an_exponential_one() ->
     assert late[0].item() == pytest.approx(0.01, rel=1e-3)
 
 
+def test_statistics_of_batch_norms_are_averaged_and_indices_stay_whole() -> None:
+    network = tiny_checkpoint().network
+    averaged = averaged_model(network, 0.9)
+    averaged.update_parameters(network)
+    flip, norm = network.flip.clone(), next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    before = norm.running_mean.clone()
+    norm.running_mean += 1
+    for _ in range(3):
+        averaged.update_parameters(network)
+    found = next(m for m in averaged.module.modules() if isinstance(m, torch.nn.BatchNorm2d)).running_mean
+    assert (found > before + 0.3).all() and (found < norm.running_mean - 1e-4).all()
+    assert torch.equal(averaged.module.flip, flip)
+
+
+def test_what_is_missing_is_said_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSEFIX_DATA", str(tmp_path / "photos"))
+    options = ["--config", "base_movenet_thunder", "--out", str(tmp_path / "run"), "--device", "cpu"]
+    result = CliRunner().invoke(train, options)
+    assert result.exit_code == 2
+    for said in (
+        "movenet-thunder.onnx, ",
+        "photos/coco/",
+        "more; model.pretrained is MoveNet",
+        "is $POSEFIX_DATA, now",
+    ):
+        assert said in result.stderr
+    assert result.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
 def test_training_starts_from_the_weights_of_a_checkpoint(tmp_path: Path, rng: np.random.Generator) -> None:
     first = tiny_checkpoint()
     save_checkpoint(tmp_path / "first.safetensors", first)
@@ -213,9 +239,8 @@ def test_a_run_goes_on_without_what_it_began_with_and_where_the_data_moved(
     moved = tmp_path / "there"
     root.rename(moved)
     monkeypatch.setenv("POSEFIX_DATA", str(moved))
-    again = Trainer(
-        from_dict(json.loads(json.dumps(to_dict(config)).replace(str(root), str(moved)))), begun.folder, CPU
-    )
+    there = json.dumps(config.model_dump(mode="json")).replace(str(root), str(moved))
+    again = Trainer(from_dict(json.loads(there)), begun.folder, CPU)
     assert again.resume()
     own = again.network.state_dict()
     assert all(torch.equal(own[name], value) for name, value in begun.network.state_dict().items())

@@ -24,7 +24,7 @@ from posefix.engines import create_engine
 from posefix.models import movenet
 from posefix.models.network import FusionNetwork
 from posefix.training.config import Config
-from posefix.training.data.loader import Batch, TrainingBatches, training_loader
+from posefix.training.data.loader import Batch, EpochOrder, TrainingBatches, training_loader
 
 STATE = "state.json"
 AVERAGED = 0.7  # share of the people in a batch who are seen as with the flip test
@@ -139,7 +139,7 @@ def _fingerprint(config: Config, network: FusionNetwork) -> str:
     kept["training"] = {name: plain["training"][name] for name in ("batch", "cached_epochs")}
     for source in kept["train"]:
         del source["observed"], source["held_out"]
-    kept["synthesis"] = {name: kept["synthesis"][name] for name in ("leg_occlusion", "leg_input")}
+    kept["synthesis"] = {"leg_occlusion": kept["synthesis"]["leg_occlusion"]}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     for name, weights in network.backbone.state_dict().items():
         digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
@@ -184,15 +184,15 @@ class CachedBatches(Dataset):
     def __init__(self, batches: TrainingBatches, cache: FeatureCache) -> None:
         self._batches, self._cache = batches, cache
         self.people, self.batch, self.epoch = batches.people, batches.batch, 0
-        self._places = np.flatnonzero(batches.usable[cache.rows])
+        self._places = np.flatnonzero(np.isin(cache.rows, batches.trained_on))
+        self._order = EpochOrder(self._places, batches.config.seed)
 
     def __len__(self) -> int:
         return len(self._places) // self.batch
 
     def __getitem__(self, index: int) -> Batch:
         config = self._batches.config
-        order = np.random.default_rng([config.seed, self.epoch]).permutation(self._places)
-        chosen = np.sort(order[index * self.batch : (index + 1) * self.batch])
+        chosen = np.sort(self._order(self.epoch)[index * self.batch : (index + 1) * self.batch])
         rng = np.random.default_rng([config.seed, self.epoch, index])
         rows, maps = self._cache.rows[chosen], self._cache.maps[chosen]
         keypoints, scores = self._batches.inputs.draw(rows, rng, self._cache.guesses[chosen])

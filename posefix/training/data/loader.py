@@ -1,4 +1,4 @@
-"""Training batches: people, their crops, and the poses somebody might have estimated for them."""
+"""Training batches: people, their crops, and the poses that an estimator might have found for them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,27 @@ from posefix.media.crops import crop_image
 from posefix.media.opencv import cv2
 from posefix.training.config import Config
 from posefix.training.data.augment import Appearance, cut_out, random_maps
-from posefix.training.data.backdrops import random_backdrop
 from posefix.training.data.inputs import InputPoses
-from posefix.training.data.stores import PoseStore, Store, in_fold
-from synth import guess_legs, hidden_keypoints, leg_regions, shorten_legs
+from posefix.training.data.stores import FolderStore, in_fold
+from synth import leg_regions, shorten_legs
 
 IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
 
 Batch = dict[str, torch.Tensor]
+
+
+class EpochOrder:
+    """A random order of rows (R,), drawn anew for each epoch and kept until the next."""
+
+    def __init__(self, rows: np.ndarray, seed: int) -> None:
+        self._rows, self._seed = rows, seed
+        self._epoch, self._order = -1, rows
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        """(R,) the rows in the order of an epoch."""
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(self._rows)
+        return self._order
 
 
 class TrainingBatches(Dataset):
@@ -33,8 +46,7 @@ class TrainingBatches(Dataset):
 
     Args:
         config: the experiment.
-        stores: one per data source, in its order. People without images are shown on a third of somebody else's
-            crops, a third of noise and a third of one colour.
+        stores: one per data source, in its order.
         observed: per source, real estimators' keypoints (R, N, K, 2) and scores (R, N, K), or None.
         batch: people in a batch.
     """
@@ -42,64 +54,40 @@ class TrainingBatches(Dataset):
     def __init__(
         self,
         config: Config,
-        stores: Sequence[Store | PoseStore],
+        stores: Sequence[FolderStore],
         observed: Sequence[tuple[np.ndarray, np.ndarray] | None],
         batch: int,
     ) -> None:
-        self.config, self.stores, self.batch = config, stores, batch
+        self.config, self.stores, self.batch, self.epoch = config, stores, batch, 0
         self.people = concatenate(
             [replace(s.people, image_ids=s.people.image_ids + i * IMAGE_ID_BLOCK) for i, s in enumerate(stores)]
         )
         self.skeleton = self.people.skeleton
         self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
-        self._imaged = np.array([not isinstance(s, PoseStore) for s in stores])
-        self.usable = self.people.labelled.any(1) & ~np.concatenate(self._held_out())
-        self._shown = np.flatnonzero(self.usable & self._imaged[self._place[:, 0]])
-        self._pools = [
-            np.repeat(np.flatnonzero(self.usable & (self._place[:, 0] == i)), source.repeat)
-            for i, source in enumerate(config.train)
-        ]
-        for i, (pool, source) in enumerate(zip(self._pools, config.train, strict=True)):
-            if source.take is not None and source.take > len(pool):
-                raise InputError(f"train.{i}.take is {source.take}, of {len(pool)} people (with repeats); lower it")
+        self.trained_on = self._rows_of(config)
+        self._order = EpochOrder(self.trained_on, config.seed)
         self.inputs = InputPoses(config.synthesis, self.people, *self._place.T, observed)
         labelled = [s.people.labelled.any(0) for s in stores]
         self._annotated = np.array(labelled)[self._place[:, 0]]  # kinds of keypoints that a source has at all
         self._appearance = Appearance(config.augmentation)
-        self.epoch = 0
 
-    def _held_out(self) -> list[np.ndarray]:
-        """For each store (N,) bool: people of images that its source, or for poses without images any, holds out."""
-        held = [
-            in_fold(s.people.image_ids, s.image_ids, source.held_out)
-            if source.held_out
-            else np.zeros(len(s.people), bool)
-            for s, source in zip(self.stores, self.config.train, strict=True)
-        ]
-        folds = [(s.image_ids, source.held_out) for s, source in zip(self.stores, self.config.train, strict=True)]
-        ids = np.concatenate([np.zeros(0, int)] + [i[in_fold(i, i, fold)] for i, fold in folds if fold])
-        return [
-            h if imaged else h | np.isin(s.people.image_ids, ids)
-            for s, h, imaged in zip(self.stores, held, self._imaged, strict=True)
-        ]
+    def _rows_of(self, config: Config) -> np.ndarray:
+        """Rows of everybody whom an epoch of a configuration sees, as often as it does."""
+        rows, first = [], 0
+        for store, source in zip(self.stores, config.train, strict=True):
+            usable = store.people.labelled.any(1)
+            if source.held_out:
+                usable &= ~in_fold(store.people.image_ids, store.image_ids, source.held_out)
+            rows.append(np.repeat(first + np.flatnonzero(usable), source.repeat))
+            first += len(usable)
+        return np.concatenate(rows)
 
     def __len__(self) -> int:
-        takes = [source.take for source in self.config.train]
-        drawn = (len(pool) if take is None else take for pool, take in zip(self._pools, takes, strict=True))
-        return sum(drawn) // self.batch
+        return len(self._order(self.epoch)) // self.batch
 
     def rows(self, index: int) -> np.ndarray:
         """(batch,) people of a batch."""
-        order = self._order(np.random.default_rng([self.config.seed, self.epoch]))
-        return order[index * self.batch : (index + 1) * self.batch]
-
-    def _order(self, rng: np.random.Generator) -> np.ndarray:
-        """Everybody whom an epoch sees, as often as it does, in random order."""
-        drawn = [
-            pool if source.take is None else rng.choice(pool, source.take, replace=False)
-            for pool, source in zip(self._pools, self.config.train, strict=True)
-        ]
-        return rng.permutation(np.concatenate(drawn))
+        return self._order(self.epoch)[index * self.batch : (index + 1) * self.batch]
 
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.config.seed, self.epoch, index])
@@ -113,11 +101,8 @@ class TrainingBatches(Dataset):
     def with_held_out(self) -> TrainingBatches:
         """The same with the people who are held out."""
         other = copy.copy(self)
-        posed = self.people.labelled.any(1)
-        other._pools = [
-            np.repeat(np.flatnonzero(posed & (self._place[:, 0] == i)), source.repeat)
-            for i, source in enumerate(self.config.train)
-        ]
+        sources = [source.model_copy(update={"held_out": None}) for source in self.config.train]
+        other._order = EpochOrder(self._rows_of(self.config.model_copy(update={"train": sources})), self.config.seed)
         return other
 
     def augmented(self, **changes: float) -> TrainingBatches:
@@ -137,17 +122,19 @@ class TrainingBatches(Dataset):
             crops (B, height, width, 3) uint8, keypoints (B, K, 2) and scores (B, K) in original pixels, maps (B, 2, 3)
             from there to the frame, and (B,) bool, whether the map mirrors.
         """
-        people = self.people[rows]
+        people, model = self.people[rows], self.config.model
         keypoints, scores = self.inputs.draw(rows, rng)
-        keypoints, scores, regions = self._occlude_legs(people, keypoints, scores, rng)
-        boxes = self._boxes(people.boxes, people.keypoints, people.labelled, keypoints, scores, rng)
-        model = self.config.model
+        regions = np.zeros((len(rows), 4), np.float32)
+        if self.config.synthesis.leg_occlusion:
+            probability = self.config.synthesis.leg_occlusion
+            keypoints, occluded = shorten_legs(keypoints, scores, self.skeleton, rng, probability)
+            regions = leg_regions(people.keypoints, people.labelled, self.skeleton, occluded, rng)
+        boxes = self._boxes(people, keypoints, scores, rng)
         maps, flipped = random_maps(boxes, model.frame_size, model.box_padding, self.config.augmentation, rng)
-        regions[~self._imaged[self._place[rows, 0]]] = 0  # would tell where the legs are that nothing shows
         in_crop = geometry.translated(maps, model.frame_margin)
-        crops = self._crops(rows, in_crop, rng)
+        crops = np.stack([self._crop(row, matrix) for row, matrix in zip(rows, in_crop, strict=True)])
         if regions.any():
-            crops = self._hide_legs(crops, in_crop, regions, rng)
+            _hide(crops, in_crop, regions, rng)
         return self._appearance(crops, rng), keypoints, scores, maps, flipped
 
     def poses(
@@ -196,101 +183,52 @@ class TrainingBatches(Dataset):
             "target_scales": arrange((lengths[:, None] * 2 * self.skeleton.sigmas).astype(np.float32)),
         }
 
-    def _boxes(
-        self,
-        boxes: np.ndarray,
-        truth: np.ndarray,
-        labelled: np.ndarray,
-        keypoints: np.ndarray,
-        scores: np.ndarray,
-        rng: np.random.Generator,
-    ) -> np.ndarray:
-        """The annotated box, or the extent of the input pose as it would be without one."""
-        annotated = geometry.person_boxes(boxes, truth, labelled)
+    def _boxes(self, people: People, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(B, 4) annotated boxes, or for some the extent of the input pose, as it would be without a box."""
+        annotated = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
         padding = rng.choice([0.0, geometry.POSE_BOX_PADDING])
         posed = geometry.pose_boxes(keypoints, scores > 0, padding)
-        use_pose = (rng.random(len(boxes)) < self.config.augmentation.pose_box) & ((scores > 0).sum(1) >= 3)
+        use_pose = (rng.random(len(people)) < self.config.augmentation.pose_box) & ((scores > 0).sum(1) >= 3)
         return np.where(use_pose[:, None], posed, annotated)
-
-    def _crops(self, rows: np.ndarray, maps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(N, height, width, 3) uint8 crops of the people at ``rows`` by maps (N, 2, 3)."""
-        without = np.flatnonzero(~self._imaged[self._place[rows, 0]])
-        backdrops = {}
-        if len(without):
-            size = self.config.model.input_size
-            shows = rng.integers(0, 3 if len(self._shown) else 2, len(without))
-            others = self._shown[rng.integers(0, max(len(self._shown), 1), int((shows == 2).sum()))]
-            people = self.people[others]
-            boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-            theirs, _ = random_maps(
-                boxes, self.config.model.frame_size, self.config.model.box_padding, self.config.augmentation, rng
-            )
-            theirs = geometry.translated(theirs, self.config.model.frame_margin)
-            backdrops = {
-                int(i): random_backdrop(size, rng, bool(s)) for i, s in zip(without, shows, strict=True) if s < 2
-            }
-            rows, maps = rows.copy(), maps.copy()
-            rows[without[shows == 2]], maps[without[shows == 2]] = others, theirs
-        return np.stack(
-            [
-                backdrops[i] if i in backdrops else self._crop(row, matrix)
-                for i, (row, matrix) in enumerate(zip(rows, maps, strict=True))
-            ]
-        )
 
     def _crop(self, row: int, matrix: np.ndarray) -> np.ndarray:
         source, local = self._place[row]
-        image, stored = self.stores[source].pixels(local)
-        composed = geometry.compose(matrix[None], geometry.invert(stored[None]))[0]
-        return crop_image(image, composed, self.config.model.input_size)
+        return crop_image(self.stores[source].image(local), matrix, self.config.model.input_size)
 
-    def _occlude_legs(
-        self, people: People, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Input poses and scores with the legs of some as if hidden, and the regions (N, 4) that hide them."""
-        options, skeleton = self.config.synthesis, self.skeleton
-        if options.leg_occlusion == 0:
-            return keypoints, scores, np.zeros((len(people), 4), np.float32)
-        if options.leg_input == "shortened":
-            keypoints, occluded = shorten_legs(keypoints, scores, skeleton, rng, options.leg_occlusion)
-            return keypoints, scores, leg_regions(people.keypoints, people.labelled, skeleton, occluded, rng)
-        occluded = rng.random(len(people)) < options.leg_occlusion
-        regions = leg_regions(people.keypoints, people.labelled, skeleton, occluded, rng)
-        hidden = hidden_keypoints(people.keypoints, regions) & people.labelled
-        return *guess_legs(keypoints, scores, hidden, skeleton, rng), regions
 
-    def _hide_legs(
-        self, crops: np.ndarray, maps: np.ndarray, regions: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        x0, y0, x1, y1 = regions.T
-        corners = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
-        corners = geometry.transform(corners, maps)
-        colours = rng.integers(0, 256, (len(crops), 3))
-        for i in np.flatnonzero((regions[:, 2:] > regions[:, :2]).all(1)):
-            crops[i] = cut_out(crops[i], corners[i], colours[i])
-        return crops
+def _hide(crops: np.ndarray, maps: np.ndarray, regions: np.ndarray, rng: np.random.Generator) -> None:
+    """Fill regions (B, 4) x0, y0, x1, y1 of original images with a colour each in crops (B, H, W, 3), in place."""
+    x0, y0, x1, y1 = regions.T
+    corners = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
+    corners = geometry.transform(corners, maps)
+    colours = rng.integers(0, 256, (len(crops), 3))
+    for i in np.flatnonzero((regions[:, 2:] > regions[:, :2]).all(1)):
+        crops[i] = cut_out(crops[i], corners[i], colours[i])
 
 
 def training_loader(batches: TrainingBatches, start: int, rank: int, world: int, workers: int) -> DataLoader:
     """Batches of the current epoch for one of ``world`` processes, from its ``start``-th on."""
-    usable = len(batches) // world
-
-    class Order:
-        def __iter__(self) -> Iterator[int]:
-            return iter(range(start * world + rank, usable * world, world))
-
-        def __len__(self) -> int:
-            return usable - start
-
+    usable = len(batches) // world * world
     return DataLoader(
         batches,
         batch_size=None,
-        sampler=Order(),
+        sampler=range(start * world + rank, usable, world),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_single_threaded,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def checked(loader: DataLoader) -> Iterator[Batch]:
+    """The batches; an InputError of a worker process comes out as one here, without that process's traceback."""
+    try:
+        yield from loader
+    except InputError as error:
+        text = str(error)
+        if "Original Traceback" in text:
+            text = text.rstrip().splitlines()[-1].partition("InputError: ")[2]
+        raise InputError(text) from None
 
 
 def _single_threaded(_: int) -> None:
