@@ -239,7 +239,7 @@ def flat_person(
 def pairs_with_scores(pairs: Any, scores: Any, what: str) -> Triples:
     """K triples from K pairs of x and y and K scores, called ``what``; ValueError for anything else."""
     xy, confidences = numbers(pairs, "keypoints"), numbers(scores, what)
-    if len(xy) and (xy.ndim != 2 or xy.shape[1] != 2):
+    if xy.shape != (0,) and (xy.ndim != 2 or xy.shape[1] != 2):
         raise ValueError(f"has keypoints of shape {xy.shape}, expected pairs of x and y")
     if confidences.shape != xy.shape[:1]:
         raise ValueError(f"has {confidences.size} scores for {len(xy)} keypoints")
