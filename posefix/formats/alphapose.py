@@ -71,6 +71,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
 
 def write(path: Path, parsed: ParsedFile) -> None:
     """Write the default form, new people image by image."""
+    parsed = replace(parsed, images=parsed.images if parsed.kind == "id" else _names(parsed.images))
     new = all(record is None for record in parsed.records)
     order = np.argsort(parsed.frames, kind="stable") if new else np.arange(len(parsed))
     write_atomically(path, json.dumps([write_person(PERSON, parsed, person) for person in order.tolist()]) + "\n")
@@ -87,9 +88,8 @@ def _names(images: Sequence[int | str]) -> list[str]:
 
 
 def _new(parsed: ParsedFile, person: int) -> dict:
-    image, box = parsed.frames[person], parsed.boxes[person]
-    image_id = parsed.images[image] if parsed.kind == "id" else _names(parsed.images)[image]
-    record = {"image_id": image_id, "category_id": 1, "keypoints": [], "score": 0.0}
+    box = parsed.boxes[person]
+    record = {"image_id": parsed.images[parsed.frames[person]], "category_id": 1, "keypoints": [], "score": 0.0}
     return {**record, "box": np.round(box, 3).tolist()} if box.any() else record
 
 

@@ -122,7 +122,12 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     copied = (*copied, *(path / name for name in files if name not in names))
     document = Labels(list(texts), keys, [tail for _, tail in texts.values()], columns, copied)
     confident = all(columns.has_confidence(len(line.split())) for lines, _ in texts.values() for line in lines)
-    held = (("boxes", True), ("empty", True), ("scores", columns.width == 3), ("person_scores", confident))
+    held = (
+        ("boxes", True),
+        ("empty", True),
+        ("scores", columns.width == 3 and not columns.flags),
+        ("person_scores", confident),
+    )
     holds = frozenset(name for name, is_held in held if is_held)
     parsed = people.parsed(keys, "name", relative=True, document=document, holds=holds)
     require_people_beside(problems, parsed)
