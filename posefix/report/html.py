@@ -94,7 +94,7 @@ def render(subject: Subject) -> str:
     change = oks_change(truth, subject.before, subject.after)
     nothing = _nothing(before)
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    page = {
+    page: dict[str, Any] = {
         "title": subject.title,
         "metrics": subject.metrics,
         "headline": _headline(subject.metrics) if nothing is None else None,
@@ -168,7 +168,7 @@ def _counts(before: Diagnosis, after: Diagnosis) -> dict[str, Any]:
     was_right = known & ~was_wrong
 
     def share(part: np.ndarray, whole: np.ndarray) -> float:
-        return 100 * part.sum() / max(whole.sum(), 1)
+        return float(100 * part.sum() / max(whole.sum(), 1))
 
     return {
         "people": len(before.truth),
@@ -228,8 +228,6 @@ def _summary(change: OksChange) -> dict[str, Any]:
 
 def _people(subject: Subject, truth: People, change: OksChange) -> list[dict[str, Any]]:
     """Crops of the people who gained and who lost most, the same as :func:`posefix.report.pictures.write_pictures`."""
-    if subject.images is None:
-        return []
     shown = []
     for name, rows in (("Gained most", change.best(PEOPLE_SHOWN)), ("Lost most", change.worst(PEOPLE_SHOWN))):
         pictures = [_crop(subject, truth, change, row) for row in rows.tolist()]
@@ -240,6 +238,8 @@ def _people(subject: Subject, truth: People, change: OksChange) -> list[dict[str
 def _crop(subject: Subject, truth: People, change: OksChange, row: int) -> dict[str, Any] | None:
     people = subject.before[[row]], subject.after[[row]], truth[change.truth_rows[[row]]]
     image_id = int(subject.before.image_ids[row])
+    if subject.images is None:
+        return None
     try:
         image, name = subject.images[image_id], subject.names(image_id)
     except InputError:
