@@ -97,9 +97,10 @@ def _draw_body(axes: Axes, seen: Diagnosis, points: np.ndarray, worst: float, ti
     for i, j in skeleton.limbs:
         axes.plot(*points[[i, j]].T, color=FAINT, linewidth=7, solid_capstyle="round", zorder=1)
     known = np.isfinite(wrong)
-    axes.scatter(*points[~known].T, s=60, c=FAINT, edgecolors="white", zorder=2)
+    axes.scatter(points[~known, 0], points[~known, 1], s=60, c=FAINT, edgecolors="white", zorder=2)
     axes.scatter(
-        *points[known].T,
+        points[known, 0],
+        points[known, 1],
         s=60 + 520 * wrong[known] / worst,
         c=colormap(wrong[known] / worst),
         edgecolors="white",
