@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from posefix.core.errors import InputError
 
@@ -35,8 +35,14 @@ def read_start(path: str | Path, length: int) -> bytes:
         return file.read(length)
 
 
+class Readable(Protocol):
+    """What bytes can be read from."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 @contextmanager
-def opened(path: str | Path) -> Iterator[IO[bytes]]:
+def opened(path: str | Path) -> Iterator[Readable]:
     """A file to read bytes from, unzipped on the way if it is gzipped.
 
     Raises:
@@ -69,7 +75,7 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
 class _Bounded:
     """What is unzipped, up to a limit: a small file that unzips to gigabytes is no results file."""
 
-    def __init__(self, file: IO[bytes], limit: int, path: str | Path) -> None:
+    def __init__(self, file: Readable, limit: int, path: str | Path) -> None:
         self._file, self._left, self._path = file, limit, path
 
     def read(self, size: int = -1) -> bytes:

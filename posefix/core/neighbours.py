@@ -71,7 +71,7 @@ class OtherPeople:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rows (B, at most count) of the others among ``here``, all of one image, and which of them are real."""
         people = self._people
-        posed = given.any(1)
+        posed = np.any(given, axis=1)
         middles = np.where(posed[:, None], _middles(keypoints, given), boxes[:, :2] + boxes[:, 2:] / 2)
         apart = np.linalg.norm(middles[:, None] - _middles(people.keypoints[here], self._given[here])[None], axis=-1)
         near = here[np.argsort(apart, axis=1, kind="stable")[:, :CANDIDATES]]

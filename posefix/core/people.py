@@ -142,7 +142,9 @@ def concatenate(groups: Sequence[People]) -> People:
         raise ValueError("people of different skeletons cannot be concatenated; use People.to_skeleton first")
     return People(
         first.skeleton,
-        *(np.concatenate([getattr(g, name) for g in groups]) for name in ("keypoints", "scores", "image_ids")),
+        np.concatenate([g.keypoints for g in groups]),
+        np.concatenate([g.scores for g in groups]),
+        np.concatenate([g.image_ids for g in groups]),
         boxes=np.concatenate([g.boxes for g in groups]),
         person_scores=np.concatenate([g.person_scores for g in groups]),
         areas=np.concatenate([g.areas for g in groups]),

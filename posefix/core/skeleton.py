@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -92,10 +93,10 @@ class Skeleton:
         order = {n: i for i, n in enumerate(other.keypoint_names)}
         return np.array([order.get(theirs.get(n, ""), -1) for n in self.keypoint_names], dtype=np.int64)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain-data form, as in the YAML file; :func:`from_dict` is its inverse."""
         pairs = [[self.keypoint_names[i], self.keypoint_names[j]] for i, j in enumerate(self.flip) if i < j]
-        spec: dict = {
+        spec: dict[str, Any] = {
             "name": self.name,
             "keypoints": [
                 {"name": n, "sigma": float(s), "group": str(g)}
@@ -113,7 +114,7 @@ class Skeleton:
         return spec
 
 
-def from_dict(spec: Mapping, source: str = "skeleton") -> Skeleton:
+def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
     """Build a skeleton from its YAML form.
 
     Raises:

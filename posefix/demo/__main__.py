@@ -14,8 +14,9 @@ from posefix.cli.options import friendly
 from posefix.core.files import make_folder, require_writable, write_atomically
 from posefix.core.people import People
 from posefix.demo import load_photos
-from posefix.demo.experiment import KINDS, RefinesPeople, Trial, run_trial
+from posefix.demo.experiment import RefinesPeople, Trial, run_trial
 from posefix.demo.picture import before_after
+from posefix.evaluation.diagnosis import KINDS
 from posefix.media.opencv import cv2
 from synth import ErrorType, Statistics
 

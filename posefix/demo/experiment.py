@@ -9,10 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from posefix.core.people import People
+from posefix.evaluation.diagnosis import KINDS
 from posefix.evaluation.oks import oks
 from synth import ErrorType, Statistics, classify, neighbours_of, synthesize
-
-KINDS = tuple(kind for kind in ErrorType if kind != ErrorType.UNLABELLED)
 
 
 class RefinesPeople(Protocol):

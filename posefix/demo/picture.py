@@ -46,16 +46,12 @@ def _row(truth: People, images: Mapping[int, np.ndarray], trial: Trial, people: 
     cells = []
     for i, draw in enumerate(trial.median_draws()[people]):
         person = truth[[i]]
-        poses = [
-            (side.keypoints[people][i, draw], side.types[people][i, draw], side.oks[people][i, draw])
-            for side in (trial.before, trial.after)
-        ]
-        shown = [person.with_keypoints(keypoints[None]) for keypoints, _, _ in poses]
-        wrong = [(types > ErrorType.GOOD)[None] for _, types, _ in poses]
-        labels = [f"{name}, OKS {value:.2f}" for name, (_, _, value) in zip(("input", "refined"), poses, strict=True)]
-        image = images[int(person.image_ids[0])]
-        box = person.boxes[0]
-        cells.append(side_by_side(image, *shown, labels=tuple(labels), box=box, wrong=tuple(wrong), height=600))
+        before, after = (person.with_keypoints(t.keypoints[people][[i], draw]) for t in (trial.before, trial.after))
+        wrong = tuple(t.types[people][[i], draw] > ErrorType.GOOD for t in (trial.before, trial.after))
+        oks = [t.oks[people][i, draw] for t in (trial.before, trial.after)]
+        labels = f"input, OKS {oks[0]:.2f}", f"refined, OKS {oks[1]:.2f}"
+        image, box = images[int(person.image_ids[0])], person.boxes[0]
+        cells.append(side_by_side(image, before, after, labels=labels, box=box, height=600, wrong=(wrong[0], wrong[1])))
     gap = np.zeros((cells[0].shape[0], GAP, 3), np.uint8)
     joined = np.concatenate([part for cell in cells for part in (cell, gap)][:-1], axis=1)
     height = round(joined.shape[0] * WIDTH / joined.shape[1])

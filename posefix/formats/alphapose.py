@@ -36,18 +36,7 @@ from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import base_name, first_values
 from posefix.formats.openpose import is_alphapose, is_posed, people_in_object, with_middles
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, describe_shortly
-from posefix.formats.per_image import (
-    Layout,
-    PersonLayout,
-    Triples,
-    flat_triples,
-    flattened,
-    read_images,
-    read_person,
-    rounded_score,
-    write_images,
-    write_person,
-)
+from posefix.formats.per_image import Layout, flat_person, json_format, read_person, write_images, write_person
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import is_box, is_image_id, is_number
 
@@ -82,6 +71,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
 
 def write(path: Path, parsed: ParsedFile) -> None:
     """Write the default form, new people image by image."""
+    parsed = replace(parsed, images=parsed.images if parsed.kind == "id" else _names(parsed.images))
     new = all(record is None for record in parsed.records)
     order = np.argsort(parsed.frames, kind="stable") if new else np.arange(len(parsed))
     write_atomically(path, json.dumps([write_person(PERSON, parsed, person) for person in order.tolist()]) + "\n")
@@ -97,15 +87,9 @@ def _names(images: Sequence[int | str]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(key) for key in images]
 
 
-def _new(parsed: ParsedFile, person: int, triples: Triples) -> dict:
-    image = parsed.frames[person]
-    record = {
-        "image_id": parsed.images[image] if parsed.kind == "id" else _names(parsed.images)[image],
-        "category_id": 1,
-        "keypoints": flattened(triples),
-        "score": rounded_score(parsed, person),
-    }
+def _new(parsed: ParsedFile, person: int) -> dict:
     box = parsed.boxes[person]
+    record = {"image_id": parsed.images[parsed.frames[person]], "category_id": 1, "keypoints": [], "score": 0.0}
     return {**record, "box": np.round(box, 3).tolist()} if box.any() else record
 
 
@@ -118,9 +102,8 @@ def _is_result(record: Any) -> bool:
     return all(value is None or is_number(value) for value in keypoints)
 
 
-PERSON = PersonLayout(
-    lambda record, skeleton: flat_triples(record.get("keypoints")),
-    lambda record, triples, skeleton: {**record, "keypoints": flattened(triples)},
+PERSON = flat_person(
+    ["keypoints"],
     _new,
     _is_result,
     box=lambda record: record["box"] if is_box(record.get("box")) else None,
@@ -135,38 +118,32 @@ def _looks_like_results(probe: FileProbe) -> bool:
     return any(map(_is_result, value[:LOOKED_AT]))
 
 
-def _looks_like(layout: Layout, probe: FileProbe) -> bool:
+def _looks_like(layout: Layout, people: str, probe: FileProbe) -> bool:
     """By image name, or one image alone: then told from OpenPose's by the version."""
     value = probe.json
     if isinstance(value, Mapping) and not layout.is_image(value):
         return any(is_posed(layout, image) for image in islice(value.values(), LOOKED_AT))
     if value is None and not probe.is_folder:  # too long to be parsed
         start = probe.text.lstrip()[:1000]
-        return (
-            start.startswith("{")
-            and '"AlphaPose' in start
-            and f'"{next(iter(layout.new_image.keys() - {"version"}))}"' in start
-        )
+        return start.startswith("{") and '"AlphaPose' in start and f'"{people}"' in start
     images = first_values(probe) if probe.is_folder else [value]
     return any(is_posed(layout, image) and is_alphapose(image) for image in images)
 
 
 def _format(form: str, people: str, key: str) -> Format:
     layout = replace(
-        people_in_object(people, (key,), {}, VERSION),
+        people_in_object(people, [key], {}, VERSION),
         skeletons=("openpose18",),
         store="names",
         suffix=".json",
         names=_names,
         empty=False,
     )
-    return Format(
-        name=f"alphapose-{form}",
-        title=f"AlphaPose with --format {form}",
-        skeletons=layout.skeletons,
-        kind="name",
-        sniff=partial(_looks_like, layout),
-        read=partial(read_images, layout),
+    return json_format(
+        f"alphapose-{form}",
+        f"AlphaPose with --format {form}",
+        layout,
+        sniff=partial(_looks_like, layout, people),
         write=lambda path, parsed: write_images(layout, path, with_middles(parsed)),
         holds=frozenset({"scores"}),
     )

@@ -22,6 +22,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,13 @@ def _shipped_skeleton(titles: Sequence[Sequence[str]]) -> Skeleton | None:
 
 
 def _add(
-    people: PeopleBuilder, where: str, place: int, cells: Sequence[str], record: dict, columns: np.ndarray, width: int
+    people: PeopleBuilder,
+    where: str,
+    place: int,
+    cells: Sequence[str],
+    record: dict[str, Any],
+    columns: np.ndarray,
+    width: int,
 ) -> bool:
     """Take an individual of a row; False if it has no coordinates there."""
     try:

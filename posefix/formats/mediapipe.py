@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +33,16 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import Frames, first_values, read_frames
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, describe_shortly
+from posefix.formats.parsed_file import OnError, ParsedFile, describe_shortly
 from posefix.formats.per_image import (
     Layout,
     PersonLayout,
     Triples,
+    json_format,
     looks_like,
     point_triple,
     put_point,
     read_images,
-    write_images,
 )
 from posefix.formats.probe import FileProbe
 
@@ -140,8 +139,8 @@ def _put(record: Any, triples: Triples, skeleton: Skeleton) -> Any:
     return {**record, "landmark": landmarks} if isinstance(record, Mapping) else landmarks
 
 
-def _new(parsed: ParsedFile, person: int, triples: Triples) -> list:
-    return [{"x": x, "y": y, "z": 0.0, "visibility": visibility} for x, y, visibility in triples]
+def _new(parsed: ParsedFile, person: int) -> list:
+    return [{"x": 0.0, "y": 0.0, "z": 0.0, "visibility": 0.0} for _ in parsed.skeleton.keypoint_names]
 
 
 def _is_person(record: Any) -> bool:
@@ -181,14 +180,12 @@ def _looks_like_mediapipe(probe: FileProbe) -> bool:
     return looks_like(LAYOUT, probe)
 
 
-MEDIAPIPE = Format(
-    name="mediapipe",
-    title="MediaPipe Pose",
-    skeletons=SKELETONS,
-    kind="name",
+MEDIAPIPE = json_format(
+    "mediapipe",
+    "MediaPipe Pose",
+    LAYOUT,
     sniff=_looks_like_mediapipe,
     read=read,
-    write=partial(write_images, LAYOUT),
     any_file_name=True,
     relative=True,
     holds=frozenset({"scores", "empty"}),

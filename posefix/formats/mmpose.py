@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +27,19 @@ from posefix.core.errors import InputError
 from posefix.core.files import first_repeated
 from posefix.core.skeleton import Skeleton, load, with_keypoint_count
 from posefix.formats.frames import Frames, first_values, numbered, read_frames
-from posefix.formats.parsed_file import Format, OnError, ParsedFile
+from posefix.formats.parsed_file import OnError, ParsedFile
 from posefix.formats.per_image import (
     Layout,
     PersonLayout,
     Triples,
     from_corners,
     is_list_of_people,
+    json_format,
     looks_like,
     pairs_with_scores,
     read_images,
     require_object,
-    rounded_score,
     to_corners,
-    write_images,
 )
 from posefix.formats.probe import FileProbe
 
@@ -110,9 +108,9 @@ def _put(instance: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
     return {**instance, "keypoints": pairs, "keypoint_scores": scores}
 
 
-def _new(parsed: ParsedFile, person: int, triples: Triples) -> dict:
+def _new(parsed: ParsedFile, person: int) -> dict:
     box = [np.round(to_corners(parsed, person), 3).tolist()]
-    return {**_put({}, triples, parsed.skeleton), "bbox": box, "bbox_score": rounded_score(parsed, person)}
+    return {"keypoints": [], "keypoint_scores": [], "bbox": box, "bbox_score": 0.0}
 
 
 def _is_instance(value: Any) -> bool:
@@ -149,13 +147,4 @@ def _looks_like_mmpose(probe: FileProbe) -> bool:
     return looks_like(LAYOUT, probe)
 
 
-FORMAT = Format(
-    name="mmpose",
-    title="MMPose's predictions",
-    skeletons=SKELETONS,
-    kind="name",
-    sniff=_looks_like_mmpose,
-    read=read,
-    write=partial(write_images, LAYOUT),
-    folder=True,
-)
+FORMAT = json_format("mmpose", "MMPose's predictions", LAYOUT, sniff=_looks_like_mmpose, read=read)

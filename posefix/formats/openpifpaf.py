@@ -15,7 +15,6 @@ plugins/coco, crowdpose and wholebody (constants.py) for the keypoints.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +22,8 @@ import numpy as np
 
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import json_line, numbered, read_lines
-from posefix.formats.parsed_file import Format, OnError, ParsedFile
-from posefix.formats.per_image import (
-    Layout,
-    PersonLayout,
-    Triples,
-    flat_triples,
-    flattened,
-    looks_like,
-    read_images,
-    require_object,
-    rounded_score,
-    to_corners,
-    write_images,
-)
+from posefix.formats.parsed_file import OnError, ParsedFile
+from posefix.formats.per_image import Layout, flat_person, json_format, looks_like, read_images, to_corners
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import is_box
 
@@ -56,21 +43,10 @@ def _is_frame(value: Any) -> bool:
     return isinstance(value, Mapping) and "frame" in value and isinstance(value.get("predictions"), list)
 
 
-def _keypoints(record: Any, skeleton: Skeleton | None) -> Triples:
-    require_object(record, "keypoints")
-    if "image_id" in record:
-        raise ValueError("has an image_id, which OpenPifPaf's predictions have not")
-    return flat_triples(record["keypoints"])
-
-
-def _new(parsed: ParsedFile, person: int, triples: Triples) -> dict:
+def _new(parsed: ParsedFile, person: int) -> dict:
     x1, y1, x2, y2 = to_corners(parsed, person)
-    return {
-        "keypoints": flattened(triples),
-        "bbox": np.round([x1, y1, x2 - x1, y2 - y1], 3).tolist(),
-        "score": rounded_score(parsed, person),
-        "category_id": 1,
-    }
+    box = np.round([x1, y1, x2 - x1, y2 - y1], 3).tolist()
+    return {"keypoints": [], "bbox": box, "score": 0.0, "category_id": 1}
 
 
 def _is_annotation(value: Any) -> bool:
@@ -80,9 +56,8 @@ def _is_annotation(value: Any) -> bool:
 
 
 LAYOUT = Layout(
-    PersonLayout(
-        _keypoints,
-        lambda record, triples, skeleton: {**record, "keypoints": flattened(triples)},
+    flat_person(
+        ["keypoints"],
         _new,
         _is_annotation,
         is_other=lambda record: isinstance(record, Mapping) and "category" in record and "keypoints" not in record,
@@ -108,13 +83,4 @@ def _looks_like_openpifpaf(probe: FileProbe) -> bool:
     return video or looks_like(LAYOUT, probe)
 
 
-FORMAT = Format(
-    name="openpifpaf",
-    title="OpenPifPaf's predictions",
-    skeletons=SKELETONS,
-    kind="name",
-    sniff=_looks_like_openpifpaf,
-    read=read,
-    write=partial(write_images, LAYOUT),
-    folder=True,
-)
+FORMAT = json_format("openpifpaf", "OpenPifPaf's predictions", LAYOUT, sniff=_looks_like_openpifpaf, read=read)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,8 @@ from posefix.core.errors import InputError
 from posefix.core.files import files_in, without_gz
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import first_values
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, describe_shortly
-from posefix.formats.per_image import (
-    Layout,
-    PersonLayout,
-    Triples,
-    flat_triples,
-    flattened,
-    read_images,
-    require_object,
-    write_images,
-)
+from posefix.formats.parsed_file import OnError, ParsedFile, describe_shortly
+from posefix.formats.per_image import Layout, flat_person, json_format, read_images, write_images
 from posefix.formats.probe import FileProbe
 
 SUFFIX = "_keypoints.json"
@@ -50,8 +41,8 @@ MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "hip": ("left_hip", "rig
 _OTHER_CAMERA = re.compile(r"_keypoints_[0-9]+\.json(\.gz)?$")
 
 
-def people_in_object(people: str, keys: tuple[str, ...], person: Mapping[str, Any], version: Any) -> Layout:
-    """An image is an object with a version and a list of people, each an object with 3 K numbers in one list.
+def people_in_object(people: str, keys: Sequence[str], person: Mapping[str, Any], version: Any) -> Layout:
+    """An image is an object with a version and a list of people, each an object with all numbers in one list.
 
     Args:
         people: key of the list of people.
@@ -60,28 +51,16 @@ def people_in_object(people: str, keys: tuple[str, ...], person: Mapping[str, An
         version: of new images.
     """
 
-    def key_of(record: Any) -> str | None:
-        return next((key for key in keys if isinstance(record, Mapping) and key in record), None)
-
-    def keypoints(record: Any, skeleton: Skeleton | None) -> Triples:
-        key = key_of(record) or keys[0]
-        require_object(record, key)
-        return flat_triples(record[key], key)
-
-    def put(record: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
-        return {**record, key_of(record) or keys[0]: flattened(triples)}
-
     def people_in(image: Mapping) -> list:
         if not isinstance(image[people], list):
             raise ValueError(f"has {describe_shortly(image[people])} as {people}, expected a list")
         return image[people]
 
     return Layout(
-        PersonLayout(
-            keypoints,
-            put,
-            new=lambda parsed, place, triples: put(person, triples, parsed.skeleton),
-            is_person=lambda record: key_of(record) is not None,
+        flat_person(
+            keys,
+            new=lambda parsed, place: person,
+            is_person=lambda record: isinstance(record, Mapping) and any(key in record for key in keys),
         ),
         ("body25", "openpose18"),
         is_image=lambda value: isinstance(value, Mapping) and people in value,
@@ -169,14 +148,12 @@ def _looks_like_openpose(probe: FileProbe) -> bool:
     return bool(images) and not any(map(is_alphapose, images))
 
 
-OPENPOSE = Format(
-    name="openpose",
-    title="OpenPose",
-    skeletons=LAYOUT.skeletons,
-    kind="name",
+OPENPOSE = json_format(
+    "openpose",
+    "OpenPose",
+    LAYOUT,
     sniff=_looks_like_openpose,
     read=read,
     write=write,
-    folder=True,
     holds=frozenset({"scores", "empty"}),
 )

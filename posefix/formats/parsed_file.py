@@ -202,7 +202,7 @@ class PeopleBuilder:
             **rest,
         )
 
-    def _append(self, frame: int, record: Any, row: tuple | None) -> None:
+    def _append(self, frame: int, record: Any, row: tuple[Any, ...] | None) -> None:
         self._rows.append(row)
         self._frames.append(frame)
         self._records.append(record)
@@ -284,7 +284,7 @@ def skeleton_with(count: int, names: Sequence[str] = ()) -> Skeleton:
     return load(found[0])
 
 
-def keep_equal(raw: Any, new: np.ndarray, decimals: int, keep: np.ndarray | None = None) -> list | int | float:
+def keep_equal(raw: Any, new: np.ndarray, decimals: int, keep: np.ndarray | None = None) -> list[Any] | int | float:
     """New numbers as nested lists, with the original ones where they say the same.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,15 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import Frames, Store, file_names, first_values, read_frames, write_frames
-from posefix.formats.parsed_file import OnError, ParsedFile, PeopleBuilder, describe_shortly, keep_equal, numbers
+from posefix.formats.parsed_file import (
+    Format,
+    OnError,
+    ParsedFile,
+    PeopleBuilder,
+    describe_shortly,
+    keep_equal,
+    numbers,
+)
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import ORIGINAL_SCORE, is_box, with_original_score
 
@@ -32,7 +41,7 @@ class PersonLayout:
         keypoints: ``(record, skeleton or None)`` to K triples of x, y and score, as they stand in the record; None
             where one is missing. Raises ValueError with the rest of a sentence that starts with the person.
         put: ``(record, K triples, skeleton)`` to the record with these numbers.
-        new: ``(content, place of the person in it, K triples)`` to the record of a person from elsewhere.
+        new: ``(content, place of the person in it)`` to the record of a person from elsewhere, without numbers.
         is_person: whether a value is so clearly such a record that the format can be recognised by it.
         is_other: whether a record is of something else than a person, and is handed through.
         box: xywh of a record, or None.
@@ -43,7 +52,7 @@ class PersonLayout:
 
     keypoints: Callable[[Any, Skeleton | None], Triples]
     put: Callable[[Any, Triples, Skeleton], Any]
-    new: Callable[[ParsedFile, int, Triples], Any]
+    new: Callable[[ParsedFile, int], Any]
     is_person: Callable[[Any], bool]
     is_other: Callable[[Any], bool] = lambda record: False
     box: Callable[[Any], Any] = lambda record: None
@@ -180,14 +189,16 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
         return record
     digits, score_digits = layout.decimals
     if record is None:
-        triples = np.column_stack([np.round(points, digits), np.round(scores, score_digits)]) + 0.0
-        new = layout.new(parsed, person, triples.tolist())
-        return with_original_score(new, parsed.original_scores[person]) if isinstance(new, dict) else new
-    raw = layout.keypoints(record, parsed.skeleton)
-    keep = (scores == 0) & ~layout.estimated(numbers(raw, "keypoints"))
-    xy = keep_equal([triple[:2] for triple in raw], points, digits, keep[:, None])
-    new_scores = keep_equal([triple[2] for triple in raw], scores, score_digits, keep)
-    triples = [[x, y, score] for (x, y), score in zip(xy, new_scores, strict=True)]
+        record = layout.new(parsed, person)
+        if isinstance(record, Mapping):
+            record = with_original_score(record, parsed.original_scores[person])
+        triples = (np.column_stack([np.round(points, digits), np.round(scores, score_digits)]) + 0.0).tolist()
+    else:
+        raw = layout.keypoints(record, parsed.skeleton)
+        keep = (scores == 0) & ~layout.estimated(numbers(raw, "keypoints"))
+        xy = keep_equal([triple[:2] for triple in raw], points, digits, keep[:, None])
+        new_scores = keep_equal([triple[2] for triple in raw], scores, score_digits, keep)
+        triples = [[x, y, score] for (x, y), score in zip(xy, new_scores, strict=True)]
     written = layout.put(record, triples, parsed.skeleton)
     if layout.score and (record.get(layout.score) is not None or ORIGINAL_SCORE in record):
         old = record.get(layout.score)
@@ -195,24 +206,40 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
     return written
 
 
-def flat_triples(values: Any, what: str = "keypoints") -> Triples:
-    """K triples from 3 K numbers in one list; ValueError with the rest of a sentence for anything else."""
-    flat = numbers(values, what)
-    if flat.ndim != 1 or flat.size % 3 or flat.size == 0:
-        found = f"{flat.size} numbers" if flat.ndim == 1 and flat.size else describe_shortly(values)
-        raise ValueError(f"has {found} as {what}, expected x, y and score of each keypoint, one after the other")
-    return [values[i : i + 3] for i in range(0, len(values), 3)]
+def flat_person(
+    keys: Sequence[str], new: Callable[[ParsedFile, int], Any], is_person: Callable[[Any], bool], **rest: Any
+) -> PersonLayout:
+    """A person who is an object with x, y and score of all keypoints in one list, under one of some keys.
 
+    Args:
+        keys: of the list; the first is that of new people.
+        new: as of :class:`PersonLayout`.
+        is_person: likewise.
+        rest: likewise.
+    """
 
-def flattened(triples: Triples) -> list:
-    """3 K numbers in one list: the inverse of :func:`flat_triples`."""
-    return [value for triple in triples for value in triple]
+    def key_in(record: Any) -> str:
+        return next((key for key in keys if isinstance(record, Mapping) and key in record), keys[0])
+
+    def keypoints(record: Any, skeleton: Skeleton | None) -> Triples:
+        key = key_in(record)
+        require_object(record, key)
+        flat = numbers(record[key], key)
+        if flat.ndim != 1 or flat.size % 3 or flat.size == 0:
+            found = f"{flat.size} numbers" if flat.ndim == 1 and flat.size else describe_shortly(record[key])
+            raise ValueError(f"has {found} as {key}, expected x, y and score of each keypoint, one after the other")
+        return [record[key][i : i + 3] for i in range(0, flat.size, 3)]
+
+    def put(record: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
+        return {**record, key_in(record): [value for triple in triples for value in triple]}
+
+    return PersonLayout(keypoints, put, new, is_person, **rest)
 
 
 def pairs_with_scores(pairs: Any, scores: Any, what: str) -> Triples:
     """K triples from K pairs of x and y and K scores, called ``what``; ValueError for anything else."""
     xy, confidences = numbers(pairs, "keypoints"), numbers(scores, what)
-    if len(xy) and (xy.ndim != 2 or xy.shape[1] != 2):
+    if xy.shape != (0,) and (xy.ndim != 2 or xy.shape[1] != 2):
         raise ValueError(f"has keypoints of shape {xy.shape}, expected pairs of x and y")
     if confidences.shape != xy.shape[:1]:
         raise ValueError(f"has {confidences.size} scores for {len(xy)} keypoints")
@@ -262,14 +289,22 @@ def to_corners(parsed: ParsedFile, person: int) -> list[float]:
     return [*points.min(0).tolist(), *points.max(0).tolist()]
 
 
-def rounded_score(parsed: ParsedFile, person: int) -> float:
-    """The score of a person as new records have it."""
-    return round(float(parsed.person_scores[person]), 6)
-
-
 def _with_people(layout: Layout, value: Any, people: list) -> Any:
     try:
         layout.people_in(value)
     except ValueError:  # handed through as a whole
         return value
     return layout.put_people(value, people)
+
+
+def json_format(name: str, title: str, layout: Layout, **rest: Any) -> Format:
+    """A format with a layout; ``rest`` are attributes of it that are not as usual."""
+    usual = {
+        "skeletons": layout.skeletons,
+        "kind": "name",
+        "sniff": partial(looks_like, layout),
+        "read": partial(read_images, layout),
+        "write": partial(write_images, layout),
+        "folder": layout.store == "folder",
+    }
+    return Format(name=name, title=title, **{**usual, **rest})

@@ -109,11 +109,11 @@ class FileProbe:
         return value
 
 
-def _first_elements(text: str) -> list:
+def _first_elements(text: str) -> list[Any]:
     return list(_values(text, 1))
 
 
-def _first_members(text: str) -> dict:
+def _first_members(text: str) -> dict[str, Any]:
     names = _values(text, 1)
     return {name: value for name, value in zip(names, names, strict=False) if isinstance(name, str)}
 

@@ -68,13 +68,13 @@ def is_score(value: Any) -> bool:
     return is_number(value) and abs(value) <= LARGEST
 
 
-def keypoint_arrays(records: Sequence[Mapping], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+def keypoint_arrays(records: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (N, K, 2) float32 in pixels and scores or visibilities (N, K) float32 of usable records."""
     numbers = np.array([r["keypoints"] for r in records], np.float32).reshape(len(records), len(skeleton), 3)
     return numbers[..., :2], numbers[..., 2]
 
 
-def box_array(records: Sequence[Mapping]) -> np.ndarray:
+def box_array(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """(N, 4) float32 xywh boxes of records; zeros where there is none, or what is there is no box."""
     return np.array([r["bbox"] if is_box(r.get("bbox")) else (0, 0, 0, 0) for r in records], np.float32).reshape(-1, 4)
 

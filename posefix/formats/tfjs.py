@@ -18,7 +18,6 @@ src/keypoints.ts (package @tensorflow-models/posenet 2.2.2).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +26,8 @@ import numpy as np
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import Frames
 from posefix.formats.names import places, plain
-from posefix.formats.parsed_file import Format, ParsedFile, describe_shortly
-from posefix.formats.per_image import (
-    Layout,
-    PersonLayout,
-    Triples,
-    looks_like,
-    point_triple,
-    put_point,
-    read_images,
-    rounded_score,
-    write_images,
-)
+from posefix.formats.parsed_file import ParsedFile, describe_shortly
+from posefix.formats.per_image import Layout, PersonLayout, Triples, json_format, point_triple, put_point
 from posefix.formats.records import is_number
 
 SKELETONS = ("coco17", "blazepose33")
@@ -114,12 +103,10 @@ def _put(pose: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
     return {**pose, "keypoints": [k if t is None else put_point(k, triples[t], "score") for k, t in pairs]}
 
 
-def _new(parsed: ParsedFile, person: int, triples: Triples) -> dict:
+def _new(parsed: ParsedFile, person: int) -> dict:
     names = [f"mouth_{n.removesuffix('_mouth')}" if n.endswith("_mouth") else n for n in parsed.skeleton.keypoint_names]
-    keypoints = [
-        {"y": y, "x": x, "score": score, "name": name} for (x, y, score), name in zip(triples, names, strict=True)
-    ]
-    pose: dict[str, Any] = {"score": rounded_score(parsed, person), "keypoints": keypoints}
+    keypoints = [{"y": 0.0, "x": 0.0, "score": 0.0, "name": name} for name in names]
+    pose: dict[str, Any] = {"score": 0.0, "keypoints": keypoints}
     size = np.zeros(2) if parsed.sizes is None else parsed.sizes[parsed.frames[person]]
     if (size > 0).all() and parsed.boxes[person].any():
         low, sides = parsed.boxes[person][:2] / size, parsed.boxes[person][2:] / size
@@ -154,14 +141,10 @@ LAYOUT = Layout(
     store="names",
     skeleton_of=_skeleton_of,
 )
-TFJS = Format(
-    name="tfjs",
-    title="TensorFlow.js pose-detection",
-    skeletons=SKELETONS,
-    kind="name",
-    sniff=partial(looks_like, LAYOUT),
-    read=partial(read_images, LAYOUT),
-    write=partial(write_images, LAYOUT),
+TFJS = json_format(
+    "tfjs",
+    "TensorFlow.js pose-detection",
+    LAYOUT,
     any_file_name=True,
     holds=frozenset({"scores", "person_scores", "empty"}),
 )

@@ -16,7 +16,6 @@ Source: Ultralytics 8.0.196 to 8.4.190, ultralytics/engine/results.py (Results.t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,16 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, numbers
+from posefix.formats.parsed_file import OnError, ParsedFile, numbers
 from posefix.formats.per_image import (
     Layout,
     PersonLayout,
     Triples,
     from_corners,
-    looks_like,
+    json_format,
     read_images,
     require_object,
-    rounded_score,
     to_corners,
-    write_images,
 )
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
@@ -76,15 +73,10 @@ def _put(detection: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
     return {**detection, "keypoints": {**detection["keypoints"], **columns}}
 
 
-def _new(parsed: ParsedFile, person: int, triples: Triples) -> dict:
-    corners = np.round(to_corners(parsed, person), 3).tolist()
-    return {
-        "name": "person",
-        "class": PERSON,
-        "confidence": rounded_score(parsed, person),
-        "box": dict(zip(_CORNERS, corners, strict=True)),
-        "keypoints": dict(zip(_COLUMNS, map(list, zip(*triples, strict=True)), strict=True)),
-    }
+def _new(parsed: ParsedFile, person: int) -> dict:
+    box = dict(zip(_CORNERS, np.round(to_corners(parsed, person), 3).tolist(), strict=True))
+    keypoints: dict = {name: [] for name in _COLUMNS}
+    return {"name": "person", "class": PERSON, "confidence": 0.0, "box": box, "keypoints": keypoints}
 
 
 def _box(detection: Mapping) -> list[float] | None:
@@ -115,14 +107,4 @@ LAYOUT = Layout(
     SKELETONS,
     noun="detection",
 )
-FORMAT = Format(
-    name="ultralytics-json",
-    title="Ultralytics' JSON",
-    skeletons=SKELETONS,
-    kind="name",
-    sniff=partial(looks_like, LAYOUT),
-    read=read,
-    write=partial(write_images, LAYOUT),
-    any_file_name=True,
-    folder=True,
-)
+FORMAT = json_format("ultralytics-json", "Ultralytics' JSON", LAYOUT, read=read, any_file_name=True)

@@ -32,7 +32,7 @@ from posefix.core.files import files_in, read_bytes, without_gz, write_atomicall
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import file_names, usable_files
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal
-from posefix.formats.per_image import require_people_beside, rounded_score, to_corners
+from posefix.formats.per_image import require_people_beside, to_corners
 from posefix.formats.probe import FileProbe
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
@@ -122,7 +122,12 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     copied = (*copied, *(path / name for name in files if name not in names))
     document = Labels(list(texts), keys, [tail for _, tail in texts.values()], columns, copied)
     confident = all(columns.has_confidence(len(line.split())) for lines, _ in texts.values() for line in lines)
-    held = (("boxes", True), ("empty", True), ("scores", columns.width == 3), ("person_scores", confident))
+    held = (
+        ("boxes", True),
+        ("empty", True),
+        ("scores", columns.width == 3 and not columns.flags),
+        ("person_scores", confident),
+    )
     holds = frozenset(name for name, is_held in held if is_held)
     parsed = people.parsed(keys, "name", relative=True, document=document, holds=holds)
     require_people_beside(problems, parsed)
@@ -232,8 +237,9 @@ def _written(parsed: ParsedFile, person: int) -> str:
     if record is None:
         x1, y1, x2, y2 = to_corners(parsed, person)
         box = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+        confidence = round(float(parsed.person_scores[person]), 6)  # has a point, so that it is no track id
         numbers = [*box, *np.column_stack([points, scores]).ravel().tolist()]
-        return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {rounded_score(parsed, person)!r}\n"
+        return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {confidence!r}\n"
     if parsed.has_no_estimate(person) or labels.columns.keypoints != len(points):
         return record["line"]
     columns, row = labels.columns, _numbers(record["line"])
@@ -247,7 +253,7 @@ def _written(parsed: ParsedFile, person: int) -> str:
     if columns.has_confidence(len(row)):
         confidence = keep_equal(row[columns.end], parsed.person_scores[person], 6)
         if confidence != row[columns.end]:
-            parts[2 * columns.end + 1] = repr(confidence)  # has a point, so that it is no track id
+            parts[2 * columns.end + 1] = repr(confidence)
     return "".join(parts)
 
 

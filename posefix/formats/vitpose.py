@@ -16,7 +16,6 @@ coco_to_pascal_voc), version 5.23.0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,8 @@ import numpy as np
 
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import Frames
-from posefix.formats.parsed_file import Format, ParsedFile, describe_shortly, numbers
-from posefix.formats.per_image import (
-    Layout,
-    PersonLayout,
-    Triples,
-    looks_like,
-    pairs_with_scores,
-    read_images,
-    require_object,
-    write_images,
-)
+from posefix.formats.parsed_file import ParsedFile, describe_shortly, numbers
+from posefix.formats.per_image import Layout, PersonLayout, Triples, json_format, pairs_with_scores, require_object
 from posefix.formats.records import is_box
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133")
@@ -84,13 +74,11 @@ def _put(person: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
     return {**person, "keypoints": [[x, y] for x, y, _ in own], "scores": [score for _, _, score in own]}
 
 
-def _new(parsed: ParsedFile, person: int, triples: Triples) -> dict:
-    labels = np.flatnonzero(parsed.scores[person] > 0).tolist()
-    written = {"keypoints": [triples[k][:2] for k in labels], "scores": [triples[k][2] for k in labels]}
+def _new(parsed: ParsedFile, person: int) -> dict:
     x, y, w, h = parsed.boxes[person].tolist()
     centre, scale = np.array([x + w / 2, y + h / 2]), np.array([w, h]) / SIDE_PER_SCALE
     box = {"bbox": np.round(np.concatenate([centre, centre + scale - 1]), 6).tolist()} if w > 0 else {}
-    return {**written, "labels": labels, **box}
+    return {"keypoints": [], "scores": [], "labels": np.flatnonzero(parsed.scores[person] > 0).tolist(), **box}
 
 
 def _box(person: Mapping) -> list[float] | None:
@@ -135,14 +123,11 @@ LAYOUT = Layout(
     store="names",
     skeleton_of=_skeleton_of,
 )
-VITPOSE = Format(
-    name="vitpose",
-    title="ViTPose (transformers)",
+VITPOSE = json_format(
+    "vitpose",
+    "ViTPose (transformers)",
+    LAYOUT,
     skeletons=("coco17",),
-    kind="name",
-    sniff=partial(looks_like, LAYOUT),
-    read=partial(read_images, LAYOUT),
-    write=partial(write_images, LAYOUT),
     any_file_name=True,
     holds=frozenset({"scores", "boxes", "empty"}),
 )

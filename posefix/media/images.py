@@ -33,9 +33,10 @@ def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarr
     Raises:
         InputError: the file cannot be read, or is no image, or is cut off.
     """
-    given_bytes = isinstance(path_or_bytes, bytes)
-    content = path_or_bytes if given_bytes else read_bytes(path_or_bytes)
-    name = f"image of {len(content)} bytes" if given_bytes else path_or_bytes
+    if isinstance(path_or_bytes, bytes):
+        content, name = path_or_bytes, f"image of {len(path_or_bytes)} bytes"
+    else:
+        content, name = read_bytes(path_or_bytes), str(path_or_bytes)
     if not content:
         raise InputError(f"{name}: is empty, expected an image")
     try:

@@ -164,7 +164,8 @@ class VideoWriter:
             raise InputError(f"{path}: videos are written as MP4; use a name that ends in .mp4")
         self._av = _pyav()
         self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part.mp4")
-        self._container, self._stream = None, None
+        self._container: Any = None
+        self._stream: Any = None
         with self._complaining():
             self._container = self._av.open(str(self._temporary), "w", options={"movflags": "+faststart"})
             rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)

@@ -25,7 +25,7 @@ COLORS = {
 SAME, INK, FAINT = "#9aa4b0", "#2b3138", "#d8dde3"
 LABELLED = 30  # keypoints; a body of more has no numbers written beside them
 DOTS = 4000  # people shown one by one; of more a share is drawn
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
     "axes.edgecolor": FAINT,
@@ -97,9 +97,10 @@ def _draw_body(axes: Axes, seen: Diagnosis, points: np.ndarray, worst: float, ti
     for i, j in skeleton.limbs:
         axes.plot(*points[[i, j]].T, color=FAINT, linewidth=7, solid_capstyle="round", zorder=1)
     known = np.isfinite(wrong)
-    axes.scatter(*points[~known].T, s=60, c=FAINT, edgecolors="white", zorder=2)
+    axes.scatter(points[~known, 0], points[~known, 1], s=60, c=FAINT, edgecolors="white", zorder=2)
     axes.scatter(
-        *points[known].T,
+        points[known, 0],
+        points[known, 1],
         s=60 + 520 * wrong[known] / worst,
         c=colormap(wrong[known] / worst),
         edgecolors="white",
@@ -107,7 +108,7 @@ def _draw_body(axes: Axes, seen: Diagnosis, points: np.ndarray, worst: float, ti
     )
     outward = np.sign(points[:, 0] - points[:, 0].mean())
     face = skeleton.group("face")
-    named = np.flatnonzero(~face & known) if len(skeleton) <= LABELLED else []
+    named = np.flatnonzero(~face & known & (len(skeleton) <= LABELLED))
     for k in named:
         side = 1 if outward[k] >= 0 else -1
         axes.annotate(

@@ -6,7 +6,7 @@ import base64
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from synth import ErrorType
 
 MOST_RESULTS = 100_000  # for what is left to win to be measured
 FEW_IMAGES = 20  # of fewer, chance is not told from gain
-PEOPLE_SHOWN = 4  # of the best, the typical and the worst
+PEOPLE_SHOWN = 6  # of the best and the worst
 PANEL_HEIGHT = 300  # px
 CHANGED = 0.005  # OKS; less is no change to look at
-LIBRARIES = ("posefix", "torch", "timm", "numpy", "pycocotools")
+LIBRARIES = ("torch", "timm", "numpy", "pycocotools")
 
 _LEGEND = [
     (name, "#{:02x}{:02x}{:02x}".format(*color))
@@ -93,7 +93,8 @@ def render(subject: Subject) -> str:
     truth = subject.truth.people
     change = oks_change(truth, subject.before, subject.after)
     nothing = _nothing(before)
-    page = {
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    page: dict[str, Any] = {
         "title": subject.title,
         "metrics": subject.metrics,
         "headline": _headline(subject.metrics) if nothing is None else None,
@@ -101,7 +102,7 @@ def render(subject: Subject) -> str:
         "nothing": nothing,
         "pictures": subject.images is not None,
         "kinds": [(kind.name.capitalize(), figures.COLORS[kind], MEANINGS[kind]) for kind in KINDS],
-        "facts": {**subject.facts, "versions": _versions()},
+        "facts": {**subject.facts, "versions": f"Python {platform.python_version()}, {versions}"},
         "known": bool(known.any()),
     }
     if known.any():
@@ -167,7 +168,7 @@ def _counts(before: Diagnosis, after: Diagnosis) -> dict[str, Any]:
     was_right = known & ~was_wrong
 
     def share(part: np.ndarray, whole: np.ndarray) -> float:
-        return 100 * part.sum() / max(whole.sum(), 1)
+        return float(100 * part.sum() / max(whole.sum(), 1))
 
     return {
         "people": len(before.truth),
@@ -226,22 +227,10 @@ def _summary(change: OksChange) -> dict[str, Any]:
 
 
 def _people(subject: Subject, truth: People, change: OksChange) -> list[dict[str, Any]]:
-    """Crops of the best, the typical and the worst."""
-    if subject.images is None:
-        return []
-    gains = change.after - change.before
-    moved = np.flatnonzero(np.isfinite(gains) & (np.abs(gains) > CHANGED))
-    typical = moved[np.argsort(np.abs(gains[moved] - np.median(gains[moved])), kind="stable")] if len(moved) else moved
-    best, worst = change.best(PEOPLE_SHOWN), change.worst(PEOPLE_SHOWN)
-    taken = set(best.tolist()) | set(worst.tolist())
-    chosen = {
-        "Gained most": best,
-        "Typical of those who changed": [row for row in typical.tolist() if row not in taken][:PEOPLE_SHOWN],
-        "Lost most": worst,
-    }
+    """Crops of the people who gained and who lost most, the same as :func:`posefix.report.pictures.write_pictures`."""
     shown = []
-    for name, rows in chosen.items():
-        pictures = [_crop(subject, truth, change, int(row)) for row in rows]
+    for name, rows in (("Gained most", change.best(PEOPLE_SHOWN)), ("Lost most", change.worst(PEOPLE_SHOWN))):
+        pictures = [_crop(subject, truth, change, row) for row in rows.tolist()]
         shown.append({"name": name, "pictures": [picture for picture in pictures if picture is not None]})
     return [group for group in shown if group["pictures"]]
 
@@ -249,6 +238,8 @@ def _people(subject: Subject, truth: People, change: OksChange) -> list[dict[str
 def _crop(subject: Subject, truth: People, change: OksChange, row: int) -> dict[str, Any] | None:
     people = subject.before[[row]], subject.after[[row]], truth[change.truth_rows[[row]]]
     image_id = int(subject.before.image_ids[row])
+    if subject.images is None:
+        return None
     try:
         image, name = subject.images[image_id], subject.names(image_id)
     except InputError:
@@ -260,13 +251,3 @@ def _crop(subject: Subject, truth: People, change: OksChange, row: int) -> dict[
         "after": float(change.after[row]),
         "image": name,
     }
-
-
-def _versions() -> str:
-    found = [f"Python {platform.python_version()}"]
-    for name in LIBRARIES:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)

@@ -88,7 +88,7 @@ def draw_people(
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    canvas = np.ascontiguousarray(image).copy()
+    canvas: np.ndarray = np.ascontiguousarray(image).copy()
     sides = keypoint_sides(people.skeleton)
     points = np.nan_to_num(people.keypoints.astype(np.float64), nan=np.inf)
     shown = (people.scores > threshold) & (np.abs(points) < FARTHEST).all(-1)
@@ -104,7 +104,8 @@ def draw_people(
 def line_widths(people: People, shown: np.ndarray) -> np.ndarray:
     """(N,) float64 width of the limbs in pixels, from the extent of the keypoints (N, K) that are shown."""
     boxes = geometry.pose_boxes(people.keypoints, shown, padding=0.0)
-    return np.clip(boxes[:, 2:].max(1, initial=0) / 70, 1.2, 9.0)
+    widths: np.ndarray = np.clip(boxes[:, 2:].max(1, initial=0) / 70, 1.2, 9.0)
+    return widths
 
 
 def dot(canvas: np.ndarray, centre: np.ndarray, radius: float, color: Color, outline: Color = POSE.outline) -> None:

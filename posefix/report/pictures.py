@@ -77,16 +77,16 @@ def write_pictures(
             index.append(entry | {"skipped": str(error)})
             continue
         entry["file"] = _free_name(prefix, entry["image"], entry["image_id"], taken)
-        shown = before[rows], after[rows]
+        left, right = before[rows], after[rows]
         if truth is None:
             title = f"{entry['image']}, {len(rows)} {'person' if len(rows) == 1 else 'people'}"
-            box = scene_view(image, *shown)
-            picture = side_by_side(image, *shown, title=title, box=box, threshold=threshold)
+            box = scene_view(image, left, right)
+            picture = side_by_side(image, left, right, title=title, box=box, threshold=threshold)
         else:
             person = truth[truth_rows]
             labels = f"before, OKS {entry['oks_before']:.2f}", f"after, OKS {entry['oks_after']:.2f}"
-            box = people_view(*shown, person)
-            picture = side_by_side(image, *shown, person, entry["image"], labels, box, threshold)
+            box = people_view(left, right, person)
+            picture = side_by_side(image, left, right, person, entry["image"], labels, box, threshold)
         write_atomically(folder / entry["file"], encode_jpeg(picture))
         index.append(entry)
     write_atomically(folder / INDEX, json.dumps(index, indent=1) + "\n")

@@ -47,8 +47,10 @@ def write_comparison(
         for index, frame in frames:
             if writer is None:
                 box = scene_view(frame, before, after)
-            shown = (p[slice(*np.searchsorted(p.image_ids, [index, index + 1]))] for p in ordered)
-            picture = side_by_side(frame, *shown, title=f"frame {index}", box=box, threshold=threshold, height=height)
+            left, right = (p[slice(*np.searchsorted(p.image_ids, [index, index + 1]))] for p in ordered)
+            picture = side_by_side(
+                frame, left, right, title=f"frame {index}", box=box, threshold=threshold, height=height
+            )
             if writer is None:
                 writer = VideoWriter(path, fps, (picture.shape[1], picture.shape[0]))
             writer.write(picture)

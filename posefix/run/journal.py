@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def journal_path(output: Path) -> Path:
     return output.with_name(output.name + SUFFIX)
 
 
-def fingerprint(files: Iterable[Path], options: dict) -> str:
+def fingerprint(files: Iterable[Path], options: dict[str, Any]) -> str:
     """SHA-256 of what determines a result: the content of the files and the options."""
     digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
     for path in files:
@@ -114,7 +115,7 @@ class Journal:
             first, second = file.readline(1 << 20), file.readline(1 << 20)
         return bool(first) and not (first.startswith(b'{"work": ') and not second.endswith(b"\n"))
 
-    def _append(self, entry: dict) -> None:
+    def _append(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
 
@@ -142,7 +143,7 @@ class Journal:
         return length
 
 
-def _batch(entry: dict, people: int | None, keypoints: int | None) -> RefinedBatch:
+def _batch(entry: dict[str, Any], people: int | None, keypoints: int | None) -> RefinedBatch:
     """The batch of one line; ValueError, KeyError, TypeError or OverflowError where it is none."""
     rows = _rows(entry["rows"], people)
     poses = _decoded(entry["keypoints"]).reshape(len(rows), -1 if keypoints is None else keypoints, 2)
@@ -166,7 +167,7 @@ def _decoded(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
 
 
-def _rows(found: list, people: int | None) -> np.ndarray:
+def _rows(found: list[Any], people: int | None) -> np.ndarray:
     if not isinstance(found, list) or any(type(row) is not int or row < 0 for row in found):
         raise ValueError("rows are not whole numbers from 0 on")
     rows = np.array(found, np.int64)
