@@ -11,7 +11,7 @@ demo: $(VENV)/ready       ## refine people on photographs; writes demo_output/be
 test: $(VENV)/ready       ## all tests but the fuzzing
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/ready       ## ruff, and its formatting
+lint: types               ## ruff and its formatting, and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

@@ -88,13 +88,11 @@ def require_output(out: Path | None, inputs: Iterable[Path | None]) -> None:
     Raises:
         InputError: if not.
     """
-    from posefix.core.files import require_writable
+    from posefix.core.files import require_distinct, require_writable
 
-    if out is None:
-        return
-    if out.resolve() in {path.resolve() for path in inputs if path is not None}:
-        raise InputError(f"{out}: is named twice, as an output and as another file of this run")
-    require_writable(out)
+    require_distinct([out], inputs)
+    if out is not None:
+        require_writable(out)
 
 
 def read_measured(

@@ -124,7 +124,7 @@ def refine(**options: Any) -> None:
         click.echo(local.report(plan, settings, refined, measured, command))
 
 
-def _gain_line(measured: dict) -> str:
+def _gain_line(measured: dict[str, Any]) -> str:
     before, after, gain = measured["before"]["AP"], measured["after"]["AP"], measured["gain"]
     if before is None or gain["AP"] is None:
         return "AP: nothing to measure"

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from posefix.core.errors import InputError
 
@@ -50,14 +50,16 @@ def opened(path: str | Path) -> Iterator[Readable]:
     """
     try:
         with open(path, "rb") as file:
-            start = file.read(len(GZIP))
+            zipped = file.read(len(GZIP)) == GZIP
             file.seek(0)
-            if start != GZIP:
+            if not zipped:
                 yield file
                 return
-            size = max(os.fstat(file.fileno()).st_size, 1)
+            limit = max(SMALL, LARGEST_RATIO * os.fstat(file.fileno()).st_size)
             with gzip.GzipFile(fileobj=file) as unzipped:
-                yield _Bounded(unzipped, max(SMALL, LARGEST_RATIO * size), path)
+                yield _Bounded(unzipped, limit, path)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -67,13 +69,11 @@ def opened(path: str | Path) -> Iterator[Readable]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: the gzip file is damaged or cut off ({error})") from None
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
 
 
 class _Bounded:
-    """What is unzipped, up to a limit: a small file that unzips to gigabytes is no results file."""
+    """Read what is unzipped, up to a limit: a small file that unzips to gigabytes is no results file."""
 
     def __init__(self, file: Readable, limit: int, path: str | Path) -> None:
         self._file, self._left, self._path = file, limit, path
@@ -158,19 +158,9 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
 
 def write_pieces(path: str | Path, pieces: Iterable[str | bytes]) -> None:
     """:func:`write_atomically` of a content that comes in pieces."""
-    target, temporary = _target_and_temporary(path)
-    try:
-        with open(temporary, "xb") as file:
-            _write(file, pieces, zipped=target.name.endswith(".gz"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise InputError(_cannot_write(path, target, error)) from None
-        raise
+    target = _file_target(path)
+    with _taking_the_place_of(path, target) as temporary:
+        _write(temporary, pieces, target.name)
 
 
 def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path]]) -> None:
@@ -183,21 +173,25 @@ def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path
         InputError: ``path`` is a file or a folder with something in it, or cannot be written.
     """
     require_new_folder(path)
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
-    try:
+    with _taking_the_place_of(path, Path(os.path.realpath(path))) as temporary:
         temporary.mkdir()
         for name, content in files:
             if isinstance(content, Path):
                 shutil.copyfile(content, temporary / name)
-                continue
-            with open(temporary / name, "xb") as file:
-                _write(file, [content], zipped=name.endswith(".gz"))
-                file.flush()
-                os.fsync(file.fileno())
+            else:
+                _write(temporary / name, [content], name)
+
+
+@contextmanager
+def _taking_the_place_of(path: str | Path, target: Path) -> Iterator[Path]:
+    """Give a new name beside ``target``; what is written there takes its place at the end, or is removed on failure."""
+    temporary = _beside(target)
+    try:
+        yield temporary
         os.replace(temporary, target)
     except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
         if isinstance(error, OSError):
             raise InputError(_cannot_write(path, target, error)) from None
         raise
@@ -225,19 +219,23 @@ def require_new_folder(path: str | Path) -> None:
             raise InputError(f"{path}: is a folder with something in it, expected the name of a new one")
         if os.path.exists(target) and not os.path.isdir(target):
             raise InputError(f"{path}: is a file, expected the name of a new folder")
-        probe = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+        probe = _beside(target)
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
         raise InputError(_cannot_write(path, target, error)) from None
 
 
-def _write(file: IO[bytes], pieces: Iterable[str | bytes], zipped: bool) -> None:
-    out = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if zipped else file
-    for piece in pieces:
-        out.write(piece.encode("utf-8") if isinstance(piece, str) else piece)
-    if zipped:
-        out.close()
+def _write(path: Path, pieces: Iterable[str | bytes], name: str) -> None:
+    """Write a new file to the disk, gzipped if ``name``, which it will have, ends so."""
+    with open(path, "xb") as file:
+        zipped = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if name.endswith(".gz") else None
+        for piece in pieces:
+            (zipped or file).write(piece.encode("utf-8") if isinstance(piece, str) else piece)
+        if zipped is not None:
+            zipped.close()
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def make_folder(path: str | Path) -> None:
@@ -258,15 +256,16 @@ def require_writable(path: str | Path) -> None:
     Raises:
         InputError: as :func:`write_atomically` would.
     """
-    target, probe = _target_and_temporary(path)
+    target = _file_target(path)
     try:
+        probe = _beside(target)
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
         raise InputError(_cannot_write(path, target, error)) from None
 
 
-def _target_and_temporary(path: str | Path) -> tuple[Path, Path]:
+def _file_target(path: str | Path) -> Path:
     try:
         target = Path(os.path.realpath(path))
     except ValueError as error:
@@ -275,7 +274,11 @@ def _target_and_temporary(path: str | Path) -> tuple[Path, Path]:
         raise InputError(f"{path}: is a folder, expected the name of a file to write")
     if os.path.exists(target) and not os.path.isfile(target):
         raise InputError(f"{path}: is a device or a pipe, expected the name of a file to write")
-    return target, target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    return target
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
 
 
 def _cannot_write(path: str | Path, target: Path, error: OSError) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from posefix.core.files import read_json
 from posefix.core.people import People
-from posefix.formats.coco import read_annotations
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.media.images import decode
 
 FOLDER = Path(__file__).parent
@@ -37,4 +37,4 @@ def load_photos() -> Photos:
     licenses = {entry["id"]: entry["name"] for entry in content["licenses"]}
     images = {image["id"]: decode(FOLDER / image["file_name"]) for image in content["images"]}
     credits = dict.fromkeys(f"{image['credit']} ({licenses[image['license']]})" for image in content["images"])
-    return Photos(read_annotations(ANNOTATIONS).people, images, ", ".join(credits))
+    return Photos(GroundTruth.of_dataset(content, name=str(ANNOTATIONS)).people, images, ", ".join(credits))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -71,12 +72,13 @@ def paired_bootstrap(
     summary: dict[str, dict[str, float | None]] = {}
     for name, difference in zip(METRICS, differences, strict=True):
         measured = difference[np.isfinite(difference)]
-        if values_before[name] is None or values_after[name] is None or not len(measured):
+        first, second = values_before[name], values_after[name]
+        if first is None or second is None or not len(measured):
             summary[name] = dict.fromkeys(("gain", "low", "high", "positive"))
             continue
         low, high = np.quantile(measured, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         summary[name] = {
-            "gain": values_after[name] - values_before[name],
+            "gain": second - first,
             "low": float(low),
             "high": float(high),
             "positive": float((measured > 0).mean()),
@@ -134,7 +136,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0, np.where(known, values, 0).sum(0) / np.maximum(count, 1), np.nan)
 
 
-def _collect(image_evaluations: Sequence[dict | None], thresholds: int) -> _Detections:
+def _collect(image_evaluations: Sequence[dict[str, Any] | None], thresholds: int) -> _Detections:
     """COCOeval's per-image matches of one category and area range as arrays over all detections."""
     entries = [(i, e) for i, e in enumerate(image_evaluations) if e is not None]
     positives = np.zeros(len(image_evaluations), np.int64)

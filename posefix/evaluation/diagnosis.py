@@ -8,6 +8,7 @@ least 32 x 32 px^2. Every annotated keypoint of a matched person is then Good, J
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class Diagnosis:
         results = self.results[self.matched[rows]]
         return Observation(self.truth[rows], results.keypoints, results.scores > 0, self.neighbours.take(rows))
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
         return {
             "people": len(self.truth),
@@ -183,13 +184,13 @@ def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:
 def same_people(before: Diagnosis, after: Diagnosis) -> bool:
     """Whether two results have the same images, boxes and scores of the estimator in the same order, as if refined."""
     pairs = [[getattr(seen.results, name) for seen in (before, after)] for name in ("image_ids", "boxes")]
-    scores = [estimator_scores(seen.results) for seen in (before, after)]
+    first, second = (estimator_scores(seen.results) for seen in (before, after))
     same = all(np.array_equal(one, other) for one, other in pairs)
-    return same and np.allclose(*scores, rtol=1e-5, atol=1e-6)  # a written score is rounded
+    return same and np.allclose(first, second, rtol=1e-5, atol=1e-6)  # a written score is rounded
 
 
 def _matches(
-    evaluated: list[dict | None], ids: list[int], rows: np.ndarray, count: int
+    evaluated: list[dict[str, Any] | None], ids: list[int], rows: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """What COCOeval matched.
 

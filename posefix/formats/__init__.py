@@ -7,22 +7,12 @@
 a module with a :class:`~posefix.formats.parsed_file.Format`, and a line in :mod:`posefix.formats.registry`.
 """
 
-from posefix.formats.exchange import (
-    Source,
-    as_held,
-    fitted,
-    read,
-    read_in,
-    refinable,
-    require_common_keypoint,
-    with_refined_rows,
-    writable,
-    write,
-)
+from posefix.formats.exchange import fitted, read, read_in, writable, write
 from posefix.formats.images import ImageIndex
 from posefix.formats.parsed_file import Format, ParsedFile
 from posefix.formats.probe import FileProbe
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
+from posefix.formats.source import Source, as_held, refinable, require_common_keypoint, with_refined_rows
 
 __all__ = [
     "FORMATS",

@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from posefix.core.errors import InputError
-from posefix.core.files import first_repeated
-from posefix.core.skeleton import Skeleton
-from posefix.formats.coco import ImageRecord, read_annotations
+from posefix.core.files import first_repeated, read_json
+from posefix.formats.coco import ImageRecord, read_images
 from posefix.formats.parsed_file import ImageKind
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -53,9 +52,9 @@ class ImageIndex:
                     self._by_name.setdefault(key, []).append(image_id)
 
     @classmethod
-    def of_annotations(cls, path: Path, skeleton: Skeleton | None = None, folder: Path | None = None) -> ImageIndex:
+    def of_annotations(cls, path: Path, folder: Path | None = None) -> ImageIndex:
         """The images that an annotations file lists; raises InputError as reading it does."""
-        return cls(read_annotations(path, skeleton).images, str(path), folder)
+        return cls(read_images(path, read_json(path)), str(path), folder)
 
     @classmethod
     def of_folder(cls, folder: Path) -> ImageIndex:

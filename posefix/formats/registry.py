@@ -10,6 +10,7 @@ from posefix.core.errors import InputError
 from posefix.core.files import without_gz
 from posefix.formats import (
     alphapose,
+    coco_annotations,
     coco_files,
     deeplabcut,
     mediapipe,
@@ -28,7 +29,7 @@ FORMATS: dict[str, Format] = {
     one.name: one
     for one in (
         coco_files.RESULTS,
-        coco_files.ANNOTATIONS,
+        coco_annotations.ANNOTATIONS,
         coco_files.DETECTRON2,
         coco_files.MMPOSE_RESULTS,
         openpose.OPENPOSE,

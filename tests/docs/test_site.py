@@ -24,6 +24,13 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
 
 
+def test_configurations_that_are_named_exist() -> None:
+    page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    names = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert names and not [name for name in names if not (ROOT / "configs" / f"{name}.yaml").exists()]
+
+
 def test_what_the_walk_names_exists() -> None:
     page = (ROOT / "docs" / "inside.md").read_text(encoding="utf-8")
     names = re.findall(r"`(posefix(?:\.\w+)+)`", page)

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically
 from posefix.core.skeleton import load
-from posefix.formats import coco, read, records, refinable, write
+from posefix.evaluation.ground_truth import GroundTruth
+from posefix.formats import ImageIndex, coco, read, records, refinable, write
 
 COCO = load("coco17")
 GOOD = {"image_id": 139, "category_id": 1, "keypoints": [10, 20.5, 0.9] * 17, "score": 0.5}
@@ -381,34 +382,10 @@ def annotated(**changes: object) -> dict:
     return {"image_id": 139, "id": 1, "keypoints": [3, 4, 2] * 16 + [0, 0, 0], "bbox": [1, 2, 10, 20], **changes}
 
 
-def test_annotations_keep_people_with_keypoints(tmp_path: Path) -> None:
-    content = annotations(
-        annotated(area=70.5, num_keypoints=16),
-        annotated(iscrowd=1),
-        annotated(num_keypoints=0),
-        annotated(keypoints=[0] * 51),
-        {"image_id": 139, "id": 5, "bbox": [0, 0, 1, 1]},
-        annotated(),
-        annotated(bbox=None),
-    )
-    found = coco.read_annotations(saved(tmp_path, content))
-    assert [a.get("area") for a in found.people.extra] == [70.5, None, None]
-    np.testing.assert_allclose(found.people.areas, [70.5, 0.515 * 200, 0])
-    np.testing.assert_array_equal(found.people.scores[0], [2] * 16 + [0])
-    np.testing.assert_array_equal(found.people.boxes[1], [1, 2, 10, 20])
-    assert found.images == {139: coco.ImageRecord("a.jpg", 64, 48)}
-
-
-def test_an_offset_keeps_the_ids_of_two_files_apart(tmp_path: Path) -> None:
-    path = saved(tmp_path, annotations(annotated()))
-    found = coco.read_annotations(path, image_id_offset=10**9)
-    assert list(found.images) == [10**9 + 139]
-    np.testing.assert_array_equal(found.people.image_ids, [10**9 + 139])
-    assert found.people.extra[0]["image_id"] == 139
-
-
-def test_annotations_without_people_are_fine(tmp_path: Path) -> None:
-    assert len(coco.read_annotations(saved(tmp_path, annotations(images=[]))).people) == 0
+def test_the_images_that_annotations_list_are_known_by_id(tmp_path: Path) -> None:
+    index = ImageIndex.of_annotations(saved(tmp_path, annotations(annotated())))
+    assert index.records == {139: coco.ImageRecord("a.jpg", 64, 48)}
+    assert ImageIndex.of_annotations(saved(tmp_path, annotations(images=[]))).records == {}
 
 
 @pytest.mark.parametrize(
@@ -425,20 +402,12 @@ def test_annotations_without_people_are_fine(tmp_path: Path) -> None:
         (annotations(images=[{"id": 1, "file_name": 5}]), "image 0 .*no file_name"),
         (annotations(images=[{"id": 1, "file_name": "a", "width": "wide"}]), "width"),
         (annotations(images=[{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}]), "image 1 .*another image"),
-        (annotations(annotated(), 5), "annotation 1 is the number 5"),
-        (annotations(annotated(), annotated(keypoints=[1] * 48)), "annotation 1 has 16 keypoints.*mpii16"),
-        (annotations(annotated(iscrowd=1), annotated(keypoints=["1"] * 51)), "annotation 1 has the string"),
-        (annotations({"id": 1, "keypoints": [1] * 51}), "annotation 0 has no image_id"),
-        (annotations(annotated(image_id=7)), "annotation 0 is of image_id 7"),
-        (annotations(annotated(bbox=[1, 2, 3])), "bbox"),
-        (annotations(annotated(area="big")), "area"),
-        (annotations(annotated(area=-1)), "area"),
     ],
 )
 def test_malformed_annotations_are_named(tmp_path: Path, content: object, says: str) -> None:
     path = saved(tmp_path, content)
     with pytest.raises(InputError, match=says) as error:
-        coco.read_annotations(path)
+        ImageIndex.of_annotations(path)
     one_sentence(error, path)
 
 
@@ -446,8 +415,9 @@ def test_real_annotations_agree_with_their_own_counts(data_root: Path) -> None:
     path = data_root / "coco" / "annotations" / "person_keypoints_val.json"
     raw = json.loads(path.read_text())
     wanted = [a for a in raw["annotations"] if a["num_keypoints"] > 0 and not a["iscrowd"]]
-    found = coco.read_annotations(path)
-    assert [a["id"] for a in found.people.extra] == [a["id"] for a in wanted]
-    np.testing.assert_array_equal(found.people.labelled.sum(1), [a["num_keypoints"] for a in wanted])
-    np.testing.assert_allclose(found.people.areas, [a["area"] for a in wanted])
-    assert len(found.images) == len(raw["images"])
+    truth = GroundTruth.read(path)
+    found = truth.people
+    assert [a["id"] for a in found.extra] == [a["id"] for a in wanted]
+    np.testing.assert_array_equal(found.labelled.sum(1), [a["num_keypoints"] for a in wanted])
+    np.testing.assert_allclose(found.areas, [a["area"] for a in wanted])
+    assert len(truth.images) == len(raw["images"])

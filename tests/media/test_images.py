@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from posefix.core.errors import InputError
+from posefix.formats import ImageIndex
 from posefix.formats.coco import ImageRecord
 from posefix.media.images import ImageFolder, decode, quiet_opencv
 
@@ -204,13 +205,11 @@ def test_a_folder_goes_to_worker_processes(tmp_path: Path) -> None:
 
 
 def test_real_images_are_found_with_and_without_annotations(data_root: Path) -> None:
-    from posefix.formats.coco import read_annotations
-
-    truth = read_annotations(data_root / "coco" / "annotations" / "person_keypoints_val.json")
-    named = ImageFolder(data_root / "coco" / "val", truth.images)
+    truth = ImageIndex.of_annotations(data_root / "coco" / "annotations" / "person_keypoints_val.json")
+    named = ImageFolder(data_root / "coco" / "val", truth.records)
     numbered = ImageFolder(data_root / "coco" / "val")
-    named.require(truth.images)
-    assert [named.path(i) for i in truth.images] == [numbered.path(i) for i in truth.images]
-    for image_id in list(truth.images)[:5]:
-        record = truth.images[image_id]
+    named.require(truth.records)
+    assert [named.path(i) for i in truth.records] == [numbered.path(i) for i in truth.records]
+    for image_id in list(truth.records)[:5]:
+        record = truth.records[image_id]
         assert named[image_id].shape == (record.height, record.width, 3)

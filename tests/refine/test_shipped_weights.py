@@ -12,9 +12,9 @@ from posefix import formats
 from posefix.core import geometry, resources
 from posefix.core import skeleton as skeletons
 from posefix.core.people import People
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import match_people
 from posefix.evaluation.oks import keypoint_similarity, oks
-from posefix.formats import coco
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
@@ -31,7 +31,7 @@ def refiner(request: pytest.FixtureRequest) -> Refiner:
 @pytest.fixture(scope="module")
 def photos(data_root: Path) -> tuple[People, ImageFolder, People]:
     """Annotated people of 30 photos that no training saw, and MoveNet Lightning's results there, row by row."""
-    annotations = coco.read_annotations(data_root / "coco/annotations/person_keypoints_val.json", COCO)
+    annotations = GroundTruth.read(data_root / "coco/annotations/person_keypoints_val.json", COCO)
     found = formats.read(data_root / "coco/results/val/movenet-lightning.json", default=COCO)
     truth = annotations.people
     first = np.unique(truth.image_ids)[:30]

@@ -11,8 +11,8 @@ import numpy as np
 from posefix import formats
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
+from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import match_people
-from posefix.formats import coco
 from posefix.media.images import ImageFolder
 from posefix.training.config import Fold
 
@@ -30,9 +30,9 @@ class FolderStore:
     """
 
     def __init__(self, annotations: Path, images: Path, skeleton: Skeleton) -> None:
-        truth = coco.read_annotations(annotations, skeleton)
+        truth = GroundTruth.read(annotations, skeleton)
         self.people = replace(truth.people, extra=())
-        self.image_ids = np.array(sorted(truth.images), np.int64)
+        self.image_ids = truth.image_ids
         self.images = ImageFolder(images, truth.images)
         self.images.require(np.unique(self.people.image_ids))
 

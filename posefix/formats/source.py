@@ -1,0 +1,90 @@
+"""What people who were read from a file must know of it, and what becomes of them when some of them are refined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posefix.core.errors import InputError
+from posefix.core.people import People, with_refined
+from posefix.core.skeleton import Skeleton
+from posefix.formats.coco import ImageRecord
+from posefix.formats.parsed_file import ImageKind
+
+CHANGED = ("keypoints", "scores", "person_scores", "original_scores")  # by refinement
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where people come from, and what of it has to be written back beside them; ``People.source``.
+
+    Attributes:
+        format: name of the format.
+        keys: image id to what the file calls the image, in its order, images without people too.
+        kind: what those are.
+        images: image id to name and size, as far as they are known.
+        document: the rest of the file, the format's own.
+        problems: one sentence for each person that could not be used.
+        synthetic_ids: the image ids are mere places, since names do not end in numbers of their own.
+        video: name of the video, without extension, that the images are frames of.
+        absent: ids of images that are not there; the coordinates of their people mean nothing elsewhere.
+        holds: those of :attr:`Format.holds` that this very file has a place for.
+        completed: whether people and keypoints without an estimate are refined, too; :attr:`Format.completed`.
+    """
+
+    format: str
+    keys: Mapping[int, int | str]
+    kind: ImageKind
+    images: Mapping[int, ImageRecord]
+    document: Any
+    problems: tuple[str, ...] = ()
+    synthetic_ids: bool = False
+    video: str | None = None
+    absent: frozenset[int] = frozenset()
+    holds: frozenset[str] = frozenset()
+    completed: bool = False
+
+
+def require_common_keypoint(people: People, skeleton: Skeleton, path: str | Path) -> None:
+    """Raise InputError, naming the file, if the people's skeleton has no keypoint of another."""
+    if len(people) and (skeleton.indices_from(people.skeleton) < 0).all():
+        raise InputError(f"{path}: poses of {people.skeleton.name} have no keypoint in common with {skeleton.name}")
+
+
+def refinable(people: People, skeleton: Skeleton) -> np.ndarray:
+    """(R,) int64 people who were read from a file and can be refined in a skeleton.
+
+    They have an estimate of a keypoint in it, or their format means people without one too; and their image is there.
+    """
+    absent = np.isin(people.image_ids, list(people.source.absent))
+    return np.flatnonzero(~absent & (people.source.completed | people.to_skeleton(skeleton).labelled.any(1)))
+
+
+def with_refined_rows(people: People, rows: np.ndarray, refined: People) -> People:
+    """All people of a file, of whom those at ``rows`` (R,) were refined in another skeleton.
+
+    Keypoints without an estimate stay as they are, unless the format has them completed.
+    """
+    new = with_refined(people[rows], refined, missing=people.source.completed)
+    columns = {name: getattr(people, name).copy() for name in CHANGED}
+    for name, values in columns.items():
+        values[rows] = getattr(new, name)
+    return replace(people, **columns)
+
+
+def as_held(people: People, before: People) -> People:
+    """People as the file of their format will have them.
+
+    Args:
+        people: with new keypoints and scores.
+        before: the same people as they were read.
+    """
+    holds = people.source.holds
+    scores = people.scores if "scores" in holds else before.scores
+    if "person_scores" in holds:
+        return replace(people, scores=scores)
+    return replace(people, scores=scores, person_scores=scores.mean(1))
