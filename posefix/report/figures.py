@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from posefix.evaluation.comparison import OksChange
 from posefix.evaluation.diagnosis import Diagnosis
+from posefix.report.overlay import POSE, keypoint_sides
 from synth import ErrorType
 
 COLORS = {
@@ -120,6 +121,11 @@ def _draw_body(axes: Axes, seen: Diagnosis, points: np.ndarray, worst: float, ti
         share = _wrong(seen.counts(face))
         axes.annotate(f"face {share:.0f} %", (points[:, 0].mean(), top), (0, 16),
                       textcoords="offset points", ha="center")  # fmt: skip
+    sides = keypoint_sides(skeleton)
+    for side, name, color in ((1, "left", POSE.left), (2, "right", POSE.right)):
+        if (sides == side).any():
+            place = points[sides == side, 0].mean(), points[:, 1].max()
+            axes.annotate(name, place, (0, -26), textcoords="offset points", ha="center", color=np.array(color) / 255)
     axes.set_title(f"{title}: % of keypoints wrong", fontsize=10)
     axes.set_aspect("equal")
     axes.margins(0.22, 0.1)

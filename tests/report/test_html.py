@@ -141,6 +141,7 @@ def test_the_legend_tells_left_from_right(rng: np.random.Generator) -> None:
     page = render(subject(rng))
     for name, color in (("the person&#39;s left", POSE.left), ("the person&#39;s right", POSE.right)):
         assert "background: #{:02x}{:02x}{:02x}".format(*color) + '"></i>' + name in page
+    assert page.count("<!-- left -->") == page.count("<!-- right -->") == 2  # on the body, before and after
 
 
 def test_a_report_is_whole_or_absent(rng: np.random.Generator, tmp_path) -> None:
