@@ -87,7 +87,7 @@ def _names(images: Sequence[int | str]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(key) for key in images]
 
 
-def _new(parsed: ParsedFile, person: int) -> dict:
+def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
     box = parsed.boxes[person]
     record = {"image_id": parsed.images[parsed.frames[person]], "category_id": 1, "keypoints": [], "score": 0.0}
     return {**record, "box": np.round(box, 3).tolist()} if box.any() else record

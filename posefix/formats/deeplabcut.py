@@ -31,7 +31,7 @@ from posefix.core.errors import InputError
 from posefix.core.files import read_bytes, write_atomically
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.names import places, plain
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal
+from posefix.formats.parsed_file import Format, ImageKind, OnError, ParsedFile, PeopleBuilder, keep_equal
 from posefix.formats.probe import FileProbe
 
 COORDS = ("x", "y", "likelihood")
@@ -81,7 +81,9 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     lines = [line for line in range(header, len(rows)) if any(cell.strip() for cell in rows[line])]
     keys = ["/".join(_plain(cell) for cell in rows[line][:index]) for line in lines]
     numbered = all(_FRAME_NUMBER.fullmatch(key) for key in keys)
-    images = {key: place for place, key in enumerate(dict.fromkeys(map(int, keys) if numbered else keys))}
+    images: dict[int | str, int] = {
+        key: place for place, key in enumerate(dict.fromkeys(map(int, keys) if numbered else keys))
+    }
     people, taken = PeopleBuilder(path, skeleton, on_error), set()
     for line, key in zip(lines, keys, strict=True):
         for individual, name in enumerate(individuals):
@@ -90,7 +92,9 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
             if _add(people, where, place, rows[line], {"line": line, "individual": individual}, columns, width):
                 taken.add((line, individual))
     table = Table(rows, ends, delimiter, columns, frozenset(taken))
-    return people.parsed(list(images), "index" if numbered else "name", document=table)
+    likelihoods = frozenset({"scores"}) if (columns[..., 2] >= 0).any() else frozenset()  # labeled data have none
+    kind: ImageKind = "index" if numbered else "name"
+    return people.parsed(list(images), kind, document=table, holds=likelihoods | {"empty"})
 
 
 def write(path: Path, parsed: ParsedFile) -> None:
@@ -268,7 +272,7 @@ def _new_cells(parsed: ParsedFile, person: int) -> list[str]:
 def _looks_like_deeplabcut(probe: FileProbe) -> bool:
     if probe.head.startswith(HDF5):  # refused in a sentence that says how to make CSV of it
         return True
-    starts = [re.match(r'"?(\w*)', line)[1] for line in probe.text.splitlines()[: len(_LEVELS)]]
+    starts = [re.sub(r"\W.*", "", line.lstrip('"')) for line in probe.text.splitlines()[: len(_LEVELS)]]
     return starts[:1] == ["scorer"] and {"bodyparts", "coords"} <= set(starts)
 
 

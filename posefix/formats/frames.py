@@ -58,7 +58,7 @@ class Frames:
     keys: list[int | str]
     values: list[Any]
     files: tuple[str, ...] = ()
-    outer: tuple[Mapping, str] | None = None
+    outer: tuple[Mapping[str, Any], str] | None = None
     copied: tuple[Path, ...] = ()
     problems: tuple[str, ...] = ()
 

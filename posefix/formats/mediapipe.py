@@ -89,11 +89,11 @@ def _key_of(value: Any) -> str | None:
     return next((key for key in _PEOPLE if key in value), None) if isinstance(value, Mapping) else None
 
 
-def _people_in(value: Any) -> list:
+def _people_in(value: Any) -> list[Any]:
     return _people_and_room(value)[0]
 
 
-def _people_and_room(value: Any, depth: int = 2) -> tuple[list, bool]:
+def _people_and_room(value: Any, depth: int = 2) -> tuple[list[Any], bool]:
     """The people in the value of an image, and whether it has room for several; ValueError for no list of them."""
     if value is None:
         return [], False
@@ -105,7 +105,7 @@ def _people_and_room(value: Any, depth: int = 2) -> tuple[list, bool]:
     return (value, True) if not value or any(map(_may_be_person, value)) else ([value], False)
 
 
-def _put_people(value: Any, people: list) -> Any:
+def _put_people(value: Any, people: list[Any]) -> Any:
     if value is None:
         return {"pose_landmarks": people} if people else None
     if _people_and_room(value)[1]:
@@ -120,7 +120,7 @@ def _put_innermost(value: Any, people: Any) -> Any:
     return people if key is None else {**value, key: _put_innermost(value[key], people)}
 
 
-def _landmarks_of(record: Any) -> list | None:
+def _landmarks_of(record: Any) -> list[Any] | None:
     landmarks = record.get("landmark") if isinstance(record, Mapping) else record
     usable = isinstance(landmarks, list) and all(isinstance(landmark, Mapping) for landmark in landmarks)
     return landmarks if usable else None
@@ -139,7 +139,7 @@ def _put(record: Any, triples: Triples, skeleton: Skeleton) -> Any:
     return {**record, "landmark": landmarks} if isinstance(record, Mapping) else landmarks
 
 
-def _new(parsed: ParsedFile, person: int) -> list:
+def _new(parsed: ParsedFile, person: int) -> list[Any]:
     return [{"x": 0.0, "y": 0.0, "z": 0.0, "visibility": 0.0} for _ in parsed.skeleton.keypoint_names]
 
 

@@ -71,13 +71,13 @@ def _is_frame(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("instances"), list)
 
 
-def _put_people(value: Any, people: list) -> Any:
+def _put_people(value: Any, people: list[Any]) -> Any:
     if not isinstance(value, Mapping):
         return people
     return {**value, next(key for key in INSTANCE_LISTS if key in value): people}
 
 
-def _people_in(value: Any) -> list:
+def _people_in(value: Any) -> list[Any]:
     return next(value[key] for key in INSTANCE_LISTS if key in value) if isinstance(value, Mapping) else value
 
 
@@ -103,12 +103,12 @@ def _keypoints(instance: Any, skeleton: Skeleton | None) -> Triples:
     return pairs_with_scores(instance["keypoints"], instance["keypoint_scores"], "keypoint_scores")
 
 
-def _put(instance: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
+def _put(instance: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
     pairs, scores = [[x, y] for x, y, _ in triples], [score for _, _, score in triples]
     return {**instance, "keypoints": pairs, "keypoint_scores": scores}
 
 
-def _new(parsed: ParsedFile, person: int) -> dict:
+def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
     box = [np.round(to_corners(parsed, person), 3).tolist()]
     return {"keypoints": [], "keypoint_scores": [], "bbox": box, "bbox_score": 0.0}
 

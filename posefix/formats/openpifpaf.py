@@ -43,7 +43,7 @@ def _is_frame(value: Any) -> bool:
     return isinstance(value, Mapping) and "frame" in value and isinstance(value.get("predictions"), list)
 
 
-def _new(parsed: ParsedFile, person: int) -> dict:
+def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
     x1, y1, x2, y2 = to_corners(parsed, person)
     box = np.round([x1, y1, x2 - x1, y2 - y1], 3).tolist()
     return {"keypoints": [], "bbox": box, "score": 0.0, "category_id": 1}

@@ -51,7 +51,7 @@ def people_in_object(people: str, keys: Sequence[str], person: Mapping[str, Any]
         version: of new images.
     """
 
-    def people_in(image: Mapping) -> list:
+    def people_in(image: Mapping[str, Any]) -> list[Any]:
         if not isinstance(image[people], list):
             raise ValueError(f"has {describe_shortly(image[people])} as {people}, expected a list")
         return image[people]
@@ -137,7 +137,7 @@ def is_posed(layout: Layout, image: Any) -> bool:
     return people is not None and (any(map(layout.person.is_person, people)) if people else "version" in image)
 
 
-def is_alphapose(image: Mapping) -> bool:
+def is_alphapose(image: Mapping[str, Any]) -> bool:
     """Whether an image was written by AlphaPose, whose layout ``open`` is the same but for the version."""
     return str(image.get("version")).startswith("AlphaPose")
 

@@ -97,8 +97,8 @@ class Layout:
     skeletons: tuple[str, ...]
     is_image: Callable[[Any], bool] = is_list_of_people
     is_inner: Callable[[Any], bool] | None = None
-    people_in: Callable[[Any], list] = lambda value: value
-    put_people: Callable[[Any, list], Any] = lambda value, people: people
+    people_in: Callable[[Any], list[Any]] = lambda value: value
+    put_people: Callable[[Any, list[Any]], Any] = lambda value, people: people
     new_image: Any = field(default_factory=list)
     empty: bool = True
     noun: str = "person"
@@ -106,7 +106,7 @@ class Layout:
     suffix: str = ".json"
     keep_extension: bool = False
     store: Store = "folder"
-    names: Callable[[Sequence[int | str]], list] = list
+    names: Callable[[Sequence[int | str]], list[Any]] = list
     skeleton_of: Callable[[Path, Frames], Skeleton | None] = lambda path, frames: None
 
 
@@ -230,7 +230,7 @@ def flat_person(
             raise ValueError(f"has {found} as {key}, expected x, y and score of each keypoint, one after the other")
         return [record[key][i : i + 3] for i in range(0, flat.size, 3)]
 
-    def put(record: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
+    def put(record: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
         return {**record, key_in(record): [value for triple in triples for value in triple]}
 
     return PersonLayout(keypoints, put, new, is_person, **rest)
@@ -246,13 +246,13 @@ def pairs_with_scores(pairs: Any, scores: Any, what: str) -> Triples:
     return [[x, y, score] for (x, y), score in zip(pairs, scores, strict=True)]
 
 
-def point_triple(point: Mapping, score: str) -> list:
+def point_triple(point: Mapping[str, Any], score: str) -> list[Any]:
     """x, y and score of an object with ``x`` and ``y``, in itself or its ``position``; without a score it is 1."""
     position = point["position"] if isinstance(point.get("position"), Mapping) else point
     return [position.get("x"), position.get("y"), 1.0 if point.get(score) is None else point[score]]
 
 
-def put_point(point: Mapping, triple: Sequence[Any], score: str) -> Mapping:
+def put_point(point: Mapping[str, Any], triple: Sequence[Any], score: str) -> Mapping[str, Any]:
     """A copy of such an object with other numbers; itself if they are the same."""
     old = point_triple(point, score)
     if list(triple) == old:
@@ -289,7 +289,7 @@ def to_corners(parsed: ParsedFile, person: int) -> list[float]:
     return [*points.min(0).tolist(), *points.max(0).tolist()]
 
 
-def _with_people(layout: Layout, value: Any, people: list) -> Any:
+def _with_people(layout: Layout, value: Any, people: list[Any]) -> Any:
     try:
         layout.people_in(value)
     except ValueError:  # handed through as a whole

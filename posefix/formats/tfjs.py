@@ -45,18 +45,18 @@ def _is_image(value: Any) -> bool:
     return _is_pose(value)
 
 
-def _keypoint_list(pose: Any) -> list | None:
+def _keypoint_list(pose: Any) -> list[Any] | None:
     keypoints = pose.get("keypoints") if isinstance(pose, Mapping) else None
     usable = isinstance(keypoints, list) and all(isinstance(keypoint, Mapping) for keypoint in keypoints)
     return keypoints if usable else None
 
 
-def _name(keypoint: Mapping) -> str:
+def _name(keypoint: Mapping[str, Any]) -> str:
     name = keypoint.get("name", keypoint.get("part"))
     return name if isinstance(name, str) else ""
 
 
-def _targets(keypoints: list, order: Mapping[str, int]) -> list[int | None]:
+def _targets(keypoints: list[Any], order: Mapping[str, int]) -> list[int | None]:
     """The place of each keypoint in the skeleton, by name if any has one; None for others, and for a second one."""
     if not any(map(_name, keypoints)):
         return list(range(len(keypoints)))
@@ -76,7 +76,7 @@ def _skeleton_of(path: Path, frames: Frames) -> Skeleton:
     return coco
 
 
-def _people_in(value: Any) -> list:
+def _people_in(value: Any) -> list[Any]:
     return [value] if isinstance(value, Mapping) else value
 
 
@@ -88,7 +88,7 @@ def _keypoints(pose: Any, skeleton: Skeleton | None) -> Triples:
     k, named = len(skeleton), any(map(_name, keypoints))
     if not named and len(keypoints) != k:
         raise ValueError(f"has {len(keypoints)} keypoints without names, expected one of the {k} of {skeleton.name}")
-    triples: list = [[None, None, 0.0]] * k
+    triples: list[Any] = [[None, None, 0.0]] * k
     targets = _targets(keypoints, places(skeleton))
     for keypoint, target in zip(keypoints, targets, strict=True):
         if target is not None:
@@ -98,12 +98,12 @@ def _keypoints(pose: Any, skeleton: Skeleton | None) -> Triples:
     return triples
 
 
-def _put(pose: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
+def _put(pose: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
     pairs = zip(pose["keypoints"], _targets(pose["keypoints"], places(skeleton)), strict=True)
     return {**pose, "keypoints": [k if t is None else put_point(k, triples[t], "score") for k, t in pairs]}
 
 
-def _new(parsed: ParsedFile, person: int) -> dict:
+def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
     names = [f"mouth_{n.removesuffix('_mouth')}" if n.endswith("_mouth") else n for n in parsed.skeleton.keypoint_names]
     keypoints = [{"y": 0.0, "x": 0.0, "score": 0.0, "name": name} for name in names]
     pose: dict[str, Any] = {"score": 0.0, "keypoints": keypoints}
@@ -115,7 +115,7 @@ def _new(parsed: ParsedFile, person: int) -> dict:
     return pose
 
 
-def _box(pose: Mapping) -> list | None:
+def _box(pose: Mapping[str, Any]) -> list[Any] | None:
     """xywh of a box in pixels; None of one in fractions of the image, and of what is none."""
     box = pose.get("box")
     sides = [box.get(side) for side in _SIDES] if isinstance(box, Mapping) else [None]
@@ -127,7 +127,7 @@ def _is_pose_of_points(pose: Any) -> bool:
     return bool(keypoints) and all(value is not None for value in point_triple(keypoints[0], "score")[:2])
 
 
-def _put_people(value: Any, people: list) -> Any:
+def _put_people(value: Any, people: list[Any]) -> Any:
     return people[0] if isinstance(value, Mapping) and len(people) == 1 else people
 
 

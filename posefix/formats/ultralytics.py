@@ -16,6 +16,7 @@ Source: Ultralytics 8.0.196 to 8.4.190, ultralytics/engine/results.py (Results.t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
             f"{path}: all coordinates are within 0 and 1, as to_json(normalize=True) gives them, expected pixels: "
             "use to_json()"
         )
+    usable = (record for record, scores in zip(parsed.records, parsed.scores, strict=True) if scores.any())
+    if any(record["keypoints"].get("visible") is None for record in usable):
+        return replace(parsed, holds=FORMAT.holds - {"scores"})
     return parsed
 
 
@@ -66,20 +70,20 @@ def _keypoints(detection: Any, skeleton: Skeleton | None) -> Triples:
     return list(zip(*columns, strict=True))
 
 
-def _put(detection: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
+def _put(detection: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
     columns = dict(zip(_COLUMNS, map(list, zip(*triples, strict=True)), strict=True))
     if detection["keypoints"].get("visible") is None:
         del columns["visible"]
     return {**detection, "keypoints": {**detection["keypoints"], **columns}}
 
 
-def _new(parsed: ParsedFile, person: int) -> dict:
+def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
     box = dict(zip(_CORNERS, np.round(to_corners(parsed, person), 3).tolist(), strict=True))
-    keypoints: dict = {name: [] for name in _COLUMNS}
+    keypoints: dict[str, Any] = {name: [] for name in _COLUMNS}
     return {"name": "person", "class": PERSON, "confidence": 0.0, "box": box, "keypoints": keypoints}
 
 
-def _box(detection: Mapping) -> list[float] | None:
+def _box(detection: Mapping[str, Any]) -> list[float] | None:
     box = detection.get("box")
     return from_corners([box.get(corner) for corner in _CORNERS]) if isinstance(box, Mapping) else None
 

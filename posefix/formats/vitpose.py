@@ -40,7 +40,7 @@ def _is_image(value: Any) -> bool:
     return isinstance(value, list) and (not value or any(map(_is_person, value)))
 
 
-def _labels(person: Mapping) -> Any:
+def _labels(person: Mapping[str, Any]) -> Any:
     """Which keypoints a person has; all in order where it does not say so."""
     labels = person.get("labels")
     return list(range(len(person["keypoints"]))) if labels is None else labels
@@ -63,25 +63,25 @@ def _keypoints(person: Any, skeleton: Skeleton | None) -> Triples:
         raise ValueError(f"has {len(triples)} keypoints and {describe_shortly(labels)} as labels")
     if not all(type(label) is int and 0 <= label < k for label in labels) or len(set(labels)) != len(labels):
         raise ValueError(f"has labels that are not different numbers from 0 to {k - 1}")
-    everything: list = [[None, None, 0.0]] * k
+    everything: list[Any] = [[None, None, 0.0]] * k
     for label, triple in zip(labels, triples, strict=True):
         everything[label] = triple
     return everything
 
 
-def _put(person: Mapping, triples: Triples, skeleton: Skeleton) -> dict:
+def _put(person: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
     own = [triples[label] for label in _labels(person)]
     return {**person, "keypoints": [[x, y] for x, y, _ in own], "scores": [score for _, _, score in own]}
 
 
-def _new(parsed: ParsedFile, person: int) -> dict:
+def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
     x, y, w, h = parsed.boxes[person].tolist()
     centre, scale = np.array([x + w / 2, y + h / 2]), np.array([w, h]) / SIDE_PER_SCALE
     box = {"bbox": np.round(np.concatenate([centre, centre + scale - 1]), 6).tolist()} if w > 0 else {}
     return {"keypoints": [], "scores": [], "labels": np.flatnonzero(parsed.scores[person] > 0).tolist(), **box}
 
 
-def _box(person: Mapping) -> list[float] | None:
+def _box(person: Mapping[str, Any]) -> list[float] | None:
     """xywh of a box that is a centre and a scale, or corners if it is too large for that; None if it is none."""
     if person.get("bbox") is None:
         return None

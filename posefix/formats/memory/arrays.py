@@ -20,9 +20,9 @@ def as_array(values: Any) -> np.ndarray:
         return np.asarray(values)
     values = values.detach().cpu()
     try:
-        return values.numpy()
+        return np.asarray(values.numpy())
     except TypeError:  # numpy has no bfloat16
-        return values.float().numpy()
+        return np.asarray(values.float().numpy())
 
 
 def as_floats(values: Any, what: str) -> np.ndarray:

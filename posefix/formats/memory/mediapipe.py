@@ -16,7 +16,6 @@ times the height. z, ``pose_world_landmarks`` and masks stay as they are, whatev
 
 from __future__ import annotations
 
-import collections
 import copy
 from collections.abc import Sequence
 from typing import Any
@@ -88,7 +87,7 @@ def _poses(landmarks: Any) -> Sequence[Sequence[Any]]:
     return poses
 
 
-def _visibility(landmark: Any) -> float | None:
+def _visibility(landmark: Any) -> Any:
     """Confidence of a landmark; 1 where it has none. In protobuf's landmarks, 0 may also say that there is none."""
     value = getattr(landmark, "visibility", None)
     if value is None or (not value and hasattr(landmark, "HasField") and not landmark.HasField("visibility")):
@@ -104,14 +103,10 @@ def _size(size: Any) -> np.ndarray:
 
 
 def _with_landmarks(like: Any, landmarks: Any) -> Any:
-    if isinstance(like, type):  # as mp.solutions makes them
-        new = collections.namedtuple(like.__name__, like._fields)  # type: ignore[misc]
-        for name in like._fields:
-            setattr(new, name, getattr(like, name))
-        new.pose_landmarks = landmarks
-        return new
-    if hasattr(like, "_replace"):
+    if hasattr(like, "_replace") and not isinstance(like, type):
         return like._replace(pose_landmarks=landmarks)
-    new = copy.copy(like)
+    new: Any = copy.copy(like)
+    if isinstance(like, type):  # as mp.solutions makes them: a copy of a class is the class itself
+        new = type(like.__name__, like.__bases__, dict(like.__dict__))
     new.pose_landmarks = landmarks
     return new

@@ -45,7 +45,7 @@ def from_transformers(results: Any) -> People:
     return people_from(_WHAT, triples[..., :2], triples[..., 2], corners)
 
 
-def to_transformers(people: People, like: Any) -> list:
+def to_transformers(people: People, like: Any) -> list[Any]:
     """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from.
 
     Raises:
@@ -59,7 +59,7 @@ def to_transformers(people: People, like: Any) -> list:
     return [new] if len(like) and not isinstance(like[0], Mapping) else new
 
 
-def _of_one_image(results: Any) -> Sequence[Mapping]:
+def _of_one_image(results: Any) -> Sequence[Mapping[str, Any]]:
     if isinstance(results, (list, tuple)):
         if all(isinstance(person, Mapping) for person in results):
             return results
@@ -73,7 +73,7 @@ def _of_one_image(results: Any) -> Sequence[Mapping]:
     )
 
 
-def _as_lists(person: Mapping) -> dict[str, list]:
+def _as_lists(person: Mapping[str, Any]) -> dict[str, list[Any]]:
     """A person as JSON has them."""
     if "keypoints" not in person:
         raise InputError(f"{_WHAT} must have keypoints for each person, got {', '.join(map(str, person))}")

@@ -29,7 +29,7 @@ def from_ultralytics(result: Any) -> People:
         raise InputError(
             f"from_ultralytics takes the Results of one image, got a list of {len(result)}: give one of them"
         )
-    keypoints = getattr(result, "keypoints", None)
+    keypoints: Any = getattr(result, "keypoints", None)
     if not (hasattr(keypoints, "data") and hasattr(keypoints, "orig_shape")):
         raise InputError(
             f"from_ultralytics takes the Results of a pose model, got {type(result).__name__} without keypoints"
