@@ -74,7 +74,8 @@ def hidden_keypoints(keypoints: np.ndarray, regions: np.ndarray) -> np.ndarray:
     """(N, K) bool: the keypoints (N, K, 2) of each person that lie in its region (N, 4) x0, y0, x1, y1."""
     x, y = keypoints[..., 0], keypoints[..., 1]
     x0, y0, x1, y1 = regions.T[..., None]
-    return (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1) & (x1 > x0) & (y1 > y0)
+    inside: np.ndarray = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1) & (x1 > x0) & (y1 > y0)
+    return inside
 
 
 def leg_regions(
@@ -135,4 +136,5 @@ def _feet(skeleton: Skeleton) -> list[tuple[int, int]]:
 def _mean_over_legs(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Mean of values (N, L, J) over the legs where valid: (N, J), NaN where none is."""
     count = valid.sum(1)
-    return np.divide(np.where(valid, values, 0).sum(1), count, out=np.full(count.shape, np.nan), where=count > 0)
+    sums: np.ndarray = np.where(valid, values, 0).sum(1)
+    return np.where(count > 0, sums / np.maximum(count, 1), np.nan)
