@@ -31,12 +31,14 @@ def tiny_config(**settings: object) -> Config:
     return from_dict({"name": "tiny", "model": MODEL, **settings})
 
 
-def fusion_checkpoint(skeleton: str = "coco17") -> Checkpoint:
-    """Of the other kind of network, with random weights."""
+def fusion_checkpoint(skeleton: str = "coco17", spread: float = 0.5) -> Checkpoint:
+    """Of the other kind of network, with random weights; with a ``spread`` of 0 its head answers everybody alike."""
     made = tiny_checkpoint(from_dict({"name": "fusion", "model": FUSION, "skeleton": skeleton}), skeleton)
-    with torch.no_grad():  # its head starts with the same answer for everybody
-        for layer in (made.network.head.weights, made.network.head.person):
-            layer.weight.normal_(0, 0.5)
+    with torch.no_grad():
+        made.network.head.weights.weight.normal_(0, spread)
+        person = made.network.head.person
+        person.weight[0].normal_(0, spread)
+        person.bias.copy_(torch.tensor([0.0, -9.0, 0.0]))  # to stay promises less than to move, for everybody
     return made
 
 

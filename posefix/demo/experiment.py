@@ -11,7 +11,7 @@ import numpy as np
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import KINDS
 from posefix.evaluation.oks import oks
-from synth import ErrorType, Statistics, classify, neighbours_of, synthesize
+from synth import ErrorType, Statistics, classify, draw_scores, neighbours_of, synthesize
 
 
 class RefinesPeople(Protocol):
@@ -56,7 +56,7 @@ class Trial:
 
 
 def erroneous(truth: People, statistics: Statistics, draws: int, rng: np.random.Generator) -> People:
-    """Draw ``draws`` erroneous poses of each of N people: N x draws people, those of one person together.
+    """Draw ``draws`` erroneous poses of each of N people, with confidences: N x draws people, each one's together.
 
     Keypoints that are not annotated get no estimate. Boxes and areas of the truth are not handed on.
 
@@ -67,12 +67,14 @@ def erroneous(truth: People, statistics: Statistics, draws: int, rng: np.random.
         rng: source of the errors.
     """
     rows = np.repeat(np.arange(len(truth)), draws)
-    drawn = synthesize(truth[rows], neighbours_of(truth).take(rows), statistics, rng, impute=0.0)
+    neighbours = neighbours_of(truth).take(rows)
+    drawn = synthesize(truth[rows], neighbours, statistics, rng, impute=0.0)
+    _, similarity = classify(drawn.keypoints, truth[rows], neighbours)
     n = len(rows)
     return replace(
         truth[rows],
         keypoints=drawn.keypoints,
-        scores=drawn.scores,
+        scores=np.where(drawn.scores > 0, draw_scores(similarity, rng), 0),
         boxes=np.zeros((n, 4)),
         areas=np.zeros(n),
         person_scores=np.ones(n),

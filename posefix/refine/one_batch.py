@@ -18,6 +18,8 @@ from posefix.refine.decisions import Forward, best_views, decide
 from posefix.refine.settings import RefineSettings
 from posefix.refine.views import Views
 
+UNKNOWN_CONFIDENCE = 0.5  # of keypoints whose format has no confidences
+
 
 @dataclass(frozen=True, eq=False)
 class BatchRefiner:
@@ -80,6 +82,8 @@ def input_pose(people: People, views: Views, others: OtherPeople, device: torch.
     lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * views.boxes[:, 2] * views.boxes[:, 3])
     scales = lengths[:, None] * 2 * people.skeleton.sigmas
     scores = people.scores[rows] * views.posed[:, None]
+    if people.source is not None and "scores" not in people.source.holds:  # else 1 would mean certain
+        scores = np.minimum(scores, UNKNOWN_CONFIDENCE)
     their_keypoints, their_scores = others.nearest(rows, keypoints, scores > 0, scales, views.boxes)
     arrays = (
         geometry.transform(keypoints, maps),

@@ -58,9 +58,10 @@ def test_a_run_that_starts_later_gives_the_same_batches(refiner: Refiner, rng: n
     assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(late, whole[2:], strict=True))
 
 
-def test_with_flip_test_mirrored_people_are_refined_to_mirrored_poses(
-    refiner: Refiner, rng: np.random.Generator
-) -> None:
+@pytest.mark.parametrize("head", ["posefix", "fusion"])
+def test_with_flip_test_mirrored_people_are_refined_to_mirrored_poses(head: str, rng: np.random.Generator) -> None:
+    checkpoint = tiny_checkpoint() if head == "posefix" else fusion_checkpoint(spread=0.0)  # which knows no sides
+    refiner = Refiner(checkpoint, engine="torch")
     people, photos = random_people(rng, 4, images=1), images(rng, 1)
     flip = refiner.skeleton.flip
     boxes = people.boxes.copy()
