@@ -27,8 +27,8 @@ class Style:
 
     Attributes:
         centre: RGB of what is on neither side.
-        left: RGB of the person's own left.
-        right: RGB of the person's own right.
+        left: RGB of the person's left.
+        right: RGB of the person's right.
         outline: RGB of the thin border that keeps lines visible on any ground.
         scale: factor on the line width.
     """
@@ -55,11 +55,11 @@ def keypoint_sides(skeleton: Skeleton) -> np.ndarray:
 
     Of a pair whose names do not begin with left and right, the first counts as left.
     """
-    own = np.arange(len(skeleton))
+    places = np.arange(len(skeleton))
     named_right = np.array([name.startswith("right") for name in skeleton.keypoint_names])
     named = named_right | named_right[skeleton.flip]
-    right = np.where(named, named_right, skeleton.flip < own)
-    return np.where(skeleton.flip != own, np.where(right, _RIGHT, _LEFT), _CENTRE)
+    right = np.where(named, named_right, skeleton.flip < places)
+    return np.where(skeleton.flip != places, np.where(right, _RIGHT, _LEFT), _CENTRE)
 
 
 def limb_sides(sides: np.ndarray, limbs: np.ndarray) -> np.ndarray:
@@ -69,43 +69,31 @@ def limb_sides(sides: np.ndarray, limbs: np.ndarray) -> np.ndarray:
     return np.where(one_side, np.maximum(first, second), _CENTRE)
 
 
-def draw_people(
-    image: np.ndarray,
-    people: People,
-    threshold: float = 0.0,
-    style: Style = POSE,
-    wrong: np.ndarray | None = None,
-) -> np.ndarray:
+def draw_people(image: np.ndarray, people: People, style: Style = POSE, wrong: np.ndarray | None = None) -> np.ndarray:
     """Draw poses into a copy of an image.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        people: N people in pixels of this image. Keypoints anywhere outside it, or not finite, are allowed.
-        threshold: keypoints whose score is not above it are not drawn, nor the limbs to them.
+        people: N people in pixels of this image. Keypoints anywhere outside it, or not finite, are allowed; those of
+            score 0 are not drawn, nor the limbs to them.
         style: colours and widths. Lines grow with the size of the person.
         wrong: (N, K) bool, keypoints to put a red ring around.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    canvas: np.ndarray = np.ascontiguousarray(image).copy()
+    canvas = np.array(image, order="C")
     sides = keypoint_sides(people.skeleton)
     points = np.nan_to_num(people.keypoints.astype(np.float64), nan=np.inf)
-    shown = (people.scores > threshold) & (np.abs(points) < FARTHEST).all(-1)
-    widths = style.scale * line_widths(people, shown)
+    shown = people.labelled & (np.abs(points) < FARTHEST).all(-1)
+    extents = geometry.pose_boxes(people.keypoints, shown, padding=0.0)[:, 2:].max(1, initial=0)
+    widths = (style.scale * np.clip(extents / 70, 1.2, 9.0)).tolist()
     for keypoints, drawn, width in zip(points, shown, widths, strict=True):
-        _draw_pose(canvas, keypoints, drawn, people.skeleton, sides, float(width), style)
+        _draw_pose(canvas, keypoints, drawn, people.skeleton, sides, width, style)
     if wrong is not None:
         for person, keypoint in np.argwhere(wrong & shown):
-            _ring(canvas, points[person, keypoint], 2.4 * float(widths[person]) + 4)
+            _ring(canvas, points[person, keypoint], 2.4 * widths[person] + 4)
     return canvas
-
-
-def line_widths(people: People, shown: np.ndarray) -> np.ndarray:
-    """(N,) float64 width of the limbs in pixels, from the extent of the keypoints (N, K) that are shown."""
-    boxes = geometry.pose_boxes(people.keypoints, shown, padding=0.0)
-    widths: np.ndarray = np.clip(boxes[:, 2:].max(1, initial=0) / 70, 1.2, 9.0)
-    return widths
 
 
 def dot(canvas: np.ndarray, centre: np.ndarray, radius: float, color: Color, outline: Color = POSE.outline) -> None:

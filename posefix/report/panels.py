@@ -29,7 +29,6 @@ def side_by_side(
     title: str = "",
     labels: tuple[str, str] = ("before", "after"),
     box: np.ndarray | None = None,
-    threshold: float = 0.0,
     height: int = PANEL_HEIGHT,
     wrong: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
@@ -43,7 +42,6 @@ def side_by_side(
         title: written below, with the legend of the colours; without one there is neither.
         labels: what is written above the two panels.
         box: (4,) xywh pixels, the part of the image to show, widened to show the surroundings; all of it if None.
-        threshold: keypoints whose score is not above it are not drawn.
         height: of the panels in pixels; small people are enlarged to it.
         wrong: (N, K) and (M, K) bool, keypoints to ring in red.
 
@@ -54,7 +52,7 @@ def side_by_side(
     panel = _warp(image, matrix, size)
     rings = wrong or (None, None)
     panels = [
-        draw_people(panel, _moved(people, matrix), threshold, wrong=ring)
+        draw_people(panel, _moved(people, matrix), wrong=ring)
         for people, ring in zip((before, after), rings, strict=True)
     ]
     if truth is not None:
@@ -84,7 +82,7 @@ def people_view(*groups: People) -> np.ndarray:
 
 
 def scene_view(image: np.ndarray, *groups: People) -> np.ndarray | None:
-    """What to show of an image: :func:`people_view` in a wide shot, else None for all of it."""
+    """(4,) box to show of an image: :func:`people_view` in a wide shot, else None for all of it."""
     box = people_view(*groups)
     share = box[2:] / (image.shape[1], image.shape[0])
     return box if share.max() < WIDE else None
