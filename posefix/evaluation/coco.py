@@ -45,7 +45,7 @@ def evaluate(truth: GroundTruth, results: People) -> Evaluation:
     other), and all are measured as people.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         results: N people in the skeleton of the ground truth; ``person_scores`` rank them.
 
     Raises:

@@ -19,7 +19,7 @@ def compare(
     """Measure two sets of results in percent, and the gain with its 95 % interval by paired bootstrap over images.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         before: results; see :func:`posefix.evaluation.coco.evaluate`.
         after: the refined ones.
         resamples: of the bootstrap.

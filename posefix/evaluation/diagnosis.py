@@ -1,4 +1,4 @@
-"""What an estimator gets wrong (Ronchi and Perona, ICCV 2017): errors of keypoints, people missed, people made up.
+"""What an estimator gets wrong (Ronchi and Perona, ICCV 2017): errors of keypoints, people missed, false positives.
 
 Results are matched to annotated people as COCOeval does, at OKS 0.1, the best 20 results of an image, people of at
 least 32 x 32 px^2. Every annotated keypoint of a matched person is then Good, Jitter, Inversion, Swap or Miss; see
@@ -140,7 +140,7 @@ def diagnose(
     """Find the errors of results.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         results: N results in the skeleton of the ground truth.
         min_area: px^2, of the people who count.
         max_detections: how many results of an image are looked at, the best by score.

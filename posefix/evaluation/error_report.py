@@ -46,7 +46,7 @@ def report_errors(truth: GroundTruth, results: Mapping[str, People], impact: boo
     """Diagnose results, in the order in which they are given.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         results: people by the name of their file.
         impact: whether to measure AP with each kind of error corrected.
     """

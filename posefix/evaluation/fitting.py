@@ -15,7 +15,7 @@ def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: s
     """Fit error statistics to results, all files counted together.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         results: people by the name of their file.
         description: a line that says where the numbers come from.
 

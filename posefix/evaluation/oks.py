@@ -6,7 +6,7 @@ import numpy as np
 
 
 def keypoint_similarity(keypoints: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Similarity of each keypoint, ``exp(-d^2 / (2 s^2 k^2))`` with ``k = 2 sigma``; all arguments broadcast.
+    """Measure each keypoint by ``exp(-d^2 / (2 s^2 k^2))`` with ``k = 2 sigma``; all arguments broadcast.
 
     Args:
         keypoints: (..., K, 2) pixels.
@@ -27,7 +27,7 @@ def keypoint_similarity(keypoints: np.ndarray, truth: np.ndarray, areas: np.ndar
 def oks(
     keypoints: np.ndarray, truth: np.ndarray, labelled: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
-    """Mean similarity over the annotated keypoints, as pycocotools' ``computeOks``; all arguments broadcast.
+    """Average the similarity over the annotated keypoints, as pycocotools' ``computeOks``; all arguments broadcast.
 
     Args:
         keypoints: (..., K, 2) pixels.

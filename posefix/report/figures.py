@@ -1,4 +1,4 @@
-"""The figures of the HTML report, drawn with matplotlib, as SVG to stand in the page itself."""
+"""The figures of the HTML report, drawn with matplotlib, as SVG elements."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ COLORS = {
     ErrorType.MISS: "#d0505c",
 }
 SAME, INK, FAINT = "#9aa4b0", "#2b3138", "#d8dde3"
-LABELLED = 30  # keypoints; a body of more has no numbers written beside them
-DOTS = 4000  # people shown one by one; of more a share is drawn
-CHANGED = 0.005  # OKS; less is no change to look at
+LABELLED = 30  # keypoints; a body of more has no numbers at its joints
+DOTS = 4000  # at most so many people are drawn; of more, every second, every third, ...
+CHANGED = 0.005  # OKS; a smaller change counts as about the same
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -42,7 +42,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def body(before: Diagnosis, after: Diagnosis) -> Markup | None:
-    """Draw a body with the share of wrong keypoints at each joint, before and after; None of an unknown skeleton."""
+    """Draw a body with the share of wrong keypoints at each joint, before and after; None without a template."""
     points = before.truth.skeleton.template
     if points is None:
         return None
@@ -76,7 +76,7 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]
 
 
 def _svg(figure: Figure) -> Markup:
-    """The SVG element alone, without the XML declaration that a page has no place for."""
+    """Return the SVG element without an XML declaration, as a page needs it."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, dpi=160)

@@ -10,14 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
 
 from posefix.core.files import write_atomically
 from posefix.core.people import People
 from posefix.core.skeleton import GROUPS
 from posefix.evaluation.comparison import OksChange, oks_change
-from posefix.evaluation.diagnosis import KIND_NAMES, KINDS, Diagnosis, diagnose, transitions
+from posefix.evaluation.diagnosis import KIND_NAMES, KINDS, diagnose, transitions
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.impact import ap_impact
 from posefix.report import figures
@@ -50,7 +49,7 @@ class Subject:
         before: N results.
         after: the same N results, refined, in the same order.
         metrics: what :func:`posefix.run.local.measure` returned.
-        images: to cut people out of; None where they cannot be had one by one.
+        images: to cut people out of; None for a video, whose frames cannot be read one by one.
         facts: how it was made, such as checkpoint and command, shown as they are.
     """
 
@@ -90,30 +89,18 @@ def render(subject: Subject) -> str:
     if moves.any():
         change = oks_change(subject.truth.people, subject.before, subject.after)
         page |= {
-            "bars": _error_bars(before, after),
+            "diagnoses": {"before": before, "after": after},
+            "groups": {"all keypoints": True, **{name: before.truth.skeleton.group(name) for name in GROUPS}},
             "body": figures.body(before, after),
             "scatter": figures.oks_scatter(change),
             "gains": change.after - change.before,
             "least": figures.CHANGED,
             "people": _people(subject, change),
             "legend": LEGEND,
-            "impact": _impact(subject),
+            "impact": ap_impact(subject.truth, subject.after) if len(subject.after) <= MOST_RESULTS else {},
         }
     environment = Environment(loader=PackageLoader("posefix.report"), autoescape=select_autoescape(["html", "j2"]))
     return environment.get_template("report.html.j2").render(page)
-
-
-def _error_bars(before: Diagnosis, after: Diagnosis) -> list[tuple[str, np.ndarray]]:
-    """For all keypoints and each body group, before and after: a label, and percent of each error type (5,)."""
-    skeleton = before.truth.skeleton
-    groups = {"all keypoints": np.ones(len(skeleton), bool), **{name: skeleton.group(name) for name in GROUPS}}
-    bars = []
-    for name, mask in groups.items():
-        for which, diagnosis in (("before", before), ("after", after)):
-            counts = diagnosis.counts(mask)
-            if counts.any():
-                bars.append((f"{name}, {which}", 100 * counts / counts.sum()))
-    return bars
 
 
 def _people(subject: Subject, change: OksChange) -> dict[str, list[dict[str, Any]]]:
@@ -126,12 +113,3 @@ def _people(subject: Subject, change: OksChange) -> dict[str, list[dict[str, Any
         if picture is not None:
             shown[entry["kind"]].append({**entry, "data": base64.b64encode(encode_jpeg(picture)).decode()})
     return shown
-
-
-def _impact(subject: Subject) -> dict[str, float]:
-    """AP that would be won if one kind of error were gone, by its name."""
-    if len(subject.after) > MOST_RESULTS:
-        return {}
-    impact = {name: metrics["AP"] for name, metrics in ap_impact(subject.truth, subject.after).items()}
-    base = impact.pop("as it is")
-    return {name: ap - base for name, ap in impact.items() if ap is not None and base is not None}

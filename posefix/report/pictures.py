@@ -86,17 +86,16 @@ def changed_people(
         for rank, row in enumerate(rows.tolist(), start=1):
             oks = {"oks_before": float(change.before[row]), "oks_after": float(change.after[row])}
             entry = {"image_id": int(before.image_ids[row]), "kind": kind, "person": row, **oks}
-            image = _read(images, entry, f"{kind}_{rank:02d}_")
-            if image is None:
-                yield entry, None
-                continue
-            people = before[[row]], after[[row]], truth[change.truth_rows[[row]]]
-            labels = f"before, OKS {oks['oks_before']:.2f}", f"after, OKS {oks['oks_after']:.2f}"
-            yield entry, side_by_side(image, *people, entry["image"], labels, people_view(*people), height)
+            image, picture = _read(images, entry, f"{kind}_{rank:02d}_"), None
+            if image is not None:
+                people = before[[row]], after[[row]], truth[change.truth_rows[[row]]]
+                labels = f"before, OKS {oks['oks_before']:.2f}", f"after, OKS {oks['oks_after']:.2f}"
+                picture = side_by_side(image, *people, entry["image"], labels, people_view(*people), height)
+            yield entry, picture
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
-    """The bytes of a JPEG of an image (H, W, 3) uint8 RGB."""
+    """Encode an image (H, W, 3) uint8 RGB as JPEG."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
 
@@ -104,14 +103,12 @@ def encode_jpeg(image: np.ndarray) -> bytes:
 def _whole_images(images: NamedImages, before: People, after: People) -> Iterator[Drawn]:
     for image_id in np.unique(before.image_ids).tolist():
         entry: dict[str, Any] = {"image_id": image_id}
-        image = _read(images, entry)
-        if image is None:
-            yield entry, None
-            continue
-        rows = np.flatnonzero(before.image_ids == image_id)
-        left, right = before[rows], after[rows]
-        title = f"{entry['image']}, {len(rows)} {'person' if len(rows) == 1 else 'people'}"
-        yield entry, side_by_side(image, left, right, title=title, box=scene_view(image, left, right))
+        image, picture = _read(images, entry), None
+        if image is not None:
+            left, right = (people[people.image_ids == image_id] for people in (before, after))
+            title = f"{entry['image']}, {len(left)} {'person' if len(left) == 1 else 'people'}"
+            picture = side_by_side(image, left, right, title=title, box=scene_view(image, left, right))
+        yield entry, picture
 
 
 def _read(images: NamedImages, entry: dict[str, Any], prefix: str = "") -> np.ndarray | None:
