@@ -39,7 +39,7 @@ def diagnose(
 
     from posefix.core.files import write_atomically
     from posefix.evaluation.error_report import report_errors
-    from posefix.report.errors import report_tables
+    from posefix.report.tables import report_tables
 
     require_output(out, (results, other, annotations))
     truth, read = read_measured((results, other), annotations, skeleton, format_name)

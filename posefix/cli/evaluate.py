@@ -28,7 +28,7 @@ def evaluate(
 
     from posefix.evaluation.coco import evaluate as measure
     from posefix.evaluation.comparison import compare
-    from posefix.report.table import summary_table
+    from posefix.report.tables import summary_table
 
     truth, read = read_measured((results, other), annotations, skeleton, format_name)
     if other is None:

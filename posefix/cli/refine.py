@@ -82,7 +82,7 @@ def refine(**options: Any) -> None:
     from posefix.core.files import write_atomically
     from posefix.media.images import quiet_opencv
     from posefix.refine.settings import RefineSettings
-    from posefix.report.table import summary_table
+    from posefix.report.tables import summary_table
     from posefix.run import local
     from posefix.run.plan import Plan
 

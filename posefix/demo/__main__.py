@@ -18,6 +18,7 @@ from posefix.demo.experiment import RefinesPeople, Trial, run_trial
 from posefix.demo.picture import before_after
 from posefix.evaluation.diagnosis import KINDS
 from posefix.media.opencv import cv2
+from posefix.report.tables import titled_table
 from synth import ErrorType, Statistics
 
 
@@ -59,9 +60,7 @@ def demonstrate(console: Console, refiner: RefinesPeople, out: Path, seed: int, 
 
 def people_table(truth: People, trial: Trial) -> Table:
     """Mean OKS of each person and of all, before and after; of all with the standard error over the draws."""
-    table = Table(title="OKS: how near the poses are to the truth (1 is perfect)", title_justify="left")
-    for column in ("", "keypoints", "before", "after"):
-        table.add_column(column, justify="right" if column else "left")
+    table = titled_table("OKS: how near the poses are to the truth (1 is perfect)", "", "keypoints", "before", "after")
     sides = trial.before.oks, trial.after.oks
     for i, (record, count) in enumerate(zip(truth.extra, truth.labelled.sum(1), strict=True)):
         table.add_row(record["label"], str(count), *(f"{oks[i].mean():.3f}" for oks in sides))
@@ -72,9 +71,7 @@ def people_table(truth: People, trial: Trial) -> Table:
 
 def errors_table(trial: Trial) -> Table:
     """How often each error type stands before and after, and how many of each are Good after."""
-    table = Table(title="Keypoints by error type", title_justify="left")
-    for column in ("", "before", "after", "of these before, Good after"):
-        table.add_column(column, justify="right" if column else "left")
+    table = titled_table("Keypoints by error type", "", "before", "after", "of these before, Good after")
     moves = trial.transitions()
     total = moves.sum()
     for kind in KINDS:

@@ -26,13 +26,9 @@ class Evaluation:
 
     Attributes:
         coco_eval: pycocotools' evaluation after ``evaluate``, ``accumulate`` and ``summarize``.
-        evaluated: how many results were measured.
-        unknown_images: how many were left out because the ground truth has no such image.
     """
 
     coco_eval: COCOeval
-    evaluated: int
-    unknown_images: int
 
     def metrics(self) -> Metrics:
         """Return AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL in percent; None where nothing can be measured."""
@@ -43,24 +39,24 @@ class Evaluation:
 def evaluate(truth: GroundTruth, results: People) -> Evaluation:
     """Measure results.
 
-    Results of unknown images are left out and counted. Those of other categories than the annotated ones (a
-    ``category_id`` in ``results.extra``; people if absent) count for nothing, as in COCOeval; but where not one is of
-    an annotated category, the two files number their categories differently (people are 7 in one and 1 in the other),
-    and all are measured as people.
+    Results of images that the ground truth does not list are left out. Those of other categories than the annotated
+    ones (a ``category_id`` in ``results.extra``; people if absent) count for nothing, as in COCOeval; but where not one
+    is of an annotated category, the two files number their categories differently (people are 7 in one and 1 in the
+    other), and all are measured as people.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         results: N people in the skeleton of the ground truth; ``person_scores`` rank them.
 
     Raises:
         InputError: when results are of another number of keypoints, or not finite.
     """
-    coco_eval, rows = coco_evaluation(truth, results)
+    coco_eval, _ = coco_evaluation(truth, results)
     with quietly(), np.errstate(over="ignore", invalid="ignore"):
         coco_eval.evaluate()
         coco_eval.accumulate()
         coco_eval.summarize()
-    return Evaluation(coco_eval, len(rows), len(results) - len(rows))
+    return Evaluation(coco_eval)
 
 
 def coco_evaluation(truth: GroundTruth, results: People) -> tuple[COCOeval, np.ndarray]:
@@ -75,7 +71,7 @@ def coco_evaluation(truth: GroundTruth, results: People) -> tuple[COCOeval, np.n
     """
     if len(results.skeleton) != len(truth.skeleton):
         raise InputError(
-            f"{truth.name}: is of {len(truth.skeleton)} keypoints a person, the results are of {len(results.skeleton)}"
+            f"{truth.name}: has {len(truth.skeleton)} keypoints a person, the results have {len(results.skeleton)}"
         )
     rows = np.flatnonzero(np.isin(results.image_ids, truth.image_ids))
     points = results.keypoints[rows].astype(np.float64)
@@ -86,23 +82,18 @@ def coco_evaluation(truth: GroundTruth, results: People) -> tuple[COCOeval, np.n
     known = geometry.known_boxes(results.boxes[rows])
     boxes = np.where((known & known[:1].any())[:, None], results.boxes[rows].astype(np.float64), extents)
     triples = np.concatenate([points, results.scores[rows, :, None]], axis=-1)
-    names = ("image_id", "category_id", "keypoints", "score", "bbox", "area")
-    columns = (
-        results.image_ids[rows].tolist(),
-        _categories(truth, results, rows),
-        triples.reshape(len(rows), 3 * len(truth.skeleton)),
-        results.person_scores[rows].tolist(),
-        boxes.tolist(),
-        boxes[:, 2:].prod(1).tolist(),
-    )
-    detections = COCO()
-    detections.dataset = {
-        **truth.coco.dataset,
-        "annotations": [
-            {"id": i, "iscrowd": 0, **dict(zip(names, row, strict=True))}
-            for i, row in enumerate(zip(*columns, strict=True), 1)
-        ],
+    columns = {
+        "image_id": results.image_ids[rows].tolist(),
+        "category_id": _categories(truth, results, rows),
+        "keypoints": triples.reshape(len(rows), 3 * len(truth.skeleton)),
+        "score": results.person_scores[rows].tolist(),
+        "bbox": boxes.tolist(),
+        "area": boxes[:, 2:].prod(1).tolist(),
     }
+    records = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    annotations = [{"id": i, "iscrowd": 0, **record} for i, record in enumerate(records, 1)]
+    detections = COCO()
+    detections.dataset = {**truth.coco.dataset, "annotations": annotations}
     with quietly():
         detections.createIndex()
         coco_eval = COCOeval(truth.coco, detections, iouType="keypoints")
@@ -111,6 +102,7 @@ def coco_evaluation(truth: GroundTruth, results: People) -> tuple[COCOeval, np.n
 
 
 def _categories(truth: GroundTruth, results: People, rows: np.ndarray) -> list[Any]:
+    """Category ids of the results at ``rows``; that of people for all where none is annotated."""
     annotated = truth.coco.cats
     person = min(annotated)
     records = (results.extra[row] for row in rows.tolist())

@@ -8,10 +8,9 @@ import numpy as np
 
 from posefix.core.people import People
 from posefix.evaluation.bootstrap import paired_bootstrap
-from posefix.evaluation.coco import METRICS, Metrics, evaluate
+from posefix.evaluation.coco import Metrics, evaluate
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.matching import MATCH_OKS, match_people
-from posefix.evaluation.oks import oks
+from posefix.evaluation.matching import match_people, oks_with, truth_rows
 
 
 def compare(
@@ -20,7 +19,7 @@ def compare(
     """Measure two sets of results in percent, and the gain with its 95 % interval by paired bootstrap over images.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         before: results; see :func:`posefix.evaluation.coco.evaluate`.
         after: the refined ones.
         resamples: of the bootstrap.
@@ -31,42 +30,10 @@ def compare(
         ...}}``; None where a metric cannot be measured.
     """
     first, second = evaluate(truth, before), evaluate(truth, after)
-    gains = paired_bootstrap(first, second, resamples, rng=rng)
-    gain = {
-        name + suffix: gains[name][key]
-        for name in METRICS
-        for suffix, key in (("", "gain"), ("_low", "low"), ("_high", "high"))
-    }
+    gain: Metrics = {}
+    for name, values in paired_bootstrap(first, second, resamples, rng=rng).items():
+        gain |= {name: values["gain"], f"{name}_low": values["low"], f"{name}_high": values["high"]}
     return {"before": first.metrics(), "after": second.metrics(), "gain": gain}
-
-
-def person_oks(truth: People, results: People, threshold: float = MATCH_OKS) -> tuple[np.ndarray, np.ndarray]:
-    """OKS of each result with the annotated person that it is matched to.
-
-    Args:
-        truth: annotated people; ``scores`` are visibilities, ``areas`` are known.
-        results: N results on the same images.
-        threshold: OKS below which nothing is matched.
-
-    Returns:
-        (N,) float64 OKS, NaN where unmatched; (N,) int64 row in ``truth``, -1 where unmatched.
-    """
-    rows = np.full(len(results), -1, np.int64)
-    matched = match_people(truth, results, threshold)
-    found = np.flatnonzero(matched >= 0)
-    rows[matched[found]] = found
-    return oks_with(truth, results, rows), rows
-
-
-def oks_with(truth: People, results: People, rows: np.ndarray) -> np.ndarray:
-    """(N,) float64 OKS of each of N results with the person in that row (N,) of ``truth``; NaN where the row is -1."""
-    values = np.full(len(results), np.nan)
-    known = np.flatnonzero(rows >= 0)
-    people = truth[rows[known]]
-    values[known] = oks(
-        results.keypoints[known], people.keypoints, people.labelled, people.areas, truth.skeleton.sigmas
-    )
-    return values
 
 
 @dataclass(frozen=True)
@@ -74,7 +41,7 @@ class OksChange:
     """What refinement did to each of N results, by OKS with one and the same annotated person before and after.
 
     Attributes:
-        before: (N,) float64 OKS; NaN where the result is no annotated person's, before and after.
+        before: (N,) float64 OKS; NaN where the result matches no annotated person, before and after.
         after: (N,) float64 OKS.
         truth_rows: (N,) int64 row of the annotated person, -1 where there is none.
     """
@@ -85,22 +52,24 @@ class OksChange:
 
     def worst(self, count: int) -> np.ndarray:
         """Rows of the at most ``count`` results that lost most, the greatest loss first; only those that lost."""
-        change = self.after - self.before
-        order = np.argsort(change, kind="stable")
-        return order[change[order] < 0][:count]
+        return _least(self.after - self.before, count)
 
     def best(self, count: int) -> np.ndarray:
         """Rows of the at most ``count`` results that won most, the greatest gain first; only those that won."""
-        change = self.after - self.before
-        order = np.argsort(-change, kind="stable")
-        return order[change[order] > 0][:count]
+        return _least(self.before - self.after, count)
+
+
+def _least(change: np.ndarray, count: int) -> np.ndarray:
+    """Rows of the at most ``count`` smallest values below 0, the smallest first."""
+    order = np.argsort(change, kind="stable")
+    return order[change[order] < 0][:count]
 
 
 def oks_change(truth: People, before: People, after: People) -> OksChange:
-    """OKS of each result before and after refinement.
+    """Measure the OKS of each result before and after refinement.
 
-    A result is matched to a person where it was before; one that was nobody's before but is somebody's after counts
-    with that person.
+    A result is measured with the person whom it matched before; one that matched none before but one after, with that
+    person.
 
     Args:
         truth: annotated people.
@@ -109,8 +78,7 @@ def oks_change(truth: People, before: People, after: People) -> OksChange:
     """
     if len(before) != len(after):
         raise ValueError(f"{len(before)} results before, {len(after)} after: they must be the same people")
-    _, rows = person_oks(truth, before)
-    _, later = person_oks(truth, after)
+    rows, later = (truth_rows(match_people(truth, results), len(results)) for results in (before, after))
     taken = np.isin(later, rows[rows >= 0])
     rows = np.where((rows < 0) & ~taken, later, rows)
     return OksChange(oks_with(truth, before, rows), oks_with(truth, after, rows), rows)

@@ -1,4 +1,4 @@
-"""What an estimator gets wrong (Ronchi and Perona, ICCV 2017): errors of keypoints, people missed, people made up.
+"""What an estimator gets wrong (Ronchi and Perona, ICCV 2017): errors of keypoints, people missed, false positives.
 
 Results are matched to annotated people as COCOeval does, at OKS 0.1, the best 20 results of an image, people of at
 least 32 x 32 px^2. Every annotated keypoint of a matched person is then Good, Jitter, Inversion, Swap or Miss; see
@@ -7,7 +7,9 @@ least 32 x 32 px^2. Every annotated keypoint of a matched person is then Good, J
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,7 @@ MIN_AREA = 32.0**2  # px^2; smaller people are matched but do not count
 LARGE_AREA = 96.0**2  # px^2, COCO's border between medium and large
 MAX_DETECTIONS = 20  # of an image, the best by score
 KINDS = tuple(kind for kind in ErrorType if kind != ErrorType.UNLABELLED)
-VISIBLE = {"1 to 5": (1, 5), "6 to 10": (6, 10), "11 or more": (11, None)}
-OVERLAPS = {"none": (0, 0), "1 or 2": (1, 2), "3 or more": (3, None)}
+KIND_NAMES = tuple(kind.name.capitalize() for kind in KINDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +36,9 @@ class Diagnosis:
     Attributes:
         truth: T people, of at least ``MIN_AREA``.
         results: N results as they were given.
-        matched: (T,) int64 row of ``results`` that was matched to each person, -1 where nobody was found.
-        background: (N,) bool, results that are among the best of their image and nobody's: false positives.
-        types: (T, K) int8 :class:`synth.ErrorType`; UNLABELLED where the truth is not annotated or nobody was found.
-        similarity: (T, K) float32 keypoint similarity of the best candidate.
-        neighbours: everybody else in the image of each person, with whom keypoints can be swapped.
+        matched: (T,) int64 row of ``results`` that was matched to each person, -1 where there is none.
+        background: (N,) bool, false positives: among the best of their image, and matched to no annotated person.
+        neighbours: all others in the image of each person, with whom keypoints can be swapped.
         unknown_images: how many results are of images that the annotations lack.
     """
 
@@ -47,22 +46,27 @@ class Diagnosis:
     results: People
     matched: np.ndarray
     background: np.ndarray
-    types: np.ndarray
-    similarity: np.ndarray
     neighbours: Neighbours
-    unknown_images: int = 0
+    unknown_images: int
+
+    @cached_property
+    def types(self) -> np.ndarray:
+        """(T, K) int8 :class:`synth.ErrorType`; UNLABELLED where the truth is not annotated or no result matches."""
+        types = np.full(self.truth.scores.shape, ErrorType.UNLABELLED, np.int8)
+        found = np.flatnonzero(self.found)
+        if len(found):
+            keypoints = self.results.keypoints[self.matched[found]]
+            types[found], _ = classify(keypoints, self.truth[found], self.neighbours.take(found))
+        return types
 
     @property
     def found(self) -> np.ndarray:
         """(T,) bool: people with a result."""
         return self.matched >= 0
 
-    def counts(self, keypoints: np.ndarray | None = None) -> np.ndarray:
+    def counts(self, keypoints: np.ndarray | bool = True) -> np.ndarray:
         """(5,) int64 keypoints of each error type from GOOD on, of those chosen by a mask that broadcasts to (T, K)."""
-        chosen = self.types >= 0
-        if keypoints is not None:
-            chosen = chosen & keypoints
-        return np.bincount(self.types[chosen], minlength=len(KINDS))
+        return np.bincount(self.types[(self.types >= 0) & keypoints], minlength=len(KINDS))
 
     def by_keypoint(self) -> np.ndarray:
         """(K, 5) int64 counts for each keypoint."""
@@ -71,27 +75,31 @@ class Diagnosis:
     def breakdown(self) -> dict[str, dict[str, np.ndarray]]:
         """Counts (5,) by keypoint, body group, annotated keypoints, overlapping people, size and the result's score.
 
-        Scores are cut into thirds of the matched results.
+        Scores are cut into thirds of the matched results, equal ones into the same.
         """
-        skeleton, visible = self.truth.skeleton, self.truth.labelled.sum(1)
-        large = self.truth.areas >= LARGE_AREA
-        scores = np.full(len(self.truth), np.nan)
+        skeleton = self.truth.skeleton
+        scores = np.zeros(len(self.truth))
         scores[self.found] = self.results.person_scores[self.matched[self.found]]
-        thirds = _thirds(scores)
+        ranked = np.sort(scores[self.found])
+        thirds = 3 * np.searchsorted(ranked, scores) // max(len(ranked), 1)
+
+        def by(labels: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+            return {name: self.counts((labels == label)[:, None]) for label, name in enumerate(names)}
+
         return {
             "keypoint": dict(zip(skeleton.keypoint_names, self.by_keypoint(), strict=True)),
             "group": {name: self.counts(skeleton.group(name)) for name in GROUPS},
-            "annotated keypoints": {n: self.counts(_within(visible, r)[:, None]) for n, r in VISIBLE.items()},
-            "overlapping people": {
-                n: self.counts(_within(self.neighbours.overlaps, r)[:, None]) for n, r in OVERLAPS.items()
-            },
-            "size": {"medium": self.counts(~large[:, None]), "large": self.counts(large[:, None])},
-            "score": {n: self.counts((thirds == i)[:, None]) for i, n in enumerate(("lowest", "middle", "highest"))},
+            "annotated keypoints": by(
+                np.digitize(self.truth.labelled.sum(1), [6, 11]), ("1 to 5", "6 to 10", "11 or more")
+            ),
+            "overlapping people": by(np.digitize(self.neighbours.overlaps, [1, 3]), ("none", "1 or 2", "3 or more")),
+            "size": by(np.digitize(self.truth.areas, [LARGE_AREA]), ("medium", "large")),
+            "score": by(thirds, ("lowest", "middle", "highest")),
         }
 
     def with_results(self, results: People) -> Diagnosis:
         """The errors of other N results in the same order, each of the person to whom it was matched before."""
-        return _classified(self.truth, results, self.matched, self.background, self.neighbours, self.unknown_images)
+        return replace(self, results=results)
 
     def corrected(self, kind: ErrorType) -> People:
         """The results with every keypoint of one error type moved to its truth."""
@@ -108,15 +116,19 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a JSON file."""
+
+        def named(counts: np.ndarray) -> dict[str, int]:
+            return dict(zip(KIND_NAMES, counts.tolist(), strict=True))
+
         return {
             "people": len(self.truth),
             "found": int(self.found.sum()),
             "missed": int((~self.found).sum()),
             "background": int(self.background.sum()),
             "unknown_images": self.unknown_images,
-            "errors": _named(self.counts()),
+            "errors": named(self.counts()),
             "by": {
-                name: {label: _named(counts) for label, counts in rows.items()}
+                name: {label: named(counts) for label, counts in rows.items()}
                 for name, rows in self.breakdown().items()
             },
         }
@@ -128,7 +140,7 @@ def diagnose(
     """Find the errors of results.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         results: N results in the skeleton of the ground truth.
         min_area: px^2, of the people who count.
         max_detections: how many results of an image are looked at, the best by score.
@@ -136,36 +148,19 @@ def diagnose(
     Raises:
         InputError: when results are of another number of keypoints, or not finite.
     """
-    everybody = truth.people
-    counts = everybody.areas >= min_area
-    people = everybody[counts]
+    everyone = truth.people
+    counts = everyone.areas >= min_area
+    people = everyone[counts]
     evaluation, rows = coco_evaluation(truth, results)
     evaluation.params.iouThrs = np.array([MATCH_OKS])
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[min_area, 1e10]], ["counted"]
     evaluation.params.maxDets = [max_detections]
     with quietly(), np.errstate(over="ignore", invalid="ignore"):
         evaluation.evaluate()
-    matched, background = _matches(evaluation.evalImgs, [a["id"] for a in people.extra], rows, len(results))
-    neighbours = neighbour_index(everybody).gather(everybody, counts)
-    return _classified(people, results, matched, background, neighbours, len(results) - len(rows))
-
-
-def _classified(
-    truth: People,
-    results: People,
-    matched: np.ndarray,
-    background: np.ndarray,
-    neighbours: Neighbours,
-    unknown_images: int,
-) -> Diagnosis:
-    types = np.full(truth.scores.shape, ErrorType.UNLABELLED, np.int8)
-    similarity = np.zeros(truth.scores.shape, np.float32)
-    found = np.flatnonzero(matched >= 0)
-    if len(found):
-        types[found], similarity[found] = classify(
-            results.keypoints[matched[found]], truth[found], neighbours.take(found)
-        )
-    return Diagnosis(truth, results, matched, background, types, similarity, neighbours, unknown_images)
+    evaluated = [entry for entry in evaluation.evalImgs if entry is not None]
+    matched, background = _matches(evaluated, [a["id"] for a in people.extra], rows, len(results))
+    neighbours = neighbour_index(everyone).gather(everyone, counts)
+    return Diagnosis(people, results, matched, background, neighbours, len(results) - len(rows))
 
 
 def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:
@@ -176,23 +171,24 @@ def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:
     """
     earlier = before.types
     later = before.with_results(after.results).types if same_people(before, after) else after.types
+    moves = np.zeros((len(KINDS), len(KINDS)), np.int64)
     both = (earlier >= 0) & (later >= 0)
-    pairs = earlier[both].astype(np.int64) * len(KINDS) + later[both]
-    return np.bincount(pairs, minlength=len(KINDS) ** 2).reshape(len(KINDS), len(KINDS))
+    np.add.at(moves, (earlier[both], later[both]), 1)
+    return moves
 
 
 def same_people(before: Diagnosis, after: Diagnosis) -> bool:
     """Whether two results have the same images, boxes and scores of the estimator in the same order, as if refined."""
-    pairs = [[getattr(seen.results, name) for seen in (before, after)] for name in ("image_ids", "boxes")]
-    first, second = (estimator_scores(seen.results) for seen in (before, after))
-    same = all(np.array_equal(one, other) for one, other in pairs)
-    return same and np.allclose(first, second, rtol=1e-5, atol=1e-6)  # a written score is rounded
+    one, other = before.results, after.results
+    if not np.array_equal(one.image_ids, other.image_ids) or not np.array_equal(one.boxes, other.boxes):
+        return False
+    return np.allclose(estimator_scores(one), estimator_scores(other), rtol=1e-5, atol=1e-6)  # written ones are rounded
 
 
 def _matches(
-    evaluated: list[dict[str, Any] | None], ids: list[int], rows: np.ndarray, count: int
+    evaluated: list[dict[str, Any]], ids: list[int], rows: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What COCOeval matched.
+    """Read what COCOeval matched.
 
     Args:
         evaluated: its ``evalImgs`` of one threshold and area range.
@@ -201,38 +197,15 @@ def _matches(
         count: N results.
 
     Returns:
-        (T,) int64 row of the result of each annotation, -1 for none, and (N,) bool, results that are nobody's.
+        (T,) int64 row of the result of each annotation, -1 for none, and (N,) bool, results that match no annotation.
     """
     matched, background = np.full(len(ids), -1, np.int64), np.zeros(count, bool)
     place = {annotation: row for row, annotation in enumerate(ids)}
     for entry in evaluated:
-        if entry is None:
-            continue
         result_of = rows[np.array(entry["dtIds"], np.int64) - 1]
         background[result_of[(entry["dtMatches"][0] == 0) & ~entry["dtIgnore"][0].astype(bool)]] = True
         for annotation, detection in zip(entry["gtIds"], entry["gtMatches"][0], strict=True):
             if detection and annotation in place:
                 matched[place[annotation]] = rows[int(detection) - 1]
-    background[matched[matched >= 0]] = False  # also where the annotation's id is 0, COCOeval's sign for nobody
+    background[matched[matched >= 0]] = False  # an annotation's id may be 0, which COCOeval takes for no match
     return matched, background
-
-
-def _within(values: np.ndarray, bounds: tuple[int, int | None]) -> np.ndarray:
-    low, high = bounds
-    return (values >= low) & (values <= (np.inf if high is None else high))
-
-
-def _thirds(scores: np.ndarray) -> np.ndarray:
-    """(T,) 0, 1 or 2: the third of the scores that each falls into, equal ones into the same; -1 for NaN."""
-    known = np.isfinite(scores)
-    if not known.any():
-        return np.full(len(scores), -1)
-    ranked = np.sort(scores[known])
-    rank = np.searchsorted(ranked, scores[known]) / len(ranked)
-    thirds = np.full(len(scores), -1)
-    thirds[known] = np.minimum((3 * rank).astype(int), 2)
-    return thirds
-
-
-def _named(counts: np.ndarray) -> dict[str, int]:
-    return {kind.name.capitalize(): int(count) for kind, count in zip(KINDS, counts, strict=True)}

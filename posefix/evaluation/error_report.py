@@ -1,4 +1,4 @@
-"""What several results files get wrong, and what became of each error between two of them."""
+"""What several results files get wrong, and what became of each error between the first and the last of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from posefix.core.people import People
 from posefix.evaluation.coco import Metrics
-from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose, transitions
+from posefix.evaluation.diagnosis import KIND_NAMES, Diagnosis, diagnose, transitions
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.impact import ap_impact
 
@@ -21,7 +21,7 @@ class ErrorReport:
 
     Attributes:
         diagnoses: of each file, by its name.
-        impacts: AP with each kind of error corrected, of the files in which anybody was found.
+        impacts: AP with each kind of error corrected, of the files in which an annotated person was found.
         transitions: (5, 5) counts of keypoints by error type in the first file (rows) and in the last (columns); None
             for a single file.
     """
@@ -37,9 +37,8 @@ class ErrorReport:
             impact = {"impact": self.impacts[name]} if name in self.impacts else {}
             content["diagnoses"].append({"file": name, **diagnosis.to_dict(), **impact})
         if self.transitions is not None:
-            names = [kind.name.capitalize() for kind in KINDS]
-            rows = (dict(zip(names, row, strict=True)) for row in self.transitions.tolist())
-            content["transitions"] = dict(zip(names, rows, strict=True))
+            rows = (dict(zip(KIND_NAMES, row, strict=True)) for row in self.transitions.tolist())
+            content["transitions"] = dict(zip(KIND_NAMES, rows, strict=True))
         return content
 
 
@@ -47,7 +46,7 @@ def report_errors(truth: GroundTruth, results: Mapping[str, People], impact: boo
     """Diagnose results, in the order in which they are given.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         results: people by the name of their file.
         impact: whether to measure AP with each kind of error corrected.
     """

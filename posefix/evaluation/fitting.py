@@ -1,4 +1,4 @@
-"""Measuring an estimator's errors, so that training can synthesise them."""
+"""Measure an estimator's errors, so that training can synthesise them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: s
     """Fit error statistics to results, all files counted together.
 
     Args:
-        truth: what is right.
+        truth: ground truth.
         results: people by the name of their file.
         description: a line that says where the numbers come from.
 
     Raises:
-        InputError: when nobody in a file matches an annotated person.
+        InputError: when no result in a file matches an annotated person.
     """
-    seen = []
-    for name, people in results.items():
-        seen.append(diagnose(truth, people).observation())
-        if not (seen[-1].truth.labelled & seen[-1].given).any():
+    seen = {name: diagnose(truth, people).observation() for name, people in results.items()}
+    for name, observed in seen.items():
+        if not (observed.truth.labelled & observed.given).any():
             raise InputError(f"{name}: no result matches an annotated person, so there is nothing to measure")
-    fitted = fit_statistics(seen, description)
+    fitted = fit_statistics(list(seen.values()), description)
     return Statistics.from_dict(fitted.to_dict(), "fitted statistics", truth.skeleton)

@@ -103,8 +103,14 @@ class GroundTruth:
         name: the file, for messages.
     """
 
-    def __init__(self, coco: COCO, skeleton: Skeleton, name: str) -> None:
-        self.coco, self.skeleton, self.name = coco, skeleton, name
+    def __init__(
+        self, images: list[Any], annotations: list[Any], categories: list[Any], skeleton: Skeleton, name: str
+    ) -> None:
+        self.skeleton, self.name = skeleton, name
+        self.coco = COCO()
+        self.coco.dataset = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+        with quietly():
+            self.coco.createIndex()
 
     @classmethod
     def read(cls, path: str | Path, skeleton: Skeleton | None = None) -> GroundTruth:
@@ -150,9 +156,12 @@ class GroundTruth:
             raise InputError(f"{name}: {count} annotations have the id {repeated}; ids must be unique")
         if people and not any("keypoints" in raw for raw, _ in people):
             raise InputError(f"{name}: no annotation has keypoints; give a file like person_keypoints_val2017.json")
-        complete = [{**_kept(raw), **a.completed(len(skeleton), name)} for raw, a in people]
+        complete = [
+            {key: value for key, value in raw.items() if key not in _UNREAD} | a.completed(len(skeleton), name)
+            for raw, a in people
+        ]
         categories = [raw for raw in dataset["categories"] if raw["id"] in kept]
-        return cls(_indexed(dataset["images"], complete, categories), skeleton, name)
+        return cls(dataset["images"], complete, categories, skeleton, name)
 
     @cached_property
     def image_ids(self) -> np.ndarray:
@@ -166,15 +175,14 @@ class GroundTruth:
 
     @cached_property
     def people(self) -> People:
-        """Everybody with annotated keypoints who is no crowd, on the listed images; ``extra`` holds the annotations.
+        """All people with annotated keypoints, without crowds, on the listed images.
 
-        ``scores`` are visibility flags, and ``areas`` known.
+        ``scores`` are visibility flags, ``areas`` are known, ``extra`` holds the annotations.
         """
-        images = self.coco.imgs
         annotations = [
             a
             for a in self.coco.dataset["annotations"]
-            if a["num_keypoints"] > 0 and not a["iscrowd"] and a["image_id"] in images
+            if a["num_keypoints"] > 0 and not a["iscrowd"] and a["image_id"] in self.coco.imgs
         ]
         triples = np.array([a["keypoints"] for a in annotations], np.float64).reshape(-1, len(self.skeleton), 3)
         return People(
@@ -195,7 +203,7 @@ class GroundTruth:
         """
         wanted = dict.fromkeys(image_ids)
         if missing := [i for i in wanted if i not in self.coco.imgs]:
-            first = ", ".join(str(i) for i in missing[:5])
+            first = ", ".join(map(str, missing[:5]))
             raise InputError(f"{len(missing)} of the images to evaluate are not in the annotations; the first: {first}")
         annotations = [a for a in self.coco.dataset["annotations"] if a["image_id"] in wanted]
         return self._with([self.coco.imgs[i] for i in wanted], annotations)
@@ -207,21 +215,8 @@ class GroundTruth:
         ]
         return self._with(self.coco.dataset["images"], annotations)
 
-    def _with(self, images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -> GroundTruth:
-        coco = _indexed(images, annotations, self.coco.dataset["categories"])
-        return GroundTruth(coco, self.skeleton, self.name)
-
-
-def _indexed(images: list[Any], annotations: list[Any], categories: list[Any]) -> COCO:
-    coco = COCO()
-    coco.dataset = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
-    with quietly():
-        coco.createIndex()
-    return coco
-
-
-def _kept(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in annotation.items() if key not in _UNREAD}
+    def _with(self, images: list[Any], annotations: list[Any]) -> GroundTruth:
+        return GroundTruth(images, annotations, self.coco.dataset["categories"], self.skeleton, self.name)
 
 
 def _sentence(error: ValidationError, dataset: Mapping[str, Any]) -> str:

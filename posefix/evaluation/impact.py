@@ -10,17 +10,17 @@ from posefix.core.people import People
 from posefix.evaluation.coco import Metrics, evaluate
 from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.oks import oks
+from posefix.evaluation.matching import oks_with, truth_rows
 from synth import ErrorType
 
 
 def ap_impact(truth: GroundTruth, results: People) -> dict[str, Metrics]:
     """Measure results as they are, and with each kind of error alone corrected.
 
-    All people and results are looked at, also those too small or too many for a diagnosis, since AP counts them.
-    Keypoint errors are moved to the truth; "scores" ranks the results by how good they are (see
-    :func:`optimal_scores`); "background" drops results that are nobody's; "missed people" takes people whom no result
-    was matched to out of the annotations.
+    All people and results count, also those too small or too many for a diagnosis, since AP counts them. Keypoint
+    errors are moved to the truth; "scores" ranks the results by how good they are (see :func:`optimal_scores`);
+    "background" drops results that match no annotated person; "missed people" takes people whom no result matches out
+    of the annotations.
 
     Returns:
         For ``as it is``, ``jitter``, ``inversion``, ``swap``, ``miss``, ``scores``, ``background`` and
@@ -38,16 +38,9 @@ def ap_impact(truth: GroundTruth, results: People) -> dict[str, Metrics]:
 
 
 def optimal_scores(diagnosis: Diagnosis) -> np.ndarray:
-    """(N,) the scores that rank results best: OKS with the person matched, and below 0 for all that are nobody's.
+    """(N,) the scores that rank results best: OKS with the person matched, -1 for results that match no person.
 
     A second result of the same person is a false positive at any score, so it goes to the end as well.
     """
-    truth, results = diagnosis.truth, diagnosis.results
-    scores = np.full(len(results), -1.0)
-    found = np.flatnonzero(diagnosis.found)
-    people = truth[found]
-    matched = diagnosis.matched[found]
-    scores[matched] = oks(
-        results.keypoints[matched], people.keypoints, people.labelled, people.areas, truth.skeleton.sigmas
-    )
-    return scores
+    rows = truth_rows(diagnosis.matched, len(diagnosis.results))
+    return np.where(rows >= 0, oks_with(diagnosis.truth, diagnosis.results, rows), -1.0)

@@ -1,4 +1,4 @@
-"""Which result speaks of which person."""
+"""Match results to annotated people, and measure their OKS."""
 
 from __future__ import annotations
 
@@ -7,29 +7,25 @@ import numpy as np
 from posefix.core.people import People
 from posefix.evaluation.oks import oks
 
-MATCH_OKS = 0.1  # Ronchi and Perona, ICCV 2017
+MATCH_OKS = 0.1  # Ronchi and Perona, ICCV 2017; below it nothing is matched
 
 
-def match_people(truth: People, found: People, threshold: float = MATCH_OKS) -> np.ndarray:
+def match_people(truth: People, found: People) -> np.ndarray:
     """Match results to annotated people as COCO's evaluation does: best scores first, each to the nearest left.
 
     Args:
         truth: N annotated people.
         found: results on the same images.
-        threshold: OKS below which nothing is matched.
 
     Returns:
-        (N,) int64: for each annotated person the row in ``found``, -1 where nobody was found.
+        (N,) int64: for each annotated person the row in ``found``, -1 where none is matched.
     """
     matched = np.full(len(truth), -1, np.int64)
     annotated = np.flatnonzero(truth.labelled.any(1))
-    if not len(annotated):
-        return matched
     by_image = annotated[np.argsort(truth.image_ids[annotated], kind="stable")]
-    ranked = np.argsort(-found.person_scores, kind="stable")
-    ranked = ranked[np.argsort(found.image_ids[ranked], kind="stable")]
+    ranked = np.lexsort((-found.person_scores, found.image_ids))
     ids, starts = np.unique(truth.image_ids[by_image], return_index=True)
-    for image_id, people in zip(ids, np.split(by_image, starts[1:]), strict=True):
+    for image_id, people in zip(ids, np.split(by_image, starts)[1:], strict=True):
         first, last = np.searchsorted(found.image_ids[ranked], [image_id, image_id + 1])
         results = ranked[first:last]
         similarity = oks(
@@ -42,6 +38,25 @@ def match_people(truth: People, found: People, threshold: float = MATCH_OKS) -> 
         free = np.ones(len(people), bool)
         for result, row in zip(results, similarity, strict=True):
             best = int(np.argmax(np.where(free, row, -1)))
-            if free[best] and row[best] >= threshold:
+            if free[best] and row[best] >= MATCH_OKS:
                 matched[people[best]], free[best] = result, False
     return matched
+
+
+def truth_rows(matched: np.ndarray, results: int) -> np.ndarray:
+    """(N,) int64 row of the annotated person of each of N results, -1 for none; the inverse of a match (T,)."""
+    rows = np.full(results, -1, np.int64)
+    found = np.flatnonzero(matched >= 0)
+    rows[matched[found]] = found
+    return rows
+
+
+def oks_with(truth: People, results: People, rows: np.ndarray) -> np.ndarray:
+    """(N,) float64 OKS of each of N results with the person in that row (N,) of ``truth``; NaN where the row is -1."""
+    values = np.full(len(results), np.nan)
+    known = np.flatnonzero(rows >= 0)
+    people = truth[rows[known]]
+    values[known] = oks(
+        results.keypoints[known], people.keypoints, people.labelled, people.areas, truth.skeleton.sigmas
+    )
+    return values

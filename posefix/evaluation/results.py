@@ -1,4 +1,4 @@
-"""Reading results that are to be measured."""
+"""Read results that are to be measured."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ def read_results(path: Path, truth: GroundTruth, format: str = "auto") -> People
     """
     people = formats.read_in(truth.skeleton, path, format, lambda: ImageIndex(truth.images, truth.name))
     if len(people) and unlisted(people, truth) == len(people):
+        listed = [*map(str, truth.image_ids[:3]), *(["..."] if len(truth.image_ids) > 3 else [])]
         raise InputError(
             f"{path}: none of the {len(people)} results is of an image that {truth.name} lists; the first is of "
-            f"image_id {people.image_ids[0]}, the annotations list {_some(truth.image_ids)}"
+            f"image_id {people.image_ids[0]}, the annotations list {', '.join(listed) or 'no image'}"
         )
     return people
 
@@ -31,9 +32,3 @@ def read_results(path: Path, truth: GroundTruth, format: str = "auto") -> People
 def unlisted(people: People, truth: GroundTruth) -> int:
     """Count the results of images that a ground truth does not list, which are not measured."""
     return int((~np.isin(people.image_ids, truth.image_ids)).sum())
-
-
-def _some(image_ids: np.ndarray) -> str:
-    if not len(image_ids):
-        return "no image"
-    return ", ".join(str(i) for i in image_ids[:3]) + (", ..." if len(image_ids) > 3 else "")

@@ -1,1 +1,1 @@
-"""What a person looks at: pictures, videos, tables."""
+"""Pictures, videos, tables and the HTML report."""

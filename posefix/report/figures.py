@@ -1,4 +1,4 @@
-"""The figures of the HTML report, drawn with matplotlib, as SVG to stand in the page itself."""
+"""The figures of the HTML report, drawn with matplotlib, as SVG elements."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ COLORS = {
     ErrorType.MISS: "#d0505c",
 }
 SAME, INK, FAINT = "#9aa4b0", "#2b3138", "#d8dde3"
-LABELLED = 30  # keypoints; a body of more has no numbers written beside them
-DOTS = 4000  # people shown one by one; of more a share is drawn
+LABELLED = 30  # keypoints; a body of more has no numbers at its joints
+DOTS = 4000  # at most so many people are drawn; of more, every second, every third, ...
+CHANGED = 0.005  # OKS; a smaller change counts as about the same
 _STYLE: dict[Any, Any] = {
     "font.size": 10,
     "font.family": "DejaVu Sans",
@@ -41,7 +42,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def body(before: Diagnosis, after: Diagnosis) -> Markup | None:
-    """Draw a body with the share of wrong keypoints at each joint, before and after; None of an unknown skeleton."""
+    """Draw a body with the share of wrong keypoints at each joint, before and after; None without a template."""
     points = before.truth.skeleton.template
     if points is None:
         return None
@@ -60,25 +61,22 @@ def oks_scatter(change: OksChange) -> Markup | None:
     shown = known[:: -(-len(known) // DOTS)]
     figure, axes = _figure(5.0, 5.0)
     moved = change.after[shown] - change.before[shown]
-    colors = np.where(moved > 0.005, COLORS[ErrorType.GOOD], np.where(moved < -0.005, COLORS[ErrorType.MISS], SAME))
+    better, worse = moved > CHANGED, moved < -CHANGED
+    colors = np.select([better, worse], [COLORS[ErrorType.GOOD], COLORS[ErrorType.MISS]], SAME)
     axes.scatter(change.before[shown], change.after[shown], s=9, c=colors, linewidths=0, alpha=0.75, rasterized=True)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8)
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_aspect("equal")
-    axes.set_xlabel("OKS before")
-    axes.set_ylabel("OKS after")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel="OKS before", ylabel="OKS after")
     return _svg(figure)
 
 
-def _figure(width: float, height: float, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(1, columns, **options)
+        return figure, figure.subplots(1, columns)
 
 
 def _svg(figure: Figure) -> Markup:
-    """The SVG element alone, without the XML declaration that a page has no place for."""
+    """Return the SVG element without an XML declaration, as a page needs it."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None}, dpi=160)
@@ -95,32 +93,20 @@ def _wrong(counts: np.ndarray) -> np.ndarray:
 def _draw_body(axes: Axes, seen: Diagnosis, points: np.ndarray, worst: float, title: str) -> None:
     skeleton, wrong = seen.truth.skeleton, _wrong(seen.by_keypoint())
     colormap = matplotlib.colormaps["RdYlGn_r"]
-    for i, j in skeleton.limbs:
-        axes.plot(*points[[i, j]].T, color=FAINT, linewidth=7, solid_capstyle="round", zorder=1)
+    axes.plot(*np.moveaxis(points[skeleton.limbs.T], -1, 0), color=FAINT, linewidth=7, solid_capstyle="round", zorder=1)
     known = np.isfinite(wrong)
-    axes.scatter(points[~known, 0], points[~known, 1], s=60, c=FAINT, edgecolors="white", zorder=2)
-    axes.scatter(
-        points[known, 0],
-        points[known, 1],
-        s=60 + 520 * wrong[known] / worst,
-        c=colormap(wrong[known] / worst),
-        edgecolors="white",
-        zorder=2,
-    )
-    outward = np.sign(points[:, 0] - points[:, 0].mean())
+    share = np.where(known, wrong, 0) / worst
+    colors = np.where(known[:, None], colormap(share), matplotlib.colors.to_rgba(FAINT))
+    axes.scatter(points[:, 0], points[:, 1], s=60 + 520 * share, c=colors, edgecolors="white", zorder=2)
     face = skeleton.group("face")
-    named = np.flatnonzero(~face & known & (len(skeleton) <= LABELLED))
-    for k in named:
-        side = 1 if outward[k] >= 0 else -1
-        axes.annotate(
-            f"{wrong[k]:.0f} %", points[k], (16 * side, 0), textcoords="offset points",
-            ha="left" if side > 0 else "right", va="center",
-        )  # fmt: skip
+    middle = points[:, 0].mean()
+    for k in np.flatnonzero(~face & known & (len(skeleton) <= LABELLED)):
+        offset, align = (16, "left") if points[k, 0] >= middle else (-16, "right")
+        axes.annotate(f"{wrong[k]:.0f} %", points[k], (offset, 0), textcoords="offset points", ha=align, va="center")
     if (face & known).any():
-        top = points[face].min(0)[1]
-        share = _wrong(seen.counts(face))
-        axes.annotate(f"face {share:.0f} %", (points[:, 0].mean(), top), (0, 16),
-                      textcoords="offset points", ha="center")  # fmt: skip
+        above = middle, points[face, 1].min()
+        text = f"face {_wrong(seen.counts(face)):.0f} %"
+        axes.annotate(text, above, (0, 16), textcoords="offset points", ha="center")
     sides = keypoint_sides(skeleton)
     for side, name, color in ((1, "left", POSE.left), (2, "right", POSE.right)):
         if (sides == side).any():

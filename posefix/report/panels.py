@@ -6,6 +6,7 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.people import People
+from posefix.media.crops import shrink
 from posefix.media.opencv import cv2
 from posefix.report.overlay import ANNOTATED, POSE, WRONG, Color, dot, draw_people
 
@@ -29,7 +30,6 @@ def side_by_side(
     title: str = "",
     labels: tuple[str, str] = ("before", "after"),
     box: np.ndarray | None = None,
-    threshold: float = 0.0,
     height: int = PANEL_HEIGHT,
     wrong: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
@@ -43,7 +43,6 @@ def side_by_side(
         title: written below, with the legend of the colours; without one there is neither.
         labels: what is written above the two panels.
         box: (4,) xywh pixels, the part of the image to show, widened to show the surroundings; all of it if None.
-        threshold: keypoints whose score is not above it are not drawn.
         height: of the panels in pixels; small people are enlarged to it.
         wrong: (N, K) and (M, K) bool, keypoints to ring in red.
 
@@ -54,7 +53,7 @@ def side_by_side(
     panel = _warp(image, matrix, size)
     rings = wrong or (None, None)
     panels = [
-        draw_people(panel, _moved(people, matrix), threshold, wrong=ring)
+        draw_people(panel, _moved(people, matrix), wrong=ring)
         for people, ring in zip((before, after), rings, strict=True)
     ]
     if truth is not None:
@@ -84,14 +83,14 @@ def people_view(*groups: People) -> np.ndarray:
 
 
 def scene_view(image: np.ndarray, *groups: People) -> np.ndarray | None:
-    """What to show of an image: :func:`people_view` in a wide shot, else None for all of it."""
+    """(4,) box to show of an image: :func:`people_view` in a wide shot, else None for all of it."""
     box = people_view(*groups)
     share = box[2:] / (image.shape[1], image.shape[0])
     return box if share.max() < WIDE else None
 
 
 def _view(image: np.ndarray, box: np.ndarray | None, height: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Map (2, 3) from the image to a panel, and the panel's (height, width)."""
+    """Return the map (2, 3) from the image to a panel, and the panel's (height, width)."""
     rows, columns = image.shape[:2]
     if box is None or box[2] <= 0 or box[3] <= 0:
         whole = np.array([[0, 0, columns - 1, rows - 1]], np.float64)
@@ -101,7 +100,7 @@ def _view(image: np.ndarray, box: np.ndarray | None, height: int) -> tuple[np.nd
     size = (height, round(height * aspect))
     extent = MARGIN * np.array([max(box[2], box[3] * aspect), max(box[3], box[2] / aspect)])
     corner = box[:2] + (box[2:] - extent) / 2
-    # Rather the surroundings on the other side than nothing beyond the image's border, as long as the box is in view.
+    # Move the part into the image, so that no ground is shown, as far as the box stays in view.
     room = np.array([columns, rows]) - 1 - extent
     inside = np.where(room >= 0, np.clip(corner, 0, np.maximum(room, 0)), corner)
     corner = np.clip(inside, box[:2] + box[2:] - extent, box[:2])
@@ -109,16 +108,11 @@ def _view(image: np.ndarray, box: np.ndarray | None, height: int) -> tuple[np.nd
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The panel (height, width, 3) that a map (2, 3) makes of an image; ground where the image ends."""
+    """Warp an image to a panel (height, width, 3) by a map (2, 3); the ground's colour is where the image ends."""
     zoom = float(geometry.map_scale(matrix[None])[0])
-    if zoom < 0.5:  # a warp looks at 16 pixels at most: shrink by areas first, against aliasing
-        rows, columns = (max(1, round(side * zoom)) for side in image.shape[:2])
-        shrunk = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
-        ratio = np.array([image.shape[1] / columns, image.shape[0] / rows])
-        image = shrunk
-        # Pixel areas, not centres, are shared out by the resizing: x = ratio * (x' + 0.5) - 0.5.
-        grown = np.concatenate([np.diag(ratio), (0.5 * ratio - 0.5)[:, None]], axis=1)
-        matrix = geometry.compose(matrix[None], grown[None])[0]
+    if zoom < 0.5:  # a warp looks at 16 pixels at most: shrink first, against aliasing
+        image, enlarge = shrink(image, min(int(1 / zoom), max(image.shape[:2])))
+        matrix = geometry.compose(matrix[None], enlarge[None])[0]
     interpolation = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_LINEAR
     return cv2.warpAffine(
         image, matrix, (size[1], size[0]), flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=_GROUND
@@ -135,17 +129,15 @@ def _bar(width: int) -> np.ndarray:
 
 
 def caption(title: str, width: int, colors: list[tuple[str, Color]]) -> list[np.ndarray]:
-    """The title and, in the same line or in another of a narrow picture, what the colours mean.
+    """Write the title and what the colours mean, in one line (34, width, 3) or, of a narrow picture, in two.
 
     How many lines there are does not depend on the title: all frames of a video are of one size.
     """
-    bars = [_bar(width)]
     legend = sum(18 + _text_width(name) + 16 for name, _ in colors)
-    room = width - legend - 20
-    if room < _TITLE_ROOM:
-        bars.append(_bar(width))
-    _write(bars[0], title, 10, room if len(bars) == 1 else width - 20, _DIM)
-    left = width - legend if len(bars) == 1 else 10
+    one_line = width - legend - 20 >= _TITLE_ROOM
+    bars = [_bar(width) for _ in range(1 if one_line else 2)]
+    _write(bars[0], title, 10, width - 20 - one_line * legend, _DIM)
+    left = width - legend if one_line else 10
     for name, color in colors:
         dot(bars[-1], np.array([left + 7.0, _BAR / 2]), 5.0, color)
         _write(bars[-1], name, left + 18, max(width - left - 18, 1), _DIM)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from posefix.core.people import People
 from posefix.media.video import VideoWriter
-from posefix.report.panels import PANEL_HEIGHT, scene_view, side_by_side
+from posefix.report.panels import scene_view, side_by_side
 
 
 def write_comparison(
@@ -18,8 +19,6 @@ def write_comparison(
     before: People,
     after: People,
     fps: float | None = None,
-    threshold: float = 0.0,
-    height: int = PANEL_HEIGHT,
 ) -> int:
     """Write a video that shows each frame twice, with the poses before on the left and after on the right.
 
@@ -31,8 +30,6 @@ def write_comparison(
         before: people of any frames; ``image_ids`` are frame numbers.
         after: the same.
         fps: frames a second.
-        threshold: keypoints whose score is not above it are not drawn.
-        height: of the frames' panels in pixels.
 
     Returns:
         The number of frames written; with none there is no video.
@@ -43,22 +40,13 @@ def write_comparison(
     ordered = [people[np.argsort(people.image_ids, kind="stable")] for people in (before, after)]
     writer: VideoWriter | None = None
     box: np.ndarray | None = None
-    try:
+    with ExitStack() as stack:
         for index, frame in frames:
             if writer is None:
                 box = scene_view(frame, before, after)
             left, right = (p[slice(*np.searchsorted(p.image_ids, [index, index + 1]))] for p in ordered)
-            picture = side_by_side(
-                frame, left, right, title=f"frame {index}", box=box, threshold=threshold, height=height
-            )
+            picture = side_by_side(frame, left, right, title=f"frame {index}", box=box)
             if writer is None:
-                writer = VideoWriter(path, fps, (picture.shape[1], picture.shape[0]))
+                writer = stack.enter_context(VideoWriter(path, fps, (picture.shape[1], picture.shape[0])))
             writer.write(picture)
-    except BaseException:
-        if writer is not None:
-            writer.discard()
-        raise
-    if writer is None:
-        return 0
-    writer.close()
-    return writer.frames
+    return writer.frames if writer is not None else 0

@@ -234,7 +234,7 @@ def draw(plan: Plan, refined: Refined) -> str:
         count = write_comparison(video, images.frames, before, after, images.frames.fps)
         return f"{video}: {count} frames"
     truth = refined.truth.people if refined.truth else None
-    written = write_pictures(folder, images, before, after, truth, names=images.name)
+    written = write_pictures(folder, images, before, after, truth)
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"
 
 
@@ -257,7 +257,7 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
         "interval": "paired bootstrap over images, 1,000 resamples",
     }
     subject = Subject(plan.results.name, refined.truth, refined.before, refined.people, measured, images, facts)
-    write_report(plan.report, subject if images is None else replace(subject, names=images.name))
+    write_report(plan.report, subject)
     return f"{plan.report}: written"
 
 

@@ -49,9 +49,8 @@ def test_mirroring_keypoints_and_image_mirrors_the_picture_but_for_the_colours()
     assert np.abs(drawn.astype(int) - mirrored).mean() < 0.5
 
 
-def test_nothing_is_drawn_of_keypoints_not_above_the_threshold() -> None:
+def test_nothing_is_drawn_of_keypoints_without_an_estimate() -> None:
     people = person()
-    assert (draw_people(GREY, people, threshold=1.0) == GREY).all()
     people.scores[0, SKELETON.index("left_ankle")] = 0
     drawn = draw_people(GREY, people)
     assert color_at(drawn, people.keypoints[0, SKELETON.index("left_ankle")]) == (120, 120, 120)

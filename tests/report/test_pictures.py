@@ -26,6 +26,20 @@ def standing(centres: list[tuple[float, float]], image_ids: list[int], size: flo
     )
 
 
+class Images(dict):
+    """Images by their ids, named as COCO names them unless other names are given."""
+
+    def __init__(self, images: dict[int, np.ndarray], names: dict[int, str] | None = None) -> None:
+        super().__init__(images)
+        self.names = names
+
+    def __missing__(self, image_id: int) -> np.ndarray:
+        raise InputError(f"{image_id}.jpg: is damaged")
+
+    def name(self, image_id: int) -> str:
+        return f"{image_id:012d}.jpg" if self.names is None else self.names[image_id]
+
+
 def gradient(width: int = 320, height: int = 240) -> np.ndarray:
     """Red grows with x, green with y."""
     x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
@@ -97,7 +111,7 @@ def test_stray_keypoints_do_not_shrink_the_person() -> None:
 
 def test_one_picture_for_each_image(tmp_path) -> None:
     before = standing([(100, 100), (150, 100), (60, 90)], [9, 4, 9])
-    index = write_pictures(tmp_path / "new" / "folder", {4: gradient(), 9: gradient()}, before, before)
+    index = write_pictures(tmp_path / "new" / "folder", Images({4: gradient(), 9: gradient()}), before, before)
     assert [entry["image_id"] for entry in index] == [4, 9]
     assert json.loads((tmp_path / "new/folder/index.json").read_text()) == index
     names = {p.name for p in (tmp_path / "new/folder").iterdir()}
@@ -109,14 +123,14 @@ def test_one_picture_for_each_image(tmp_path) -> None:
 def test_pictures_are_named_as_their_images(tmp_path) -> None:
     names = {4: "alice.jpg", 9: "day 2/alice.png", 12: "Alice.webp", 13: "day 2/alice.tif"}
     people = standing([(100, 100)] * 4, [4, 9, 12, 13])
-    images = dict.fromkeys(names, gradient())
-    index = write_pictures(tmp_path, images, people, people, names=names.__getitem__)
+    images = Images(dict.fromkeys(names, gradient()), names)
+    index = write_pictures(tmp_path, images, people, people)
     assert [entry["image"] for entry in index] == list(names.values())
     files = [entry["file"] for entry in index]
     assert files == ["alice.jpg", "day 2_alice.jpg", "Alice_12.jpg", "day 2_alice_13.jpg"]
     assert all((tmp_path / file).is_file() for file in files)
     moved = people.with_keypoints(people.keypoints + 3)
-    index = write_pictures(tmp_path, images, moved, people, people, names=names.__getitem__)
+    index = write_pictures(tmp_path, images, moved, people, people)
     assert index[0]["file"] == "best_01_alice.jpg"
 
 
@@ -125,7 +139,7 @@ def test_a_wide_shot_is_cut_around_its_people(tmp_path) -> None:
     heights = []
     for side in (1600, 100):
         people = standing([(60.0, 60.0)], [1])
-        write_pictures(tmp_path, {1: np.full((side, side, 3), 60, np.uint8)}, people, people)
+        write_pictures(tmp_path, Images({1: np.full((side, side, 3), 60, np.uint8)}), people, people)
         picture = cv2.imread(str(tmp_path / "000000000001.jpg"))[34:514, :, ::-1].astype(int)
         heights.append(np.ptp(np.flatnonzero((np.abs(picture - POSE.left).sum(-1) < 60).any(1))))
     assert heights[0] > 0.5 * 480 and heights[0] > 0.9 * heights[1]
@@ -136,7 +150,7 @@ def test_with_truth_the_worst_and_best_people_are_shown(tmp_path) -> None:
     truth = standing(centres, [1, 1, 1, 2, 2, 2])
     shifts = np.array([[3, 3], [3, 0], [3, 6], [3, 1], [3, 9], [0, 0]], float)
     before, after = (truth.with_keypoints(truth.keypoints + shifts[:, side, None, None]) for side in (0, 1))
-    index = write_pictures(tmp_path, {1: gradient(), 2: gradient()}, before, after, truth, count=2)
+    index = write_pictures(tmp_path, Images({1: gradient(), 2: gradient()}), before, after, truth, count=2)
     assert [(e["kind"], e["person"]) for e in index] == [("worst", 4), ("worst", 2), ("best", 1), ("best", 3)]
     assert all((tmp_path / e["file"]).stat().st_size > 1000 for e in index)
     assert all((e["oks_after"] > e["oks_before"]) == (e["kind"] == "best") for e in index)
@@ -144,10 +158,6 @@ def test_with_truth_the_worst_and_best_people_are_shown(tmp_path) -> None:
 
 
 def test_an_image_that_cannot_be_read_is_left_out_and_told_of(tmp_path) -> None:
-    class Images(dict):
-        def __missing__(self, image_id: int) -> np.ndarray:
-            raise InputError(f"{image_id}.jpg: is damaged")
-
     people = standing([(100, 100), (150, 100)], [9, 4])
     index = write_pictures(tmp_path, Images({9: gradient()}), people, people)
     name = "000000000009.jpg"
@@ -158,4 +168,4 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     people = standing([(100, 100)], [9])
     with pytest.raises(InputError, match="file"):
-        write_pictures(tmp_path / "file", {9: gradient()}, people, people)
+        write_pictures(tmp_path / "file", Images({9: gradient()}), people, people)
