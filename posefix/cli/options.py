@@ -42,7 +42,7 @@ CHECKPOINT = click.option(
     "--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name."
 )
 TEST_BATCH = click.option(
-    "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
+    "--batch_size", "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
 )
 FLIP_TEST = click.option(
     "--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image."

@@ -11,12 +11,19 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import FORMAT, ON_ERROR, PATH, RESULTS_SKELETON, friendly
-
-UPRIGHT = (
-    "The results were made on images rotated as their EXIF data ask for, as most estimators see them; files in COCO's "
-    "format are taken for made without that."
+from posefix.cli.options import (
+    CHECKPOINT,
+    DEVICE,
+    FLIP_TEST,
+    FORMAT,
+    ON_ERROR,
+    PATH,
+    RESULTS_SKELETON,
+    TEST_BATCH,
+    friendly,
 )
+
+UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
 
 
 @click.command(epilog="Example: test.py --detection_json results.json --images val2017 --out refined.json")
@@ -30,11 +37,9 @@ UPRIGHT = (
     "--video_path", "video", type=PATH, help="A video in place of --images; image_id is the frame number from 0."
 )
 @click.option("--annotations", type=PATH, help="COCO ground truth: measures AP before and after; names the files.")
-@click.option("--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name.")
-@click.option(
-    "--batch_size", "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
-)
-@click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
+@CHECKPOINT
+@TEST_BATCH
+@FLIP_TEST
 @click.option(
     "--passes",
     type=click.IntRange(1, 3),
@@ -57,7 +62,7 @@ UPRIGHT = (
 @click.option("--metrics", type=PATH, help="Write the measurements here, as JSON.")
 @click.option("--visualize", type=PATH, help="Folder for before/after pictures, or for the video with both poses.")
 @click.option("--report", type=PATH, help="Write a page about what refinement did here (HTML); needs --annotations.")
-@click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+@DEVICE
 @click.option(
     "--engine",
     type=click.Choice(["auto", "torch", "openvino"]),
@@ -68,11 +73,7 @@ UPRIGHT = (
 @click.option("--upright", is_flag=True, help=UPRIGHT)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")
 @ON_ERROR
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on where an interrupted run with the same --out stopped.",
-)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run with the same --out stopped.")
 @friendly
 def refine(**options: Any) -> None:
     """Refine an estimator's results; with --annotations, measure the gain."""

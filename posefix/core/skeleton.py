@@ -19,13 +19,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from posefix.core import resources
 from posefix.core.errors import InputError
+from posefix.core.options import validated
 
 GROUPS = ("face", "upper", "lower")
 
@@ -114,72 +116,69 @@ class Skeleton:
         return spec
 
 
+class _Keypoint(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
+
+    name: str
+    sigma: PositiveFloat
+    group: Literal["face", "upper", "lower"]
+
+
+class _SkeletonFile(BaseModel):
+    """The content of a skeleton's YAML file."""
+
+    model_config = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
+
+    name: str | None = None
+    keypoints: list[_Keypoint] = Field(min_length=1)
+    pairs: list[tuple[str, str]] | None = None
+    limbs: list[tuple[str, str]] | None = None
+    template: dict[str, tuple[float, float]] | None = None
+    mappings: dict[str, dict[str, str]] | None = None
+
+
 def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
     """Build a skeleton from its YAML form.
 
     Raises:
         InputError: naming ``source`` and the first thing that does not fit.
     """
-    try:
-        keypoints = spec["keypoints"]
-        names = tuple(str(k["name"]) for k in keypoints)
-        sigmas = np.array([float(k["sigma"]) for k in keypoints])
-        groups = np.array([str(k["group"]) for k in keypoints])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{source}: each entry of 'keypoints' needs name, sigma and group ({type(error).__name__}: {error})"
-        ) from None
-    if not names or len(set(names)) != len(names):
-        raise InputError(f"{source}: keypoint names must be there and all different")
-    if not np.all(np.isfinite(sigmas) & (sigmas > 0)):
-        raise InputError(f"{source}: every sigma must be a positive number")
-    if bad := sorted(set(groups) - set(GROUPS)):
-        raise InputError(f"{source}: group {bad[0]!r} is unknown; use one of {', '.join(GROUPS)}")
-    order = {n: i for i, n in enumerate(names)}
+    content = validated(_SkeletonFile, spec, source)
+    names = tuple(keypoint.name for keypoint in content.keypoints)
+    if len(set(names)) != len(names):
+        raise InputError(f"{source}: keypoint names must be all different")
+    order = {name: i for i, name in enumerate(names)}
 
-    def index_pairs(key: str) -> np.ndarray:
+    def indices(key: str, pairs: list[tuple[str, str]] | None) -> np.ndarray:
         try:
-            return np.array([[order[a], order[b]] for a, b in spec.get(key) or []], dtype=np.int64).reshape(-1, 2)
-        except (KeyError, TypeError, ValueError) as error:
+            return np.array([[order[a], order[b]] for a, b in pairs or []], dtype=np.int64).reshape(-1, 2)
+        except KeyError as error:
             raise InputError(f"{source}: '{key}' must be pairs of keypoint names ({error})") from None
 
-    pairs = index_pairs("pairs")
-    if "pairs" not in spec:
-        found = [(i, order.get("right_" + n.removeprefix("left_"), -1)) for n, i in order.items() if n[:5] == "left_"]
-        pairs = np.array([p for p in found if p[1] >= 0], dtype=np.int64).reshape(-1, 2)
+    sides = [(n, n.replace("left_", "right_", 1)) for n in names if n.startswith("left_")]
+    pairs = indices("pairs", [s for s in sides if s[1] in order] if content.pairs is None else content.pairs)
     if len(np.unique(pairs)) != pairs.size:
         raise InputError(f"{source}: a keypoint stands in more than one left/right pair")
     flip = np.arange(len(names))
     flip[pairs[:, 0]], flip[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
-
-    template = None
-    if spec.get("template"):
-        try:
-            template = np.array([spec["template"][n] for n in names], dtype=np.float64).reshape(len(names), 2)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{source}: 'template' needs x, y for every keypoint ({error})") from None
-    return Skeleton(
-        name=str(spec.get("name", source)),
-        keypoint_names=names,
-        sigmas=sigmas,
-        flip=flip,
-        limbs=index_pairs("limbs"),
-        groups=groups,
-        template=template,
-        mappings=_mappings(spec.get("mappings") or {}, names, source),
-    )
-
-
-def _mappings(spec: object, names: tuple[str, ...], source: str) -> dict[str, dict[str, str]]:
-    if not isinstance(spec, Mapping) or not all(isinstance(table, Mapping) for table in spec.values()):
-        raise InputError(f"{source}: 'mappings' needs, for each other skeleton, their keypoint: our keypoint")
-    for other, table in spec.items():
-        ours = [str(name) for name in table.values()]
-        if unknown := sorted(set(ours) - set(names)):
+    if content.template and (absent := sorted(set(names) - set(content.template))):
+        raise InputError(f"{source}: 'template' needs x, y for every keypoint, and has none for {absent[0]!r}")
+    mappings = content.mappings or {}
+    for other, table in mappings.items():
+        if unknown := sorted(set(table.values()) - set(names)):
             raise InputError(f"{source}: mapping from {other} leads to the unknown keypoint {unknown[0]!r}")
-        if len(set(ours)) != len(ours):
+        if len(set(table.values())) != len(table):
             raise InputError(f"{source}: mapping from {other} leads twice to the same keypoint")
-    return {str(other): {str(k): str(v) for k, v in table.items()} for other, table in spec.items()}
+    return Skeleton(
+        name=content.name or source,
+        keypoint_names=names,
+        sigmas=np.array([keypoint.sigma for keypoint in content.keypoints]),
+        flip=flip,
+        limbs=indices("limbs", content.limbs),
+        groups=np.array([keypoint.group for keypoint in content.keypoints]),
+        template=np.array([content.template[name] for name in names]) if content.template else None,
+        mappings=mappings,
+    )
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ from posefix.core.skeleton import load
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.formats import ImageIndex, coco
+from posefix.formats import ImageIndex
 from posefix.media.images import ImageFolder
 from posefix.media.video import VideoImages
 from posefix.refine.batches import BatchPlan, Refinement
@@ -81,16 +81,12 @@ class Refined:
     seconds: float
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; the message says what is done and how to go on."""
-
-
 def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refined:
     """Read, refine and, if ``plan.out`` is given, write.
 
     Raises:
         InputError: for anything unusable; ``plan.out`` is then not written, but what was refined is kept beside it.
-        Interrupted: on Ctrl-C.
+        KeyboardInterrupt: on Ctrl-C; the message says what is done and how to go on.
     """
     plan.check()
     refiner = Refiner.from_pretrained(plan.checkpoint, plan.device, engine=plan.engine)
@@ -99,8 +95,8 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
         journal = None
         if plan.out is not None:
             signature = plan.signature(settings, refiner.engine.name, str(refiner.device))
-            shape = {"people": len(work.before), "keypoints": len(refiner.skeleton)}
-            journal = stack.enter_context(Journal(plan.out, signature, plan.resume, **shape))
+            shape = work.before.scores.shape
+            journal = stack.enter_context(Journal(plan.out, signature, plan.resume, shape))
         started = time.perf_counter()
         refinement, count = refine(refiner, work, settings, journal, console)
         seconds = time.perf_counter() - started
@@ -119,13 +115,12 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     skeleton = refiner.skeleton
     truth = GroundTruth.read(plan.annotations, skeleton) if plan.annotations else None
     video = VideoImages(plan.video) if plan.video else None
-    listed = truth.images if truth is not None and video is None else None
 
     def index() -> ImageIndex:
         if video is not None:
             return ImageIndex.of_video(plan.video, video.frames.size)
-        if listed is not None:
-            return ImageIndex(listed, str(plan.annotations), plan.images, upright=plan.upright)
+        if truth is not None:
+            return ImageIndex(truth.images, str(plan.annotations), plan.images, upright=plan.upright)
         return ImageIndex.of_folder(plan.images)
 
     people = formats.read(
@@ -143,7 +138,12 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         batches = refiner.plan(before, settings)
     except InputError as error:
         raise InputError(f"{plan.results}: {error}") from None
-    images = video or _folder(plan, listed, people)
+    if video is not None:
+        images = video
+    elif truth is not None:
+        images = ImageFolder(plan.images, truth.images, upright=plan.upright)
+    else:
+        images = ImageFolder.of_people(plan.images, people, plan.upright)
     if settings.on_error == "stop":
         images.require(np.unique(before.image_ids))
     return Work(people, rows, before, batches, images, truth)
@@ -152,9 +152,9 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
 def refine(
     refiner: Refiner, work: Work, settings: RefineSettings, journal: Journal | None, console: Console
 ) -> tuple[Refinement, int]:
-    """Refine all people, going on where the journal ends; what became of them, and how many this run refined."""
+    """Refine all people, going on where the journal ends; returns what became of them, and how many it refined."""
     refinement = Refinement.of(work.before)
-    finished = journal.finished if journal is not None else []
+    finished = [] if journal is None else journal.finished
     for batch in finished:
         refinement.add(batch)
     begun = done = sum(batch.people for batch in finished)
@@ -171,7 +171,7 @@ def refine(
     except KeyboardInterrupt:
         kept = "are refined and kept; the same command with --resume goes on from there"
         lost = "were refined; with --out they would have been kept"
-        raise Interrupted(f"stopped: {done} of {total} people {lost if journal is None else kept}") from None
+        raise KeyboardInterrupt(f"stopped: {done} of {total} people {lost if journal is None else kept}") from None
     except InputError as error:
         if journal is None or not done:
             raise
@@ -259,10 +259,3 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
     subject = Subject(plan.results.name, refined.truth, refined.before, refined.people, measured, images, facts)
     write_report(plan.report, subject)
     return f"{plan.report}: written"
-
-
-def _folder(plan: Plan, listed: dict[int, coco.ImageRecord] | None, people: People) -> ImageFolder:
-    """The folder of images, by what the annotations list, else as the people's file means them."""
-    if listed is None:
-        return ImageFolder.of_people(plan.images, people, plan.upright)
-    return ImageFolder(plan.images, listed, upright=plan.upright)

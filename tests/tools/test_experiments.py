@@ -155,4 +155,4 @@ def test_nobody_to_hide_is_an_error(world: dict[str, Path], tmp_path: Path) -> N
     empty = json.loads(world["truth"].read_text()) | {"annotations": []}
     (tmp_path / "empty.json").write_text(json.dumps(empty))
     options = ["--images", world["images"], "--out", tmp_path / "occluded"]
-    assert_clear(run(occlusion.main, "hide", "--annotations", tmp_path / "empty.json", *options), "nobody")
+    assert_clear(run(occlusion.main, "hide", "--annotations", tmp_path / "empty.json", *options), "has no person")
