@@ -48,7 +48,10 @@ FLIP_TEST = click.option(
     "--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image."
 )
 DEVICE = click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+IMAGES = click.option("--images", type=PATH, help="Folder of the images.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+OUT_OF_MEMORY = "the GPU is out of memory; set smaller batches with --test_batch or --train_batch, or use --device cpu"
 
 
 def friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,11 +71,7 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which is slow to import
                 raise
-            _end(
-                "Error: the GPU is out of memory; make the batches smaller with --test_batch or --train_batch, "
-                "or use --device cpu",
-                2,
-            )
+            _end(f"Error: {OUT_OF_MEMORY}", 2)
 
     return run
 
@@ -111,9 +110,6 @@ def read_measured(
     results = {str(path): read_results(path, truth, format_name) for path in paths if path is not None}
     for name, people in results.items():
         if count := unlisted(people, truth):
-            click.echo(
-                f"{name}: {count} of {len(people)} results are of images that {annotations} does not list; "
-                "they are left out",
-                err=True,
-            )
+            left_out = f"{count} of {len(people)} results are of images that {annotations} does not list"
+            click.echo(f"{name}: {left_out}; they are left out", err=True)
     return truth, results

@@ -16,6 +16,7 @@ from posefix.cli.options import (
     DEVICE,
     FLIP_TEST,
     FORMAT,
+    IMAGES,
     ON_ERROR,
     PATH,
     RESULTS_SKELETON,
@@ -32,7 +33,7 @@ UPRIGHT = "The results, in COCO's format, were made on images rotated as their E
 )
 @FORMAT
 @RESULTS_SKELETON
-@click.option("--images", type=PATH, help="Folder of the images.")
+@IMAGES
 @click.option(
     "--video_path", "video", type=PATH, help="A video in place of --images; image_id is the frame number from 0."
 )
@@ -68,7 +69,7 @@ UPRIGHT = "The results, in COCO's format, were made on images rotated as their E
     type=click.Choice(["auto", "torch", "openvino"]),
     default="auto",
     show_default=True,
-    help="What runs the network; auto is the fastest that is installed (pip install openvino).",
+    help="What runs the network; auto is the fastest that is installed.",
 )
 @click.option("--upright", is_flag=True, help=UPRIGHT)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")

@@ -140,7 +140,7 @@ def read_json(path: str | Path) -> Any:
 def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Write a file so that at any moment either the old content or the whole new one is there.
 
-    The content goes to a file in a temporary folder beside ``path``, is forced to the disk and then takes the place of
+    The content goes to a file in a temporary folder next to ``path``, is forced to the disk and then takes the place of
     ``path``; the target of a symbolic link is replaced, not the link. A name that ends in ``.gz`` is written gzipped.
 
     Raises:
@@ -158,7 +158,7 @@ def write_pieces(path: str | Path, pieces: Iterable[str | bytes]) -> None:
 def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path]]) -> None:
     """Write a folder of files, by name and content, so that it is there as a whole or not at all.
 
-    The files go to a temporary folder beside ``path``, which then takes its name. Names that end in ``.gz`` are written
+    The files go to a temporary folder next to ``path``, which then takes its name. Names that end in ``.gz`` are written
     gzipped. Instead of a content, a path to copy may be given.
 
     Raises:

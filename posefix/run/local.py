@@ -38,10 +38,10 @@ class Work:
     """What was read to be refined.
 
     Attributes:
-        people: everybody in the results, as the file has them.
+        people: all people in the results, as the file has them.
         rows: (R,) int64 those of them who can be refined.
         before: these R people in the refiner's skeleton.
-        batches: those of them who were not refined before, as they are refined together.
+        batches: those of them who were not refined before, in the batches in which they are refined.
         images: where their pixels come from.
         truth: the ground truth, if there is any.
     """
@@ -85,7 +85,7 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
     """Read, refine and, if ``plan.out`` is given, write.
 
     Raises:
-        InputError: for anything unusable; ``plan.out`` is then not written, but what was refined is kept beside it.
+        InputError: for anything unusable; ``plan.out`` is then not written, but what was refined is kept in a file next to it.
         KeyboardInterrupt: on Ctrl-C; the message says what is done and how to go on.
     """
     plan.check()

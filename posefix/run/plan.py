@@ -61,7 +61,7 @@ class Plan:
         if (self.images is None) == (self.video is None):
             raise InputError("give either --images FOLDER or --video_path FILE")
         if self.out is None and self.resume:
-            raise InputError("--resume needs --out: the refined people are kept beside the output file")
+            raise InputError("--resume needs --out: the refined people are kept next to the output file")
         if self.report is not None:
             if self.annotations is None:
                 raise InputError("--report needs --annotations: without ground truth there is nothing to compare with")

@@ -92,7 +92,7 @@ def table(gains: Mapping[str, Mapping[int, Mapping[str, dict]]]) -> str:
     rows["mean"] = [_spread(mean) for mean in means.values()]
     rows[f"mean, against {arms[0]}"] = ["", *(_difference(means[arm] - means[arms[0]]) for arm in arms[1:])]
     lines = ["| results | " + " | ".join(arms) + " |", "| --- |" + " ---: |" * len(arms)]
-    return "\n".join([*lines, *(" | ".join([f"| {name}", *cells]) + " |" for name, cells in rows.items())])
+    return "\n".join([*lines, *(f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items())])
 
 
 def _spread(values: np.ndarray) -> str:
