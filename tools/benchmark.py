@@ -1,11 +1,10 @@
 """Measure people per second of refinement and of its parts, on photographs and poses drawn from a seed.
 
-python -m tools.benchmark --people 256 --out benchmark.json
+python -m tools.benchmark --people 256
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import resource
 import sys
@@ -21,10 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from posefix import formats
-from posefix.cli.options import CHECKPOINT, DEVICE, FLIP_TEST, JSON, PATH, TEST_BATCH, friendly, require_output
+from posefix.cli.options import CHECKPOINT, DEVICE, FLIP_TEST, TEST_BATCH, friendly
 from posefix.cli.refine import refine as refine_command
 from posefix.core import geometry
-from posefix.core.files import write_atomically
 from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.media.crops import crop_image
@@ -101,26 +99,16 @@ def measure_rates(count: int, checkpoint: str, refiner: Refiner, settings: Refin
 @TEST_BATCH
 @FLIP_TEST
 @DEVICE
-@click.option("--out", type=PATH, help="Write the numbers here, as JSON.")
-@JSON
 @friendly
-def main(
-    people: int, checkpoint: str, batch_size: int, flip_test: bool, device: str | None, out: Path | None, as_json: bool
-) -> None:
+def main(people: int, checkpoint: str, batch_size: int, flip_test: bool, device: str | None) -> None:
     """Print people per second of refinement and its parts, and peak memory."""
-    require_output(out, [])
     refiner = Refiner.from_pretrained(checkpoint, device)
     numbers = measure_rates(people, checkpoint, refiner, RefineSettings(batch_size, flip_test))
     where = f"{checkpoint} on {refiner.device}, {refiner.engine.name}, {platform.machine()}"
-    if as_json:
-        click.echo(json.dumps({"where": where, **numbers}))
-    else:
-        table = Table(show_header=False, title=where, title_justify="left")
-        for name, value in numbers.items():
-            table.add_row(name, f"{value:,.3f}" if value < 10 else f"{value:,.0f}")
-        Console().print(table)
-    if out is not None:
-        write_atomically(out, json.dumps({"where": where, **numbers}, indent=1) + "\n")
+    table = Table(show_header=False, title=where, title_justify="left")
+    for name, value in numbers.items():
+        table.add_row(name, f"{value:,.3f}" if value < 10 else f"{value:,.0f}")
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -82,11 +82,7 @@ def _end(message: str, code: int) -> None:
 
 
 def require_output(out: Path | None, inputs: Iterable[Path | None]) -> None:
-    """Find out before the work whether a file can be written, and is none of the inputs.
-
-    Raises:
-        InputError: if not.
-    """
+    """Raise InputError, before the work, if a file cannot be written or is one of the inputs."""
     from posefix.core.files import require_distinct, require_writable
 
     require_distinct([out], inputs)

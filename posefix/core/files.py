@@ -158,7 +158,7 @@ def write_pieces(path: str | Path, pieces: Iterable[str | bytes]) -> None:
 def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path]]) -> None:
     """Write a folder of files, by name and content, so that it is there as a whole or not at all.
 
-    The files go to a temporary folder next to ``path``, which then takes its name. Names that end in ``.gz`` are written
+    The files go to a temporary folder next to ``path``, which then takes its name. Files whose names end in ``.gz`` are
     gzipped. Instead of a content, a path to copy may be given.
 
     Raises:

@@ -16,7 +16,7 @@ A skeleton is data, not code: a YAML file under ``configs/skeletons`` or anywher
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -97,38 +97,32 @@ class Skeleton:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain-data form, as in the YAML file; :func:`from_dict` is its inverse."""
-        pairs = [[self.keypoint_names[i], self.keypoint_names[j]] for i, j in enumerate(self.flip) if i < j]
+        names = self.keypoint_names
+        keypoints = zip(names, self.sigmas.tolist(), self.groups.tolist(), strict=True)
         spec: dict[str, Any] = {
             "name": self.name,
-            "keypoints": [
-                {"name": n, "sigma": float(s), "group": str(g)}
-                for n, s, g in zip(self.keypoint_names, self.sigmas, self.groups, strict=True)
-            ],
-            "pairs": pairs,
-            "limbs": [[self.keypoint_names[i], self.keypoint_names[j]] for i, j in self.limbs],
+            "keypoints": [{"name": name, "sigma": sigma, "group": group} for name, sigma, group in keypoints],
+            "pairs": [[names[i], names[j]] for i, j in enumerate(self.flip) if i < j],
+            "limbs": [[names[i], names[j]] for i, j in self.limbs],
         }
         if self.template is not None:
-            spec["template"] = {
-                n: [float(x), float(y)] for n, (x, y) in zip(self.keypoint_names, self.template, strict=True)
-            }
+            spec["template"] = dict(zip(names, self.template.tolist(), strict=True))
         if self.mappings:
-            spec["mappings"] = {k: dict(v) for k, v in self.mappings.items()}
+            spec["mappings"] = {name: dict(table) for name, table in self.mappings.items()}
         return spec
 
 
-class _Keypoint(BaseModel):
+class _Part(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
 
+
+class _Keypoint(_Part):
     name: str
     sigma: PositiveFloat
     group: Literal["face", "upper", "lower"]
 
 
-class _SkeletonFile(BaseModel):
-    """The content of a skeleton's YAML file."""
-
-    model_config = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
-
+class _SkeletonFile(_Part):
     name: str | None = None
     keypoints: list[_Keypoint] = Field(min_length=1)
     pairs: list[tuple[str, str]] | None = None
@@ -196,9 +190,8 @@ def load(name_or_path: str | Path) -> Skeleton:
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
-    if not isinstance(spec, Mapping):
-        raise InputError(f"{path}: a skeleton file holds a mapping with name, keypoints, limbs")
-    return from_dict({"name": path.stem, **spec}, source=str(path))
+    skeleton = from_dict(spec, source=str(path))
+    return skeleton if "name" in spec else replace(skeleton, name=path.stem)
 
 
 def with_keypoint_count(count: int) -> list[str]:

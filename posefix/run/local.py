@@ -59,25 +59,17 @@ class Refined:
     """A refined file.
 
     Attributes:
-        before: R people as they were read, in the refiner's skeleton.
-        people: the same people as the written file has them.
-        images: where the pixels came from.
-        truth: the ground truth, if there is any.
-        format: what people call the format of the results.
+        work: what was read.
+        people: ``work.before``, refined, as the written file has them.
         problems: a sentence for each record or person handed through untouched.
-        contradicted_boxes: how many people have a box that is not where their pose is, or far larger.
-        people_refined: how many people this run refined (a resumed run: without those of the run before).
+        count: how many people this run refined (a resumed run: without those of the run before).
         seconds: how long that took, decoding included.
     """
 
-    before: People
+    work: Work
     people: People
-    images: ImageFolder | VideoImages
-    truth: GroundTruth | None
-    format: str
     problems: list[str]
-    contradicted_boxes: int
-    people_refined: int
+    count: int
     seconds: float
 
 
@@ -85,7 +77,7 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
     """Read, refine and, if ``plan.out`` is given, write.
 
     Raises:
-        InputError: for anything unusable; ``plan.out`` is then not written, but what was refined is kept in a file next to it.
+        InputError: for anything unusable; ``plan.out`` is then not written, but what was refined is kept next to it.
         KeyboardInterrupt: on Ctrl-C; the message says what is done and how to go on.
     """
     plan.check()
@@ -103,11 +95,7 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
         after = write(plan, work, refinement.apply(work.before, settings))
         if journal is not None:
             journal.remove()
-    problems = [*work.people.source.problems, *refinement.problems]
-    title = formats.FORMATS[work.people.source.format].title
-    return Refined(
-        work.before, after, work.images, work.truth, title, problems, work.batches.contradicted_boxes, count, seconds
-    )
+    return Refined(work, after, [*work.people.source.problems, *refinement.problems], count, seconds)
 
 
 def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
@@ -193,14 +181,14 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
     ``without_rescoring`` is what the refined keypoints reach with the scores that they came with.
     """
     metrics: dict[str, Any] = {}
-    before, after = refined.before, refined.people
-    if refined.truth is not None:
-        metrics = dict(compare(refined.truth, before, after, rng=np.random.default_rng(BOOTSTRAP_SEED)))
+    work, before, after = refined.work, refined.work.before, refined.people
+    if work.truth is not None:
+        metrics = dict(compare(work.truth, before, after, rng=np.random.default_rng(BOOTSTRAP_SEED)))
         if settings.rescore:
             unscored = replace(after, person_scores=before.person_scores)
-            metrics["without_rescoring"] = evaluate(refined.truth, unscored).metrics()
+            metrics["without_rescoring"] = evaluate(work.truth, unscored).metrics()
     moved = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
-    rate = refined.people_refined / refined.seconds if refined.people_refined else 0.0
+    rate = refined.count / refined.seconds if refined.count else 0.0
     return {
         **metrics,
         "people": len(after),
@@ -213,7 +201,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "checkpoint": str(plan.checkpoint),
         "flip_test": settings.flip_test,
         "passes": settings.passes,
-        "contradicted_boxes": refined.contradicted_boxes,
+        "contradicted_boxes": work.batches.contradicted_boxes,
         "refined_before": int(was_rescored(before).sum()),
         "rescored": int((after.person_scores != before.person_scores).sum()),
     }
@@ -228,12 +216,12 @@ def draw(plan: Plan, refined: Refined) -> str:
     Raises:
         InputError: when the folder cannot be written.
     """
-    folder, before, after, images = plan.visualize, refined.before, refined.people, refined.images
+    folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
     if isinstance(images, VideoImages):
         video = folder / f"{plan.video.stem}_before_after.mp4"
         count = write_comparison(video, images.frames, before, after, images.frames.fps)
         return f"{video}: {count} frames"
-    truth = refined.truth.people if refined.truth else None
+    truth = refined.work.truth.people if refined.work.truth else None
     written = write_pictures(folder, images, before, after, truth)
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"
 
@@ -246,7 +234,8 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
     """
     from posefix.report.html import Subject, write_report
 
-    images = None if isinstance(refined.images, VideoImages) else refined.images
+    work = refined.work
+    images = None if isinstance(work.images, VideoImages) else work.images
     facts = {
         "results": str(plan.results),
         "annotations": str(plan.annotations),
@@ -256,6 +245,6 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
         "command": command,
         "interval": "paired bootstrap over images, 1,000 resamples",
     }
-    subject = Subject(plan.results.name, refined.truth, refined.before, refined.people, measured, images, facts)
+    subject = Subject(plan.results.name, work.truth, work.before, refined.people, measured, images, facts)
     write_report(plan.report, subject)
     return f"{plan.report}: written"

@@ -147,8 +147,8 @@ def bad(**changes: object) -> dict:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("", "mapping"),
-        ("[1, 2]", "mapping"),
+        ("", "valid dictionary"),
+        ("[1, 2]", "valid dictionary"),
         ("a: [", "YAML"),
         ("\x00", "YAML"),
         ("[" * 5000, "YAML"),
