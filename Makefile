@@ -22,7 +22,7 @@ fuzz: $(VENV)/ready       ## damaged files of every format
 	$(BIN)/python -m pytest -m fuzz
 
 bench: $(VENV)/ready      ## people per second on this machine
-	$(BIN)/python -m tools.benchmark rates
+	$(BIN)/python -m tools.benchmark
 
 docs: $(VENV)/ready       ## the pages under docs/ as a site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

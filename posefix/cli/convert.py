@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from posefix.cli.options import FORMAT, ON_ERROR, PATH, RESULTS_SKELETON, friendly
+from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly
 from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _WithFormats(click.Command):
 @click.option("--out", type=PATH, required=True, help="File or folder to write; .gz at its end: gzipped.")
 @FORMAT
 @RESULTS_SKELETON
-@click.option("--images", type=PATH, help="Folder of the images, for their names and sizes.")
+@IMAGES
 @click.option("--video_path", type=PATH, help="A video in place of --images; the ids are the frame numbers from 0.")
 @click.option("--annotations", type=PATH, help="COCO ground truth, for the images' ids, names and sizes.")
 @ON_ERROR
@@ -53,8 +53,6 @@ def convert(
 
     Ids of images are those of --annotations, or else the numbers that the images' names end in.
     """
-    import numpy as np
-
     from posefix import formats
     from posefix.core.files import require_distinct
     from posefix.core.skeleton import load
@@ -74,27 +72,25 @@ def convert(
         index = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
     chosen = load(skeleton) if skeleton else None
     people = formats.read(path, format_name, skeleton=chosen, images=index, on_error=on_error)
-    if target.kind == "id" and target.name != "coco-annotations" and people.source.synthetic_ids:
+    source = people.source
+    if target.kind == "id" and target.name != "coco-annotations" and source.synthetic_ids:
         raise InputError(
-            f"{path}: not every image's name ends in a number of its own, so that ids could not say which they are; "
+            f"{path}: the images' names do not all end in different numbers, so that ids would not identify them; "
             "convert --to coco-annotations, which lists the names, or give --annotations that do"
         )
     written = formats.fitted(people, target)
     formats.write(people, out, target.name)
-    if people.source.problems:
-        count = len(people.source.problems)
-        click.echo(f"{count} could not be used, the first: {people.source.problems[0]}", err=True)
-    kept = np.full(len(people), True) if target.name == people.source.format else formats.writable(written)
-    if empty := int((~kept).sum()):
+    if source.problems:
+        click.echo(f"{len(source.problems)} could not be used, the first: {source.problems[0]}", err=True)
+    kept = people if target.name == source.format else people[formats.writable(written)]
+    if empty := len(people) - len(kept):
         click.echo(
             f"{empty} without any estimate in {written.skeleton.name}, or of images that are absent, are left out"
         )
-    title = formats.FORMATS[people.source.format].title
-    click.echo(
-        f"{kept.sum()} people in {len(np.unique(people.image_ids[kept]))} images, {title} to {target.title}: {out}"
-    )
-    shared = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
+    images_kept, title = len(set(kept.image_ids.tolist())), formats.FORMATS[source.format].title
+    click.echo(f"{len(kept)} people in {images_kept} images, {title} to {target.title}: {out}")
     if written.skeleton != people.skeleton:
+        shared = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
         click.echo(
             f"{shared} of the {len(people.skeleton)} keypoints of {people.skeleton.name} are among the "
             f"{len(written.skeleton)} of {written.skeleton.name}"

@@ -16,7 +16,6 @@ from posefix.cli.options import ANNOTATIONS, FORMAT, JSON, PATH, SKELETON, frien
 @ANNOTATIONS
 @FORMAT
 @SKELETON
-@click.option("--impact/--no_impact", default=True, show_default=True, help="AP with each kind of error corrected.")
 @click.option("--out", type=PATH, help="Write all numbers here, as JSON.")
 @JSON
 @friendly
@@ -26,14 +25,12 @@ def diagnose(
     annotations: Path,
     format_name: str,
     skeleton: str,
-    impact: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Say what results get wrong: Jitter, Inversion, Swap, Miss, people missed and made up.
+    """Say what results get wrong: Jitter, Inversion, Swap, Miss, missed people and false positives.
 
-    Of two files, such as one and the same before and after refinement, both are diagnosed and it is told what became
-    of each error.
+    With two files, such as results before and after refinement, both are diagnosed, and what became of each error.
     """
     from rich.console import Console
 
@@ -43,7 +40,7 @@ def diagnose(
 
     require_output(out, (results, other, annotations))
     truth, read = read_measured((results, other), annotations, skeleton, format_name)
-    report = report_errors(truth, read, impact)
+    report = report_errors(truth, read)
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:

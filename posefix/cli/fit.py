@@ -15,11 +15,8 @@ from posefix.cli.options import ANNOTATIONS, FORMAT, PATH, SKELETON, friendly, r
 @click.option("--out", type=PATH, required=True, help="The statistics file to write (YAML).")
 @FORMAT
 @SKELETON
-@click.option("--description", default="", help="A line that says where the numbers come from.")
 @friendly
-def fit(
-    results: tuple[Path, ...], annotations: Path, out: Path, format_name: str, skeleton: str, description: str
-) -> None:
+def fit(results: tuple[Path, ...], annotations: Path, out: Path, format_name: str, skeleton: str) -> None:
     """Measure an estimator's errors, so that training can synthesise them; of several files, all of them pooled.
 
     The file that it writes goes into a configuration as synthesis.statistics.
@@ -28,6 +25,5 @@ def fit(
 
     require_output(out, (*results, annotations))
     truth, read = read_measured(results, annotations, skeleton, format_name)
-    statistics = fit_errors(truth, read, description or f"fitted to {', '.join(path.stem for path in results)}")
-    statistics.save(out)
+    fit_errors(truth, read, f"fitted to {', '.join(path.stem for path in results)}").save(out)
     click.echo(f"{out}: written")

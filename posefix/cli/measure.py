@@ -27,7 +27,7 @@ def measure(
     split: str,
     checkpoint: str,
     truth: bool,
-    test_batch: int,
+    batch_size: int,
     flip_test: bool,
     device: str | None,
     out: Path | None,
@@ -47,7 +47,7 @@ def measure(
 
     require_output(out, [])
     folders = data_sets.data_sets(data, split)
-    refiner, settings = Refiner.from_pretrained(checkpoint, device), RefineSettings(test_batch, flip_test)
+    refiner, settings = Refiner.from_pretrained(checkpoint, device), RefineSettings(batch_size, flip_test)
     kinds = [data_sets.measure_results, *([data_sets.measure_truth] if truth else [])]
     measured: dict[str, Any] = {}
     with Progress(console=Console(stderr=True)) as progress:

@@ -42,13 +42,16 @@ CHECKPOINT = click.option(
     "--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name."
 )
 TEST_BATCH = click.option(
-    "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
+    "--batch_size", "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
 )
 FLIP_TEST = click.option(
     "--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image."
 )
 DEVICE = click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+IMAGES = click.option("--images", type=PATH, help="Folder of the images.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+OUT_OF_MEMORY = "the GPU is out of memory; set smaller batches with --test_batch or --train_batch, or use --device cpu"
 
 
 def friendly(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,11 +71,7 @@ def friendly(command: Callable[..., None]) -> Callable[..., None]:
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which is slow to import
                 raise
-            _end(
-                "Error: the GPU is out of memory; make the batches smaller with --test_batch or --train_batch, "
-                "or use --device cpu",
-                2,
-            )
+            _end(f"Error: {OUT_OF_MEMORY}", 2)
 
     return run
 
@@ -83,11 +82,7 @@ def _end(message: str, code: int) -> None:
 
 
 def require_output(out: Path | None, inputs: Iterable[Path | None]) -> None:
-    """Find out before the work whether a file can be written, and is none of the inputs.
-
-    Raises:
-        InputError: if not.
-    """
+    """Raise InputError, before the work, if a file cannot be written or is one of the inputs."""
     from posefix.core.files import require_distinct, require_writable
 
     require_distinct([out], inputs)
@@ -111,9 +106,6 @@ def read_measured(
     results = {str(path): read_results(path, truth, format_name) for path in paths if path is not None}
     for name, people in results.items():
         if count := unlisted(people, truth):
-            click.echo(
-                f"{name}: {count} of {len(people)} results are of images that {annotations} does not list; "
-                "they are left out",
-                err=True,
-            )
+            left_out = f"{count} of {len(people)} results are of images that {annotations} does not list"
+            click.echo(f"{name}: {left_out}; they are left out", err=True)
     return truth, results

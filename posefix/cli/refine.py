@@ -11,12 +11,20 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import FORMAT, ON_ERROR, PATH, RESULTS_SKELETON, friendly
-
-UPRIGHT = (
-    "The results were made on images rotated as their EXIF data ask for, as most estimators see them; files in COCO's "
-    "format are taken for made without that."
+from posefix.cli.options import (
+    CHECKPOINT,
+    DEVICE,
+    FLIP_TEST,
+    FORMAT,
+    IMAGES,
+    ON_ERROR,
+    PATH,
+    RESULTS_SKELETON,
+    TEST_BATCH,
+    friendly,
 )
+
+UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
 
 
 @click.command(epilog="Example: test.py --detection_json results.json --images val2017 --out refined.json")
@@ -25,16 +33,14 @@ UPRIGHT = (
 )
 @FORMAT
 @RESULTS_SKELETON
-@click.option("--images", type=PATH, help="Folder of the images.")
+@IMAGES
 @click.option(
     "--video_path", "video", type=PATH, help="A video in place of --images; image_id is the frame number from 0."
 )
 @click.option("--annotations", type=PATH, help="COCO ground truth: measures AP before and after; names the files.")
-@click.option("--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name.")
-@click.option(
-    "--batch_size", "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
-)
-@click.option("--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image.")
+@CHECKPOINT
+@TEST_BATCH
+@FLIP_TEST
 @click.option(
     "--passes",
     type=click.IntRange(1, 3),
@@ -57,22 +63,18 @@ UPRIGHT = (
 @click.option("--metrics", type=PATH, help="Write the measurements here, as JSON.")
 @click.option("--visualize", type=PATH, help="Folder for before/after pictures, or for the video with both poses.")
 @click.option("--report", type=PATH, help="Write a page about what refinement did here (HTML); needs --annotations.")
-@click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+@DEVICE
 @click.option(
     "--engine",
     type=click.Choice(["auto", "torch", "openvino"]),
     default="auto",
     show_default=True,
-    help="What runs the network; auto is the fastest that is installed (pip install openvino).",
+    help="What runs the network; auto is the fastest that is installed.",
 )
 @click.option("--upright", is_flag=True, help=UPRIGHT)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")
 @ON_ERROR
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on where an interrupted run with the same --out stopped.",
-)
+@click.option("--resume", is_flag=True, help="Go on where an interrupted run with the same --out stopped.")
 @friendly
 def refine(**options: Any) -> None:
     """Refine an estimator's results; with --annotations, measure the gain."""
@@ -80,6 +82,7 @@ def refine(**options: Any) -> None:
     from rich.markup import escape
 
     from posefix.core.files import write_atomically
+    from posefix.formats import FORMATS
     from posefix.media.images import quiet_opencv
     from posefix.refine.settings import RefineSettings
     from posefix.report.tables import summary_table
@@ -115,7 +118,7 @@ def refine(**options: Any) -> None:
     if refined.problems:
         click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
     if plan.out is not None:
-        click.echo(f"{plan.out}: written, as {refined.format}")
+        click.echo(f"{plan.out}: written, as {FORMATS[refined.work.people.source.format].title}")
     if plan.visualize is not None:
         click.echo(local.draw(plan, refined))
     if plan.report is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from posefix.cli.options import PATH, friendly
+from posefix.cli.options import DEVICE, PATH, friendly
 from posefix.core.errors import InputError
 
 
@@ -21,7 +21,7 @@ from posefix.core.errors import InputError
 @click.option("--out", type=PATH, help="Folder for weights, state and log; runs/NAME unless given.")
 @click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop and save after so long.")
-@click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+@DEVICE
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @friendly
 def train(
@@ -50,9 +50,8 @@ def train(
         raise InputError(f"{folder}: holds the state of an earlier run; add --resume to go on, or choose another --out")
     require_files(experiment, resumed=(folder / STATE_FILE).exists())
     with distributed.process_group(device) as chosen:
-        evaluate = (
-            RealResults(experiment, chosen) if experiment.evaluation and experiment.training.evaluate_every else None
-        )
+        evaluated = experiment.evaluation and experiment.training.evaluate_every
+        evaluate = RealResults(experiment, chosen) if evaluated else None
         trainer = Trainer(experiment, folder, chosen, evaluate)
         if resume and trainer.resume():
             click.echo(f"going on at step {trainer.step}")

@@ -1,26 +1,31 @@
-"""Files at the edges of the program: JSON in with every mishap named, results out all or nothing."""
+"""Read files with every failure named, and write them whole or not at all."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
-import secrets
 import shutil
 import zlib
 from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from tempfile import TemporaryDirectory
+from typing import IO, Any, cast
 
 from posefix.core.errors import InputError
 
 GZIP = b"\x1f\x8b"
 SMALL, LARGEST_RATIO = 1 << 26, 200  # what unzips to more bytes than this, and to more than so many times its size
+NOT_READ: dict[type[Exception], str] = {
+    FileNotFoundError: "no such file",
+    IsADirectoryError: "is a folder, expected a file",
+    PermissionError: "no permission to read this file",
+}
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The content of a file; of a gzipped one, whatever its name, what is in it.
+    """Read a file, unzipped if it is gzipped, whatever its name.
 
     Raises:
         InputError: the file is missing, is a folder, or may not be read, or its gzip stream is damaged or absurd.
@@ -30,20 +35,14 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def read_start(path: str | Path, length: int) -> bytes:
-    """At most ``length`` first bytes of what :func:`read_bytes` reads; raises as it does."""
+    """Read at most the first ``length`` bytes of what :func:`read_bytes` reads; raises as it does."""
     with opened(path) as file:
         return file.read(length)
 
 
-class Readable(Protocol):
-    """What bytes can be read from."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
 @contextmanager
-def opened(path: str | Path) -> Iterator[Readable]:
-    """A file to read bytes from, unzipped on the way if it is gzipped.
+def opened(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a file to read bytes from, unzipped on the way if it is gzipped.
 
     Raises:
         InputError: as :func:`read_bytes`; also for what goes wrong while it is being read.
@@ -56,51 +55,45 @@ def opened(path: str | Path) -> Iterator[Readable]:
                 yield file
                 return
             limit = max(SMALL, LARGEST_RATIO * os.fstat(file.fileno()).st_size)
-            with gzip.GzipFile(fileobj=file) as unzipped:
-                yield _Bounded(unzipped, limit, path)
+            with _BoundedGzip(file, limit) as unzipped:
+                yield cast(IO[bytes], unzipped)
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, expected a file") from None
-    except PermissionError:
-        raise InputError(f"{path}: no permission to read this file") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: the gzip file is damaged or cut off ({error})") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
+        said = NOT_READ.get(type(error), f"cannot be read ({_reason(error)})")
+        raise InputError(f"{path}: {said}") from None
 
 
-class _Bounded:
-    """Read what is unzipped, up to a limit: a small file that unzips to gigabytes is no results file."""
+class _BoundedGzip(gzip.GzipFile):
+    """A gzipped file that is read up to a limit: a small file that unzips to gigabytes is no results file."""
 
-    def __init__(self, file: Readable, limit: int, path: str | Path) -> None:
-        self._file, self._left, self._path = file, limit, path
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        super().__init__(fileobj=file)
+        self._limit = limit
 
-    def read(self, size: int = -1) -> bytes:
-        content = self._file.read(self._left + 1 if size < 0 else min(size, self._left + 1))
-        self._left -= len(content)
-        if self._left < 0:
-            raise InputError(f"{self._path}: unzips to more than {LARGEST_RATIO} times its size, which no results do")
+    def read(self, size: int | None = -1) -> bytes:
+        most = self._limit + 1 - self.tell()
+        content = super().read(most if size is None or size < 0 else min(size, most))
+        if self.tell() > self._limit:
+            raise InputError(f"{self.name}: unzips to more than {LARGEST_RATIO} times its size, which no results do")
         return content
 
 
 def without_gz(name: str) -> str:
-    """A file name without ``.gz`` at its end."""
+    """Remove ``.gz`` from the end of a file name."""
     return name.removesuffix(".gz")
 
 
 def files_in(folder: str | Path, suffix: str) -> list[str]:
-    """Names of the files in a folder that end so, gzipped or not, and are not hidden; sorted.
+    """List the names of the files in a folder that end in ``suffix``, gzipped or not, and are not hidden; sorted.
 
     Raises:
         InputError: the folder cannot be read, or has no such file, or one both gzipped and not.
     """
     try:
-        with os.scandir(folder) as entries:
-            names = (entry.name for entry in entries)
-            found = sorted(n for n in names if without_gz(n).endswith(suffix) and not n.startswith("."))
+        found = sorted(n for n in os.listdir(folder) if without_gz(n).endswith(suffix) and not n.startswith("."))
     except OSError as error:
         raise InputError(f"{folder}: the folder cannot be read ({_reason(error)})") from None
     if not found:
@@ -111,7 +104,7 @@ def files_in(folder: str | Path, suffix: str) -> list[str]:
 
 
 def first_repeated(values: Iterable[Hashable]) -> Any:
-    """The first value that was there before; None if all are different."""
+    """Find the first value that was there before; None if all are different."""
     seen: set[Hashable] = set()
     for value in values:
         if value in seen:
@@ -121,7 +114,7 @@ def first_repeated(values: Iterable[Hashable]) -> Any:
 
 
 def read_json(path: str | Path) -> Any:
-    """The value in a JSON file (UTF-8, with or without a byte order mark).
+    """Read the value in a JSON file (UTF-8, with or without a byte order mark).
 
     Raises:
         InputError: the file cannot be read, is empty, is not UTF-8, or is not exactly one JSON value.
@@ -147,8 +140,8 @@ def read_json(path: str | Path) -> Any:
 def write_atomically(path: str | Path, content: str | bytes) -> None:
     """Write a file so that at any moment either the old content or the whole new one is there.
 
-    The content goes to a new file in the same folder, is forced to the disk and then takes the place of ``path``; the
-    target of a symbolic link is replaced, not the link. A name that ends in ``.gz`` is written gzipped.
+    The content goes to a file in a temporary folder next to ``path``, is forced to the disk and then takes the place of
+    ``path``; the target of a symbolic link is replaced, not the link. A name that ends in ``.gz`` is written gzipped.
 
     Raises:
         InputError: the folder is missing or cannot be written, or ``path`` is a folder.
@@ -157,44 +150,28 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
 
 
 def write_pieces(path: str | Path, pieces: Iterable[str | bytes]) -> None:
-    """:func:`write_atomically` of a content that comes in pieces."""
-    target = _file_target(path)
-    with _taking_the_place_of(path, target) as temporary:
-        _write(temporary, pieces, target.name)
+    """Write a file as :func:`write_atomically` does, from a content that comes in pieces."""
+    with _replacing(path, _file_target(path)) as new:
+        _write(new, pieces)
 
 
 def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path]]) -> None:
     """Write a folder of files, by name and content, so that it is there as a whole or not at all.
 
-    The files go to a new folder beside it, which then takes the name ``path``. Names that end in ``.gz`` are written
+    The files go to a temporary folder next to ``path``, which then takes its name. Files whose names end in ``.gz`` are
     gzipped. Instead of a content, a path to copy may be given.
 
     Raises:
         InputError: ``path`` is a file or a folder with something in it, or cannot be written.
     """
     require_new_folder(path)
-    with _taking_the_place_of(path, Path(os.path.realpath(path))) as temporary:
-        temporary.mkdir()
+    with _replacing(path, Path(os.path.realpath(path))) as new:
+        new.mkdir()
         for name, content in files:
             if isinstance(content, Path):
-                shutil.copyfile(content, temporary / name)
+                shutil.copyfile(content, new / name)
             else:
-                _write(temporary / name, [content], name)
-
-
-@contextmanager
-def _taking_the_place_of(path: str | Path, target: Path) -> Iterator[Path]:
-    """Give a new name beside ``target``; what is written there takes its place at the end, or is removed on failure."""
-    temporary = _beside(target)
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
-        if isinstance(error, OSError):
-            raise InputError(_cannot_write(path, target, error)) from None
-        raise
+                _write(new / name, [content])
 
 
 def require_distinct(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
@@ -214,28 +191,21 @@ def require_new_folder(path: str | Path) -> None:
         InputError: as :func:`write_folder` would.
     """
     target = Path(os.path.realpath(path))
-    try:
-        if os.path.isdir(target) and os.listdir(target):
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{path}: is a file, expected the name of a new folder")
+    with _replacing(path, target, probe=True):
+        if target.exists() and os.listdir(target):
             raise InputError(f"{path}: is a folder with something in it, expected the name of a new one")
-        if os.path.exists(target) and not os.path.isdir(target):
-            raise InputError(f"{path}: is a file, expected the name of a new folder")
-        probe = _beside(target)
-        probe.mkdir()
-        probe.rmdir()
-    except OSError as error:
-        raise InputError(_cannot_write(path, target, error)) from None
 
 
-def _write(path: Path, pieces: Iterable[str | bytes], name: str) -> None:
-    """Write a new file to the disk, gzipped if ``name``, which it will have, ends so."""
-    with open(path, "xb") as file:
-        zipped = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if name.endswith(".gz") else None
-        for piece in pieces:
-            (zipped or file).write(piece.encode("utf-8") if isinstance(piece, str) else piece)
-        if zipped is not None:
-            zipped.close()
-        file.flush()
-        os.fsync(file.fileno())
+def require_writable(path: str | Path) -> None:
+    """Find out before long work whether :func:`write_atomically` will be able to write ``path``; leaves nothing behind.
+
+    Raises:
+        InputError: as :func:`write_atomically` would.
+    """
+    with _replacing(path, _file_target(path), probe=True):
+        pass
 
 
 def make_folder(path: str | Path) -> None:
@@ -250,21 +220,6 @@ def make_folder(path: str | Path) -> None:
         raise InputError(f"{path}: cannot be made a folder ({_reason(error)})") from None
 
 
-def require_writable(path: str | Path) -> None:
-    """Find out before long work whether :func:`write_atomically` will be able to write ``path``; leaves nothing behind.
-
-    Raises:
-        InputError: as :func:`write_atomically` would.
-    """
-    target = _file_target(path)
-    try:
-        probe = _beside(target)
-        probe.touch(exist_ok=False)
-        probe.unlink()
-    except OSError as error:
-        raise InputError(_cannot_write(path, target, error)) from None
-
-
 def _file_target(path: str | Path) -> Path:
     try:
         target = Path(os.path.realpath(path))
@@ -277,14 +232,34 @@ def _file_target(path: str | Path) -> Path:
     return target
 
 
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+@contextmanager
+def _replacing(path: str | Path, target: Path, probe: bool = False) -> Iterator[Path]:
+    """Give a new path whose content takes the place of ``target`` at the end; on failure, or for a probe, it goes.
+
+    ``path`` is what the user calls the target.
+    """
+    try:
+        with TemporaryDirectory(".part", ".", target.parent, ignore_cleanup_errors=True) as folder:
+            new = Path(folder) / target.name
+            yield new
+            if not probe:
+                os.replace(new, target)
+    except OSError as error:
+        missing = not target.parent.is_dir()
+        why = f", there is no folder {target.parent}" if missing else f" ({_reason(error)})"
+        raise InputError(f"{path}: cannot be written{why}") from None
 
 
-def _cannot_write(path: str | Path, target: Path, error: OSError) -> str:
-    if not os.path.isdir(target.parent):
-        return f"{path}: cannot be written, there is no folder {target.parent}"
-    return f"{path}: cannot be written ({_reason(error)})"
+def _write(path: Path, pieces: Iterable[str | bytes]) -> None:
+    """Write a new file to the disk, gzipped if its name ends so."""
+    with open(path, "xb") as file:
+        zipped = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if path.suffix == ".gz" else None
+        for piece in pieces:
+            (zipped or file).write(piece.encode("utf-8") if isinstance(piece, str) else piece)
+        if zipped is not None:
+            zipped.close()
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _reason(error: Exception) -> str:

@@ -22,7 +22,7 @@ LEAST_IOU = 0.15  # of a box with that extent; below, the box is too large to go
 
 
 def areas_of(boxes: np.ndarray) -> np.ndarray:
-    """Areas (N,) of people, the s^2 of OKS in px^2, of whom only the boxes (N, 4) xywh are known; 0 without a box."""
+    """Estimate areas (N,) in px^2, the s^2 of OKS, from the boxes (N, 4) xywh of people; 0 without a box."""
     return BOX_AREA_TO_AREA * np.clip(boxes[:, 2:], 0, None).prod(axis=1)
 
 
@@ -76,11 +76,11 @@ def person_boxes(boxes: np.ndarray, keypoints: np.ndarray, valid: np.ndarray) ->
 
 
 def contradicted_boxes(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whose box is not where their pose is: the pose lies elsewhere, or is lost in a far larger box.
+    """Find the people whose box does not fit their pose: the pose lies elsewhere, or the box is far larger.
 
-    The confident keypoints say so, if there are enough of them. Elsewhere is a pose more than half of whose keypoints
-    lie outside the box as widened for a crop, or hardly any of whose extent lies in it; a box is loose when its overlap
-    with a pose that lies in it is small: the whole image, or corners written where sizes should be.
+    Only the confident keypoints count, and only if there are enough of them. A pose lies elsewhere if more than half of
+    its keypoints lie outside the box as widened for a crop, or hardly any of its extent lies in it. A box is loose if
+    its IoU with a pose that lies in it is small, as that of the whole image, or of corners in place of sizes.
 
     Args:
         boxes: (N, 4) xywh.
@@ -88,7 +88,7 @@ def contradicted_boxes(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndar
         scores: (N, K) confidences, 0 where there is no estimate.
 
     Returns:
-        Two (N,) bool, elsewhere and loose; neither where there is no box, and never both.
+        Two (N,) bool, elsewhere and loose; never both, and neither without a box.
     """
     boxes = np.asarray(boxes, np.float64)
     confident = (scores > 0) & (scores >= CONFIDENT * scores.max(1, keepdims=True, initial=0))
@@ -97,8 +97,8 @@ def contradicted_boxes(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndar
     outside = (np.abs(keypoints - middle[:, None]) > half[:, None]).any(-1) & confident
     extents = pose_boxes(keypoints, confident)
     overlap = iou(boxes, extents)
-    areas, own = boxes[:, 2:].prod(1), extents[:, 2:].prod(1)
-    covered = overlap * (areas + own) / ((1 + overlap) * np.maximum(own, 1e-9))  # of the extent, by the box
+    areas, of_poses = boxes[:, 2:].prod(1), extents[:, 2:].prod(1)
+    covered = overlap * (areas + of_poses) / ((1 + overlap) * np.maximum(of_poses, 1e-9))  # of the extent, by the box
     sure = known_boxes(boxes) & (count >= LEAST_CONFIDENT)
     elsewhere = sure & ((2 * outside.sum(1) > count) | (covered < LEAST_COVERED))
     return elsewhere, sure & ~elsewhere & (overlap < LEAST_IOU)

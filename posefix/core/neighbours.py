@@ -1,4 +1,4 @@
-"""Who else is near each person, by their poses."""
+"""Find the other people near each person, by their poses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAME_PERSON = 0.5  # mean keypoint similarity from which on two poses are taken 
 
 
 class OtherPeople:
-    """Finds the others near each person among everybody of a file."""
+    """Finds the people near each person among all people of a file."""
 
     def __init__(self, people: People) -> None:
         self._people, self._given = people, people.labelled
@@ -31,11 +31,11 @@ class OtherPeople:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Find the other people in the image who are nearest to each person.
 
-        Nearest is who has the nearest keypoint of the same kind, and without a pose who is nearest to the middle of the
-        box. A person found twice (as bottom-up estimators do) is no other: poses so alike are one person's.
+        Nearest is who has the nearest keypoint of the same kind; for a person without a pose, whose pose is nearest to
+        the middle of the box. Poses so alike that they are of one person, found twice, are left out.
 
         Args:
-            rows: (B,) int64, whose neighbours are asked for; nobody is their own.
+            rows: (B,) int64, whose neighbours to find; a person is not their own neighbour.
             keypoints: (B, K, 2) their poses in original pixels.
             given: (B, K) bool, which keypoints these have.
             scales: (B, K) their OKS scales s k in pixels of the original image.

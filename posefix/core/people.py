@@ -11,6 +11,7 @@ import numpy as np
 
 from posefix.core.skeleton import Skeleton
 
+COLUMNS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores")
 FARTHEST = 1e6  # px: nothing further out can mean a pixel
 
 
@@ -81,21 +82,12 @@ class People:
     def __getitem__(self, index: Any) -> People:
         """The people at ``index`` (slice, int array or bool mask), as a new People."""
         rows = np.atleast_1d(np.arange(len(self))[index])
-        return replace(
-            self,
-            keypoints=self.keypoints[rows],
-            scores=self.scores[rows],
-            image_ids=self.image_ids[rows],
-            boxes=self.boxes[rows],
-            person_scores=self.person_scores[rows],
-            areas=self.areas[rows],
-            original_scores=self.original_scores[rows],
-            extra=self.extra.take(rows) if isinstance(self.extra, Records) else [self.extra[i] for i in rows],
-        )
+        extra = self.extra.take(rows) if isinstance(self.extra, Records) else [self.extra[i] for i in rows]
+        return replace(self, extra=extra, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
     @classmethod
     def empty(cls, skeleton: Skeleton) -> People:
-        """Nobody."""
+        """No people (N = 0)."""
         k = len(skeleton)
         return cls(skeleton, np.zeros((0, k, 2)), np.zeros((0, k)), np.zeros(0))
 
@@ -140,14 +132,5 @@ def concatenate(groups: Sequence[People]) -> People:
     first = groups[0]
     if any(g.skeleton != first.skeleton for g in groups):
         raise ValueError("people of different skeletons cannot be concatenated; use People.to_skeleton first")
-    return People(
-        first.skeleton,
-        np.concatenate([g.keypoints for g in groups]),
-        np.concatenate([g.scores for g in groups]),
-        np.concatenate([g.image_ids for g in groups]),
-        boxes=np.concatenate([g.boxes for g in groups]),
-        person_scores=np.concatenate([g.person_scores for g in groups]),
-        areas=np.concatenate([g.areas for g in groups]),
-        original_scores=np.concatenate([g.original_scores for g in groups]),
-        extra=[record for g in groups for record in g.extra],
-    )
+    columns = {name: np.concatenate([getattr(group, name) for group in groups]) for name in COLUMNS}
+    return People(first.skeleton, **columns, extra=[record for group in groups for record in group.extra])

@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def configs_dir() -> Path:
-    """Folder of the shipped YAML files: inside the package when installed, beside it in a source tree."""
+    """Folder of the shipped YAML files: inside the package when installed, next to it in a source tree."""
     installed = _PACKAGE / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 

@@ -16,16 +16,18 @@ A skeleton is data, not code: a YAML file under ``configs/skeletons`` or anywher
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from posefix.core import resources
 from posefix.core.errors import InputError
+from posefix.core.options import validated
 
 GROUPS = ("face", "upper", "lower")
 
@@ -95,23 +97,38 @@ class Skeleton:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain-data form, as in the YAML file; :func:`from_dict` is its inverse."""
-        pairs = [[self.keypoint_names[i], self.keypoint_names[j]] for i, j in enumerate(self.flip) if i < j]
+        names = self.keypoint_names
+        keypoints = zip(names, self.sigmas.tolist(), self.groups.tolist(), strict=True)
         spec: dict[str, Any] = {
             "name": self.name,
-            "keypoints": [
-                {"name": n, "sigma": float(s), "group": str(g)}
-                for n, s, g in zip(self.keypoint_names, self.sigmas, self.groups, strict=True)
-            ],
-            "pairs": pairs,
-            "limbs": [[self.keypoint_names[i], self.keypoint_names[j]] for i, j in self.limbs],
+            "keypoints": [{"name": name, "sigma": sigma, "group": group} for name, sigma, group in keypoints],
+            "pairs": [[names[i], names[j]] for i, j in enumerate(self.flip) if i < j],
+            "limbs": [[names[i], names[j]] for i, j in self.limbs],
         }
         if self.template is not None:
-            spec["template"] = {
-                n: [float(x), float(y)] for n, (x, y) in zip(self.keypoint_names, self.template, strict=True)
-            }
+            spec["template"] = dict(zip(names, self.template.tolist(), strict=True))
         if self.mappings:
-            spec["mappings"] = {k: dict(v) for k, v in self.mappings.items()}
+            spec["mappings"] = {name: dict(table) for name, table in self.mappings.items()}
         return spec
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
+
+
+class _Keypoint(_Part):
+    name: str
+    sigma: PositiveFloat
+    group: Literal["face", "upper", "lower"]
+
+
+class _SkeletonFile(_Part):
+    name: str | None = None
+    keypoints: list[_Keypoint] = Field(min_length=1)
+    pairs: list[tuple[str, str]] | None = None
+    limbs: list[tuple[str, str]] | None = None
+    template: dict[str, tuple[float, float]] | None = None
+    mappings: dict[str, dict[str, str]] | None = None
 
 
 def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
@@ -120,66 +137,42 @@ def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
     Raises:
         InputError: naming ``source`` and the first thing that does not fit.
     """
-    try:
-        keypoints = spec["keypoints"]
-        names = tuple(str(k["name"]) for k in keypoints)
-        sigmas = np.array([float(k["sigma"]) for k in keypoints])
-        groups = np.array([str(k["group"]) for k in keypoints])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{source}: each entry of 'keypoints' needs name, sigma and group ({type(error).__name__}: {error})"
-        ) from None
-    if not names or len(set(names)) != len(names):
-        raise InputError(f"{source}: keypoint names must be there and all different")
-    if not np.all(np.isfinite(sigmas) & (sigmas > 0)):
-        raise InputError(f"{source}: every sigma must be a positive number")
-    if bad := sorted(set(groups) - set(GROUPS)):
-        raise InputError(f"{source}: group {bad[0]!r} is unknown; use one of {', '.join(GROUPS)}")
-    order = {n: i for i, n in enumerate(names)}
+    content = validated(_SkeletonFile, spec, source)
+    names = tuple(keypoint.name for keypoint in content.keypoints)
+    if len(set(names)) != len(names):
+        raise InputError(f"{source}: keypoint names must be all different")
+    order = {name: i for i, name in enumerate(names)}
 
-    def index_pairs(key: str) -> np.ndarray:
+    def indices(key: str, pairs: list[tuple[str, str]] | None) -> np.ndarray:
         try:
-            return np.array([[order[a], order[b]] for a, b in spec.get(key) or []], dtype=np.int64).reshape(-1, 2)
-        except (KeyError, TypeError, ValueError) as error:
+            return np.array([[order[a], order[b]] for a, b in pairs or []], dtype=np.int64).reshape(-1, 2)
+        except KeyError as error:
             raise InputError(f"{source}: '{key}' must be pairs of keypoint names ({error})") from None
 
-    pairs = index_pairs("pairs")
-    if "pairs" not in spec:
-        found = [(i, order.get("right_" + n.removeprefix("left_"), -1)) for n, i in order.items() if n[:5] == "left_"]
-        pairs = np.array([p for p in found if p[1] >= 0], dtype=np.int64).reshape(-1, 2)
+    sides = [(n, n.replace("left_", "right_", 1)) for n in names if n.startswith("left_")]
+    pairs = indices("pairs", [s for s in sides if s[1] in order] if content.pairs is None else content.pairs)
     if len(np.unique(pairs)) != pairs.size:
         raise InputError(f"{source}: a keypoint stands in more than one left/right pair")
     flip = np.arange(len(names))
     flip[pairs[:, 0]], flip[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
-
-    template = None
-    if spec.get("template"):
-        try:
-            template = np.array([spec["template"][n] for n in names], dtype=np.float64).reshape(len(names), 2)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{source}: 'template' needs x, y for every keypoint ({error})") from None
-    return Skeleton(
-        name=str(spec.get("name", source)),
-        keypoint_names=names,
-        sigmas=sigmas,
-        flip=flip,
-        limbs=index_pairs("limbs"),
-        groups=groups,
-        template=template,
-        mappings=_mappings(spec.get("mappings") or {}, names, source),
-    )
-
-
-def _mappings(spec: object, names: tuple[str, ...], source: str) -> dict[str, dict[str, str]]:
-    if not isinstance(spec, Mapping) or not all(isinstance(table, Mapping) for table in spec.values()):
-        raise InputError(f"{source}: 'mappings' needs, for each other skeleton, their keypoint: our keypoint")
-    for other, table in spec.items():
-        ours = [str(name) for name in table.values()]
-        if unknown := sorted(set(ours) - set(names)):
+    if content.template and (absent := sorted(set(names) - set(content.template))):
+        raise InputError(f"{source}: 'template' needs x, y for every keypoint, and has none for {absent[0]!r}")
+    mappings = content.mappings or {}
+    for other, table in mappings.items():
+        if unknown := sorted(set(table.values()) - set(names)):
             raise InputError(f"{source}: mapping from {other} leads to the unknown keypoint {unknown[0]!r}")
-        if len(set(ours)) != len(ours):
+        if len(set(table.values())) != len(table):
             raise InputError(f"{source}: mapping from {other} leads twice to the same keypoint")
-    return {str(other): {str(k): str(v) for k, v in table.items()} for other, table in spec.items()}
+    return Skeleton(
+        name=content.name or source,
+        keypoint_names=names,
+        sigmas=np.array([keypoint.sigma for keypoint in content.keypoints]),
+        flip=flip,
+        limbs=indices("limbs", content.limbs),
+        groups=np.array([keypoint.group for keypoint in content.keypoints]),
+        template=np.array([content.template[name] for name in names]) if content.template else None,
+        mappings=mappings,
+    )
 
 
 @lru_cache(maxsize=64)
@@ -197,9 +190,8 @@ def load(name_or_path: str | Path) -> Skeleton:
         spec = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
-    if not isinstance(spec, Mapping):
-        raise InputError(f"{path}: a skeleton file holds a mapping with name, keypoints, limbs")
-    return from_dict({"name": path.stem, **spec}, source=str(path))
+    skeleton = from_dict(spec, source=str(path))
+    return skeleton if "name" in spec else replace(skeleton, name=path.stem)
 
 
 def with_keypoint_count(count: int) -> list[str]:

@@ -65,13 +65,12 @@ def paired_bootstrap(
     values_before, values_after = before.metrics(), after.metrics()
     summary: dict[str, dict[str, float | None]] = {}
     for name, difference in zip(METRICS, differences, strict=True):
+        summary[name] = dict.fromkeys(("gain", "low", "high"))
         measured = difference[np.isfinite(difference)]
         first, second = values_before[name], values_after[name]
-        if first is None or second is None or not len(measured):
-            summary[name] = dict.fromkeys(("gain", "low", "high"))
-            continue
-        low, high = np.quantile(measured, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        summary[name] = {"gain": second - first, "low": float(low), "high": float(high)}
+        if first is not None and second is not None and len(measured):
+            low, high = np.quantile(measured, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+            summary[name] = {"gain": second - first, "low": float(low), "high": float(high)}
     return summary
 
 

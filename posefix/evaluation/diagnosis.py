@@ -188,16 +188,9 @@ def same_people(before: Diagnosis, after: Diagnosis) -> bool:
 def _matches(
     evaluated: list[dict[str, Any]], ids: list[int], rows: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read what COCOeval matched.
+    """Read ``matched`` and ``background`` of a diagnosis from COCOeval's ``evalImgs`` of one threshold and area range.
 
-    Args:
-        evaluated: its ``evalImgs`` of one threshold and area range.
-        ids: T annotation ids.
-        rows: (D,) row of each detection among the results.
-        count: N results.
-
-    Returns:
-        (T,) int64 row of the result of each annotation, -1 for none, and (N,) bool, results that match no annotation.
+    ``ids`` are those of the T annotations, ``rows`` (D,) the rows of the detections among the ``count`` results.
     """
     matched, background = np.full(len(ids), -1, np.int64), np.zeros(count, bool)
     place = {annotation: row for row, annotation in enumerate(ids)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 import mmap
 import os
@@ -14,7 +15,7 @@ import msgspec
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.core.files import GZIP, opened, read_bytes
+from posefix.core.files import GZIP, opened
 from posefix.core.people import Records
 
 LONG = 1 << 26  # bytes; shorter files are parsed at once
@@ -70,8 +71,8 @@ def read_raw(path: str | Path) -> RawRecords:
         InputError: the file cannot be read, or is no JSON list; NaN and Infinity are no JSON.
     """
     with opened(path) as file:
-        zipped = not hasattr(file, "fileno")
-        content = read_bytes(path) if zipped else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        zipped = isinstance(file, gzip.GzipFile)
+        content = file.read() if zipped else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     text = memoryview(content)
     text = text[len(codecs.BOM_UTF8) :] if text[:3] == codecs.BOM_UTF8 else text
     try:

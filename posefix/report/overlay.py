@@ -37,11 +37,6 @@ class Style:
     right: Color = (40, 170, 255)
     scale: float = 1.0
 
-    @property
-    def sides(self) -> tuple[Color, Color, Color]:
-        """The three colours in the order of :func:`keypoint_sides`."""
-        return self.centre, self.left, self.right
-
 
 POSE = Style()
 _GREEN: Color = (110, 255, 90)
@@ -102,16 +97,16 @@ def dot(canvas: np.ndarray, centre: np.ndarray, radius: float, color: Color) -> 
 def _draw_pose(
     canvas: np.ndarray, keypoints: np.ndarray, drawn: np.ndarray, skeleton: Skeleton, width: float, style: Style
 ) -> None:
-    sides = keypoint_sides(skeleton)
+    sides, colors = keypoint_sides(skeleton), (style.centre, style.left, style.right)
     limbs = skeleton.limbs[drawn[skeleton.limbs].all(1)]
     ends = [(_fixed(keypoints[i]), _fixed(keypoints[j])) for i, j in limbs]
     thick, border = max(1, round(width)), max(1, round(0.35 * width))
     for start, end in ends:
         cv2.line(canvas, start, end, OUTLINE, thick + 2 * border, cv2.LINE_AA, _FRACTION_BITS)
     for (start, end), side in zip(ends, limb_sides(sides, limbs), strict=True):
-        cv2.line(canvas, start, end, style.sides[side], thick, cv2.LINE_AA, _FRACTION_BITS)
+        cv2.line(canvas, start, end, colors[side], thick, cv2.LINE_AA, _FRACTION_BITS)
     for centre, side in zip(keypoints[drawn], sides[drawn], strict=True):
-        dot(canvas, centre, 0.95 * width, style.sides[side])
+        dot(canvas, centre, 0.95 * width, colors[side])
 
 
 def _ring(canvas: np.ndarray, centre: np.ndarray, radius: float) -> None:

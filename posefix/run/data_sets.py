@@ -1,4 +1,4 @@
-"""Measure a checkpoint on every results file of a folder of data sets: what it gains, and what it does to the truth.
+"""Measure what a checkpoint gains on every results file of a folder of data sets, and what it does to the truth.
 
 The folder holds ``SET/annotations/person_keypoints_SPLIT.json``, ``SET/SPLIT/`` (the images) and
 ``SET/results/SPLIT/*.json``.
@@ -61,7 +61,7 @@ def measure_results(
 
 
 def measure_truth(folder: Path, split: str, refiner: Refiner, settings: RefineSettings) -> Iterator[tuple[str, Gains]]:
-    """Refine the ground truth of one data set as if an estimator had found it: as it is, displaced, and boxes alone.
+    """Refine the ground truth of one data set as if it were results: as it is, displaced, and boxes alone.
 
     Yields:
         A name, and ``once`` as :func:`measure_results` does.
@@ -74,8 +74,8 @@ def measure_truth(folder: Path, split: str, refiner: Refiner, settings: RefineSe
     for distance in DISPLACEMENTS:
         name = f"{folder.name}/ground truth" + (f", off by {distance:g} s k" if distance else "")
         yield name, gains(displaced(truth.people, distance, np.random.default_rng(0)))
-    nobody = displaced(truth.people, 0.0, np.random.default_rng(0))
-    yield f"{folder.name}/boxes alone", gains(replace(nobody, keypoints=0 * nobody.keypoints, scores=0 * nobody.scores))
+    boxes = displaced(truth.people, 0.0, np.random.default_rng(0))
+    yield f"{folder.name}/boxes alone", gains(boxes.with_keypoints(0 * boxes.keypoints, 0 * boxes.scores))
 
 
 def _opened(
@@ -115,11 +115,11 @@ def gains_by_score(truth: People, before: People, after: People) -> dict[str, fl
     gains = {}
     for name, part in zip(("lower", "upper"), np.array_split(found, 2), strict=True):
         known, rows = truth[part], matched[part]
-        gains[name] = share_above(known, after[rows]) - share_above(known, before[rows]) if len(part) else None
+        gains[name] = _share_above(known, after[rows]) - _share_above(known, before[rows]) if len(part) else None
     return gains
 
 
-def share_above(truth: People, found: People) -> float:
+def _share_above(truth: People, found: People) -> float:
     """Percent of N people whose OKS with the N people of ``truth`` is above a threshold, mean over the thresholds."""
     similarity = oks_with(truth, found, np.arange(len(found)))
     return float(100 * (similarity[:, None] > THRESHOLDS).mean())

@@ -1,4 +1,4 @@
-"""What is done so far of a long refinement, kept beside the output until the output is there."""
+"""Keep the finished batches of a long refinement next to its output until the output is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,12 @@ SUFFIX = ".progress"
 
 
 def journal_path(output: Path) -> Path:
-    """Where the progress of a run that will write ``output`` is kept: beside it."""
+    """Name the file, next to ``output``, that keeps the progress of a run that will write ``output``."""
     return output.with_name(output.name + SUFFIX)
 
 
 def fingerprint(files: Iterable[Path], options: dict[str, Any]) -> str:
-    """SHA-256 of what determines a result: the content of the files and the options."""
+    """Compute the SHA-256 of what determines a result: the content of the files and the options."""
     digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
     for path in files:
         with path.open("rb") as file:
@@ -46,34 +45,27 @@ class Journal:
         output: the file that will be written in the end; the journal lies beside it.
         signature: of the work; a journal of other work is never continued.
         resume: continue what is there; without, a journal that holds finished people is never overwritten.
-        people: how many people the work has; a line about others is damaged. None: not known.
-        keypoints: how many keypoints each has. None: not known.
+        shape: (N, K), how many people the work has and how many keypoints each; a line that does not fit is damaged.
 
     Raises:
         InputError: when the journal to continue is of other work or damaged, when there is one that is not to be
             continued, or when the folder cannot be written.
     """
 
-    def __init__(
-        self, output: Path, signature: str, resume: bool, people: int | None = None, keypoints: int | None = None
-    ) -> None:
+    def __init__(self, output: Path, signature: str, resume: bool, shape: tuple[int, int]) -> None:
         self.path = journal_path(output)
         self.finished: list[RefinedBatch] = []
-        self._empty = True
+        length = 0
         try:
-            if resume and self.path.is_file():
-                length = self._read(signature, people, keypoints)
-                self._file = self.path.open("r+b")
-                self._file.truncate(length)
-                self._file.seek(length)
-            elif self._in_use():
-                raise InputError(
-                    f"{self.path}: holds what an interrupted run has refined; "
-                    "--resume goes on, or delete it to start anew"
-                )
-            else:
-                length = 0
-                self._file = self.path.open("wb")
+            if self.path.is_file():
+                if resume:
+                    length = self._read(signature, shape)
+                else:
+                    self._require_unused()
+            self._file = self.path.open("r+b" if length else "wb")
+            self._file.truncate(length)
+            self._file.seek(length)
+            self._holds_batches = bool(self.finished)
             if not length:
                 self._append({"work": signature})
         except OSError as error:
@@ -82,16 +74,14 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
-        if self._empty and not self.finished:
+        if not self._holds_batches:
             self.path.unlink(missing_ok=True)
 
     def append(self, batch: RefinedBatch) -> None:
         """Keep a finished batch."""
-        self._empty = False
+        self._holds_batches = True
         self._append(
             {
                 "rows": batch.rows.tolist(),
@@ -103,23 +93,24 @@ class Journal:
         )
 
     def remove(self) -> None:
-        """The output is written: nothing is to be continued any more."""
+        """Delete the file, once the output is written."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def _in_use(self) -> bool:
-        """Whether there is more in the file than the first line of a journal."""
-        if not self.path.is_file():
-            return False
+    def _require_unused(self) -> None:
+        """Raise InputError if the file is more than the first line of a journal."""
         with self.path.open("rb") as file:
             first, second = file.readline(1 << 20), file.readline(1 << 20)
-        return bool(first) and not (first.startswith(b'{"work": ') and not second.endswith(b"\n"))
+        if first and (second.endswith(b"\n") or not first.startswith(b'{"work": ')):
+            raise InputError(
+                f"{self.path}: holds what an interrupted run has refined; --resume goes on, or delete it to start anew"
+            )
 
     def _append(self, entry: dict[str, Any]) -> None:
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
 
-    def _read(self, signature: str, people: int | None, keypoints: int | None) -> int:
+    def _read(self, signature: str, shape: tuple[int, int]) -> int:
         """Take in the whole lines of an existing journal; returns their length in bytes."""
         length = 0
         with self.path.open("rb") as file:
@@ -128,35 +119,36 @@ class Journal:
                     break
                 try:
                     entry = json.loads(line)
-                    if number == 0 and entry["work"] != signature:
-                        raise InputError(
-                            f"{self.path}: is of another run (other results, images, checkpoint or options); "
-                            "delete it to start anew"
-                        )
+                    other_work = number == 0 and entry["work"] != signature
                     if number:
-                        self.finished.append(_batch(entry, people, keypoints))
-                except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-                    if isinstance(error, InputError):
-                        raise
+                        self.finished.append(_batch(entry, *shape))
+                except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                     raise InputError(f"{self.path}: line {number + 1} is damaged; delete it to start anew") from None
+                if other_work:
+                    raise InputError(
+                        f"{self.path}: is of another run (other results, images, checkpoint or options); "
+                        "delete it to start anew"
+                    )
                 length += len(line)
         return length
 
 
-def _batch(entry: dict[str, Any], people: int | None, keypoints: int | None) -> RefinedBatch:
-    """The batch of one line; ValueError, KeyError, TypeError or OverflowError where it is none."""
-    rows = _rows(entry["rows"], people)
-    poses = _decoded(entry["keypoints"]).reshape(len(rows), -1 if keypoints is None else keypoints, 2)
+def _batch(entry: dict[str, Any], people: int, keypoints: int) -> RefinedBatch:
+    """Build the batch of one line; ValueError, KeyError, TypeError or OverflowError where it is none."""
+    problems = [(row, str(text)) for row, text in entry["problems"]]
+    for row in [*entry["rows"], *(row for row, _ in problems)]:
+        if type(row) is not int or not 0 <= row < people:
+            raise ValueError(f"{row!r} is no row of {people} people")
+    count = len(entry["rows"])
+    poses = _decoded(entry["keypoints"]).reshape(count, keypoints, 2)
+    expected = _decoded(entry["expected"]).reshape(count)
+    keypoint_scores = _decoded(entry["keypoint_scores"]).reshape(count, keypoints)
     if not np.isfinite(poses).all():
         raise ValueError("a keypoint is not finite")
-    problems = [(row, str(text)) for row, text in entry["problems"]]
-    _rows([row for row, _ in problems], people)
-    expected = _decoded(entry["expected"]).reshape(len(rows))
-    keypoint_scores = _decoded(entry["keypoint_scores"]).reshape(poses.shape[:2])
     for values in (expected, keypoint_scores):
         if not (np.isnan(values) | ((values >= 0) & (values <= 1.001))).all():
             raise ValueError("an expected similarity is not between 0 and 1")
-    return RefinedBatch(rows, poses, expected, keypoint_scores, problems)
+    return RefinedBatch(np.array(entry["rows"], np.int64), poses, expected, keypoint_scores, problems)
 
 
 def _encoded(values: np.ndarray) -> str:
@@ -165,12 +157,3 @@ def _encoded(values: np.ndarray) -> str:
 
 def _decoded(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text, validate=True), "<f4")
-
-
-def _rows(found: list[Any], people: int | None) -> np.ndarray:
-    if not isinstance(found, list) or any(type(row) is not int or row < 0 for row in found):
-        raise ValueError("rows are not whole numbers from 0 on")
-    rows = np.array(found, np.int64)
-    if people is not None and (rows >= people).any():
-        raise ValueError("a row is beyond the people")
-    return rows

@@ -17,7 +17,7 @@ from posefix.core.skeleton import load
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.formats import ImageIndex, coco
+from posefix.formats import ImageIndex
 from posefix.media.images import ImageFolder
 from posefix.media.video import VideoImages
 from posefix.refine.batches import BatchPlan, Refinement
@@ -38,10 +38,10 @@ class Work:
     """What was read to be refined.
 
     Attributes:
-        people: everybody in the results, as the file has them.
+        people: all people in the results, as the file has them.
         rows: (R,) int64 those of them who can be refined.
         before: these R people in the refiner's skeleton.
-        batches: those of them who were not refined before, as they are refined together.
+        batches: those of them who were not refined before, in the batches in which they are refined.
         images: where their pixels come from.
         truth: the ground truth, if there is any.
     """
@@ -59,38 +59,26 @@ class Refined:
     """A refined file.
 
     Attributes:
-        before: R people as they were read, in the refiner's skeleton.
-        people: the same people as the written file has them.
-        images: where the pixels came from.
-        truth: the ground truth, if there is any.
-        format: what people call the format of the results.
+        work: what was read.
+        people: ``work.before``, refined, as the written file has them.
         problems: a sentence for each record or person handed through untouched.
-        contradicted_boxes: how many people have a box that is not where their pose is, or far larger.
-        people_refined: how many people this run refined (a resumed run: without those of the run before).
+        count: how many people this run refined (a resumed run: without those of the run before).
         seconds: how long that took, decoding included.
     """
 
-    before: People
+    work: Work
     people: People
-    images: ImageFolder | VideoImages
-    truth: GroundTruth | None
-    format: str
     problems: list[str]
-    contradicted_boxes: int
-    people_refined: int
+    count: int
     seconds: float
-
-
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C; the message says what is done and how to go on."""
 
 
 def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refined:
     """Read, refine and, if ``plan.out`` is given, write.
 
     Raises:
-        InputError: for anything unusable; ``plan.out`` is then not written, but what was refined is kept beside it.
-        Interrupted: on Ctrl-C.
+        InputError: for anything unusable; ``plan.out`` is then not written, but what was refined is kept next to it.
+        KeyboardInterrupt: on Ctrl-C; the message says what is done and how to go on.
     """
     plan.check()
     refiner = Refiner.from_pretrained(plan.checkpoint, plan.device, engine=plan.engine)
@@ -99,19 +87,15 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
         journal = None
         if plan.out is not None:
             signature = plan.signature(settings, refiner.engine.name, str(refiner.device))
-            shape = {"people": len(work.before), "keypoints": len(refiner.skeleton)}
-            journal = stack.enter_context(Journal(plan.out, signature, plan.resume, **shape))
+            shape = work.before.scores.shape
+            journal = stack.enter_context(Journal(plan.out, signature, plan.resume, shape))
         started = time.perf_counter()
         refinement, count = refine(refiner, work, settings, journal, console)
         seconds = time.perf_counter() - started
         after = write(plan, work, refinement.apply(work.before, settings))
         if journal is not None:
             journal.remove()
-    problems = [*work.people.source.problems, *refinement.problems]
-    title = formats.FORMATS[work.people.source.format].title
-    return Refined(
-        work.before, after, work.images, work.truth, title, problems, work.batches.contradicted_boxes, count, seconds
-    )
+    return Refined(work, after, [*work.people.source.problems, *refinement.problems], count, seconds)
 
 
 def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
@@ -119,13 +103,12 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     skeleton = refiner.skeleton
     truth = GroundTruth.read(plan.annotations, skeleton) if plan.annotations else None
     video = VideoImages(plan.video) if plan.video else None
-    listed = truth.images if truth is not None and video is None else None
 
     def index() -> ImageIndex:
         if video is not None:
             return ImageIndex.of_video(plan.video, video.frames.size)
-        if listed is not None:
-            return ImageIndex(listed, str(plan.annotations), plan.images, upright=plan.upright)
+        if truth is not None:
+            return ImageIndex(truth.images, str(plan.annotations), plan.images, upright=plan.upright)
         return ImageIndex.of_folder(plan.images)
 
     people = formats.read(
@@ -143,7 +126,12 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         batches = refiner.plan(before, settings)
     except InputError as error:
         raise InputError(f"{plan.results}: {error}") from None
-    images = video or _folder(plan, listed, people)
+    if video is not None:
+        images = video
+    elif truth is not None:
+        images = ImageFolder(plan.images, truth.images, upright=plan.upright)
+    else:
+        images = ImageFolder.of_people(plan.images, people, plan.upright)
     if settings.on_error == "stop":
         images.require(np.unique(before.image_ids))
     return Work(people, rows, before, batches, images, truth)
@@ -152,9 +140,9 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
 def refine(
     refiner: Refiner, work: Work, settings: RefineSettings, journal: Journal | None, console: Console
 ) -> tuple[Refinement, int]:
-    """Refine all people, going on where the journal ends; what became of them, and how many this run refined."""
+    """Refine all people, going on where the journal ends; returns what became of them, and how many it refined."""
     refinement = Refinement.of(work.before)
-    finished = journal.finished if journal is not None else []
+    finished = [] if journal is None else journal.finished
     for batch in finished:
         refinement.add(batch)
     begun = done = sum(batch.people for batch in finished)
@@ -171,7 +159,7 @@ def refine(
     except KeyboardInterrupt:
         kept = "are refined and kept; the same command with --resume goes on from there"
         lost = "were refined; with --out they would have been kept"
-        raise Interrupted(f"stopped: {done} of {total} people {lost if journal is None else kept}") from None
+        raise KeyboardInterrupt(f"stopped: {done} of {total} people {lost if journal is None else kept}") from None
     except InputError as error:
         if journal is None or not done:
             raise
@@ -193,14 +181,14 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
     ``without_rescoring`` is what the refined keypoints reach with the scores that they came with.
     """
     metrics: dict[str, Any] = {}
-    before, after = refined.before, refined.people
-    if refined.truth is not None:
-        metrics = dict(compare(refined.truth, before, after, rng=np.random.default_rng(BOOTSTRAP_SEED)))
+    work, before, after = refined.work, refined.work.before, refined.people
+    if work.truth is not None:
+        metrics = dict(compare(work.truth, before, after, rng=np.random.default_rng(BOOTSTRAP_SEED)))
         if settings.rescore:
             unscored = replace(after, person_scores=before.person_scores)
-            metrics["without_rescoring"] = evaluate(refined.truth, unscored).metrics()
+            metrics["without_rescoring"] = evaluate(work.truth, unscored).metrics()
     moved = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
-    rate = refined.people_refined / refined.seconds if refined.people_refined else 0.0
+    rate = refined.count / refined.seconds if refined.count else 0.0
     return {
         **metrics,
         "people": len(after),
@@ -213,7 +201,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "checkpoint": str(plan.checkpoint),
         "flip_test": settings.flip_test,
         "passes": settings.passes,
-        "contradicted_boxes": refined.contradicted_boxes,
+        "contradicted_boxes": work.batches.contradicted_boxes,
         "refined_before": int(was_rescored(before).sum()),
         "rescored": int((after.person_scores != before.person_scores).sum()),
     }
@@ -228,12 +216,12 @@ def draw(plan: Plan, refined: Refined) -> str:
     Raises:
         InputError: when the folder cannot be written.
     """
-    folder, before, after, images = plan.visualize, refined.before, refined.people, refined.images
+    folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
     if isinstance(images, VideoImages):
         video = folder / f"{plan.video.stem}_before_after.mp4"
         count = write_comparison(video, images.frames, before, after, images.frames.fps)
         return f"{video}: {count} frames"
-    truth = refined.truth.people if refined.truth else None
+    truth = refined.work.truth.people if refined.work.truth else None
     written = write_pictures(folder, images, before, after, truth)
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"
 
@@ -246,7 +234,8 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
     """
     from posefix.report.html import Subject, write_report
 
-    images = None if isinstance(refined.images, VideoImages) else refined.images
+    work = refined.work
+    images = None if isinstance(work.images, VideoImages) else work.images
     facts = {
         "results": str(plan.results),
         "annotations": str(plan.annotations),
@@ -256,13 +245,6 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
         "command": command,
         "interval": "paired bootstrap over images, 1,000 resamples",
     }
-    subject = Subject(plan.results.name, refined.truth, refined.before, refined.people, measured, images, facts)
+    subject = Subject(plan.results.name, work.truth, work.before, refined.people, measured, images, facts)
     write_report(plan.report, subject)
     return f"{plan.report}: written"
-
-
-def _folder(plan: Plan, listed: dict[int, coco.ImageRecord] | None, people: People) -> ImageFolder:
-    """The folder of images, by what the annotations list, else as the people's file means them."""
-    if listed is None:
-        return ImageFolder.of_people(plan.images, people, plan.upright)
-    return ImageFolder(plan.images, listed, upright=plan.upright)

@@ -1,9 +1,8 @@
-"""What one run is to do: its inputs, its outputs, and what tells its work from another's."""
+"""Say what one run is to do: its inputs, its outputs, and what tells its work from another's."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from posefix.core.errors import InputError
@@ -62,12 +61,12 @@ class Plan:
         if (self.images is None) == (self.video is None):
             raise InputError("give either --images FOLDER or --video_path FILE")
         if self.out is None and self.resume:
-            raise InputError("--resume needs --out: the refined people are kept beside the output file")
-        if self.report is not None and self.annotations is None:
-            raise InputError("--report needs --annotations: without ground truth there is nothing to compare with")
+            raise InputError("--resume needs --out: the refined people are kept next to the output file")
         if self.report is not None:
-            for module in ("jinja2", "matplotlib"):
-                require(module, "report", "--report")
+            if self.annotations is None:
+                raise InputError("--report needs --annotations: without ground truth there is nothing to compare with")
+            require("jinja2", "report", "--report")
+            require("matplotlib", "report", "--report")
         journal = None if self.out is None else journal_path(self.out)
         index = None if self.visualize is None else self.visualize / INDEX
         inputs = (self.results, self.images, self.annotations, self.video, Path(self.checkpoint))
@@ -93,17 +92,15 @@ class Plan:
         files = [*self._result_files(), checkpoints.resolve(self.checkpoint)]
         files += [self.annotations] if self.annotations else []
         source = self.video or self.images
-        used = asdict(settings)
-        used = {name: used[name] for name in ("batch_size", "flip_test", "passes", "on_error")}
-        used |= {"format": self.format, "skeleton": self.skeleton, "upright": self.upright}
-        return fingerprint(
-            files, {**used, "engine": engine, "device": device, "source": str(source and source.resolve())}
-        )
+        used: dict[str, object] = {"engine": engine, "device": device, "source": str(source and source.resolve())}
+        used |= {name: getattr(settings, name) for name in ("batch_size", "flip_test", "passes", "on_error")}
+        used |= {name: getattr(self, name) for name in ("format", "skeleton", "upright")}
+        return fingerprint(files, used)
 
     def _result_files(self) -> list[Path]:
         """The files of the results: of a folder those in it, without what this run itself puts there."""
         if not self.results.is_dir():
             return [self.results]
         journal = None if self.out is None else journal_path(self.out).name
-        names = sorted(name for name in os.listdir(self.results) if not name.startswith(".") and name != journal)
-        return [self.results / name for name in names if (self.results / name).is_file()]
+        found = (path for path in self.results.iterdir() if path.is_file() and not path.name.startswith("."))
+        return sorted(path for path in found if path.name != journal)

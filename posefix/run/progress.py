@@ -1,4 +1,4 @@
-"""The line that says how far a refinement is."""
+"""Show how far a refinement is."""
 
 from __future__ import annotations
 
@@ -13,15 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 @contextmanager
 def people_progress(console: Console, total: int, begun: int) -> Iterator[Callable[[int], None]]:
-    """A progress line while people are refined; gives a function that takes how many more are done.
+    """Show a progress line; yields a function to be called with the number of people that a batch refined.
 
-    The time that has passed runs from the start, before any batch is done; how long is left is said from the first
-    batch on.
-
-    Args:
-        console: to draw on.
-        total: number of people.
-        begun: how many of them were done before this run.
+    The elapsed time runs from the start; the time left is shown from the first batch on. Of ``total`` people ``begun``
+    were refined before this run.
     """
     columns = (SpinnerColumn(), TextColumn("refining"), BarColumn(), MofNCompleteColumn(), TextColumn("people"))
     done, started = begun, time.perf_counter()

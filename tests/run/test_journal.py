@@ -13,7 +13,7 @@ from posefix.core.errors import InputError
 from posefix.refine.batches import RefinedBatch
 from posefix.run.journal import SUFFIX, Journal
 
-PEOPLE, KEYPOINTS = 6, 17
+PEOPLE, KEYPOINTS = SHAPE = 6, 17
 
 
 def batch(rows: list[int], rng: np.random.Generator) -> RefinedBatch:
@@ -32,12 +32,12 @@ def encoded(values: np.ndarray) -> str:
 def test_what_was_kept_comes_back_without_the_line_that_was_cut_short(tmp_path: Path, rng: np.random.Generator) -> None:
     out = tmp_path / "out.json"
     kept = [batch([4, 0], rng), batch([5, 1, 2], rng)]
-    with Journal(out, "work", resume=False, people=PEOPLE) as journal:
+    with Journal(out, "work", resume=False, shape=SHAPE) as journal:
         for each in kept:
             journal.append(each)
     whole = journal.path.read_bytes()
     journal.path.write_bytes(whole + b'{"rows": [3], "keyp')
-    with Journal(out, "work", resume=True, people=PEOPLE, keypoints=KEYPOINTS) as again:
+    with Journal(out, "work", resume=True, shape=SHAPE) as again:
         for found, expected in zip(again.finished, kept, strict=True):
             assert np.array_equal(found.rows, expected.rows)
             assert np.array_equal(found.keypoints, expected.keypoints)
@@ -85,7 +85,7 @@ def test_a_line_that_is_json_but_no_batch_of_this_work_is_damaged(tmp_path: Path
     lines = [{"work": "work"}, entry, {**entry, **change}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(InputError, match="line 3 is damaged"):
-        Journal(tmp_path / "out.json", "work", resume=True, people=PEOPLE, keypoints=KEYPOINTS)
+        Journal(tmp_path / "out.json", "work", resume=True, shape=SHAPE)
 
 
 @pytest.mark.parametrize("line", ["[]", "3", "null", "[" * 50000 + "]" * 50000, "{}"])
@@ -94,18 +94,18 @@ def test_a_line_that_is_no_entry_at_all_is_damaged(tmp_path: Path, line: str) ->
     for number, content in enumerate([f"{line}\n", f'{{"work": "work"}}\n{line}\n'], start=1):
         path.write_text(content)
         with pytest.raises(InputError, match=f"line {number} is damaged"):
-            Journal(tmp_path / "out.json", "work", resume=True, people=PEOPLE)
+            Journal(tmp_path / "out.json", "work", resume=True, shape=SHAPE)
 
 
 def test_what_an_interrupted_run_refined_is_never_overwritten(tmp_path: Path, rng: np.random.Generator) -> None:
     out = tmp_path / "out.json"
-    with Journal(out, "work", resume=False):
+    with Journal(out, "work", resume=False, shape=SHAPE):
         pass
-    with Journal(out, "work", resume=False, people=PEOPLE) as journal:  # nothing in it: nothing is lost
+    with Journal(out, "work", resume=False, shape=SHAPE) as journal:  # nothing in it: nothing is lost
         journal.append(batch([4, 0], rng))
     kept = journal.path.read_bytes()
     with pytest.raises(InputError, match="--resume goes on, or delete it"):
-        Journal(out, "work", resume=False, people=PEOPLE)
+        Journal(out, "work", resume=False, shape=SHAPE)
     assert journal.path.read_bytes() == kept
 
 
@@ -113,7 +113,7 @@ def test_a_journal_is_closed_whatever_happens_and_goes_if_it_holds_nothing(
     tmp_path: Path, rng: np.random.Generator
 ) -> None:
     for batches in (0, 1):
-        with pytest.raises(MemoryError), Journal(tmp_path / "out.json", "work", resume=False) as journal:
+        with pytest.raises(MemoryError), Journal(tmp_path / "out.json", "work", resume=False, shape=SHAPE) as journal:
             for _ in range(batches):
                 journal.append(batch([4, 0], rng))
             raise MemoryError
@@ -126,5 +126,5 @@ def test_a_file_that_is_no_journal_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / f"out.json{SUFFIX}"
     path.write_text("[1, 2]")
     with pytest.raises(InputError, match="delete it"):
-        Journal(tmp_path / "out.json", "work", resume=False)
+        Journal(tmp_path / "out.json", "work", resume=False, shape=SHAPE)
     assert path.read_text() == "[1, 2]"

@@ -56,7 +56,7 @@ def rectangles(people: People, rng: np.random.Generator) -> np.ndarray:
 
 
 def paint(image: np.ndarray, rectangle: np.ndarray, rng: np.random.Generator) -> None:
-    """Paint a rectangle (4,) into an image (H, W, 3), in place: a colour, shaded from its bright edge downwards."""
+    """Paint a rectangle (4,) x0, y0, x1, y1 into an image (H, W, 3), in place: a colour, darker downwards."""
     height, width = image.shape[:2]
     x0, y0, x1, y1 = np.clip(np.round(rectangle), 0, [width, height, width, height]).astype(int)
     if x1 <= x0 or y1 <= y0:
@@ -86,16 +86,15 @@ def main() -> None:
 @click.option("--annotations", type=PATH, required=True, help="COCO ground truth.")
 @click.option("--images", type=PATH, required=True, help="Folder of the images.")
 @click.option("--out", type=PATH, required=True, help="Folder for what is made.")
-@click.option("--seed", default=0, show_default=True)
 @friendly
-def hide(annotations: Path, images: Path, out: Path, seed: int) -> None:
-    """Hide the legs of everybody whose legs can be seen."""
-    truth, rng = GroundTruth.read(annotations), np.random.default_rng(seed)
+def hide(annotations: Path, images: Path, out: Path) -> None:
+    """Hide the legs of all people whose legs can be seen."""
+    truth, rng = GroundTruth.read(annotations), np.random.default_rng(0)
     folder, people = ImageFolder(images, truth.images), truth.people
     regions = rectangles(people, rng)
     chosen = (regions[:, 2:] > regions[:, :2]).all(1)
     if not chosen.any():
-        raise InputError(f"{annotations}: holds nobody of at least 64 x 64 pixels with hips and legs annotated")
+        raise InputError(f"{annotations}: has no person of at least 64 x 64 pixels with hips and legs annotated")
     make_folder(out / "images")
     content = read_json(annotations)
     raw = {annotation["id"]: annotation for annotation in content["annotations"]}
@@ -142,9 +141,8 @@ def measure(occluded: Path, results: Path, checkpoints: tuple[str, ...]) -> None
         "visible knees and ankles": people.labelled & ~hidden & legs,
         "everything else": people.labelled & ~legs,
     }
-    table = Table(title=f"{len(people)} people, mean keypoint similarity in points", title_justify="left")
-    for heading in ("checkpoint", "keypoints", "number", "before", "gain", "95 % interval"):
-        table.add_column(heading, justify="left" if heading in ("checkpoint", "keypoints") else "right")
+    headings = ("checkpoint", "keypoints", "number", "before", "gain", "95 % interval")
+    table = Table(*headings, title=f"{len(people)} people, mean keypoint similarity in points")
 
     def similarity(poses: People) -> np.ndarray:
         return 100 * keypoint_similarity(poses.keypoints, people.keypoints, people.areas, truth.skeleton.sigmas)

@@ -19,16 +19,9 @@ from rich.progress import track
 from posefix import formats
 from posefix.cli.options import PATH, friendly, require_output
 from posefix.core import geometry
-from posefix.core.errors import InputError
+from posefix.core.files import read_bytes
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.media.images import ImageFolder
-
-
-def square_map(box: np.ndarray, size: int) -> np.ndarray:
-    """The (2, 3) map from image pixels to the network's for a box xywh (4,)."""
-    x, y, w, h = box
-    scale = size / max(w, h, 1.0)
-    return np.array([[scale, 0, size / 2 - (x + w / 2) * scale], [0, scale, size / 2 - (y + h / 2) * scale]])
 
 
 @click.command(help=__doc__.splitlines()[0])
@@ -39,28 +32,26 @@ def square_map(box: np.ndarray, size: int) -> np.ndarray:
 @friendly
 def main(model: Path, annotations: Path, images: Path, out: Path) -> None:
     """Write one result for each annotated person."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError("running an ONNX file needs the onnxruntime package: pip install onnxruntime") from None
+    import onnxruntime
+
     require_output(out, (model, annotations))
     truth = GroundTruth.read(annotations)
     folder, people = ImageFolder(images, truth.images), truth.people
     people = people[np.argsort(people.image_ids, kind="stable")]
-    try:
-        session = onnxruntime.InferenceSession(str(model))
-    except Exception as error:  # onnxruntime's own exceptions share no other base
-        raise InputError(f"{model}: cannot be read as an ONNX graph ({str(error).splitlines()[0]})") from None
+    session = onnxruntime.InferenceSession(read_bytes(model))
     name, size = session.get_inputs()[0].name, session.get_inputs()[0].shape[1]
-    found = np.zeros((len(people), len(truth.skeleton), 3))
+    scales = size / np.maximum(people.boxes[:, 2:].max(1), 1)
+    centres = people.boxes[:, :2] + people.boxes[:, 2:] / 2
+    maps = np.zeros((len(people), 2, 3))
+    maps[:, 0, 0] = maps[:, 1, 1] = scales
+    maps[..., 2] = size / 2 - centres * scales[:, None]
+    seen = np.zeros((len(people), len(truth.skeleton), 3))  # y, x in [0, 1], confidence
     for row in track(range(len(people)), description="MoveNet"):
-        matrix = square_map(people.boxes[row], size)
-        crop = cv2.warpAffine(folder[int(people.image_ids[row])], matrix, (size, size), flags=cv2.INTER_LINEAR)
-        seen = session.run(None, {name: crop[None].astype(np.int32)})[0].reshape(-1, 3)
-        found[row, :, :2] = geometry.transform((seen[:, 1::-1] * size)[None], geometry.invert(matrix[None]))[0]
-        found[row, :, 2] = seen[:, 2]
-    results = people.with_keypoints(found[..., :2], found[..., 2])
-    formats.write(replace(results, person_scores=found[..., 2].mean(1), extra=[]), out, "coco")
+        crop = cv2.warpAffine(folder[int(people.image_ids[row])], maps[row], (size, size), flags=cv2.INTER_LINEAR)
+        seen[row] = session.run(None, {name: crop[None].astype(np.int32)})[0].reshape(-1, 3)
+    found, scores = geometry.transform(seen[..., 1::-1] * size, geometry.invert(maps)), seen[..., 2]
+    results = replace(people.with_keypoints(found, scores), person_scores=scores.mean(1), extra=[])
+    formats.write(results, out, "coco")
     click.echo(f"{out}: {len(people)} people")
 
 

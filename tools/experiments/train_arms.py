@@ -17,28 +17,24 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from scipy.stats import t
 
 from posefix.cli.options import PATH, friendly
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_bytes, read_json, write_atomically
-from posefix.models.checkpoint import load_checkpoint
+from posefix.core.options import StrictModel, validated
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 from posefix.run.data_sets import data_sets, measure_results
 from posefix.training.config import load
-from posefix.training.validation import RealResults
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Experiment(BaseModel):
+class Experiment(StrictModel):
     """Arms that differ in some overrides of one configuration."""
-
-    model_config = ConfigDict(extra="forbid")
 
     config: str
     seeds: tuple[int, ...] = Field((0,), min_length=1)
@@ -53,12 +49,10 @@ class Experiment(BaseModel):
 def read_experiment(path: Path) -> Experiment:
     """Read and check an experiment and the configuration of each of its arms."""
     try:
-        experiment = Experiment.model_validate(yaml.safe_load(read_bytes(path)))
+        content = yaml.safe_load(read_bytes(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: {'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}") from None
+    experiment = validated(Experiment, content, str(path))
     for arm in experiment.arms:
         load(experiment.config, experiment.overrides(arm, 0))
     return experiment
@@ -82,55 +76,47 @@ def measure(checkpoint: Path, data: Path, split: str) -> dict[str, dict]:
     }
 
 
-def measure_held_out(checkpoint: Path, config: str, data: Path) -> dict[str, dict]:
-    """Measure the gain on a configuration's ``evaluation`` sources, images held out of training: for choosing."""
-    os.environ["POSEFIX_DATA"] = str(data)
-    sources = RealResults(load(config), torch.device("cpu"))(load_checkpoint(checkpoint))["sources"]
-    return {f"held out/{Path(path).stem}": {"AP": found["AP_gain"]} for path, found in sources.items()}
-
-
 def table(gains: Mapping[str, Mapping[int, Mapping[str, dict]]]) -> str:
-    """Mean gain in AP over the seeds, least and most, for each arm and file; the mean over the files, and how much more
-    or less that is than the first arm's, seed by seed, with a 95 % interval.
+    """Write gains in AP by arm, seed and file as a table: the mean over the seeds, least and most.
+
+    Below are the mean over the files and how much more it is than the first arm's, seed by seed, with a 95 % interval.
     """
     arms = list(gains)
     files = list(next(iter(next(iter(gains.values())).values())))
-    lines = ["| results | " + " | ".join(arms) + " |", "| --- |" + " ---: |" * len(arms)]
-
-    def cell(values: np.ndarray) -> str:
-        if np.isnan(values).any():
-            return "-"
-        return f"{values.mean():+.2f} ({values.min():+.2f} to {values.max():+.2f})"
-
     by_arm = {
-        arm: np.array([[np.nan if run[f]["AP"] is None else run[f]["AP"] for f in files] for run in runs.values()])
+        arm: np.array([[run[file]["AP"] for file in files] for run in runs.values()], float)  # None becomes NaN
         for arm, runs in gains.items()
     }
-    for i, name in enumerate(files):
-        lines.append(f"| {name} | " + " | ".join(cell(by_arm[arm][:, i]) for arm in arms) + " |")
-    lines.append("| mean | " + " | ".join(cell(by_arm[arm].mean(1)) for arm in arms) + " |")
-    first = by_arm[arms[0]].mean(1)
-    against = [_difference(by_arm[arm].mean(1) - first) for arm in arms[1:]]
-    lines.append(f"| mean, against {arms[0]} | | " + " | ".join(against) + " |")
-    return "\n".join(lines)
+    rows = {name: [_spread(by_arm[arm][:, i]) for arm in arms] for i, name in enumerate(files)}
+    means = {arm: by_arm[arm].mean(1) for arm in arms}
+    rows["mean"] = [_spread(mean) for mean in means.values()]
+    rows[f"mean, against {arms[0]}"] = ["", *(_difference(means[arm] - means[arms[0]]) for arm in arms[1:])]
+    lines = ["| results | " + " | ".join(arms) + " |", "| --- |" + " ---: |" * len(arms)]
+    return "\n".join([*lines, *(f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items())])
+
+
+def _spread(values: np.ndarray) -> str:
+    """Mean, least and most over the seeds."""
+    if np.isnan(values).any():
+        return "-"
+    return f"{values.mean():+.2f} ({values.min():+.2f} to {values.max():+.2f})"
 
 
 def _difference(values: np.ndarray) -> str:
     """Mean of paired differences over seeds with Student's 95 % interval."""
     if np.isnan(values).any() or len(values) < 2:
         return "-"
-    half = float(t.ppf(0.975, len(values) - 1)) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{values.mean():+.2f} [{values.mean() - half:+.2f}, {values.mean() + half:+.2f}]"
+    low, high = t.interval(0.95, len(values) - 1, values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
+    return f"{values.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("experiment", type=PATH)
 @click.option("--data", type=PATH, required=True, help="Folder of the sets.")
 @click.option("--split", default="val", show_default=True)
-@click.option("--held_out", is_flag=True, help="Measure on images held out of training, not on --split.")
 @click.option("--out", type=PATH, default=Path("runs/experiments"), show_default=True)
 @friendly
-def main(experiment: Path, data: Path, split: str, held_out: bool, out: Path) -> None:
+def main(experiment: Path, data: Path, split: str, out: Path) -> None:
     """Run what is left to be run, seed by seed, and print the table."""
     chosen = read_experiment(experiment)
     gains: dict[str, dict[int, dict]] = {arm: {} for arm in chosen.arms}
@@ -138,12 +124,11 @@ def main(experiment: Path, data: Path, split: str, held_out: bool, out: Path) ->
         for number, arm in enumerate(chosen.arms):
             folder = out / experiment.stem / f"{number}-{seed}"
             make_folder(folder)
-            measured = folder / f"gains_{'held_out' if held_out else split}.json"
+            measured = folder / f"gains_{split}.json"
             work = {"config": chosen.config, "overrides": chosen.overrides(arm, seed), "data": str(data)}
             if not measured.exists():
                 train(chosen, arm, seed, folder, data)
-                weights = folder / "model.safetensors"
-                found = measure_held_out(weights, chosen.config, data) if held_out else measure(weights, data, split)
+                found = measure(folder / "model.safetensors", data, split)
                 write_atomically(measured, json.dumps({"work": work, "gains": found}) + "\n")
             kept = read_json(measured)
             if not isinstance(kept, dict) or kept.get("work") != work or not isinstance(kept.get("gains"), dict):
