@@ -3,8 +3,8 @@
     python -m tools.experiments.reliability --data $POSEFIX_DATA/coco --checkpoint posefix-base --out reliability.png
 
 The people are those of the tenth of the training images that the recipes of the shipped weights hold out, with the
-results of every estimator in ``results/train``. What is expected of a keypoint is its new score (``--keypoint_scores``), whose
-truth is its similarity, or 0 where it is not annotated; of a person the OKS, which ranks the refined people.
+results of every estimator in ``results/train``. What is expected of a keypoint is its new score
+(``--keypoint_scores``), whose truth is its similarity, or 0 where it is not annotated; of a person the OKS.
 """
 
 from __future__ import annotations
