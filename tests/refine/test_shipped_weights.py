@@ -21,6 +21,8 @@ from posefix.refine.settings import RefineSettings
 
 COCO = skeletons.load("coco17")
 NAMES = sorted(path.stem for path in resources.weights_dir().glob("*.safetensors"))
+LEAST_GAIN = {"posefix-base": (0.03, 0.05), "posefix-small": (0.01, 0.0)}  # of mean OKS, and of the share above 0.75
+MOST_TORN = {"posefix-base": 0, "posefix-small": 1}  # of 51 people
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -49,12 +51,13 @@ def as_results(truth: People) -> People:
     return truth.with_keypoints(truth.keypoints, truth.labelled.astype(np.float32))
 
 
-def test_estimated_poses_become_better(refiner: Refiner, photos: tuple) -> None:
+def test_estimated_poses_become_better(refiner: Refiner, photos: tuple, request: pytest.FixtureRequest) -> None:
     truth, images, found = photos
     refined = refiner.refine(found, images)
     before, after = similarity(found, truth), similarity(refined, truth)
-    assert after.mean() > before.mean() + 0.03
-    assert (after > 0.75).mean() > (before > 0.75).mean() + 0.05
+    mean, share = LEAST_GAIN[request.node.callspec.params["refiner"]]
+    assert after.mean() > before.mean() + mean
+    assert (after > 0.75).mean() > (before > 0.75).mean() + share
 
 
 def test_right_poses_stay_right_one_image_at_a_time(refiner: Refiner, photos: tuple) -> None:
@@ -70,7 +73,7 @@ def test_right_poses_stay_right_one_image_at_a_time(refiner: Refiner, photos: tu
     together = refiner.refine(given, images).keypoints
     np.testing.assert_allclose(alone, together[order], atol=0.05)
     kept = keypoint_similarity(together, truth.keypoints, truth.areas, COCO.sigmas)[truth.labelled]
-    assert (kept > 0.85).mean() > 0.98
+    assert (kept > 0.85).mean() > 0.995
 
 
 def test_a_box_alone_is_enough(refiner: Refiner, photos: tuple) -> None:
@@ -80,11 +83,10 @@ def test_a_box_alone_is_enough(refiner: Refiner, photos: tuple) -> None:
     assert estimated.mean() > similarity(found, truth).mean() - 0.03
 
 
-def test_a_person_moves_as_a_whole_or_stays_as_a_whole(refiner: Refiner, photos: tuple) -> None:
-    """Give people each other's boxes: afterwards nobody is half at the box's person and half at the pose's.
-
-    The aim is none. 3 of 51 are; the bound keeps that from growing, and says nothing more.
-    """
+def test_a_person_moves_as_a_whole_or_stays_as_a_whole(
+    refiner: Refiner, photos: tuple, request: pytest.FixtureRequest
+) -> None:
+    """Give people each other's boxes: afterwards nobody is half at the box's person and half at the pose's."""
     truth, images, _ = photos
     rows, others = [], []
     for image_id in np.unique(truth.image_ids):
@@ -103,7 +105,7 @@ def test_a_person_moves_as_a_whole_or_stays_as_a_whole(refiner: Refiner, photos:
     both = truth.labelled[rows] & truth.labelled[others]
     at_pose, at_box = ((near & both).sum(1) / np.maximum(both.sum(1), 1) for near in (pose, box))
     torn = (np.minimum(at_pose, at_box) > 0.25) & (both.sum(1) >= 4)
-    assert torn.sum() <= 0.08 * len(rows)
+    assert torn.sum() <= MOST_TORN[request.node.callspec.params["refiner"]]
 
 
 def test_scores_tell_good_people_from_bad_ones(refiner: Refiner, photos: tuple) -> None:
