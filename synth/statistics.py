@@ -140,7 +140,9 @@ class Statistics(StrictModel):
         write_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=110))
 
     @classmethod
-    def from_dict(cls, spec: Mapping[str, Any], source: str = "statistics", skeleton: Skeleton | None = None) -> Statistics:
+    def from_dict(
+        cls, spec: dict[str, Any], source: str = "statistics", skeleton: Skeleton | None = None
+    ) -> Statistics:
         """Build statistics from their YAML form.
 
         Args:
