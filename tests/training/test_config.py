@@ -33,8 +33,8 @@ def test_overrides_reach_every_depth() -> None:
         ("model.backbones=x", "no option model.backbones; use one of backbone, pretrained"),
         ("train=[{annotations: a, images: b, packed: x}]", "no option train.0.packed; use one of annotations, images"),
         (
-            "train=[{annotations: a, images: b, held_out: {index: 0, of: 2, off: 3}}]",
-            "no option train.0.held_out.off",
+            "train=[{annotations: a, images: b, held_out: {index: 0, of: 2, start: 3}}]",
+            "no option train.0.held_out.start",
         ),
         ("optimizer.learning_rate=-1", "optimizer.learning_rate"),
         ("optimizer.learning_rate=fast", "optimizer.learning_rate"),
