@@ -1,4 +1,4 @@
-"""Synthesis of pose errors: what an estimator might have said about people whose true pose is known.
+"""Synthesis of pose errors: the poses that an estimator might have found for people whose true pose is known.
 
 Example::
 
@@ -10,7 +10,7 @@ Example::
 from synth.errors import ErrorType, classify
 from synth.fit import Observation, fit_statistics
 from synth.neighbours import NeighbourIndex, Neighbours, neighbour_index, neighbours_of
-from synth.occlusion import hidden_keypoints, leg_regions, shorten_legs
+from synth.occlusion import leg_regions, shorten_legs
 from synth.person_errors import invert_limbs, place_faces, take_neighbours, warp_poses
 from synth.sampler import Synthesized, synthesize
 from synth.scores import claim_certainty, draw_scores
@@ -28,7 +28,6 @@ __all__ = [
     "classify",
     "draw_scores",
     "fit_statistics",
-    "hidden_keypoints",
     "invert_limbs",
     "leg_regions",
     "neighbour_index",

@@ -1,4 +1,4 @@
-"""What Good, Jitter, Inversion, Swap and Miss mean, as geometry on keypoint similarity (Ronchi and Perona, ICCV 2017).
+"""Diagnose keypoints as Good, Jitter, Inversion, Swap or Miss, by keypoint similarity (Ronchi and Perona, ICCV 2017).
 
 The keypoint similarity of keypoint j at distance d from a candidate of a person of area s^2 is
 ``KS = exp(-d^2 / (2 s^2 k_j^2))`` with ``k_j = 2 sigma_j``. All work is done on its exponent ``u = -ln KS``, which
@@ -23,7 +23,7 @@ MIN_AREA = 1.0  # px^2; people of unknown or no area count as this large, so tha
 class ErrorType(IntEnum):
     """What is wrong with a detected keypoint."""
 
-    UNLABELLED = -1  # nobody annotated the truth: nothing can be said
+    UNLABELLED = -1  # the truth is not annotated
     GOOD = 0  # the best candidate is its own ground truth, KS > 0.85
     JITTER = 1  # its own, 0.5 <= KS <= 0.85
     INVERSION = 2  # its own person's left/right counterpart, KS >= 0.5
@@ -36,7 +36,7 @@ class Candidates:
     """The points that a detected keypoint can belong to, C = 2 + 2M for each of N x K keypoints.
 
     In order: its own truth, its counterpart, the same keypoint of the M others, its counterpart on the M others. A
-    candidate that nobody annotated lies at infinity, so that it is never near.
+    candidate that is not annotated lies at infinity, so that it is never near.
 
     Attributes:
         x, y: (C, N, K) float32 pixels.

@@ -31,12 +31,12 @@ POSSIBLE[:2, ErrorType.INVERSION], POSSIBLE[::2, ErrorType.SWAP] = False, False
 
 
 class Observation(NamedTuple):
-    """What an estimator said of N people.
+    """What an estimator found of N people.
 
     Attributes:
         truth: N people as annotated.
         keypoints: (N, K, 2) pixels, its keypoints, row by row those of ``truth``.
-        given: (N, K) bool, which of them it gave at all; the others count as nothing.
+        given: (N, K) bool, which of them it gave at all; the others are not counted.
         neighbours: the other people in their images.
     """
 

@@ -1,4 +1,4 @@
-"""Plausible positions for keypoints that nobody annotated: the skeleton's mean pose laid over those that are."""
+"""Guess positions of keypoints that are not annotated: the skeleton's mean pose laid over those that are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who else is in each person's image: where a keypoint can be swapped to, and how crowded it is."""
+"""Find the other people in each person's image: to whom a keypoint can be swapped, and how many overlap."""
 
 from __future__ import annotations
 
@@ -27,9 +27,6 @@ class Neighbours:
     labelled: np.ndarray
     areas: np.ndarray
     overlaps: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
 
     def take(self, rows: np.ndarray | slice) -> Neighbours:
         """The neighbours of the people at ``rows`` (int array, bool mask or slice), M cut to the most among them."""

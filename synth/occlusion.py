@@ -14,24 +14,17 @@ REGION_PADDING = 0.2  # widening of the hidden region to the sides and below, as
 
 def leg_indices(skeleton: Skeleton) -> np.ndarray:
     """(L, 3) int64 indices of hip, knee and ankle of each leg; L = 0 for skeletons that lack one of them."""
-    names = set(skeleton.keypoint_names)
     legs = [[side + part for part in LEG] for side in ("left_", "right_")]
-    return np.array(
-        [[skeleton.index(n) for n in leg] for leg in legs if names.issuperset(leg)], dtype=np.int64
-    ).reshape(-1, len(LEG))
+    found = [[skeleton.index(n) for n in leg] for leg in legs if set(leg) <= set(skeleton.keypoint_names)]
+    return np.array(found, np.int64).reshape(-1, len(LEG))
 
 
 def shorten_legs(
-    keypoints: np.ndarray,
-    scores: np.ndarray,
-    skeleton: Skeleton,
-    rng: np.random.Generator,
-    probability: float,
-    shortest: float = SHORTEST,
+    keypoints: np.ndarray, scores: np.ndarray, skeleton: Skeleton, rng: np.random.Generator, probability: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shorten the thighs and shanks of some input poses.
 
-    Each segment is scaled towards its upper end by a factor of its own, uniform in [shortest, 1]; ankles follow the
+    Each segment is scaled towards its upper end by a factor of its own, uniform in [``SHORTEST``, 1]; ankles follow the
     knees and feet the ankles. A segment of which one end has no input keeps its length.
 
     Args:
@@ -40,42 +33,25 @@ def shorten_legs(
         skeleton: whose K keypoints.
         rng: source of randomness.
         probability: that a person's legs are shortened.
-        shortest: least factor.
 
     Returns:
         (N, K, 2) float32 keypoints and (N,) bool, whose legs were shortened.
     """
-    moved = np.array(keypoints, np.float32)
-    occluded = rng.random(len(moved)) < probability
-    legs = leg_indices(skeleton)
-    factors = rng.uniform(shortest, 1.0, (len(moved), len(legs), 2))
-    given = np.asarray(scores) > 0
-    if not len(legs):
-        return moved, np.zeros(len(moved), bool)
-    hip, knee, ankle = (np.asarray(keypoints, np.float64)[:, i] for i in legs.T)
-    has_hip, has_knee, has_ankle = (given[:, i] for i in legs.T)
-    occluded &= ((has_hip & has_knee) | (has_knee & has_ankle)).any(1)
-    thigh, shank = (
-        np.where((occluded[:, None] & there)[..., None], factor[..., None] - 1, 0) * (lower - upper)
-        for there, factor, upper, lower in (
-            (has_hip & has_knee, factors[..., 0], hip, knee),
-            (has_knee & has_ankle, factors[..., 1], knee, ankle),
-        )
-    )
-    shift = np.zeros(moved.shape)
-    shift[:, legs[:, 1]] = thigh
-    shift[:, legs[:, 2]] = np.where(has_ankle[..., None], thigh + shank, 0)
-    for foot, of_ankle in _feet(skeleton):
-        shift[:, foot] = np.where(given[:, foot, None], shift[:, of_ankle], 0)
-    return (moved + shift).astype(np.float32), occluded
-
-
-def hidden_keypoints(keypoints: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """(N, K) bool: the keypoints (N, K, 2) of each person that lie in its region (N, 4) x0, y0, x1, y1."""
-    x, y = keypoints[..., 0], keypoints[..., 1]
-    x0, y0, x1, y1 = regions.T[..., None]
-    inside: np.ndarray = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1) & (x1 > x0) & (y1 > y0)
-    return inside
+    names, legs, given = skeleton.keypoint_names, leg_indices(skeleton), np.asarray(scores) > 0
+    occluded = rng.random(len(keypoints)) < probability
+    factors = rng.uniform(SHORTEST, 1.0, (len(keypoints), len(legs), 2))
+    segments = given[:, legs[:, :-1]] & given[:, legs[:, 1:]]  # (N, L, 2) thigh and shank
+    occluded &= segments.any((1, 2))
+    shortening = np.where(occluded[:, None, None] & segments, factors - 1, 0)[..., None]
+    shortening = shortening * np.diff(np.asarray(keypoints, np.float64)[:, legs], axis=2)
+    shift = np.zeros(keypoints.shape)
+    shift[:, legs[:, 1]] = shortening[:, :, 0]
+    shift[:, legs[:, 2]] = np.where(given[:, legs[:, 2], None], shortening.sum(2), 0)
+    for ankle in legs[:, 2]:
+        side = names[ankle].removesuffix("ankle")
+        feet = [names.index(side + part) for part in FEET if side + part in names]
+        shift[:, feet] = np.where(given[:, feet, None], shift[:, [ankle]], 0)
+    return (np.asarray(keypoints, np.float32) + shift).astype(np.float32), occluded
 
 
 def leg_regions(
@@ -100,41 +76,19 @@ def leg_regions(
         (N, 4) float32 x0, y0, x1, y1 in pixels; all 0 where nothing is to be cut: not occluded, no leg annotated below
         the line, legs that point upwards.
     """
-    regions = np.zeros((len(keypoints), 4), np.float32)
     low_line = rng.random(len(keypoints)) < from_knees
     legs = leg_indices(skeleton)
-    if not len(legs) or not len(keypoints):
-        return regions
+    if not len(legs):
+        return np.zeros((len(keypoints), 4), np.float32)
     valid = np.asarray(labelled, bool)[:, legs]
-    points = np.where(valid[..., None], np.asarray(keypoints, np.float64)[:, legs], np.nan)
-    heights = _mean_over_legs(points[..., 1], valid)
-    line = np.where(low_line | np.isnan(heights[:, 0]), heights[:, 1], heights[:, 0])
-    line = np.where(np.isnan(line), heights[:, 0], line)
-    x, y = points[..., 0].reshape(len(points), -1), points[..., 1].reshape(len(points), -1)
-    below = y >= line[:, None]
-    some = occluded & below.any(1)
-    x0, x1 = np.where(below, x, np.inf).min(1), np.where(below, x, -np.inf).max(1)
-    y1 = np.where(below, y, -np.inf).max(1)
-    some &= y1 > line
-    x0, line, x1, y1 = x0[some], line[some], x1[some], y1[some]
-    pad = REGION_PADDING * np.maximum(x1 - x0, y1 - line)
-    regions[some] = np.stack([x0 - pad, line, x1 + pad, y1 + pad], axis=1)
-    return regions
-
-
-def _feet(skeleton: Skeleton) -> list[tuple[int, int]]:
-    """(foot keypoint, ankle of its side) for each that the skeleton has."""
-    sides = [s for s in ("left_", "right_") if f"{s}ankle" in skeleton.keypoint_names]
-    return [
-        (skeleton.index(f"{side}{part}"), skeleton.index(f"{side}ankle"))
-        for side in sides
-        for part in FEET
-        if f"{side}{part}" in skeleton.keypoint_names
-    ]
-
-
-def _mean_over_legs(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Mean of values (N, L, J) over the legs where valid: (N, J), NaN where none is."""
+    x, y = np.where(valid, np.moveaxis(np.asarray(keypoints, np.float64)[:, legs], -1, 0), np.nan)  # (N, L, 3)
     count = valid.sum(1)
-    sums: np.ndarray = np.where(valid, values, 0).sum(1)
-    return np.where(count > 0, sums / np.maximum(count, 1), np.nan)
+    heights = np.where(count > 0, np.where(valid, y, 0).sum(1) / np.maximum(count, 1), np.nan)  # mean over the legs
+    hips, knees = heights[:, 0], heights[:, 1]
+    line = np.where((low_line | np.isnan(hips)) & ~np.isnan(knees), knees, hips)
+    below = y >= line[:, None, None]
+    x0, x1 = np.where(below, x, np.inf).min((1, 2)), np.where(below, x, -np.inf).max((1, 2))
+    y1 = np.where(below, y, -np.inf).max((1, 2))
+    pad = REGION_PADDING * np.maximum(x1 - x0, y1 - line)
+    regions = np.stack([x0 - pad, line, x1 + pad, y1 + pad], axis=1)
+    return np.where((occluded & (y1 > line))[:, None], regions, 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Errors of a whole person, as real estimators make them and independent keypoints never do.
+"""Draw errors of whole poses, which real estimators make and errors drawn for each keypoint never amount to.
 
 Left and right exchanged in legs, arms or everything; a pose that is displaced, scaled or turned as one; a pose that is
 another person's; faces that an estimator does not know.
@@ -10,11 +10,7 @@ import numpy as np
 
 from posefix.core.skeleton import Skeleton
 
-WARP_SCALE, WARP_SHIFT, WARP_TURN = (
-    0.15,
-    0.1,
-    8.0,
-)  # spread of log size, of place in sqrt(area), of direction in degrees
+WARP_SCALE, WARP_SHIFT, WARP_TURN = 0.15, 0.1, 8.0  # spread of log size, place in sqrt(area), direction in degrees
 PLACEHOLDER_SCORES = 0.003, 0.03
 PLACEHOLDER_SPREAD = 4.0  # OKS scales from where the face is, at most
 
@@ -37,7 +33,8 @@ def invert_limbs(
     n, k = scores.shape
     parts = np.zeros((3, k), bool)
     parts[0, skeleton.group("lower")], parts[1, skeleton.group("upper")], parts[2] = True, True, True
-    inverted = (rng.random(n) < probability)[:, None] & parts[rng.integers(0, 3, n)]
+    chosen = rng.random((n, 1)) < probability
+    inverted = chosen & parts[rng.integers(0, 3, n)]
     source = np.where(inverted, skeleton.flip, np.arange(k))
     return np.take_along_axis(keypoints, source[..., None], axis=1), np.take_along_axis(scores, source, axis=1)
 

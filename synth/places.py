@@ -1,4 +1,4 @@
-"""Positions of a keypoint with an error of some type: in a ring of keypoint similarity around the point it means."""
+"""Propose positions of keypoints with errors: in a ring of keypoint similarity around one of their candidates."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ RINGS = np.sqrt(
 )
 
 
-def anchors_in_reach(candidates: Candidates, areas: np.ndarray, reach: float = REACH) -> np.ndarray:
-    """(C, N, K) bool: the candidates to draw errors around; neighbours' only within ``reach`` sqrt(area)."""
+def anchors_in_reach(candidates: Candidates, areas: np.ndarray) -> np.ndarray:
+    """(C, N, K) bool: the candidates to draw errors around; neighbours' only within ``REACH`` sqrt(area)."""
     anchors = candidates.labelled
     with np.errstate(invalid="ignore"):
         x, y = candidates.x[2:] - candidates.x[0], candidates.y[2:] - candidates.y[0]
-        anchors[2:] &= x**2 + y**2 <= reach**2 * np.maximum(areas, MIN_AREA)[:, None]
+        anchors[2:] &= x**2 + y**2 <= REACH**2 * np.maximum(areas, MIN_AREA)[:, None]
     return anchors
 
 
@@ -42,7 +42,7 @@ def propose(
     attempts: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw positions in the rings of the error types, in any direction, whoever else may be nearer.
+    """Draw positions in the rings of the error types, in any direction; another candidate may be nearer.
 
     Args:
         types: (P,) error types of P keypoints.
@@ -56,7 +56,7 @@ def propose(
         x and y, (P, attempts) float32 pixels.
     """
     shape = (len(types), attempts)
-    anchor = np.zeros(shape, np.intp)  # the own truth
+    anchor = np.zeros(shape, np.intp)  # the person's truth
     anchor[types == ErrorType.INVERSION] = 1
     swapped, missed = types == ErrorType.SWAP, types == ErrorType.MISS
     anchor[swapped] = 2 + _pick(anchors[2:, swapped], attempts, rng)

@@ -16,7 +16,7 @@ from posefix.core.people import People
 from synth.errors import MIN_AREA, Candidates, ErrorType
 from synth.imputation import impute as impute_positions
 from synth.neighbours import Neighbours
-from synth.places import ATTEMPTS, REACH, anchors_in_reach, propose
+from synth.places import ATTEMPTS, anchors_in_reach, propose
 from synth.statistics import Statistics
 
 CHUNK = 512  # people at a time, so that the candidates stay in the cache
@@ -46,7 +46,6 @@ def synthesize(
     dropout: float = 0.0,
     impute: float = 0.5,
     clean: float = 0.0,
-    reach: float = REACH,
 ) -> Synthesized:
     """Draw an input pose for each person.
 
@@ -63,20 +62,17 @@ def synthesize(
             fitted to the annotated ones, with noise.
         clean: probability, by person, that every annotated keypoint is Good: half of these people exactly at the
             truth, the others at a fraction, drawn for the person, of a Good keypoint's usual displacement.
-        reach: how near, in sqrt(area), an annotated keypoint of a neighbour must be to be swapped in.
 
     Raises:
         InputError: when the statistics do not cover the skeleton.
     """
-    chunks = [slice(start, start + CHUNK) for start in range(0, len(people), CHUNK)]
+    chunks = [slice(start, start + CHUNK) for start in range(0, max(len(people), 1), CHUNK)]
     noise = np.ones(len(people), np.float32)
     if clean > 0:
         chosen = rng.random(len(people)) < clean
         noise[chosen] = np.maximum(rng.uniform(-1, 1, int(chosen.sum())), 0)
-    drawn = [_draw_errors(people[c], neighbours.take(c), statistics, rng, reach, noise[c]) for c in chunks]
-    shape = people.scores.shape
-    nothing = (people.keypoints.copy(), np.full(shape, ErrorType.UNLABELLED, np.int8))
-    keypoints, types = (np.concatenate(parts) for parts in zip(*drawn, strict=True)) if drawn else nothing
+    drawn = [_draw_errors(people[c], neighbours.take(c), statistics, rng, noise[c]) for c in chunks]
+    keypoints, types = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     imputed = impute_positions(people, np.sqrt(np.maximum(people.areas, MIN_AREA)), impute, rng)
     keypoints = np.where(people.labelled[..., None], keypoints, imputed)
     given = ~np.isnan(keypoints[..., 0]) & (rng.random(types.shape) >= dropout)
@@ -85,12 +81,7 @@ def synthesize(
 
 
 def _draw_errors(
-    people: People,
-    neighbours: Neighbours,
-    statistics: Statistics,
-    rng: np.random.Generator,
-    reach: float,
-    noise: np.ndarray,
+    people: People, neighbours: Neighbours, statistics: Statistics, rng: np.random.Generator, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints (N, K, 2) float32 and types (N, K) int8; what is not annotated stays where it is.
 
@@ -98,7 +89,7 @@ def _draw_errors(
     """
     labelled = people.labelled
     candidates = Candidates.of(people, neighbours)
-    anchors = anchors_in_reach(candidates, people.areas, reach)
+    anchors = anchors_in_reach(candidates, people.areas)
     table = statistics.probabilities(labelled.sum(1), neighbours.overlaps, people.skeleton)
     table[..., ErrorType.INVERSION] *= anchors[1]
     table[..., ErrorType.SWAP] *= anchors[2:].any(0)

@@ -1,4 +1,4 @@
-"""Confidences that an estimator might give: some know how right a keypoint is, some hardly, some say nothing."""
+"""Draw confidences of keypoints as estimators give them, more or less related to how right a keypoint is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ SLOPES, OFFSETS, NOISE = (0.0, 1.2), (-1.0, 2.0), 0.6  # of the logit of a confi
 
 
 def draw_scores(similarity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw confidences whose logit is linear in that of the keypoint similarity, with noise; each person's line is own.
+    """Draw confidences whose logit is linear in that of the keypoint similarity, with noise.
+
+    Slope and offset are drawn for each person.
 
     Args:
         similarity: (N, K) keypoint similarity to the truth.

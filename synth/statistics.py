@@ -1,4 +1,4 @@
-"""How often each error happens to which keypoint under which conditions; YAML in and out.
+"""Read, write and look up how often each error happens to which keypoint under which conditions (YAML).
 
 A statistics file holds, for each kind of error, rules of which the first that fits a person is used::
 
@@ -140,7 +140,9 @@ class Statistics(StrictModel):
         write_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=110))
 
     @classmethod
-    def from_dict(cls, spec: Mapping, source: str = "statistics", skeleton: Skeleton | None = None) -> Statistics:
+    def from_dict(
+        cls, spec: dict[str, Any], source: str = "statistics", skeleton: Skeleton | None = None
+    ) -> Statistics:
         """Build statistics from their YAML form.
 
         Args:
@@ -173,16 +175,7 @@ class Statistics(StrictModel):
         Raises:
             InputError: when there is no such file or it does not hold statistics.
         """
-        path = resources.find("statistics", name_or_path)
-        if path is None:
-            known = ", ".join(resources.available("statistics"))
-            raise InputError(f"no statistics {str(name_or_path)!r}: give a YAML file or one of {known}")
-        try:
-            spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
-        if not isinstance(spec, Mapping):
-            raise InputError(f"{path}: a statistics file holds a mapping with jitter, inversion, swap, miss")
+        spec, path = resources.read_yaml("statistics", name_or_path, "statistics")
         return cls.from_dict(spec, str(path), skeleton)
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from posefix.core import resources
@@ -182,14 +181,7 @@ def load(name_or_path: str | Path) -> Skeleton:
     Raises:
         InputError: when there is no such file or it is not a skeleton.
     """
-    path = resources.find("skeletons", name_or_path)
-    if path is None:
-        known = ", ".join(resources.available("skeletons"))
-        raise InputError(f"no skeleton {str(name_or_path)!r}: give a YAML file or one of {known}")
-    try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
+    spec, path = resources.read_yaml("skeletons", name_or_path, "skeleton")
     skeleton = from_dict(spec, source=str(path))
     return skeleton if "name" in spec else replace(skeleton, name=path.stem)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ FOLDER = Path(__file__).parent
 ANNOTATIONS = FOLDER / "people.json"
 
 
-@dataclass(frozen=True, eq=False)
-class Photos:
+class Photos(NamedTuple):
     """Photographs of people whose keypoints are known.
 
     Attributes:

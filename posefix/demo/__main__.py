@@ -21,22 +21,22 @@ from posefix.media.opencv import cv2
 from posefix.report.tables import titled_table
 from synth import ErrorType, Statistics
 
+DRAWS = 24  # wrong poses of each person
+
 
 @click.command(epilog="Example: python -m posefix.demo --out demo_output --seed 1")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo_output"), show_default=True, help="Folder.")
 @click.option("--seed", default=0, show_default=True, help="Of the drawn errors.")
-@click.option("--draws", type=click.IntRange(1, 1000), default=24, show_default=True, help="Wrong poses per person.")
 @click.option("--checkpoint", default="posefix-base", show_default=True, help="Name or path of the weights.")
-@click.option("--device", default="cpu", show_default=True, help="Where the network runs: cpu, cuda, cuda:1, ...")
 @friendly
-def main(out: Path, seed: int, draws: int, checkpoint: str, device: str) -> None:
+def main(out: Path, seed: int, checkpoint: str) -> None:
     """Put an estimator's typical errors on real people, refine them, show the picture and the numbers."""
     from posefix.refine.refiner import Refiner
 
-    demonstrate(Console(), Refiner.from_pretrained(checkpoint, device=device), out, seed, draws)
+    demonstrate(Console(), Refiner.from_pretrained(checkpoint), out, seed)
 
 
-def demonstrate(console: Console, refiner: RefinesPeople, out: Path, seed: int, draws: int) -> Trial:
+def demonstrate(console: Console, refiner: RefinesPeople, out: Path, seed: int, draws: int = DRAWS) -> Trial:
     """Draw errors, refine, write ``before_after.png`` into the folder ``out`` and print what became of the errors."""
     started = time.perf_counter()
     picture = out / "before_after.png"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -20,8 +20,7 @@ class RefinesPeople(Protocol):
     def refine(self, people: People, images: Mapping[int, np.ndarray], /) -> People: ...
 
 
-@dataclass(frozen=True, eq=False)
-class Poses:
+class Poses(NamedTuple):
     """D poses of each of N people of K keypoints, and how good they are.
 
     Attributes:
@@ -35,8 +34,7 @@ class Poses:
     types: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Trial:
+class Trial(NamedTuple):
     """The same draws before and after refinement."""
 
     before: Poses
@@ -51,8 +49,9 @@ class Trial:
     def transitions(self) -> np.ndarray:
         """(5, 5) counts of keypoints by error type before (rows) and after (columns), in the order of ``KINDS``."""
         known = self.before.types != ErrorType.UNLABELLED
-        pairs = self.before.types[known].astype(np.int64) * len(KINDS) + self.after.types[known]
-        return np.bincount(pairs, minlength=len(KINDS) ** 2).reshape(len(KINDS), len(KINDS))
+        counts = np.zeros((len(KINDS), len(KINDS)), np.int64)
+        np.add.at(counts, (self.before.types[known], self.after.types[known]), 1)
+        return counts
 
 
 def erroneous(truth: People, statistics: Statistics, draws: int, rng: np.random.Generator) -> People:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -109,29 +108,26 @@ class AugmentationConfig(StrictModel):
 
 
 class OptimizerConfig(StrictModel):
-    """How weights move: rates, schedule, averaging. ``milestones`` are epochs, for ``step``."""
+    """Optimizer and learning rate. At the epochs ``milestones`` the schedule ``step`` multiplies it by ``decay``."""
 
     name: Literal["adam", "adamw"] = "adam"
     learning_rate: float = Field(5e-4, gt=0)
-    backbone_factor: float = Field(1.0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[int, ...] = (90, 120)
     decay: float = Field(0.1, gt=0, le=1)
     warmup_steps: int = Field(0, ge=0)
     clip: float = Field(0.0, ge=0)
-    ema: float = Field(0.0, ge=0, lt=1)
 
 
 class TrainingConfig(StrictModel):
     """The loop.
 
-    ``init`` is a checkpoint whose weights it starts from, of the same network, at any size of crops;
-    ``coordinate_weight`` scales the L1 loss of the deconv and fpn heads. ``cache`` is a folder: what the frozen eyes of
-    the fusion head see of ``cached_epochs`` epochs of crops is kept there, made if missing, and only the head trained.
+    ``coordinate_weight`` scales the L1 loss of the deconv and fpn heads. ``cache`` is a folder for the outputs of the
+    fusion head's backbone on ``cached_epochs`` epochs of crops: computed where they are missing, after which only the
+    head is trained.
     """
 
-    init: DataPath | None = None
     cache: DataPath | None = None
     cached_epochs: int = Field(1, ge=1)
     epochs: int = Field(140, ge=1)
@@ -177,19 +173,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         InputError: naming the file and the first key that does not fit.
     """
-    try:
-        path = resources.find(".", name_or_path)
-    except OSError:  # a name longer than any file's
-        path = None
-    if path is None:
-        known = ", ".join(resources.available("."))
-        raise InputError(f"no configuration {str(name_or_path)!r:.80}: give a YAML file or one of {known}")
-    try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({type(error).__name__})") from None
-    if not isinstance(spec, dict):
-        raise InputError(f"{path}: a configuration is a mapping with name, model, train, ...")
+    spec, path = resources.read_yaml(".", name_or_path, "configuration")
     for override in overrides:
         _override(spec, override)
     return from_dict({"name": path.stem, **spec}, str(path))
@@ -200,37 +184,16 @@ def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
     return validated(Config, spec, source)
 
 
-def _override(spec: dict, override: str) -> None:
+def _override(spec: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise InputError(f"override {override!r:.80} is not of the form key.sub=value")
-    *parents, last = key.split(".")
-    node: Any = spec
-    for depth, parent in enumerate(parents):
-        if isinstance(node, dict):
-            node = node.setdefault(parent, {})
-        elif isinstance(node, list):
-            node = node[_index(node, parents[:depth], parent, override)]
-        else:
-            break
-    if not isinstance(node, dict | list):
-        raise InputError(f"override {override!r:.80}: {'.'.join(parents):.80} is not a group of settings")
-    if isinstance(node, list) and last == str(len(node)):
-        node.append(None)  # the entry after the last one is a new one
-    place = _index(node, parents, last, override) if isinstance(node, list) else last
+    *groups, last = key.split(".")
+    for group in groups:
+        spec = spec.setdefault(group, {})
+        if not isinstance(spec, dict):
+            raise InputError(f"override {override!r:.80}: {group:.40} is no group of settings; give a list as a whole")
     try:
-        node[place] = yaml.safe_load(value)
+        spec[last] = yaml.safe_load(value)
     except (ValueError, yaml.YAMLError, RecursionError):
         raise InputError(f"override {override!r:.80}: {value!r:.80} is not a YAML value") from None
-    if isinstance(node[place], str):  # YAML 1.1 reads 1e-3 as a string
-        with suppress(ValueError):
-            node[place] = float(node[place])
-
-
-def _index(entries: list, parents: Sequence[str], index: str, override: str) -> int:
-    if index.isdecimal() and len(index) < 10 and int(index) < len(entries):
-        return int(index)
-    known = f"0 to {len(entries) - 1}" if entries else "none, the list is empty"
-    raise InputError(
-        f"override {override!r:.80}: {'.'.join(parents):.80} has no entry {index!r:.40}; its entries are {known}"
-    )

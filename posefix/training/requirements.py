@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from posefix.core.errors import InputError
 from posefix.training.config import Config, data_root
 
 SHOWN = 3
-MOVENET_HELP = "model.pretrained is MoveNet's published ONNX file (the model card says where it comes from)"
+MOVENET_HELP = "; model.pretrained is MoveNet's published ONNX file (the model card says where it comes from)"
 DATA_HELP = (
-    "{{data}} in a configuration is $POSEFIX_DATA, now {root}; put COCO's annotations and images there, or name yours: "
-    "'train=[{{annotations: A.json, images: FOLDER}}]' 'evaluation=[]'"
+    "; {{data}} in a configuration is $POSEFIX_DATA, now {root}; put COCO's annotations and images there, or name "
+    "yours: 'train=[{{annotations: A.json, images: FOLDER}}]' 'evaluation=[]'"
 )
 
 
@@ -26,32 +25,22 @@ def require_files(config: Config, resumed: bool = False) -> None:
     Raises:
         InputError: naming what is missing, and how to come by it.
     """
-    weights = [] if resumed and config.training.cache is None else list(_weights(config))
-    data = list(_data(config))
+    weights, data = [], []
+    if config.model.pretrained not in (None, "imagenet") and not (resumed and config.training.cache is None):
+        weights.append(config.model.pretrained)
+    for source in config.train:
+        data += [source.annotations, source.images, *source.observed]
+    if config.training.evaluate_every:
+        for measured in config.evaluation:
+            data += [measured.annotations, measured.images, measured.results]
     lacking = [path for path in dict.fromkeys([*weights, *data]) if not Path(path).exists()]
     if not lacking:
         return
-    more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
-    help_ = []
+    said = f"{config.name}: needs files that are not here: {', '.join(lacking[:SHOWN])}"
+    if len(lacking) > SHOWN:
+        said += f" and {len(lacking) - SHOWN} more"
     if config.model.head == "fusion" and config.model.pretrained in lacking:
-        help_.append(MOVENET_HELP)
+        said += MOVENET_HELP
     if any(path in lacking for path in data):
-        help_.append(DATA_HELP.format(root=data_root()))
-    said = "".join(f"; {text}" for text in help_)
-    raise InputError(f"{config.name}: needs files that are not here: {', '.join(lacking[:SHOWN])}{more}{said}")
-
-
-def _weights(config: Config) -> Iterator[str]:
-    if config.training.init is not None:
-        if config.training.init.endswith(".safetensors"):  # otherwise the name of shipped weights
-            yield config.training.init
-    elif config.model.pretrained and config.model.pretrained != "imagenet":
-        yield config.model.pretrained
-
-
-def _data(config: Config) -> Iterator[str]:
-    for source in config.train:
-        yield from (source.annotations, source.images, *source.observed)
-    if config.training.evaluate_every:
-        for measured in config.evaluation:
-            yield from (measured.annotations, measured.images, measured.results)
+        said += DATA_HELP.format(root=data_root())
+    raise InputError(said)

@@ -15,7 +15,7 @@ from torch import distributed
 
 
 class Stop:
-    """Says when to stop: Ctrl-C came, or time is up. The first process decides for all.
+    """Tells when to stop: after Ctrl-C, or when time is up. The first process decides for all.
 
     Attributes:
         interrupted: whether Ctrl-C came.

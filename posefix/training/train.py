@@ -21,15 +21,15 @@ from torch.nn.parallel import DistributedDataParallel
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
-from posefix.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from posefix.models.checkpoint import Checkpoint, save_checkpoint
 from posefix.models.losses import TrainingLoss
-from posefix.models.network import FusionNetwork, PoseFixNetwork, build_network
-from posefix.training.compatibility import require_same_network, require_same_training
+from posefix.models.network import FusionNetwork, build_network
+from posefix.training.compatibility import require_same_training
 from posefix.training.config import Config, from_dict
 from posefix.training.data.cache import CachedBatches, fill_cache
 from posefix.training.data.loader import Batch, TrainingBatches, checked, training_loader
 from posefix.training.data.stores import FolderStore, observed_poses
-from posefix.training.optimization import averaged_model, make_optimizer, rate_at
+from posefix.training.optimization import make_optimizer, rate_at
 from posefix.training.stopping import Stop
 
 STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
@@ -42,14 +42,14 @@ Evaluator = Callable[[Checkpoint], dict[str, Any]]
 class Trainer:
     """Trains one configuration into one folder.
 
-    The folder holds ``model.safetensors`` (the averaged weights, ready for ``test.py``), ``state.pt`` (all that a
+    The folder holds ``model.safetensors`` (the weights, ready for ``test.py``), ``state.pt`` (all that a
     resumed run needs to go on to the same losses) and ``log.jsonl`` (one JSON object a line).
 
     Args:
         config: the experiment.
         folder: where everything goes; made if missing.
         device: where the network runs.
-        evaluate: called each ``evaluate_every`` epochs with the current averaged checkpoint; its result is logged.
+        evaluate: called each ``evaluate_every`` epochs with the current checkpoint; its result is logged.
 
     Raises:
         InputError: for data that cannot be used, or too few people for a batch.
@@ -63,7 +63,9 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.skeleton = skeletons.load(config.skeleton)
         people = self._training_people()
-        self.network = self._first_network().to(device)
+        # A state holds all weights itself, but a cache is filled before the state is read.
+        pretrained = not (folder / STATE_FILE).is_file() or config.training.cache is not None
+        self.network = build_network(config.model, self.skeleton, pretrained).to(device)
         if config.model.channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         self.batches = people if config.training.cache is None else self._cached(people)
@@ -73,8 +75,6 @@ class Trainer:
                 f"the training people of an epoch do not fill one batch of {config.training.batch} on {self.world} "
                 f"process(es), of {len(self.batches.people)} in the sets; lower --train_batch"
             )
-        ema = config.optimizer.ema
-        self.averaged = averaged_model(self.network, ema) if ema else None
         self.optimizer = make_optimizer(self.network, config.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.training.precision == "fp16")
         loss = TrainingLoss(self.network, config.training.coordinate_weight)
@@ -90,18 +90,6 @@ class Trainer:
             observed.append(observed_poses(stores[-1].people, results) if results else None)
         return TrainingBatches(self.config, stores, observed, self.config.training.batch)
 
-    def _first_network(self) -> PoseFixNetwork | FusionNetwork:
-        """The network before the first step: of ``training.init``'s weights, or as its backbone says."""
-        resumable = (self.folder / STATE_FILE).is_file()  # holds all weights itself
-        eyes = self.config.training.cache is not None  # are needed before the state is read
-        init = None if resumable and not eyes else self.config.training.init
-        network = build_network(self.config.model, self.skeleton, pretrained=init is None and (eyes or not resumable))
-        if init is not None:
-            checkpoint = load_checkpoint(init)
-            require_same_network(init, self.config.model, self.skeleton, checkpoint)
-            network.load_state_dict(checkpoint.network.state_dict())
-        return network
-
     def _cached(self, people: TrainingBatches) -> CachedBatches:
         """Batches of what the frozen backbone sees, which the first process computes where it is missing."""
         if not isinstance(self.network, FusionNetwork):
@@ -115,8 +103,7 @@ class Trainer:
         return CachedBatches(people, cache)
 
     def checkpoint(self) -> Checkpoint:
-        """The averaged network (the network itself without averaging), with how it came about."""
-        network = self.averaged.module if self.averaged is not None and self.step else self.network
+        """The network as it is now, with how it came about."""
         training_info = {
             "steps": self.step,
             "crops": self.step * self.config.training.batch * self.world,
@@ -124,7 +111,7 @@ class Trainer:
             "seconds": round(self.trained_seconds),
         }
         experiment = self.config.model_dump(mode="json", exclude={"model"})
-        return Checkpoint(network, self.config.model, self.skeleton, training_info, experiment)
+        return Checkpoint(self.network, self.config.model, self.skeleton, training_info, experiment)
 
     def save(self) -> None:
         """Write weights and training state, each whole or not at all."""
@@ -133,7 +120,6 @@ class Trainer:
         save_checkpoint(self.folder / MODEL_FILE, self.checkpoint())
         state = {
             "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict() if self.averaged else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "step": self.step,
@@ -157,22 +143,18 @@ class Trainer:
             return False
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            other = from_dict(json.loads(state["config"]), str(path))
-            world = state["world"]
-        except Exception as error:  # the unpickler raises whatever the damage provokes
-            raise InputError(f"{path}: not a readable training state ({type(error).__name__})") from None
-        require_same_training(path, self.config, other)
-        if world != self.world:
-            raise InputError(f"{path}: was trained by {world} processes, these are {self.world}")
-        try:
+            other, world = from_dict(json.loads(state["config"]), str(path)), state["world"]
+            require_same_training(path, self.config, other)
+            if world != self.world:
+                raise InputError(f"{path}: was trained by {world} processes, these are {self.world}")
             self.network.load_state_dict(state["network"])
-            if self.averaged is not None:
-                self.averaged.load_state_dict(state["averaged"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             self.step, self.trained_seconds, self.evaluated = state["step"], state["seconds"], state["evaluated"]
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: not a whole training state ({type(error).__name__})") from None
+        except InputError:
+            raise
+        except Exception as error:  # the unpickler raises whatever the damage provokes
+            raise InputError(f"{path}: not a readable training state ({type(error).__name__})") from None
         return True
 
     def fit(self, minutes: float | None = None, on_step: Callable[[int], None] | None = None) -> bool:
@@ -185,7 +167,7 @@ class Trainer:
             raise InputError(f"minutes to train must be above 0, found {minutes}")
         total = self.config.training.epochs * self.epoch_steps
         stop = Stop(minutes, self.world, self.device)
-        display = _Display(self.config, self.epoch_steps, self.step, hidden=bool(self.rank))
+        display = self._display()
         with display, stop.on_interrupt():
             self._evaluate_when_due()  # an epoch that an earlier run finished and did not get to evaluate
             stopped = False
@@ -198,7 +180,7 @@ class Trainer:
             raise KeyboardInterrupt
         return self.step >= total
 
-    def _run_epoch(self, display: _Display, stop: Stop, on_step: Callable[[int], None] | None) -> bool:
+    def _run_epoch(self, display: Progress, stop: Stop, on_step: Callable[[int], None] | None) -> bool:
         """Train for the rest of an epoch; True when it was time to stop."""
         config = self.config.training
         self.batches.epoch, start = divmod(self.step, self.epoch_steps)
@@ -216,7 +198,8 @@ class Trainer:
             now = time.monotonic()
             self.trained_seconds, last = self.trained_seconds + now - last, now
             speed = count * config.batch * self.world / (now - begun)
-            display.show(self.step, sums.total() / count, speed)
+            progress = {"epoch": self.batches.epoch + 1, "loss": sums.total() / count, "speed": speed}
+            display.update(display.task_ids[0], completed=self.step, **progress)
             if count % LOG_EVERY == 0 or self.step % self.epoch_steps == 0:
                 means = {name: value / count for name, value in sums.items()}
                 self._log(kind="train", epoch=self.batches.epoch + 1, **means, crops_per_second=speed)
@@ -236,7 +219,7 @@ class Trainer:
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         factor = rate_at(config.optimizer, self.step, self.epoch_steps, config.training.epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.optimizer.learning_rate * group["factor"] * factor
+            group["lr"] = config.optimizer.learning_rate * factor
         precision = PRECISIONS[config.training.precision]
         half = precision != torch.float32
         with torch.autocast(self.device.type, precision) if half else nullcontext():
@@ -249,8 +232,6 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.network)
         self.step += 1
         return {name: part.item() for name, part in losses.items()}
 
@@ -266,6 +247,21 @@ class Trainer:
         if self.world > 1:
             distributed.barrier()
 
+    def _display(self) -> Progress:
+        """A progress bar of epoch, step, loss, speed and remaining time."""
+        epochs = self.config.training.epochs
+        display = Progress(
+            TextColumn(f"epoch {{task.fields[epoch]}}/{epochs}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} crops/s"),
+            TimeRemainingColumn(),
+            disable=bool(self.rank),
+        )
+        begun = {"epoch": self.step // self.epoch_steps + 1, "loss": 0.0, "speed": 0.0}
+        display.add_task("", total=epochs * self.epoch_steps, completed=self.step, **begun)
+        return display
+
     def _log(self, **entry: Any) -> None:
         """Append an entry to the log of the first process."""
         if self.rank:
@@ -274,25 +270,3 @@ class Trainer:
         rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in entry.items()}
         with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
             log.write(json.dumps(rounded) + "\n")
-
-
-class _Display(Progress):
-    """Epoch, step, loss, speed and remaining time."""
-
-    def __init__(self, config: Config, epoch_steps: int, step: int, hidden: bool) -> None:
-        super().__init__(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} crops/s"),
-            TimeRemainingColumn(),
-            disable=hidden,
-        )
-        self._epoch_steps, epochs = epoch_steps, config.training.epochs
-        fields = {"epoch": step // epoch_steps + 1, "epochs": epochs, "loss": 0.0, "speed": 0.0}
-        self._task = self.add_task("", total=epochs * epoch_steps, completed=step, **fields)
-
-    def show(self, step: int, loss: float, speed: float) -> None:
-        """Show where the training is after ``step`` steps."""
-        epoch = (step - 1) // self._epoch_steps + 1
-        self.update(self._task, completed=step, epoch=epoch, loss=loss, speed=speed)

@@ -147,8 +147,8 @@ def bad(**changes: object) -> dict:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("", "valid dictionary"),
-        ("[1, 2]", "valid dictionary"),
+        ("", "holds a mapping"),
+        ("[1, 2]", "holds a mapping"),
         ("a: [", "YAML"),
         ("\x00", "YAML"),
         ("[" * 5000, "YAML"),

@@ -156,3 +156,9 @@ def test_nobody_to_hide_is_an_error(world: dict[str, Path], tmp_path: Path) -> N
     (tmp_path / "empty.json").write_text(json.dumps(empty))
     options = ["--images", world["images"], "--out", tmp_path / "occluded"]
     assert_clear(run(occlusion.main, "hide", "--annotations", tmp_path / "empty.json", *options), "has no person")
+
+
+def test_hidden_keypoints_are_those_in_the_region():
+    points = np.array([[[1.0, 1.0], [5.0, 5.0], [9.0, 3.0]]] * 2)
+    regions = np.array([[4, 4, 6, 6], [0, 0, 0, 0]], np.float32)
+    assert occlusion.hidden_keypoints(points, regions).tolist() == [[False, True, False], [False] * 3]

@@ -31,8 +31,11 @@ def test_overrides_reach_every_depth() -> None:
     ("override", "said"),
     [
         ("model.backbones=x", "no option model.backbones; use one of backbone, pretrained"),
-        ("train.0.packed=x", "no option train.0.packed; use one of annotations, images"),
-        ("train.0.held_out.off=3", "no option train.0.held_out.off; use one of index, of"),
+        ("train=[{annotations: a, images: b, packed: x}]", "no option train.0.packed; use one of annotations, images"),
+        (
+            "train=[{annotations: a, images: b, held_out: {index: 0, of: 2, start: 3}}]",
+            "no option train.0.held_out.start",
+        ),
         ("optimizer.learning_rate=-1", "optimizer.learning_rate"),
         ("optimizer.learning_rate=fast", "optimizer.learning_rate"),
         ("model.input_size=[100, 100]", "multiples of 32"),
@@ -43,10 +46,7 @@ def test_overrides_reach_every_depth() -> None:
         ("optimizer.learning_rate=.nan", "optimizer.learning_rate"),
         ("model.mean=[.inf, 0, 0]", "model.mean"),
         ("model.head=fusion", "fusion head goes with"),
-        ("train.2.repeat=2", "no entry '2'; its entries are 0 to 1"),
-        ("train.-1.repeat=2", "no entry '-1'"),
-        ("train.first.repeat=2", "no entry 'first'"),
-        ("train.3={images: x}", "no entry '3'; its entries are 0 to 1"),
+        ("train.0.repeat=2", "train is no group of settings; give a list as a whole"),
         ("seed=" + "[" * 5000, "not a YAML value"),
         ("seed=2001-99-99", "not a YAML value"),
     ],
@@ -56,12 +56,9 @@ def test_a_wrong_value_names_its_key(override: str, said: str) -> None:
         config.load("lite_resnet18", [override])
 
 
-def test_overrides_reach_into_lists() -> None:
-    overrides = ["train.1.repeat=7", "train.0.held_out.of=4", "train.0.observed.1=x.json"]
-    first, second = config.load("lite_resnet18", overrides).train
-    assert (first.repeat, second.repeat, first.held_out.of, first.observed[1]) == (4, 7, 4, "x.json")
-    *_, third = config.load("lite_resnet18", ["train.2={annotations: a.json, images: b}", "train.2.repeat=5"]).train
-    assert (third.images, third.repeat) == ("b", 5)
+def test_a_list_is_overridden_as_a_whole() -> None:
+    (only,) = config.load("lite_resnet18", ["train=[{annotations: a.json, images: b, repeat: 5}]"]).train
+    assert (only.images, only.repeat) == ("b", 5)
 
 
 def test_input_sides_fit_the_head() -> None:

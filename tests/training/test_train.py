@@ -14,12 +14,12 @@ from click.testing import CliRunner
 
 from posefix.cli.train import train
 from posefix.core.errors import InputError
-from posefix.models.checkpoint import load_checkpoint, save_checkpoint
+from posefix.models.checkpoint import load_checkpoint
 from posefix.training.config import Config, OptimizerConfig, from_dict
-from posefix.training.optimization import averaged_model, rate_at, warmed_average
+from posefix.training.optimization import rate_at
 from posefix.training.train import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
 from posefix.training.validation import RealResults
-from tests.tiny import tiny_checkpoint, tiny_config, write_world
+from tests.tiny import tiny_config, write_world
 
 CPU = torch.device("cpu")
 
@@ -31,7 +31,7 @@ def experiment(folder: Path, rng: np.random.Generator, **training: object) -> Co
     return tiny_config(
         train=[source],
         training=settings,
-        optimizer={"name": "adamw", "learning_rate": 1e-3, "warmup_steps": 2, "clip": 5.0, "ema": 0.9},
+        optimizer={"name": "adamw", "learning_rate": 1e-3, "warmup_steps": 2, "clip": 5.0},
         evaluation=[{**source, "results": str(world["results"])}],
     )
 
@@ -85,11 +85,10 @@ def test_evaluation_of_real_results_is_logged(tmp_path: Path, rng: np.random.Gen
     assert {"train", "evaluation"} == {e["kind"] for e in entries}
 
 
-def test_saving_often_changes_nothing_with_or_without_averaging(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_saving_often_changes_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
     config = experiment(tmp_path, rng)
-    plain = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"ema": 0.0})})
-    often = plain.model_copy(update={"training": plain.training.model_copy(update={"save_minutes": 1e-9})})
-    Trainer(plain, tmp_path / "rarely", CPU).fit()
+    often = config.model_copy(update={"training": config.training.model_copy(update={"save_minutes": 1e-9})})
+    Trainer(config, tmp_path / "rarely", CPU).fit()
     Trainer(often, tmp_path / "often", CPU).fit()
     rarely, often_saved = weights(tmp_path / "rarely"), weights(tmp_path / "often")
     assert all(torch.equal(rarely[name], often_saved[name]) for name in rarely)
@@ -168,30 +167,6 @@ def test_the_learning_rate_follows_its_schedule() -> None:
     assert all(a >= b for a, b in pairwise(values[10:]))
 
 
-def test_the_average_starts_with_the_weights_and_ends_as_an_exponential_one() -> None:
-    average = warmed_average(0.99)
-    averaged = [torch.tensor([0.0])]
-    average(averaged, [torch.tensor([1.0])], torch.tensor(1))
-    assert averaged[0].item() > 0.8
-    late = [torch.tensor([0.0])]
-    average(late, [torch.tensor([1.0])], torch.tensor(10**6))
-    assert late[0].item() == pytest.approx(0.01, rel=1e-3)
-
-
-def test_statistics_of_batch_norms_are_averaged_and_indices_stay_whole() -> None:
-    network = tiny_checkpoint().network
-    averaged = averaged_model(network, 0.9)
-    averaged.update_parameters(network)
-    flip, norm = network.flip.clone(), next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
-    before = norm.running_mean.clone()
-    norm.running_mean += 1
-    for _ in range(3):
-        averaged.update_parameters(network)
-    found = next(m for m in averaged.module.modules() if isinstance(m, torch.nn.BatchNorm2d)).running_mean
-    assert (found > before + 0.3).all() and (found < norm.running_mean - 1e-4).all()
-    assert torch.equal(averaged.module.flip, flip)
-
-
 def test_what_is_missing_is_said_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSEFIX_DATA", str(tmp_path / "photos"))
     options = ["--config", "base_movenet_thunder", "--out", str(tmp_path / "run"), "--device", "cpu"]
@@ -207,35 +182,17 @@ def test_what_is_missing_is_said_before_anything_is_read(tmp_path: Path, monkeyp
     assert result.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
-def test_training_starts_from_the_weights_of_a_checkpoint(tmp_path: Path, rng: np.random.Generator) -> None:
-    first = tiny_checkpoint()
-    save_checkpoint(tmp_path / "first.safetensors", first)
-    config = experiment(tmp_path, rng, init=str(tmp_path / "first.safetensors"))
-    own = Trainer(config, tmp_path / "run", CPU).network.state_dict()
-    assert all(torch.equal(own[name], value) for name, value in first.network.state_dict().items())
-
-    larger = config.model_copy(update={"model": config.model.model_copy(update={"input_size": (96, 80)})})
-    own = Trainer(larger, tmp_path / "larger", CPU).network.state_dict()
-    assert all(torch.equal(own[name], value) for name, value in first.network.state_dict().items())
-
-    wider = config.model_copy(update={"model": config.model.model_copy(update={"head_channels": 24})})
-    with pytest.raises(InputError, match=r"first\.safetensors: is a network of another head_channels"):
-        Trainer(wider, tmp_path / "other", CPU)
-
-
-def test_a_run_goes_on_without_what_it_began_with_and_where_the_data_moved(
+def test_a_run_goes_on_where_the_data_moved(
     tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, root = tmp_path / "first.safetensors", tmp_path / "here"
-    save_checkpoint(first, tiny_checkpoint())
+    root = tmp_path / "here"
     root.mkdir()
-    config = experiment(root, rng, init=str(first))
+    config = experiment(root, rng)
     monkeypatch.setenv("POSEFIX_DATA", str(root))
     begun = Trainer(config, tmp_path / "run", CPU)
     begun._train_step(begun.batches[0])
     begun.save()
 
-    first.unlink()
     moved = tmp_path / "there"
     root.rename(moved)
     monkeypatch.setenv("POSEFIX_DATA", str(moved))
@@ -248,5 +205,5 @@ def test_a_run_goes_on_without_what_it_began_with_and_where_the_data_moved(
     state = torch.load(tmp_path / "run" / STATE_FILE, weights_only=True)
     del state["optimizer"]
     torch.save(state, tmp_path / "run" / STATE_FILE)
-    with pytest.raises(InputError, match="not a whole training state"):
+    with pytest.raises(InputError, match="not a readable training state"):
         again.resume()

@@ -28,7 +28,7 @@ from posefix.evaluation.oks import keypoint_similarity
 from posefix.evaluation.results import read_results
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
-from synth import hidden_keypoints, leg_regions
+from synth import leg_regions
 from synth.occlusion import leg_indices
 
 LEAST_AREA = 64.0**2  # px^2; the legs of smaller people are a few pixels
@@ -53,6 +53,12 @@ def rectangles(people: People, rng: np.random.Generator) -> np.ndarray:
     reach = rng.uniform(0.5, 2.0, (len(people), 2)) * (regions[:, 2:] - regions[:, :2]).max(1, keepdims=True)
     regions[:, [0, 2]] += np.where(wide[:, None], reach * [-1, 1], 0)
     return regions
+
+
+def hidden_keypoints(keypoints: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """(N, K) bool: the keypoints (N, K, 2) of each person that lie in its region (N, 4) x0, y0, x1, y1."""
+    inside = (keypoints >= regions[:, None, :2]) & (keypoints <= regions[:, None, 2:])
+    return inside.all(-1) & (regions[:, 2:] > regions[:, :2]).all(1)[:, None]
 
 
 def paint(image: np.ndarray, rectangle: np.ndarray, rng: np.random.Generator) -> None:

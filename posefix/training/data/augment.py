@@ -81,9 +81,3 @@ def coarsened(crop: np.ndarray, factor: float) -> np.ndarray:
     height, width = crop.shape[:2]
     small = cv2.resize(crop, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def cut_out(crop: np.ndarray, corners: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Fill a quadrilateral given by its corners (4, 2), pixels of the crop, with a colour (3,); a new array."""
-    filled = np.ascontiguousarray(crop)
-    return cv2.fillConvexPoly(filled.copy(), np.rint(corners).astype(np.int32), [int(c) for c in colour])

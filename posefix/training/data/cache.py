@@ -1,4 +1,4 @@
-"""What frozen eyes see of augmented crops, computed once and kept in a folder, for training what comes after them.
+"""Outputs of a frozen backbone on augmented crops, computed once and kept in a folder, for training the head.
 
 A folder holds one ``.npy`` file an array, mapped into memory, and ``state.json``: how far it is, and of which training.
 A cache that was interrupted is finished by the next training that names it.
@@ -27,22 +27,22 @@ from posefix.training.config import Config
 from posefix.training.data.loader import Batch, EpochOrder, TrainingBatches, training_loader
 
 STATE = "state.json"
-AVERAGED = 0.7  # share of the people in a batch who are seen as with the flip test
+AVERAGED = 0.7  # share of the people in a batch whose outputs are those with the flip test
 WORSE = {"resolution": 1.0, "scale": 0.25, "rotation": 15.0, "shift": 0.08, "pose_box": 0.0, "flip": 0.0}  # guesses'
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """What was seen of N crops: mapped arrays.
+    """Outputs of the backbone on N crops, as arrays mapped from files.
 
     Attributes:
         rows: (N,) int64 of the training person.
         maps: (N, 2, 3) float64 from original pixels to the frame's.
         heatmaps: (N, 2, K, h, w) float16 logits: of the crop alone, and averaged with the mirrored crop.
-        poses: (N, 2, P, K, 2) float32 people seen, in pixels of the frame.
+        poses: (N, 2, P, K, 2) float32 people found, in pixels of the frame.
         centres: (N, 2, P) float32 their logits.
         flipped: (N,) bool, whether the map mirrors.
-        guesses: (N, K, 3) float32 x, y in original pixels and score: what the eyes take the pose for in a worse crop.
+        guesses: (N, K, 3) float32 x, y in original pixels and score: the pose that the backbone finds in a worse crop.
     """
 
     rows: np.ndarray
@@ -90,22 +90,18 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
     state = {"training": _fingerprint(batches.config, network), "batches": 0}
     if (folder / STATE).is_file():
         found = read_json(folder / STATE)
-        if (
-            not isinstance(found, dict)
-            or found.get("training") != state["training"]
-            or type(found.get("batches")) is not int
-        ):
+        if not isinstance(found, dict) or found.keys() != state.keys() or found["training"] != state["training"]:
             raise InputError(f"{folder}: is the cache of another training; name another, or delete it")
         state = found
     cache = FeatureCache.open(folder, count, network, len(batches.skeleton), new=not state["batches"])
     write_atomically(folder / STATE, json.dumps(state))
     fast = create_engine("auto", network, device, precision="bf16").network
-    columns = (TextColumn("looking at crops"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("running the backbone"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("", total=count, completed=state["batches"] * batches.batch)
         for batch in training_loader(crops, state["batches"], 0, 1, batches.config.training.workers):
             place = slice(state["batches"] * batches.batch, (state["batches"] + 1) * batches.batch)
-            _look(cache, place, batch, fast, device)
+            _compute(cache, place, batch, fast, device)
             state["batches"] += 1
             progress.update(task, completed=place.stop)
             if state["batches"] % 20 == 0 or state["batches"] == len(crops):
@@ -114,7 +110,7 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
 
 
 @torch.inference_mode()
-def _look(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
+def _compute(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
     cache.rows[place], cache.maps[place] = batch["rows"].numpy(), batch["maps"].numpy()
     cache.flipped[place] = batch["flipped"].numpy()
     both, found = network.encode_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
@@ -129,7 +125,7 @@ def _look(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwor
 
 
 def _fingerprint(config: Config, network: FusionNetwork) -> str:
-    """What tells the crops of one training, and the eyes that see them, from another's.
+    """Hash of all that the cached outputs depend on: the crops of the training, and the weights of the backbone.
 
     Input poses are drawn anew each time, so how they are drawn may change.
     """
@@ -178,7 +174,7 @@ class CachedBatches(Dataset):
 
     Args:
         batches: the training people.
-        cache: what was seen of them.
+        cache: outputs of the backbone on their crops.
     """
 
     def __init__(self, batches: TrainingBatches, cache: FeatureCache) -> None:

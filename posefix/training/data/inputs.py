@@ -1,4 +1,4 @@
-"""Input poses of training people: what an estimator might have said of them, and who else is near."""
+"""Draw the input poses of training people, as an estimator might have found them, and those of the people near them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,12 @@ class InputPoses:
 
     Args:
         config: what is drawn how often.
-        people: everybody.
+        people: N people of ground truth, of all sources.
         sources: (N,) int64 data source of each, and ``local`` (N,) int64 row in it.
         observed: per source, real estimators' keypoints (R, n, K, 2) and scores (R, n, K), or None.
+
+    Attributes:
+        boxes: (N, 4) xywh, as annotated, or the extent of the pose where no box is annotated.
     """
 
     def __init__(
@@ -51,10 +54,11 @@ class InputPoses:
     ) -> None:
         self._config, self._people, self._sources, self._local = config, people, sources, local
         self._observed = observed
+        self.boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
         self._neighbours, self._others = neighbour_index(people), OtherPeople(people)
         self._statistics = Statistics.load(config.statistics, people.skeleton)
-        nobody = np.zeros(1, int)
-        self._statistics.probabilities(nobody, nobody, people.skeleton)  # or says which keypoint is not covered
+        zero = np.zeros(1, int)
+        self._statistics.probabilities(zero, zero, people.skeleton)  # raises for keypoints that they do not cover
 
     def draw(
         self, rows: np.ndarray, rng: np.random.Generator, guesses: np.ndarray | None = None
@@ -108,12 +112,10 @@ class InputPoses:
 
     def scales(self, rows: np.ndarray) -> np.ndarray:
         """(B, K) OKS scales s k as the annotated boxes tell, in original pixels."""
-        people = self._people[rows]
-        boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-        lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3])
-        return lengths[:, None] * 2 * people.skeleton.sigmas
+        width, height = self.boxes[rows, 2:].T
+        return np.sqrt(geometry.BOX_AREA_TO_AREA * width * height)[:, None] * 2 * self._people.skeleton.sigmas
 
-    def boxes(
+    def told_boxes(
         self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (B, 4) xywh that come with input poses, zeros for those without; and what people's sizes are told by.
@@ -121,9 +123,7 @@ class InputPoses:
         A box is the annotated one, in half of the people a little wrong, as detectors' are. Without a box the pose's
         extent tells the size, or for want of a pose the annotated box.
         """
-        people = self._people[rows]
-        n = len(rows)
-        annotated = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+        n, annotated = len(rows), self.boxes[rows]
         noise = BOX_NOISE * rng.standard_normal((n, 4)) * (rng.random((n, 1)) < 0.5)
         size = annotated[:, 2:] * np.exp(noise[:, 2:])
         middle = annotated[:, :2] + annotated[:, 2:] * (0.5 + noise[:, :2])
@@ -140,9 +140,8 @@ class InputPoses:
 
         ``keypoints`` (B, K, 2) and ``scores`` (B, K) are the input poses of the people at ``rows``.
         """
-        people, scales = self._people[rows], self.scales(rows)
-        boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-        theirs, given = self._others.nearest(rows, keypoints, scores > 0, scales, boxes)
+        scales = self.scales(rows)
+        theirs, given = self._others.nearest(rows, keypoints, scores > 0, scales, self.boxes[rows])
         noise = rng.standard_normal(theirs.shape) * OTHER_NOISE * rng.random((len(rows), COUNT, 1, 1))
         missing = (rng.random((len(rows), COUNT)) < OTHER_MISSING) | (rng.random((len(rows), 1)) < ALL_MISSING)
         found = (given > 0) & ~missing[..., None]
@@ -152,24 +151,18 @@ class InputPoses:
     def _synthesized(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         config, people = self._config, self._people[rows]
         neighbours = self._neighbours.gather(self._people, rows)
-        drawn = synthesize(
-            people,
-            neighbours,
-            self._statistics,
-            rng,
-            dropout=config.dropout,
-            clean=config.clean,
-        )
-        keypoints, scores = drawn.keypoints.copy(), drawn.scores.copy()
+        drawn = synthesize(people, neighbours, self._statistics, rng, dropout=config.dropout, clean=config.clean)
+        keypoints, scores = drawn.keypoints, drawn.scores
         if config.inverted:
             keypoints, scores = invert_limbs(keypoints, scores, people.skeleton, rng, config.inverted)
         if config.neighbour:
-            boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-            others = self._others.nearest(rows, people.keypoints, people.labelled, self.scales(rows), boxes)
-            keypoints, scores = take_neighbours(keypoints, scores, *others, rng, config.neighbour)
+            pose = people.keypoints, people.labelled, self.scales(rows), self.boxes[rows]
+            keypoints, scores = take_neighbours(
+                keypoints, scores, *self._others.nearest(rows, *pose), rng, config.neighbour
+            )
         if config.warped:
             keypoints = warp_poses(keypoints, scores > 0, people.areas, rng, config.warped)
-        if config.scores:  # of keypoints on somebody else an estimator is as sure as of its own
+        if config.scores:  # an estimator is as sure of a keypoint that is on another person
             _, similarity = classify(keypoints, people, neighbours)
             scores = np.where(scores > 0, draw_scores(np.where(people.labelled, similarity, 0), rng), 0)
         return keypoints, scores

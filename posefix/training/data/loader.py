@@ -1,4 +1,4 @@
-"""Training batches: people, their crops, and the poses that an estimator might have found for them."""
+"""Make training batches: crops of people, and the poses that an estimator might have found for them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import People, concatenate
+from posefix.core.people import concatenate
 from posefix.media.crops import crop_image
 from posefix.media.opencv import cv2
 from posefix.training.config import Config
-from posefix.training.data.augment import Appearance, cut_out, random_maps
+from posefix.training.data.augment import Appearance, random_maps
 from posefix.training.data.inputs import InputPoses
 from posefix.training.data.stores import FolderStore, in_fold
 from synth import leg_regions, shorten_legs
@@ -72,7 +72,7 @@ class TrainingBatches(Dataset):
         self._appearance = Appearance(config.augmentation)
 
     def _rows_of(self, config: Config) -> np.ndarray:
-        """Rows of everybody whom an epoch of a configuration sees, as often as it does."""
+        """Rows of the people whom an epoch of a configuration sees, each as often as it sees them."""
         rows, first = [], 0
         for store, source in zip(self.stores, config.train, strict=True):
             usable = store.people.labelled.any(1)
@@ -129,7 +129,7 @@ class TrainingBatches(Dataset):
             probability = self.config.synthesis.leg_occlusion
             keypoints, occluded = shorten_legs(keypoints, scores, self.skeleton, rng, probability)
             regions = leg_regions(people.keypoints, people.labelled, self.skeleton, occluded, rng)
-        boxes = self._boxes(people, keypoints, scores, rng)
+        boxes = self._boxes(rows, keypoints, scores, rng)
         maps, flipped = random_maps(boxes, model.frame_size, model.box_padding, self.config.augmentation, rng)
         in_crop = geometry.translated(maps, model.frame_margin)
         crops = np.stack([self._crop(row, matrix) for row, matrix in zip(rows, in_crop, strict=True)])
@@ -144,7 +144,7 @@ class TrainingBatches(Dataset):
         keypoints: np.ndarray,
         scores: np.ndarray,
         rng: np.random.Generator,
-        flipped: np.ndarray | None = None,
+        flipped: np.ndarray,
     ) -> Batch:
         """All of a batch but the image, in pixels of the frame that ``maps`` (B, 2, 3) lead to.
 
@@ -153,7 +153,6 @@ class TrainingBatches(Dataset):
         """
         people = self.people[rows]
         others, other_scores = self.inputs.others(rows, keypoints, scores, rng)
-        flipped = np.zeros(len(rows), bool) if flipped is None else flipped
         exchange = np.where(flipped[:, None], self.skeleton.flip, np.arange(len(self.skeleton)))
 
         def arrange(values: np.ndarray) -> torch.Tensor:
@@ -165,7 +164,7 @@ class TrainingBatches(Dataset):
             index = exchange if points.ndim == 3 else exchange[:, None]
             return torch.from_numpy(np.take_along_axis(moved, index[..., None], axis=-2))
 
-        told, boxes = self.inputs.boxes(rows, keypoints, scores, rng)
+        told, boxes = self.inputs.told_boxes(rows, keypoints, scores, rng)
         lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3]) * geometry.map_scale(maps)
         scales = lengths[:, None] * 2 * self.skeleton.sigmas
         told = geometry.transform_boxes(told, maps)
@@ -183,27 +182,29 @@ class TrainingBatches(Dataset):
             "target_scales": arrange((lengths[:, None] * 2 * self.skeleton.sigmas).astype(np.float32)),
         }
 
-    def _boxes(self, people: People, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _boxes(
+        self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
         """(B, 4) annotated boxes, or for some the extent of the input pose, as it would be without a box."""
-        annotated = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
         padding = rng.choice([0.0, geometry.POSE_BOX_PADDING])
         posed = geometry.pose_boxes(keypoints, scores > 0, padding)
-        use_pose = (rng.random(len(people)) < self.config.augmentation.pose_box) & ((scores > 0).sum(1) >= 3)
-        return np.where(use_pose[:, None], posed, annotated)
+        use_pose = (rng.random(len(rows)) < self.config.augmentation.pose_box) & ((scores > 0).sum(1) >= 3)
+        return np.where(use_pose[:, None], posed, self.inputs.boxes[rows])
 
     def _crop(self, row: int, matrix: np.ndarray) -> np.ndarray:
         source, local = self._place[row]
-        return crop_image(self.stores[source].image(local), matrix, self.config.model.input_size)
+        store = self.stores[source]
+        return crop_image(store.images[int(store.people.image_ids[local])], matrix, self.config.model.input_size)
 
 
 def _hide(crops: np.ndarray, maps: np.ndarray, regions: np.ndarray, rng: np.random.Generator) -> None:
     """Fill regions (B, 4) x0, y0, x1, y1 of original images with a colour each in crops (B, H, W, 3), in place."""
     x0, y0, x1, y1 = regions.T
     corners = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
-    corners = geometry.transform(corners, maps)
-    colours = rng.integers(0, 256, (len(crops), 3))
-    for i in np.flatnonzero((regions[:, 2:] > regions[:, :2]).all(1)):
-        crops[i] = cut_out(crops[i], corners[i], colours[i])
+    corners = np.rint(geometry.transform(corners, maps)).astype(np.int32)
+    colours = rng.integers(0, 256, (len(crops), 3)).tolist()
+    for i in np.flatnonzero((x1 > x0) & (y1 > y0)):
+        cv2.fillConvexPoly(crops[i], corners[i], colours[i])
 
 
 def training_loader(batches: TrainingBatches, start: int, rank: int, world: int, workers: int) -> DataLoader:

@@ -1,4 +1,4 @@
-"""Training people with their images, and what real estimators said of them."""
+"""Training people with their images, and the poses that real estimators found of them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,6 @@ class FolderStore:
         self.images = ImageFolder(images, truth.images)
         self.images.require(np.unique(self.people.image_ids))
 
-    def image(self, row: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image of person ``row``."""
-        return self.images[int(self.people.image_ids[row])]
-
 
 def in_fold(image_ids: np.ndarray, set_ids: np.ndarray, fold: Fold) -> np.ndarray:
     """Bool mask of image ids (N,) that fall into a fold, by their rank among all ids of the set (I,)."""
@@ -48,22 +44,21 @@ def in_fold(image_ids: np.ndarray, set_ids: np.ndarray, fold: Fold) -> np.ndarra
 
 
 def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """What real estimators said of these people, matched by their boxes where they were given them, else by OKS.
+    """Read the poses that estimators found of these people, matched by the given boxes, or else by OKS.
 
     Args:
         people: N people with ground truth.
         results: R files in COCO's result format, on the same images.
 
     Returns:
-        keypoints (R, N, K, 2) float32 and scores (R, N, K) float32; all scores 0 where nobody was matched.
+        keypoints (R, N, K, 2) float32 and scores (R, N, K) float32; all scores 0 where none was matched.
     """
     keypoints = np.zeros((len(results), *people.keypoints.shape), np.float32)
     scores = np.zeros((len(results), *people.scores.shape), np.float32)
     for r, path in enumerate(results):
         found = formats.read(path, default=people.skeleton)
-        matched = match_people(people, found)
-        given = match_boxes(people, found)
-        matched = np.where(given >= 0, given, matched)
+        by_box = match_boxes(people, found)
+        matched = np.where(by_box >= 0, by_box, match_people(people, found))
         rows = np.flatnonzero(matched >= 0)
         keypoints[r, rows] = found.keypoints[matched[rows]]
         scores[r, rows] = found.scores[matched[rows]]
