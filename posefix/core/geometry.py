@@ -19,6 +19,7 @@ LEAST_CONFIDENT = 8  # confident keypoints, from which on a pose can speak again
 LEAST_COVERED = 0.2  # of the extent of the confident keypoints, by the box; below, the pose is elsewhere
 EXTENT_IOU = 0.95  # with the extent of the pose; from there on a box is made of it
 LEAST_IOU = 0.15  # of a box with that extent; below, the box is too large to go by
+UNIT_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])  # of a box, in its sizes
 
 
 def areas_of(boxes: np.ndarray) -> np.ndarray:
@@ -153,17 +154,15 @@ def transform(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
 
 def transform_boxes(boxes: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """Corners (N, 4) x0, y0, x1, y1 of the extents of boxes (N, 4) xywh under maps (N, 2, 3); zeros of unknown ones."""
-    x0, y0, x1, y1 = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).T
-    corners = transform(np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2), matrices)
+    corners = transform(boxes[:, None, :2] + boxes[:, None, 2:] * UNIT_CORNERS, matrices)
     extents = np.concatenate([corners.min(1), corners.max(1)], axis=1)
     return np.where(known_boxes(boxes)[:, None], extents, 0.0)
 
 
-def told_boxes(boxes: np.ndarray, keypoints: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Boxes (N, 4) xywh that say something beside the pose: zeros where a box is just the pose's extent, or unknown."""
-    same = np.zeros(len(boxes), bool)
-    for padding in (0.0, POSE_BOX_PADDING):
-        same |= iou(boxes, pose_boxes(keypoints, valid, padding)) > EXTENT_IOU
+def independent_boxes(boxes: np.ndarray, keypoints: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4) xywh that were not made of the pose: zeros where a box is the pose's extent, or unknown."""
+    extents = np.stack([pose_boxes(keypoints, valid, padding) for padding in (0.0, POSE_BOX_PADDING)])
+    same = (iou(boxes, extents) > EXTENT_IOU).any(0)
     return np.where((known_boxes(boxes) & ~same)[:, None], boxes, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""What an engine does: crops and poses in, heatmaps and evidence out, and nothing else."""
+"""What an engine does: crops and poses in, heatmaps out, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,19 +16,12 @@ class Engine(Protocol):
     Attributes:
         name: the engine's, as given to :func:`posefix.engines.create_engine`.
         device: where poses go in, and evidence and heatmaps come out.
-        network: what it runs; its own copy.
+        network: what it runs, a copy.
     """
 
     name: str
     device: torch.device
     network: RefinementNetwork
-
-    def __init__(self, network: RefinementNetwork, device: torch.device, precision: str) -> None: ...
-
-    @staticmethod
-    def unusable(network: RefinementNetwork, device: torch.device) -> str | None:
-        """Say why this engine cannot run a network on a device; None where it can."""
-        ...
 
     def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
         """Compute all that does not depend on the poses.
@@ -36,16 +29,9 @@ class Engine(Protocol):
         Args:
             crops: (N, H, W, 3) uint8, RGB.
             flip_test: whether to average over the mirrored crops, too.
-
-        Raises:
-            InputError: when the crops do not fit into the device's memory.
         """
         ...
 
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
-        """Compute heatmaps of N people from evidence and input poses; may be called again with other poses.
-
-        Raises:
-            InputError: when the heatmaps do not fit into the device's memory.
-        """
+        """Compute heatmaps of N people from evidence and input poses; may be called again with other poses."""
         ...

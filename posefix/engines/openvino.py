@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import torch
 from torch import nn
 
 from posefix.core.errors import InputError
+from posefix.core.extras import require
 from posefix.engines.torch import TorchEngine
 from posefix.models.interface import RefinementNetwork
-from posefix.models.movenet import MoveNet, Seen
+from posefix.models.movenet import MoveNetOutput
 from posefix.models.network import FusionNetwork
 
 BATCH = 8  # crops that the graph takes at once; more does not pay
@@ -25,26 +24,21 @@ class OpenVinoEngine(TorchEngine):
         precision: ``f32`` or ``bf16``.
 
     Raises:
-        InputError: when OpenVINO is installed, but does not work.
+        InputError: for another network or device, or when OpenVINO is not installed or does not work.
     """
 
     name = "openvino"
 
     def __init__(self, network: RefinementNetwork, device: torch.device, precision: str = "f32") -> None:
+        if not isinstance(network, FusionNetwork) or device.type != "cpu":
+            raise InputError("engine openvino runs networks with the fusion head, on a CPU; use engine torch")
+        require("openvino", "openvino", "engine openvino")
         super().__init__(network, device)
         try:
-            self.network.backbone = CompiledMoveNet(self.network.backbone, network.config.input_size, precision)
+            backbone = self.network.get_submodule("backbone")
+            self.network.backbone = CompiledMoveNet(backbone, network.config.input_size, precision)
         except (ImportError, RuntimeError) as error:
             raise InputError(f"engine openvino cannot be used here ({str(error).splitlines()[0]:.200})") from None
-
-    @staticmethod
-    def unusable(network: RefinementNetwork, device: torch.device) -> str | None:
-        """As :meth:`posefix.engines.base.Engine.unusable`."""
-        if not isinstance(network, FusionNetwork) or device.type != "cpu":
-            return "engine openvino runs networks with the fusion head, on a CPU; use engine torch"
-        if find_spec("openvino") is None:
-            return "engine openvino needs the openvino package: pip install openvino"
-        return None
 
 
 class CompiledMoveNet(nn.Module):
@@ -56,7 +50,7 @@ class CompiledMoveNet(nn.Module):
         precision: ``f32`` or ``bf16``.
     """
 
-    def __init__(self, network: MoveNet, size: tuple[int, int], precision: str) -> None:
+    def __init__(self, network: nn.Module, size: tuple[int, int], precision: str) -> None:
         super().__init__()
         import openvino
 
@@ -65,11 +59,11 @@ class CompiledMoveNet(nn.Module):
         hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         self._compiled = openvino.Core().compile_model(graph, "CPU", hints)
 
-    def forward(self, images: torch.Tensor) -> Seen:
+    def forward(self, images: torch.Tensor) -> MoveNetOutput:
         """As :meth:`posefix.models.movenet.MoveNet.forward`."""
         parts = []
-        for chunk in images.contiguous().split(BATCH):
+        for chunk in torch.split(images.contiguous(), BATCH):
             padded = torch.cat([chunk, chunk.new_zeros(BATCH - len(chunk), *chunk.shape[1:])])
             found = self._compiled(padded.numpy())
-            parts.append([torch.from_numpy(found[i][: len(chunk)].copy()) for i in range(len(Seen._fields))])
-        return Seen(*(torch.cat(part) for part in zip(*parts, strict=True)))
+            parts.append([torch.from_numpy(found[i][: len(chunk)].copy()) for i in range(len(MoveNetOutput._fields))])
+        return MoveNetOutput(*(torch.cat(part) for part in zip(*parts, strict=True)))

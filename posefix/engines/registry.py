@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 
 from posefix.core.errors import InputError
@@ -10,9 +12,8 @@ from posefix.engines.openvino import OpenVinoEngine
 from posefix.engines.torch import TorchEngine
 from posefix.models.interface import RefinementNetwork
 
-_FASTEST_FIRST: tuple[type[Engine], ...] = (OpenVinoEngine, TorchEngine)
-_BY_NAME = {engine.name: engine for engine in _FASTEST_FIRST}
-ENGINES = ("auto", *_BY_NAME)
+_BY_NAME = {"auto": TorchEngine, "openvino": OpenVinoEngine, "torch": TorchEngine}
+ENGINES = tuple(_BY_NAME)
 
 
 def create_engine(name: str, network: RefinementNetwork, device: str | torch.device, precision: str = "f32") -> Engine:
@@ -33,13 +34,7 @@ def create_engine(name: str, network: RefinementNetwork, device: str | torch.dev
         raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
     if name not in ENGINES:
         raise InputError(f"no engine {name!r:.40}; there are {', '.join(ENGINES)}")
-    problem = ""
-    for kind in _FASTEST_FIRST if name == "auto" else (_BY_NAME[name],):
-        unusable = kind.unusable(network, device)
-        if unusable is None:
-            try:
-                return kind(network, device, precision)
-            except InputError as error:  # installed, but not working
-                unusable = str(error)
-        problem = unusable
-    raise InputError(problem)
+    if name == "auto":
+        with suppress(InputError):  # not installed, or not for this network
+            return OpenVinoEngine(network, device, precision)
+    return _BY_NAME[name](network, device, precision)

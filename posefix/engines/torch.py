@@ -24,19 +24,12 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, network: RefinementNetwork, device: torch.device, precision: str = "f32") -> None:
-        self.device = device
-        self.network = copy.deepcopy(network).eval()
+        self.device, self.network = device, copy.deepcopy(network).eval()
         if isinstance(self.network, PoseFixNetwork):
-            k, size = len(self.network.flip), network.config.input_size
-            example = torch.zeros(1, 3, *size), torch.zeros(1, k, 2), torch.zeros(1, k)
+            k = len(self.network.flip)
+            example = torch.zeros(1, 3, *network.config.input_size), torch.zeros(1, k, 2), torch.zeros(1, k)
             fold_batch_norm(self.network.cpu(), *example)
-        layout = torch.channels_last if network.config.channels_last else torch.contiguous_format
-        self.network.to(device, memory_format=layout)
-
-    @staticmethod
-    def unusable(network: RefinementNetwork, device: torch.device) -> str | None:
-        """Torch runs everything."""
-        return None
+        self.network.to(device, memory_format=network.config.memory_format)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:

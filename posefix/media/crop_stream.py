@@ -1,4 +1,4 @@
-"""Crops of many people of many images, decoded and cut out ahead of their use by threads."""
+"""Cut crops of many people out of many images, ahead of their use, in threads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stream_crops(
     ahead: int,
     skip: bool,
 ) -> Iterator[np.ndarray | str]:
-    """The crop of each person, or the sentence that says why there is none.
+    """Give the crop of each person, or the sentence that says why there is none.
 
     Args:
         image_ids: (N,) int64, people of one image one after another.
@@ -35,39 +35,34 @@ def stream_crops(
         images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one).
         workers: threads; a :class:`VideoImages` is read by one, in order.
         ahead: crops that may wait for their use.
-        skip: whether an unusable image is told by its sentence; else it is raised.
+        skip: whether to give the sentence of an unusable image in place of its crops; else it is raised.
 
     Raises:
         InputError: for an unusable image, unless ``skip``.
     """
 
-    def read(first: int, end: int) -> list[np.ndarray | str]:
+    def cut(piece: slice) -> list[np.ndarray | str]:
         try:
-            image = _checked_image(images, int(image_ids[first]))
+            image = _checked_image(images, int(image_ids[piece.start]))
         except InputError as error:
             if not skip:
                 raise
-            return [str(error)] * (end - first)
-        return [crop_image(image, matrix, size) for matrix in maps[first:end]]
+            return [str(error)] * (piece.stop - piece.start)
+        return [crop_image(image, matrix, size) for matrix in maps[piece]]
 
-    changes = np.flatnonzero(np.diff(image_ids)) + 1 if len(image_ids) else np.zeros(0, int)
-    bounds = [0, *changes.tolist(), len(image_ids)]
+    bounds = np.append(np.flatnonzero(np.diff(image_ids, prepend=image_ids[:1] - 1)), len(image_ids))
     pieces = (
-        (first, min(first + PEOPLE_PER_READ, end))
-        for begin, end in pairwise(bounds)
+        slice(first, min(first + PEOPLE_PER_READ, end))
+        for begin, end in pairwise(bounds.tolist())
         for first in range(begin, end, PEOPLE_PER_READ)
     )
     pending: deque[tuple[int, Future[list[np.ndarray | str]]]] = deque()
-    waiting = 0
     pool = ThreadPoolExecutor(1 if isinstance(images, VideoImages) else workers, thread_name_prefix="crop")
     try:
-        for first, end in pieces:
-            pending.append((end - first, pool.submit(read, first, end)))
-            waiting += end - first
-            while waiting > ahead:
-                count, future = pending.popleft()
-                waiting -= count
-                yield from future.result()
+        for piece in pieces:
+            pending.append((piece.stop - piece.start, pool.submit(cut, piece)))
+            while sum(count for count, _ in pending) > ahead:
+                yield from pending.popleft()[1].result()
         while pending:
             yield from pending.popleft()[1].result()
     finally:

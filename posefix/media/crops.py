@@ -1,4 +1,4 @@
-"""What the network is given of a person: the crop, cut out by one affine map."""
+"""Cut the crop of a person out of an image by one affine map."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ def crop_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> 
     """
     height, width = size
     inverse = geometry.invert(matrix[None])
-    corners = np.array([[[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]]], np.float64)
-    shown = geometry.transform(corners, inverse)[0]
+    shown = geometry.transform(geometry.UNIT_CORNERS[None] * [width - 1.0, height - 1.0], inverse)[0]
     limit = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(shown.min(0)) - 2, 0, limit).astype(int)
     high = np.clip(np.ceil(shown.max(0)) + 3, 0, limit).astype(int)
     if (high <= low).any():
         return np.zeros((height, width, 3), np.uint8)
     part = image[low[1] : high[1], low[0] : high[0]]
-    local = geometry.compose(matrix[None], _translation(low))
+    local = geometry.compose(matrix[None], np.array([[[1, 0, low[0]], [0, 1, low[1]]]], np.float64))
     factor = int(1 / max(geometry.map_scale(matrix[None])[0], 1e-6))
     if factor >= 2:
         part, shrunk = shrink(part, factor)
@@ -54,7 +53,3 @@ def shrink(image: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
     smaller = cv2.resize(image, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
     offset = (factor - 1) / 2
     return smaller, np.array([[factor, 0, offset], [0, factor, offset]], np.float64)
-
-
-def _translation(offset: np.ndarray) -> np.ndarray:
-    return np.array([[[1, 0, offset[0]], [0, 1, offset[1]]]], np.float64)

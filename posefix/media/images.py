@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -133,19 +133,9 @@ class ImageFolder:
         """File name of an image, from the folder on; raises InputError as :meth:`path` does."""
         return self.path(image_id).relative_to(self.folder).as_posix()
 
-    def missing(self, image_ids: Iterable[int]) -> list[int]:
-        """Those of the ids that have no image: sorted, each once."""
-        return sorted(i for i in {int(i) for i in image_ids} if i not in self)
-
     def require(self, image_ids: Iterable[int]) -> None:
         """Raise InputError, with their number and the first five, if any of the ids has no image."""
-        wanted = {int(i) for i in image_ids}
-        if missing := self.missing(wanted):
-            first = ", ".join(map(str, missing[:5]))
-            raise InputError(
-                f"{self.folder}: {len(missing)} of {len(wanted)} image_ids have no image here, "
-                f"{'the first five' if len(missing) > 5 else 'namely'} {first}"
-            )
+        require_all(image_ids, self.__contains__, self.folder, "have no image here")
 
     def _candidates(self, image_id: int) -> list[Path]:
         if self._images is None:
@@ -155,6 +145,14 @@ class ImageFolder:
             return []
         named = (self.folder / record.file_name, self.folder / re.split(r"[/\\]", record.file_name)[-1])
         return [path for path in named if os.path.isfile(path)][:1]
+
+
+def require_all(image_ids: Iterable[int], there: Callable[[int], bool], place: Path, problem: str) -> None:
+    """Raise InputError, with their number and the first five, if any of the ids is not ``there``."""
+    wanted = sorted({int(i) for i in image_ids})
+    if missing := [i for i in wanted if not there(i)]:
+        first = f"{'the first five' if len(missing) > 5 else 'namely'} {', '.join(map(str, missing[:5]))}"
+        raise InputError(f"{place}: {len(missing)} of {len(wanted)} image_ids {problem}, {first}")
 
 
 def _numbered_names(folder: Path) -> dict[int, list[str]]:

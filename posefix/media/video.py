@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from types import ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.extras import require
+from posefix.media.images import require_all
 
 DEFAULT_FPS = 25.0  # where the source does not know
 # What browsers play, H.264 or AV1, with what asks for good quality; the first that this build of FFmpeg has is taken.
@@ -42,7 +43,7 @@ class VideoFrames:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._av = _pyav()
+        self._av = require("av", "video", "a video")
         with self._open() as container:
             stream = container.streams.video[0]
             rate = stream.average_rate or stream.guessed_rate
@@ -127,110 +128,60 @@ class VideoImages:
         count = self.frames.frame_count
         if count is None or max(wanted, default=0) >= count:
             count = self.frames.count()
-        missing = sorted(i for i in wanted if not 0 <= i < count)
-        if missing:
-            first = ", ".join(map(str, missing[:5]))
-            raise InputError(
-                f"{self.frames.path}: {len(missing)} of {len(wanted)} image_ids are not among its {count} "
-                f"frames from 0 on, {'the first five' if len(missing) > 5 else 'namely'} {first}"
-            )
+        problem = f"are not among its {count} frames from 0 on"
+        require_all(wanted, range(count).__contains__, self.frames.path, problem)
 
 
-class VideoWriter:
-    """An MP4 file that browsers play (H.264, or AV1), there, whole, once it is closed, and not before.
-
-    Frames go to a file beside it, which takes its place on closing; when an exception ends the ``with`` block, nothing
-    is left behind::
-
-        with VideoWriter("both.mp4", fps=25, size=(1286, 548)) as video:
-            video.write(frame)
+def write_video(path: str | Path, fps: float | None, frames: Iterable[np.ndarray]) -> int:
+    """Write an MP4 file that browsers play (H.264, or AV1), whole or not at all.
 
     Args:
         path: of the video, ending in ``.mp4``; its folder must be there.
         fps: frames a second; 25 where None.
-        size: (width, height) of the frames in pixels; the video is a pixel larger where one of them is odd.
+        frames: (H, W, 3) uint8 RGB, all of one size; the video is a pixel larger where a side is odd.
+
+    Returns:
+        The number of frames; with none there is no video.
 
     Raises:
         InputError: the file cannot be written, as on a full disk, or PyAV is not installed or cannot encode.
+        ValueError: a frame has another size than the first.
     """
-
-    def __init__(self, path: str | Path, fps: float | None, size: tuple[int, int]) -> None:
-        self.path, self.size, self.frames = Path(path), size, 0
-        if not os.path.isdir(self.path.parent):
-            raise InputError(f"{path}: cannot be written, there is no folder {self.path.parent}")
-        if os.path.isdir(self.path):
-            raise InputError(f"{path}: is a folder, expected the name of a video to write")
-        if self.path.suffix.lower() != ".mp4":
-            raise InputError(f"{path}: videos are written as MP4; use a name that ends in .mp4")
-        self._av = _pyav()
-        self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.part.mp4")
-        self._container: Any = None
-        self._stream: Any = None
-        with self._complaining():
-            self._container = self._av.open(str(self._temporary), "w", options={"movflags": "+faststart"})
-            rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
-            self._stream = self._container.add_stream(self._encoder(), rate)
-            self._stream.width, self._stream.height = (side + side % 2 for side in size)  # 4:2:0 stores even sizes only
-            self._stream.pix_fmt = "yuv420p"
-            self._stream.options = ENCODERS[self._stream.codec_context.codec.name]
-
-    def write(self, frame: np.ndarray) -> None:
-        """Append a frame (height, width, 3) uint8 RGB of the video's size; raises ValueError for another size."""
-        if frame.shape != (self.size[1], self.size[0], 3):
-            raise ValueError(f"a frame of shape {frame.shape} for a video of {self.size[0]}x{self.size[1]}")
-        even = np.pad(frame, ((0, self.size[1] % 2), (0, self.size[0] % 2), (0, 0)), "edge")
-        self.frames += 1
-        with self._complaining():
-            self._container.mux(self._stream.encode(self._av.VideoFrame.from_ndarray(even, format="rgb24")))
-
-    def close(self) -> None:
-        """Finish the file and put it in its place; raises InputError when not every frame could be written."""
-        with self._complaining():
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            written = VideoFrames(self._temporary).frame_count
-            if written != self.frames:
-                raise OSError(f"{written} of them can be read")
-            os.replace(self._temporary, self.path)
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
-
-    def discard(self) -> None:
-        """Give the video up; nothing is left behind."""
-        with suppress(self._av.error.FFmpegError, OSError):
-            if self._container is not None:
-                self._container.close()
-        with suppress(OSError):
-            self._temporary.unlink()
-
-    def _encoder(self) -> str:
-        found = [name for name in ENCODERS if name in self._av.codec.codecs_available]
-        if not found:
-            raise InputError(f"{self.path}: this PyAV encodes neither H.264 nor AV1; the one of 'pip install av' does")
-        return found[0]
-
-    @contextmanager
-    def _complaining(self) -> Iterator[None]:
-        """Turn what goes wrong into one sentence, and leave nothing behind."""
-        try:
-            yield
-        except InputError:
-            self.discard()
-            raise
-        except (self._av.error.FFmpegError, OSError) as error:
-            self.discard()
-            reason = error.strerror or error
-            raise InputError(f"{self.path}: {self.frames} frames could not be written ({reason})") from None
-
-
-def _pyav() -> ModuleType:
-    return require("av", "video", "a video")
+    path = Path(path)
+    if not os.path.isdir(path.parent):
+        raise InputError(f"{path}: cannot be written, there is no folder {path.parent}")
+    if os.path.isdir(path):
+        raise InputError(f"{path}: is a folder, expected the name of a video to write")
+    if path.suffix.lower() != ".mp4":
+        raise InputError(f"{path}: videos are written as MP4; use a name that ends in .mp4")
+    av = require("av", "video", "a video")
+    encoder = next((name for name in ENCODERS if name in av.codec.codecs_available), None)
+    if encoder is None:
+        raise InputError(f"{path}: this PyAV encodes neither H.264 nor AV1; the one of 'pip install av' does")
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        return 0
+    height, width = first.shape[:2]
+    temporary, count = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4"), 0
+    try:
+        with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
+            stream = container.add_stream(encoder, Fraction(fps or DEFAULT_FPS).limit_denominator(1001))
+            stream.width, stream.height = width + width % 2, height + height % 2  # 4:2:0 stores even sizes only
+            stream.pix_fmt, stream.options = "yuv420p", ENCODERS[encoder]
+            for frame in chain([first], frames):
+                if frame.shape != first.shape:
+                    raise ValueError(f"a frame of shape {frame.shape} in a video of {width}x{height}")
+                count += 1
+                even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+            container.mux(stream.encode(None))
+        written = VideoFrames(temporary).frame_count
+        if written != count:
+            raise OSError(f"{written} of them can be read")
+        os.replace(temporary, path)
+    except (av.error.FFmpegError, OSError) as error:
+        raise InputError(f"{path}: {count} frames could not be written ({error.strerror or error})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count

@@ -1,8 +1,7 @@
 """Import timm, also beside a torchvision whose compiled operators do not fit the installed torch.
 
-PyPI's torchvision wheels are built against CUDA. Next to a CPU-only torch their operators cannot be loaded, and
-importing torchvision (which timm does) fails at the first operator it wants to describe. timm's networks use none of
-them, so declaring their signatures is enough.
+PyPI's torchvision is built against CUDA: beside a CPU-only torch it cannot be imported, which timm does. timm's
+networks use none of its operators, so declaring those that its import describes is enough.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ import sys
 
 import torch
 
-_declared = []
-
 try:
     import torchvision  # noqa: F401
 except RuntimeError as error:
@@ -20,11 +17,10 @@ except RuntimeError as error:
         raise
     for _name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[_name]
-    _library = torch.library.Library("torchvision", "DEF")
+    _library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for _operator in ("nms", "qnms"):
-        _library.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _declared.append(_library)
+        _library.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore
 
-import timm  # noqa: E402
+import timm
 
 __all__ = ["timm"]

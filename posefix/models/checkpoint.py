@@ -93,38 +93,33 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
         ) from None
     if metadata is None:
         raise InputError(f"{path}: has weights but no posefix configuration inside; was it made by train.py?")
-    config, skeleton, experiment, training_info = _parse(metadata, path)
-    network = _build(config, skeleton, path)
-    weights = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    checkpoint = _described(metadata, path)
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise InputError(f"{path}: {name} has values that are not finite; the file is damaged")
     try:
-        network.load_state_dict(weights)
+        checkpoint.network.load_state_dict(weights)
     except RuntimeError:
         raise InputError(f"{path}: its weights do not fit its own configuration; the file is damaged") from None
-    return Checkpoint(network.eval().to(device), config, skeleton, training_info, experiment)
+    checkpoint.network.eval().to(device)
+    return checkpoint
 
 
-def _parse(metadata: str, path: Path) -> tuple[ModelConfig, Skeleton, dict[str, Any], dict[str, Any]]:
+def _described(metadata: str, path: Path) -> Checkpoint:
+    """The checkpoint that the metadata describe, with random weights."""
+    stage = "its configuration cannot be read"
     try:
         parsed = json.loads(metadata)
         experiment, training_info = parsed["config"], parsed.get("facts", {})
         if not isinstance(experiment, dict) or not isinstance(training_info, dict):
             raise TypeError
-        config = validated(ModelConfig, experiment.pop("model"), f"{path}: model")
-        skeleton = skeletons.from_dict(parsed["skeleton"], str(path))
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise InputError(f"{path}: its configuration cannot be read ({type(error).__name__})") from None
-    return config, skeleton, experiment, training_info
-
-
-def _build(config: ModelConfig, skeleton: Skeleton, path: Path) -> PoseFixNetwork | FusionNetwork:
-    try:
-        return build_network(config, skeleton, pretrained=False)
+        config = validated(ModelConfig, experiment.pop("model"), "model")
+        skeleton = skeletons.from_dict(parsed["skeleton"], "skeleton")
+        stage = "the network it describes cannot be built"
+        network = build_network(config, skeleton, pretrained=False)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: the network it describes cannot be built ({type(error).__name__})") from None
+    except Exception as error:  # whatever damaged values make the parsers and timm stumble upon
+        raise InputError(f"{path}: {stage} ({type(error).__name__})") from None
+    return Checkpoint(network, config, skeleton, training_info, experiment)

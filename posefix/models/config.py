@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from pydantic import Field, model_validator
 
 from posefix.core.options import StrictModel
@@ -46,15 +47,16 @@ class ModelConfig(StrictModel):
         """Pixels by which the frame begins inside the crop: half the way from a cell's first pixel to its last."""
         return 1.5 if self.head == "fusion" else 0.0
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How images and features lie in memory."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
     @model_validator(mode="after")
-    def _divisible(self) -> ModelConfig:
+    def _consistent(self) -> ModelConfig:
         unit = 16 if self.head == "fpn" else 32
         if any(side < 32 or side % unit for side in self.input_size):
             raise ValueError(f"input_size must be multiples of {unit}, at least 32, with the {self.head} head")
-        return self
-
-    @model_validator(mode="after")
-    def _backbone_of_fusion(self) -> ModelConfig:
         if (self.head == "fusion") != (self.backbone in MOVENETS):
             raise ValueError(f"the fusion head goes with backbone {' or '.join(MOVENETS)}, the others with timm's")
         if self.head == "fusion" and self.head_channels % 4:

@@ -8,17 +8,18 @@ from posefix.models import decode
 from posefix.models.interface import InputPose
 from posefix.models.movenet import STRIDE, Evidence
 
-SHARPNESS = 2.0  # of the heatmap logits, where they are taken for a likelihood
-FAR = 12.0  # OKS scales; distances are told apart up to here
+SHARPNESS = 2.0  # factor on the heatmap logits, where they serve as a likelihood
+FAR = 12.0  # OKS scales; larger distances count as this one
 MAX_LOGIT = 12.0
-LEAST_SCALE = 6.0  # px; keypoints with smaller OKS scales are looked for as with this one
+LEAST_SCALE = 6.0  # px; smaller OKS scales count as this one when the heatmap is decoded
 CERTAIN = 0.999  # confidence from which on an input claims to be certain
-EXACTNESS = (0.4, 1.0, 3.0)  # OKS scales within which sure keypoints are met
-WIDTH = 89  # numbers that a keypoint is described by
+EXACTNESS = (0.4, 1.0, 3.0)  # OKS scales within which input and heatmap agree
+BOX_MARGIN = 1.1  # factor on the box, within which a keypoint counts as inside
+WIDTH = 89  # numbers that describe a keypoint
 
 
 def describe(
-    evidence: Evidence, heatmaps: torch.Tensor, pose: InputPose, seen: torch.Tensor, flip: torch.Tensor
+    evidence: Evidence, heatmaps: torch.Tensor, pose: InputPose, matching: torch.Tensor, flip: torch.Tensor
 ) -> torch.Tensor:
     """Describe N people.
 
@@ -26,26 +27,22 @@ def describe(
         evidence: what the image shows.
         heatmaps: (N, K, h, w) its logits, clamped to +-``MAX_LOGIT``.
         pose: the input, in pixels of the frame.
-        seen: (N, K, 2) the seen person who fits the input best.
+        matching: (N, K, 2) the person found in the image who fits the input best.
         flip: (K,) left/right counterpart of each keypoint.
 
     Returns:
         (N, K, WIDTH) float32, each about -1 to 1.
     """
-    size = tuple(STRIDE * (side - 1) + 1 for side in heatmaps.shape[2:])
-    scales, x = pose.scales, pose.keypoints
-    given = pose.scores > 0
-    own = given.float()
-    mirrored = x[:, flip]
-    sided = flip != torch.arange(len(flip), device=flip.device)
-    both = (given & given[:, flip] & sided).float()
-    expected = decode.expected_similarity(
-        decode.spatial_softmax(SHARPNESS * heatmaps), scales.clamp(min=LEAST_SCALE), size
-    )
+    size = STRIDE * (heatmaps.shape[2] - 1) + 1, STRIDE * (heatmaps.shape[3] - 1) + 1
+    scales, x, mirrored = pose.scales, pose.keypoints, pose.keypoints[:, flip]
+    given = (pose.scores > 0).float()
+    ones = torch.ones_like(given)
+    both = given * given[:, flip] * (flip != torch.arange(len(flip), device=flip.device))
+    likelihood = decode.spatial_softmax(SHARPNESS * heatmaps)
+    expected = decode.expected_similarity(likelihood, scales.clamp(min=LEAST_SCALE), size)
     peak, best = decode.subpixel_argmax(expected, size)
     near = expected * gaussian(x, 3 * scales, heatmaps.shape[2:])
     near_peak, near_best = decode.subpixel_argmax(near.clamp(min=1e-12), size)
-    ones = torch.ones_like(own)
 
     def at(maps: torch.Tensor, points: torch.Tensor, fill: float = 0.0) -> torch.Tensor:
         return torch.where(decode.inside(points, size), decode.sample_maps(maps, points, size), fill)
@@ -53,90 +50,107 @@ def describe(
     def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return ((a - b).norm(dim=-1) / scales).clamp(max=FAR)
 
-    def graded(distance: torch.Tensor, weight: torch.Tensor = ones) -> list[torch.Tensor]:
-        values = torch.exp(-0.5 * distance**2), torch.exp(-0.5 * (distance / 3) ** 2), torch.log1p(distance) / 2.5
-        return [value * weight for value in values]
-
-    def relative(offset: torch.Tensor, weight: torch.Tensor = ones) -> list[torch.Tensor]:
-        return [*(torch.tanh(offset / 2) * weight[..., None]).unbind(-1)]
-
     central = evidence.poses[:, 0]
     frame, reference = x.new_tensor([size[1], size[0]]), scales.mean(-1, keepdim=True)
-    count = own.sum(-1, keepdim=True).clamp(min=1)
-    middle = ((x * own[..., None]).sum(1) / count)[:, None]
-    confidence = pose.scores.clamp(0, 1) * own
-    mean_confidence = confidence.sum(-1, keepdim=True) / count
-    other_given = (pose.other_scores > 0).float()
-    centres = evidence.centres.clamp(-MAX_LOGIT, MAX_LOGIT) / 6
-    sure = best**2 * own
-    met = apart(x, near_peak)
-    exact = [(sure * torch.exp(-0.5 * (met / e) ** 2)).sum(-1) / sure.sum(-1).clamp(min=1e-3) for e in EXACTNESS]
-    certain = ((confidence >= CERTAIN) | ~given).all(-1) & given.any(-1)
-    told = (pose.boxes[:, 2:] > pose.boxes[:, :2]).all(-1).float()
-    box_middle = ((pose.boxes[:, :2] + pose.boxes[:, 2:]) / 2)[:, None]
-    box_half = ((pose.boxes[:, 2:] - pose.boxes[:, :2]) / 2).clamp(min=1)[:, None]
-    boxed = told[:, None] * own
-    in_box = ((x - box_middle).abs() <= 1.1 * box_half).all(-1).float() * boxed
-    central_in_box = ((central - box_middle).abs() <= 1.1 * box_half).all(-1).float().mean(-1) * told
-    seen_in_box = ((seen - box_middle).abs() <= 1.1 * box_half).all(-1).float().mean(-1) * told
-    people = [  # of the person as a whole, the same for each keypoint
-        *exact,
-        sure.sum(-1) / len(flip),
-        certain.float(),
-        told,
-        in_box.sum(-1) / count[:, 0],
-        central_in_box,
-        seen_in_box,
-        mean_confidence[:, 0],
-        centres[:, 0],
-        centres.amax(1),
-        reference[:, 0] / 12,
-        other_given.amax(-1).sum(-1) / 4,
-        count[:, 0] / len(flip),
-    ]
+    count = given.sum(-1, keepdim=True).clamp(min=1)
+    middle = ((x * given[..., None]).sum(1) / count)[:, None]
+    confidence = pose.scores.clamp(0, 1) * given
+    has_box = pose.has_box.float()[:, None]
+    box_middle, box_half = _box(pose)
     columns = [
-        own,
+        given,
         confidence,
-        confidence - mean_confidence,
+        confidence - confidence.sum(-1, keepdim=True) / count,
         best,
-        near_best * own,
-        at(expected, x) * own,
-        at(expected[:, flip], x) * own,
+        near_best * given,
+        at(expected, x) * given,
+        at(expected[:, flip], x) * given,
         at(expected, mirrored) * both,
         best[:, flip],
         heatmaps.flatten(2).amax(2) / 6,
-        at(heatmaps, x, -MAX_LOGIT) / 6 * own,
-        at(heatmaps[:, flip], x, -MAX_LOGIT) / 6 * own,
+        at(heatmaps, x, -MAX_LOGIT) / 6 * given,
+        at(heatmaps[:, flip], x, -MAX_LOGIT) / 6 * given,
         at(heatmaps, mirrored, -MAX_LOGIT) / 6 * both,
         at(heatmaps[:, flip], peak, -MAX_LOGIT) / 6,
-        *graded(apart(x, peak), own),
-        *graded(met, own),
-        *graded(apart(x, seen), own),
-        *graded(apart(seen, peak)),
-        *graded(apart(x, central), own),
-        *graded(apart(central, peak)),
-        *graded(apart(central, seen)),
-        *graded(apart(x, mirrored), both),
-        *graded(apart(mirrored, peak), both),
-        *graded(apart(x, peak[:, flip]), own),
-        *graded(apart(peak, peak[:, flip])),
-        decode.inside(x, size).float() * own,
-        decode.inside(seen, size).float(),
-        *relative((x - middle) / reference[..., None] / 6, own),
-        *relative((peak - middle) / reference[..., None] / 6),
-        *relative((x - peak) / scales[..., None], own),
-        *relative((seen - peak) / scales[..., None]),
-        *graded(nearest_other(x, pose), own),
-        *graded(nearest_other(peak, pose)),
-        *relative(8 * (x / frame - 0.5), own),
-        *relative(8 * (central / frame - 0.5)),
-        *relative(8 * (peak / frame - 0.5)),
-        *relative((x - box_middle) / box_half, boxed),
-        *relative((peak - box_middle) / box_half, told[:, None] * ones),
-        in_box,
-        *(value[:, None].expand_as(own) for value in people),
+        *_graded(apart(x, peak), given),
+        *_graded(apart(x, near_peak), given),
+        *_graded(apart(x, matching), given),
+        *_graded(apart(matching, peak), ones),
+        *_graded(apart(x, central), given),
+        *_graded(apart(central, peak), ones),
+        *_graded(apart(central, matching), ones),
+        *_graded(apart(x, mirrored), both),
+        *_graded(apart(mirrored, peak), both),
+        *_graded(apart(x, peak[:, flip]), given),
+        *_graded(apart(peak, peak[:, flip]), ones),
+        decode.inside(x, size).float() * given,
+        decode.inside(matching, size).float(),
+        *_relative((x - middle) / reference[..., None] / 6, given),
+        *_relative((peak - middle) / reference[..., None] / 6, ones),
+        *_relative((x - peak) / scales[..., None], given),
+        *_relative((matching - peak) / scales[..., None], ones),
+        *_graded(nearest_other(x, pose), given),
+        *_graded(nearest_other(peak, pose), ones),
+        *_relative(8 * (x / frame - 0.5), given),
+        *_relative(8 * (central / frame - 0.5), ones),
+        *_relative(8 * (peak / frame - 0.5), ones),
+        *_relative((x - box_middle) / box_half, has_box * given),
+        *_relative((peak - box_middle) / box_half, has_box * ones),
+        in_box(x, pose) * given,
     ]
-    return torch.stack(columns, dim=-1)
+    people = _describe_people(evidence, pose, matching, best, apart(x, near_peak))
+    return torch.stack([*columns, *(value[:, None].expand_as(given) for value in people)], dim=-1)
+
+
+def _describe_people(
+    evidence: Evidence, pose: InputPose, matching: torch.Tensor, best: torch.Tensor, distance: torch.Tensor
+) -> list[torch.Tensor]:
+    """Numbers (N,) that describe each person as a whole.
+
+    ``best`` (N, K) are the values of the heatmaps' peaks, ``distance`` (N, K) the OKS scales from the input to the
+    nearest peak.
+    """
+    given = pose.scores > 0
+    k, count = given.shape[1], given.sum(-1).clamp(min=1)
+    confidence = pose.scores.clamp(0, 1) * given
+    centres = evidence.centres.clamp(-MAX_LOGIT, MAX_LOGIT) / 6
+    sure = best**2 * given
+    return [
+        *((sure * torch.exp(-0.5 * (distance / e) ** 2)).sum(-1) / sure.sum(-1).clamp(min=1e-3) for e in EXACTNESS),
+        sure.sum(-1) / k,
+        (((confidence >= CERTAIN) | ~given).all(-1) & given.any(-1)).float(),
+        pose.has_box.float(),
+        (in_box(pose.keypoints, pose) * given).sum(-1) / count,
+        in_box(evidence.poses[:, 0], pose).mean(-1),
+        in_box(matching, pose).mean(-1),
+        confidence.sum(-1) / count,
+        centres[:, 0],
+        centres.amax(1),
+        pose.scales.mean(-1) / 12,
+        (pose.other_scores > 0).float().amax(-1).sum(-1) / 4,
+        count / k,
+    ]
+
+
+def _graded(distance: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]:
+    values = torch.exp(-0.5 * distance**2), torch.exp(-0.5 * (distance / 3) ** 2), torch.log1p(distance) / 2.5
+    return [value * weight for value in values]
+
+
+def _relative(offset: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]:
+    return [*(torch.tanh(offset / 2) * weight[..., None]).unbind(-1)]
+
+
+def _box(pose: InputPose) -> tuple[torch.Tensor, torch.Tensor]:
+    """Middle and half size (N, 1, 2) of the boxes."""
+    low, high = pose.boxes[:, None, :2], pose.boxes[:, None, 2:]
+    return (low + high) / 2, ((high - low) / 2).clamp(min=1)
+
+
+def in_box(points: torch.Tensor, pose: InputPose) -> torch.Tensor:
+    """(N, K) 1 for points (N, K, 2) in the person's box, a little widened; 0 where there is no box."""
+    middle, half = _box(pose)
+    return (((points - middle).abs() <= BOX_MARGIN * half).all(-1) & pose.has_box[:, None]).float()
 
 
 def nearest_other(points: torch.Tensor, pose: InputPose) -> torch.Tensor:

@@ -15,12 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def fold_batch_norm(network: nn.Module, *example: torch.Tensor) -> None:
     """Fold every batch norm that directly follows a convolution, in place; for inference only.
 
-    Which follows which is seen by running ``example`` through the network once. What a norm does beside (timm's norms
-    carry their activation) stays.
-
-    Args:
-        network: in eval mode; each convolution and each norm runs once.
-        example: inputs of one forward pass, as small as they may be.
+    A forward pass of ``example``, in eval mode, shows which follows which. The activations inside timm's norms stay.
     """
     outputs: list[tuple[nn.Module, torch.Tensor]] = []
     pairs: list[tuple[Any, _BatchNorm]] = []

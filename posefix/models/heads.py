@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 
 import torch
 from torch import nn
@@ -10,25 +10,20 @@ from torch.nn import functional
 
 
 class DeconvHead(nn.Module):
-    """4x4 stride-2 transposed convolutions up to stride 4, then 1x1 to K maps (Xiao et al., ECCV 2018)."""
+    """Three 4x4 stride-2 transposed convolutions, then 1x1 to K maps (Xiao et al., ECCV 2018)."""
 
-    def __init__(self, in_channels: int, channels: int, keypoint_count: int, stride: int = 32) -> None:
+    def __init__(self, in_channels: int, channels: int, keypoint_count: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for _ in range(round(math.log2(stride / 4))):
-            layers += [
-                nn.ConvTranspose2d(in_channels, channels, 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.ReLU(inplace=True),
-            ]
-            in_channels = channels
-        self.upsample = nn.Sequential(*layers)
-        self.maps = nn.Conv2d(in_channels, keypoint_count, 1)
-        for module in self.upsample:
-            if isinstance(module, nn.ConvTranspose2d):
-                nn.init.normal_(module.weight, std=0.001)
-        nn.init.normal_(self.maps.weight, std=0.001)
-        nn.init.zeros_(self.maps.bias)
+        convolutions = [
+            nn.ConvTranspose2d(inputs, channels, 4, stride=2, padding=1, bias=False)
+            for inputs in (in_channels, channels, channels)
+        ]
+        layers = [(c, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)) for c in convolutions]
+        self.upsample = nn.Sequential(*itertools.chain(*layers))
+        self.maps = nn.Conv2d(channels, keypoint_count, 1)
+        for convolution in (*convolutions, self.maps):
+            nn.init.normal_(convolution.weight, std=0.001)
+        nn.init.zeros_(self.maps.get_parameter("bias"))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, C, H/32, W/32) to (N, K, H/4, W/4)."""
@@ -42,14 +37,14 @@ class FPNHead(nn.Module):
     input pose is concatenated before the last two convolutions.
     """
 
-    def __init__(self, in_channels: list[int], channels: int, keypoint_count: int, pose_channels: int) -> None:
+    def __init__(self, in_channels: list[int], channels: int, keypoint_count: int) -> None:
         super().__init__()
         self.lateral = nn.ModuleList([nn.Conv2d(c, channels, 1) for c in in_channels])
         self.smooth = nn.ModuleList([_separable(channels, channels) for _ in in_channels[:-1]])
-        self.fuse = nn.Sequential(_separable(channels + pose_channels, channels), _separable(channels, channels))
+        self.fuse = nn.Sequential(_separable(channels + keypoint_count, channels), _separable(channels, channels))
         self.maps = nn.Conv2d(channels, keypoint_count, 1)
         nn.init.normal_(self.maps.weight, std=0.01)
-        nn.init.zeros_(self.maps.bias)
+        nn.init.zeros_(self.maps.get_parameter("bias"))
 
     def forward(self, features: list[torch.Tensor], poses: torch.Tensor) -> torch.Tensor:
         """Features from fine to coarse and poses (N, K, H/4, W/4) to (N, K, H/4, W/4)."""

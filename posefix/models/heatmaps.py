@@ -31,9 +31,8 @@ def render_heatmaps(
     """
     height, width = size
     stride_y, stride_x = stride if isinstance(stride, tuple) else (stride, stride)
-    options = {"dtype": keypoints.dtype, "device": keypoints.device}
-    x = torch.arange(width, **options) * stride_x
-    y = torch.arange(height, **options) * stride_y
+    x = torch.arange(width, dtype=keypoints.dtype, device=keypoints.device) * stride_x
+    y = torch.arange(height, dtype=keypoints.dtype, device=keypoints.device) * stride_y
     factor = -0.5 / sigma**2
     row = torch.exp(factor * (x - keypoints[..., 0:1]).square())
     column = torch.exp(factor * (y - keypoints[..., 1:2]).square()) * amplitudes[..., None]

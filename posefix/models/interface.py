@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from torch import nn
 
 from posefix.models.config import ModelConfig
 
-Evidence = Any  # a NamedTuple of tensors whose first axis is the N people: the network's own
+Evidence = Any  # a NamedTuple of tensors whose first axis is the N people, of a type that each network chooses
 Tensors = TypeVar("Tensors", bound="tuple[torch.Tensor, ...]")
 
 
 class InputPose(NamedTuple):
-    """What an estimator said of N people, in pixels of the network's frame.
+    """What an estimator says of N people, in pixels of the network's frame.
 
     Attributes:
         keypoints: (N, K, 2).
-        scores: (N, K) confidences; 0 says that there is no estimate.
+        scores: (N, K) confidences; 0 where there is no estimate.
         scales: (N, K) OKS scales s k.
         others: (N, M, K, 2) the same keypoints of the M nearest other people of the image.
         other_scores: (N, M, K) their confidences; 0 throughout where there are fewer than M.
-        boxes: (N, 4) the person's box as x0, y0, x1, y1, where one is known by itself; zeros where not.
+        boxes: (N, 4) the person's box as x0, y0, x1, y1, if it is known from elsewhere than the pose; else zeros.
     """
 
     keypoints: torch.Tensor
@@ -31,25 +32,26 @@ class InputPose(NamedTuple):
     other_scores: torch.Tensor
     boxes: torch.Tensor
 
+    @property
+    def has_box(self) -> torch.Tensor:
+        """(N,) bool, whether the box is known."""
+        return (self.boxes[:, 2:] > self.boxes[:, :2]).all(1)
+
     def mirrored(self, flip: torch.Tensor, width: int) -> InputPose:
         """The poses in the mirrored crop, ``width`` pixels wide; ``flip`` (K,) exchanges left and right."""
 
         def mirror(points: torch.Tensor) -> torch.Tensor:
             return torch.stack([width - 1 - points[..., flip, 0], points[..., flip, 1]], dim=-1)
 
+        x0, y0, x1, y1 = self.boxes.unbind(1)
+        boxes = torch.stack([width - 1 - x1, y0, width - 1 - x0, y1], dim=1)
         return InputPose(
             mirror(self.keypoints),
             self.scores[..., flip],
             self.scales[..., flip],
             mirror(self.others),
             self.other_scores[..., flip],
-            torch.where(
-                (self.boxes[:, 2:] > self.boxes[:, :2]).all(1, keepdim=True),
-                torch.stack(
-                    [width - 1 - self.boxes[:, 2], self.boxes[:, 1], width - 1 - self.boxes[:, 0], self.boxes[:, 3]], 1
-                ),
-                self.boxes,
-            ),
+            torch.where(self.has_box[:, None], boxes, self.boxes),
         )
 
     def without_estimates(self) -> InputPose:
@@ -57,49 +59,59 @@ class InputPose(NamedTuple):
         return self._replace(scores=torch.zeros_like(self.scores))
 
 
+class Quality(NamedTuple):
+    """How good the poses of N people are, as a network expects.
+
+    Attributes:
+        presence: (N, K) probability that the keypoint is in the image, visible or hidden.
+        person: (N,) OKS expected after refinement, low where there is no person.
+        stay: (N,) share of COCO's OKS thresholds that the input pose is expected to pass.
+        move: (N,) likewise, the refined pose.
+        input_similarity: (N, K) expected KS of the input keypoints.
+    """
+
+    presence: torch.Tensor
+    person: torch.Tensor
+    stay: torch.Tensor
+    move: torch.Tensor
+    input_similarity: torch.Tensor
+
+
 class NetworkOutput(NamedTuple):
     """Where the keypoints of N people are.
 
     Attributes:
         posterior: (N, K, h, w) probabilities, each map summing to 1.
-        presence: (N, K) probability that the keypoint is in the image, visible or hidden; None where it is not told.
-        person: (N,) OKS expected after refinement, low where there is nobody; None where it is not told.
-        stay: (N,) share of COCO's OKS thresholds that the input pose is expected to pass; None where it is not told.
-        move: (N,) likewise, the refined pose.
-        input_similarity: (N, K) expected KS of the input keypoints; None where it is not told.
+        quality: of the poses; None from a network that does not estimate it.
     """
 
     posterior: torch.Tensor
-    presence: torch.Tensor | None = None
-    person: torch.Tensor | None = None
-    stay: torch.Tensor | None = None
-    move: torch.Tensor | None = None
-    input_similarity: torch.Tensor | None = None
+    quality: Quality | None = None
 
 
-class RefinementNetwork(Protocol):
-    """A network in two steps: what the image says, and what follows from it and an input pose.
+class RefinementNetwork(nn.Module):
+    """A network in two steps: one for the image alone, and one for the result of the first and an input pose.
 
     Poses are in pixels of the frame (``ModelConfig.frame_size``), the part of the crop whose corners are the
     middles of the heatmaps' outermost pixels.
 
     Attributes:
         config: what it was built from.
+        flip: (K,) left/right counterpart of each keypoint.
         heatmap_size: (h, w).
-        image_first: whether the first step is the costly one, so that asking again with other poses costs little.
     """
 
     config: ModelConfig
+    flip: torch.Tensor
     heatmap_size: tuple[int, int]
-    image_first: bool
 
     def encode(self, crops: torch.Tensor, flip_test: bool) -> Evidence:
         """Compute all that does not depend on the pose, of crops (N, 3, H, W) uint8 RGB."""
-        ...
+        raise NotImplementedError
 
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
         """Compute where the keypoints are."""
-        ...
+        raise NotImplementedError
 
 
 def take(tensors: Tensors, rows: torch.Tensor) -> Tensors:

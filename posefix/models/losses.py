@@ -7,13 +7,13 @@ from torch import nn
 from torch.nn import functional
 
 from posefix.models import decode
-from posefix.models.fusion import Fused
+from posefix.models.fusion import FusionOutput
 from posefix.models.interface import InputPose
 from posefix.models.movenet import Evidence
 from posefix.models.network import FusionNetwork, PoseFixNetwork
 
 Batch = dict[str, torch.Tensor]
-PERSON_WEIGHT = PRESENCE_WEIGHT = SIMILARITY_WEIGHT = UTILITY_WEIGHT = 0.3  # beside the cross-entropy of the heatmaps
+CALIBRATION_WEIGHT = 0.3  # of each calibration, beside the cross-entropy of the heatmaps
 
 
 class TrainingLoss(nn.Module):
@@ -37,8 +37,7 @@ class TrainingLoss(nn.Module):
             logits = self.network(batch["crops"], pose.keypoints, (pose.scores > 0).float())
             cross_entropy, coordinate = refinement_losses(logits, batch["target"], batch["labelled"], size)
             return {"cross_entropy": cross_entropy, "coordinate": self.coordinate_weight * coordinate}
-        cached = "heatmaps" in batch
-        if cached:
+        if "heatmaps" in batch:  # cached
             evidence = Evidence(*(batch[name] for name in Evidence._fields))
         else:
             evidence = self.network.encode(batch["crops"], flip_test=False)
@@ -60,34 +59,38 @@ def refinement_losses(
         Two scalars, each the mean over counted keypoints (0 if there are none); the L1 in heatmap pixels.
     """
     mask = (labelled & decode.inside(target, crop_size)).float()
-    count = mask.sum().clamp(min=1)
     log_probabilities = functional.log_softmax(logits.float().flatten(2), dim=2).view(logits.shape)
     predicted = decode.soft_argmax(log_probabilities.exp(), crop_size)
-    stride_y, stride_x = decode.map_stride(crop_size, tuple(logits.shape[2:]))
+    stride_y, stride_x = decode.map_stride(crop_size, (logits.shape[2], logits.shape[3]))
     stride = torch.tensor([stride_x, stride_y], device=logits.device)
     distance = ((predicted - target).abs() / stride).mean(-1)
-    return cross_entropy(log_probabilities, target, mask, crop_size), (distance * mask).sum() / count
+    return cross_entropy(log_probabilities, target, mask, crop_size), masked_mean(distance, mask)
 
 
 def cross_entropy(
     log_probabilities: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, crop_size: tuple[int, int]
 ) -> torch.Tensor:
     """Mean over the keypoints of ``mask`` (N, K) of maps' (N, K, h, w) against the bilinear one-hot of (N, K, 2)."""
-    indices, weights = decode.bilinear_one_hot(target, tuple(log_probabilities.shape[2:]), crop_size)
-    values = -(log_probabilities.flatten(2).gather(2, indices) * weights).sum(-1)
+    height, width = log_probabilities.shape[2:]
+    indices, weights = decode.bilinear_one_hot(target, (height, width), crop_size)
+    return masked_mean(-(log_probabilities.flatten(2).gather(2, indices) * weights).sum(-1), mask)
+
+
+def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Average the values whose mask is 1; 0 if there is none."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def fusion_losses(
-    fused: Fused, pose: InputPose, batch: Batch, size: tuple[int, int], margin: float
+    fused: FusionOutput, pose: InputPose, batch: Batch, size: tuple[int, int], margin: float
 ) -> dict[str, torch.Tensor]:
-    """Cross-entropy of the posterior, and calibration of all that the head says beside it.
+    """Cross-entropy of the posterior, and calibration of the head's other outputs.
 
-    Of presence, every kind of keypoint counts that the data set annotates at all; of a person, the OKS that decoding
-    reaches with the keypoints' similarities to the truth.
+    Presence counts for every kind of keypoint that the data set annotates at all; the truth for a person is the OKS
+    that decoding reaches.
 
     Args:
-        fused: the head's answer.
+        fused: the head's output.
         pose: its input.
         batch: with ``target`` (N, K, 2), ``labelled`` and ``annotated`` (N, K) bool and ``target_scales`` (N, K), the
             true OKS scales in pixels of the frame.
@@ -104,28 +107,27 @@ def fusion_losses(
         return torch.exp(-0.5 * (keypoints - target).square().sum(-1) / scales.square())
 
     def calibration(logits: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        values = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-        return (values * mask).sum() / mask.sum().clamp(min=1)
+        return masked_mean(functional.binary_cross_entropy_with_logits(logits, truth, reduction="none"), mask)
 
+    def oks_of(keypoints: torch.Tensor) -> torch.Tensor:
+        return (similarity(keypoints) * labelled).sum(1) / labelled.sum(1).clamp(min=1)
+
+    given, known = pose.scores > 0, labelled.amax(1)
     with torch.no_grad():
-        posterior = fused.log_posterior.exp()
-        decoded = decode.expected_oks_decode(posterior, pose.scales, size, pose.keypoints)
-        moved, _ = decode.move_or_stay(decoded, pose.keypoints, pose.scores > 0, margin)
-        present = pose.scores > 0
-        stayed = torch.where(present[..., None], pose.keypoints, moved)
-        oks, stay_oks = (
-            (similarity(points) * labelled).sum(1) / labelled.sum(1).clamp(min=1) for points in (moved, stayed)
-        )
-    given = labelled * present
+        decoded = decode.expected_oks_decode(fused.log_posterior.exp(), pose.scales, size, pose.keypoints)
+        moved, _ = decode.move_or_stay(decoded, pose.keypoints, given, margin)
+        oks, stay_oks = oks_of(moved), oks_of(torch.where(given[..., None], pose.keypoints, moved))
+    calibrations = {
+        "similarity": calibration(fused.quality.input_similarity, similarity(pose.keypoints), labelled * given),
+        "presence": calibration(fused.quality.presence, labelled, annotated),
+        "person": calibration(fused.quality.person, oks, known),
+        "stay": calibration(fused.quality.stay, passed(stay_oks), known * given.any(1)),
+        "move": calibration(fused.quality.move, passed(oks), known),
+    }
     mask = labelled * decode.inside(target, size)
-    person = calibration(fused.person, oks, labelled.amax(1))
     return {
         "cross_entropy": cross_entropy(fused.log_posterior, target, mask, size),
-        "similarity": SIMILARITY_WEIGHT * calibration(fused.input_similarity, similarity(pose.keypoints), given),
-        "presence": PRESENCE_WEIGHT * calibration(fused.presence, labelled, annotated),
-        "person": PERSON_WEIGHT * person,
-        "stay": UTILITY_WEIGHT * calibration(fused.stay, passed(stay_oks), labelled.amax(1) * present.any(1)),
-        "move": UTILITY_WEIGHT * calibration(fused.move, passed(oks), labelled.amax(1)),
+        **{name: CALIBRATION_WEIGHT * value for name, value in calibrations.items()},
     }
 
 

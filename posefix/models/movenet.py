@@ -1,9 +1,8 @@
-"""MoveNet SinglePose (Google, 2021; Apache-2.0) in torch: backbone, pyramid and heads, all of it trained to see poses.
+"""MoveNet SinglePose (Google, 2021; Apache-2.0) in torch: backbone, pyramid and heads, trained to find poses.
 
 One architecture in two widths: Lightning is MobileNetV2 1.0 (Sandler et al., CVPR 2018), Thunder 1.75. A pyramid brings
-stride 32 back to stride 4 in three steps, where the heads of CenterNet (Zhou et al., 2019) see everybody in the image.
-It is convolutional throughout, so any image whose sides are multiples of 32 will do. Batch norm is folded into weight
-and bias, as in the published graphs.
+stride 32 back to 4 in three steps, where the heads of CenterNet (Zhou et al., 2019) find all people of the image.
+Batch norm is folded into weight and bias, as in the published graphs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from posefix.core.extras import require
 
 WIDTHS = {"movenet_lightning": 1.0, "movenet_thunder": 1.75}  # of MobileNetV2, by the name of the network
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-PYRAMID_STAGES = (1, 2, 3)  # the stages whose ends the pyramid meets again, at strides 4, 8 and 16
+PYRAMID_STAGES = (1, 2, 3)  # whose outputs the pyramid takes in, at strides 4, 8 and 16
 STRIDE = 4  # pixels between neighbouring cells of the output
 ORIGIN = 1.5  # pixel under the middle of the first cell: a cell stands for the STRIDE pixels that begin at its corner
 FEATURES = 24  # channels of the pyramid's finest level
@@ -30,15 +29,15 @@ OFFSETS = 1  # which of the heads, in the order of the published graph
 SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 KEYPOINTS = ("nose", *(f"{side}_{part}" for part in SIDED for side in ("left", "right")))  # COCO's
 SEEN_PEOPLE = 4  # of a crop, whose regressed poses are kept
-CENTRE_WEIGHT = 1.8  # cells from the middle of the image at which somebody counts half as much, in its own decoding
-CROP_MIDDLE = 12.0  # cells from the middle of a crop at which somebody counts half as much
+CENTRE_WEIGHT = 1.8  # cells from the middle of the image at which a person counts half as much, in MoveNet's decoding
+CROP_MIDDLE = 12.0  # cells from the middle of a crop at which a person counts half as much
 
 
-class Seen(NamedTuple):
-    """What the network sees of N images of (H, W) pixels: arrays (N, C, H/4, W/4).
+class MoveNetOutput(NamedTuple):
+    """Output maps of N images of (H, W) pixels: (N, C, H/4, W/4).
 
     Attributes:
-        heatmaps: C = 17 logits, of COCO's keypoints of everybody in the image.
+        heatmaps: C = 17 logits, of COCO's keypoints of all people of the image.
         centres: C = 1 logit, of the middles of people.
         offsets: C = 34, y and x of each keypoint from the corner of the cell that it lies in, in cells.
         poses: C = 34, y and x of each keypoint of the person whose middle is in the cell, from its corner, in cells.
@@ -51,12 +50,12 @@ class Seen(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What the image shows of N people's crops, in pixels of the frame: the middle of the first cell is its origin.
+    """What N crops show, in pixels of the frame, whose origin is the middle of the first cell.
 
     Attributes:
-        heatmaps: (N, K, h, w) logits, of everybody in the crop.
-        poses: (N, P, K, 2) the P people who are seen best near its middle, by regression alone.
-        centres: (N, P) logits, how surely each of them is there.
+        heatmaps: (N, K, h, w) logits, of all people of the crop.
+        poses: (N, P, K, 2) regressed poses of the P most certain people near its middle.
+        centres: (N, P) logits, how certain each of them is.
     """
 
     heatmaps: torch.Tensor
@@ -87,7 +86,7 @@ class MoveNet(nn.Module):
         self.top = nn.Sequential(Convolution(channels, 1280, 1, activation=nn.ReLU6()), Convolution(1280, 64, 1))
         pyramid = zip((64, 32, FEATURES), (32, FEATURES, FEATURES), reversed(PYRAMID_STAGES), strict=True)
         self.pyramid = nn.ModuleList(
-            nn.ModuleList([Convolution(ends[stage][1], inside, 1), Separable(inside, out, bias=False)])
+            nn.ModuleList([Convolution(ends[stage][1], inside, 1), Separable(inside, out)])
             for inside, out, stage in pyramid
         )
         self.heads = nn.ModuleList(
@@ -95,19 +94,20 @@ class MoveNet(nn.Module):
             for out in (34, 34, 17, 1)  # poses, offsets, heatmaps, centres: the published graph's order
         )
 
-    def forward(self, images: torch.Tensor) -> Seen:
-        """See images (N, 3, H, W) of float in [-1, 1], RGB; H and W are multiples of 32."""
+    def forward(self, images: torch.Tensor) -> MoveNetOutput:
+        """Run on images (N, 3, H, W) of float in [-1, 1], RGB; H and W are multiples of 32."""
         x, kept = images, []
         for i, layer in enumerate(self.backbone):
             x = layer(x)
             if i in self._ends:
                 kept.append(x)
         x = self.top(x)
-        for (lateral, smooth), finer in zip(self.pyramid, reversed(kept), strict=True):
+        for level, finer in zip(self.pyramid, reversed(kept), strict=True):
+            lateral, smooth = level.children()
             doubled = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = smooth(doubled + lateral(finer))
         poses, offsets, heatmaps, centres = (head(x) for head in self.heads)
-        return Seen(heatmaps, centres, offsets, poses)
+        return MoveNetOutput(heatmaps, centres, offsets, poses)
 
     def load_onnx(self, path: str | Path) -> None:
         """Take over the weights of a published graph, convolution by convolution.
@@ -116,66 +116,67 @@ class MoveNet(nn.Module):
             InputError: when the file cannot be read or is another network.
         """
         published = onnx_convolutions(Path(path))
-        own = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
+        convolutions = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
         shapes = [tuple(weight.shape) for weight, _ in published]
-        if shapes != [tuple(module.weight.shape) for module in own]:
-            raise InputError(f"{path}: its {len(shapes)} convolutions are not those of this MoveNet ({len(own)})")
+        if shapes != [tuple(module.weight.shape) for module in convolutions]:
+            raise InputError(
+                f"{path}: its {len(shapes)} convolutions are not those of this MoveNet ({len(convolutions)})"
+            )
         with torch.no_grad():
-            for module, (weight, bias) in zip(own, published, strict=True):
+            for module, (weight, bias) in zip(convolutions, published, strict=True):
                 module.weight.copy_(torch.from_numpy(weight.copy()))
                 if module.bias is not None:
                     module.bias.copy_(torch.from_numpy(bias.copy()))
 
 
-def mirror(seen: Seen, flip: torch.Tensor) -> Seen:
-    """What was seen of mirrored images, as if of the images; ``flip`` (K,) exchanges left and right keypoints."""
+def mirror(output: MoveNetOutput, flip: torch.Tensor) -> MoveNetOutput:
+    """Turn the output for mirrored images into that for the images; ``flip`` (K,) exchanges left and right."""
 
     def vectors(maps: torch.Tensor) -> torch.Tensor:
-        exchanged = maps.unflatten(1, (-1, 2))[:, flip].flip(4)
+        exchanged = maps.reshape(len(maps), -1, 2, *maps.shape[2:])[:, flip].flip(4)
         return torch.stack([exchanged[:, :, 0], 1 - exchanged[:, :, 1]], dim=2).flatten(1, 2)
 
-    return Seen(seen.heatmaps[:, flip].flip(3), seen.centres.flip(3), vectors(seen.offsets), vectors(seen.poses))
+    return MoveNetOutput(
+        output.heatmaps[:, flip].flip(3), output.centres.flip(3), vectors(output.offsets), vectors(output.poses)
+    )
 
 
-def evidence(seen: Seen) -> Evidence:
-    """Heatmaps as they are, and the people who are seen best: by probability, less far from the middle of the crop."""
-    h, w = seen.centres.shape[2:]
-    probability = seen.centres[:, 0].sigmoid()
+def evidence(output: MoveNetOutput) -> Evidence:
+    """Keep the heatmaps, and the most probable people, of whom those far from the middle of the crop count less."""
+    h, w = output.centres.shape[2:]
+    probability = output.centres[:, 0].sigmoid()
     highest = functional.max_pool2d(probability[:, None], 3, stride=1, padding=1)[:, 0]
-    distance = _distance(h, w, ((h - 1) / 2, (w - 1) / 2), seen.centres)
+    distance = _distance(probability, (h - 1) / 2, (w - 1) / 2)
     rank = torch.where(probability == highest, probability, 0) / (1 + (distance / CROP_MIDDLE) ** 2)
     cells = rank.flatten(1).topk(SEEN_PEOPLE, dim=1).indices
-    return Evidence(seen.heatmaps, _poses_at(seen, cells) - ORIGIN, seen.centres.flatten(1).gather(1, cells))
+    return Evidence(output.heatmaps, _poses_at(output, cells) - ORIGIN, output.centres.flatten(1).gather(1, cells))
 
 
-def single_poses(seen: Seen) -> torch.Tensor:
+def single_poses(output: MoveNetOutput) -> torch.Tensor:
     """(N, K, 3) x, y in pixels of the image and score, of the person in the middle: MoveNet's own decoding."""
-    n, k, h, w = seen.heatmaps.shape
-    middle = seen.centres[:, 0].sigmoid() / (_distance(h, w, (h / 2, w / 2), seen.centres) + CENTRE_WEIGHT)
-    regressed = _poses_at(seen, middle.flatten(1).argmax(1, keepdim=True))[:, 0]
+    n, k, h, w = output.heatmaps.shape
+    middle = output.centres[:, 0].sigmoid() / (_distance(output.centres, h / 2, w / 2) + CENTRE_WEIGHT)
+    regressed = _poses_at(output, middle.flatten(1).argmax(1, keepdim=True))[:, 0]
     at = (regressed + 0.5) / STRIDE  # from the corner of the first cell, in cells
-    rows, columns = (torch.arange(side, dtype=at.dtype, device=at.device) for side in (h, w))
-    distance = torch.hypot(rows[:, None] - at[..., 1, None, None], columns - at[..., 0, None, None])
-    probability = seen.heatmaps.sigmoid()
+    distance = _distance(output.heatmaps, at[..., 1, None, None], at[..., 0, None, None])
+    probability = output.heatmaps.sigmoid()
     cells = (probability / (distance + CENTRE_WEIGHT)).flatten(2).argmax(2, keepdim=True)
-    offsets = seen.offsets.view(n, k, 2, -1).gather(3, cells[..., None].expand(-1, -1, 2, -1))[..., 0]
+    offsets = output.offsets.view(n, k, 2, -1).gather(3, cells[..., None].expand(-1, -1, 2, -1))[..., 0]
     x = (cells[..., 0] % w + offsets[..., 1]) * STRIDE - 0.5
     y = (cells[..., 0] // w + offsets[..., 0]) * STRIDE - 0.5
     return torch.stack([x, y, probability.flatten(2).gather(2, cells)[..., 0]], dim=-1)
 
 
-def _distance(h: int, w: int, place: tuple[float, float], like: torch.Tensor) -> torch.Tensor:
-    """(h, w) distance of each cell from a place (y, x), in cells."""
-    y, x = (
-        torch.arange(side, dtype=like.dtype, device=like.device) - at for side, at in zip((h, w), place, strict=True)
-    )
-    return torch.hypot(y[:, None], x)
+def _distance(maps: torch.Tensor, y: torch.Tensor | float, x: torch.Tensor | float) -> torch.Tensor:
+    """(..., h, w) distance of each cell of maps (..., h, w) from places (y, x), in cells."""
+    rows, columns = (torch.arange(side, dtype=maps.dtype, device=maps.device) for side in maps.shape[-2:])
+    return torch.hypot(rows[:, None] - y, columns - x)
 
 
-def _poses_at(seen: Seen, cells: torch.Tensor) -> torch.Tensor:
+def _poses_at(output: MoveNetOutput, cells: torch.Tensor) -> torch.Tensor:
     """(N, P, K, 2) x, y in pixels of the image of the people regressed at flat ``cells`` (N, P)."""
-    n, channels, _, w = seen.poses.shape
-    found = seen.poses.flatten(2).gather(2, cells[:, None].expand(-1, channels, -1))
+    n, channels, _, w = output.poses.shape
+    found = output.poses.flatten(2).gather(2, cells[:, None].expand(-1, channels, -1))
     found = found.transpose(1, 2).reshape(n, cells.shape[1], channels // 2, 2)
     corner = torch.stack([cells % w, cells // w], dim=-1)[:, :, None]
     return (corner + found.flip(-1)) * STRIDE - 0.5
@@ -226,9 +227,9 @@ class InvertedResidual(nn.Module):
 class Separable(nn.Sequential):
     """3x3 for each channel, 1x1 across them, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = False) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
-            Convolution(in_channels, in_channels, 3, groups=in_channels, bias=bias),
+            Convolution(in_channels, in_channels, 3, groups=in_channels, bias=False),
             Convolution(in_channels, out_channels, 1, activation=nn.ReLU()),
         )
 

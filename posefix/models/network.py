@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.models import decode, movenet
 from posefix.models.backbone import create_backbone
 from posefix.models.config import ModelConfig
-from posefix.models.fusion import Fused, PoseFusion
+from posefix.models.fusion import FusionOutput, PoseFusion
 from posefix.models.heads import DeconvHead, FPNHead
 from posefix.models.heatmaps import render_heatmaps
-from posefix.models.interface import InputPose, NetworkOutput
+from posefix.models.interface import InputPose, NetworkOutput, Quality, RefinementNetwork
 
 
 def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> PoseFixNetwork | FusionNetwork:
-    """The network that a configuration describes.
+    """Build the network that a configuration describes.
 
     Args:
         config: sizes and choices; see :class:`posefix.models.config.ModelConfig`.
@@ -44,34 +42,30 @@ class Crops(NamedTuple):
     images: torch.Tensor
 
 
-class PoseFixNetwork(nn.Module):
+class PoseFixNetwork(RefinementNetwork):
     """Image crop plus input pose to corrected heatmaps, one network for both (PoseFix, CVPR 2019, section 4).
 
     The input pose enters as K extra channels of the first convolution and, with the ``fpn`` head, once more at the
     head's finest level, where it need not survive the backbone's downsampling.
     """
 
-    image_first = False
+    backbone: Any
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(self, config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> None:
         super().__init__()
-        self.config = config
-        self.keypoint_count = k = len(skeleton)
+        self.config, k = config, len(skeleton)
+        self.heatmap_size = config.input_size[0] // 4, config.input_size[1] // 4
         self.backbone = create_backbone(config, 3 + k, pretrained)
-        channels, strides = self.backbone.feature_info.channels(), self.backbone.feature_info.reduction()
+        channels = self.backbone.feature_info.channels()
         if config.head == "deconv":
-            self.head: nn.Module = DeconvHead(channels[-1], config.head_channels, k, strides[-1])
+            self.head: DeconvHead | FPNHead = DeconvHead(channels[-1], config.head_channels, k)
         else:
-            self.head = FPNHead(channels, config.head_channels, k, pose_channels=k)
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (config.mean, config.std))
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
+            self.head = FPNHead(channels, config.head_channels, k)
+        for name, values in (("mean", config.mean), ("std", config.std)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
-
-    @property
-    def heatmap_size(self) -> tuple[int, int]:
-        """(h, w) of the output heatmaps: a quarter of the crop."""
-        return math.ceil(self.config.input_size[0] / 4), math.ceil(self.config.input_size[1] / 4)
 
     def encode(self, crops: torch.Tensor, flip_test: bool) -> Crops:
         """Hand on the crops (N, 3, H, W) uint8 and, with ``flip_test``, the mirrored ones."""
@@ -98,34 +92,25 @@ class PoseFixNetwork(nn.Module):
         Returns:
             (N, K, H/4, W/4) logits of the spatial softmax.
         """
-        height, width = self.config.input_size
-        if tuple(crops.shape[1:]) != (3, height, width) or keypoints.shape[1:] != (self.keypoint_count, 2):
-            raise ValueError(
-                f"expected crops (N, 3, {height}, {width}) and keypoints (N, {self.keypoint_count}, 2), "
-                f"got {tuple(crops.shape)} and {tuple(keypoints.shape)}"
-            )
-        sigma = self.config.sigma
-        channels_last = self.config.channels_last
-        poses = render_heatmaps(keypoints, amplitudes, (height, width), sigma, channels_last=channels_last)
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        image = (crops.to(poses.dtype).contiguous(memory_format=layout) - self.mean) / self.std
+        size, sigma, channels_last = self.config.input_size, self.config.sigma, self.config.channels_last
+        poses = render_heatmaps(keypoints, amplitudes, size, sigma, channels_last=channels_last)
+        image = (crops.to(poses.dtype).contiguous(memory_format=self.config.memory_format) - self.mean) / self.std
         features = self.backbone(torch.cat([image, poses], dim=1))
         if isinstance(self.head, DeconvHead):
             return self.head(features[-1])
-        stride = decode.map_stride((height, width), self.heatmap_size)
-        return self.head(
-            features, render_heatmaps(keypoints, amplitudes, self.heatmap_size, sigma, stride, channels_last)
-        )
+        stride = decode.map_stride(size, self.heatmap_size)
+        small = render_heatmaps(keypoints, amplitudes, self.heatmap_size, sigma, stride, channels_last)
+        return self.head(features, small)
 
 
-class FusionNetwork(nn.Module):
-    """The whole of MoveNet runs on the image once; a small network then weighs its evidence against the input pose.
+class FusionNetwork(RefinementNetwork):
+    """The whole of MoveNet runs on the image once; a small network then weighs its output against the input pose.
 
-    The evidence does not depend on the pose, so that it can be computed once and kept for training, and further passes
-    cost next to nothing.
+    MoveNet's output does not depend on the pose, so that it can be computed once and kept for training, and further
+    passes cost next to nothing.
     """
 
-    image_first = True
+    backbone: movenet.MoveNet
 
     def __init__(self, config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> None:
         super().__init__()
@@ -136,7 +121,7 @@ class FusionNetwork(nn.Module):
         self.backbone = movenet.MoveNet(movenet.WIDTHS[config.backbone])
         if pretrained and config.pretrained:
             self.backbone.load_onnx(config.pretrained)
-        self.backbone.heads[movenet.OFFSETS].requires_grad_(False)  # serves its own decoding alone
+        self.backbone.heads[movenet.OFFSETS].requires_grad_(False)  # not used by the fusion
         self.head = PoseFusion(skeleton, self.heatmap_size, config.head_channels)
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
 
@@ -145,18 +130,17 @@ class FusionNetwork(nn.Module):
         return self.encode_both(crops)[1] if flip_test else movenet.evidence(self.backbone(self._images(crops)))
 
     def encode_both(self, crops: torch.Tensor) -> tuple[movenet.Evidence, movenet.Evidence]:
-        """The evidence without, and with the flip test."""
+        """Compute the evidence without, and with the flip test."""
         images = self._images(crops)
-        seen = self.backbone(images)
+        output = self.backbone(images)
         mirrored = movenet.mirror(self.backbone(images.flip(3)), self.flip)
-        mean = movenet.Seen(*((a + b) / 2 for a, b in zip(seen, mirrored, strict=True)))
-        return movenet.evidence(seen), movenet.evidence(mean)
+        mean = movenet.MoveNetOutput(*((a + b) / 2 for a, b in zip(output, mirrored, strict=True)))
+        return movenet.evidence(output), movenet.evidence(mean)
 
     def predict(self, evidence: movenet.Evidence, pose: InputPose) -> NetworkOutput:
         """Weigh the evidence against a pose."""
         fused = self(evidence, pose)
-        told = (fused.presence, fused.person, fused.stay, fused.move, fused.input_similarity)
-        return NetworkOutput(fused.log_posterior.exp(), *(logits.sigmoid() for logits in told))
+        return NetworkOutput(fused.log_posterior.exp(), Quality(*(logits.sigmoid() for logits in fused.quality)))
 
     def estimate(self, crops: torch.Tensor) -> torch.Tensor:
         """(N, K, 3) x, y in pixels of the frame and score, of the person in the middle of crops, by MoveNet alone."""
@@ -164,9 +148,8 @@ class FusionNetwork(nn.Module):
         return torch.cat([found[..., :2] - self.config.frame_margin, found[..., 2:]], dim=-1)
 
     def _images(self, crops: torch.Tensor) -> torch.Tensor:
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
-        return (crops.float() / 127.5 - 1).contiguous(memory_format=layout)
+        return (crops.float() / 127.5 - 1).contiguous(memory_format=self.config.memory_format)
 
-    def forward(self, evidence: movenet.Evidence, pose: InputPose) -> Fused:
+    def forward(self, evidence: movenet.Evidence, pose: InputPose) -> FusionOutput:
         """Run the head alone, as it is trained."""
         return self.head(evidence, pose)

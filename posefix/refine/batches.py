@@ -1,4 +1,4 @@
-"""Which people are refined together, and what became of them."""
+"""Plan batches of people, and collect their results."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ LEAST_SCORE = 1e-4  # of a keypoint: 0 would say that there is none
 class BatchPlan:
     """The people who are to be refined, in batches: image by image, without those who were refined before.
 
-    It depends on the people, the network and the batch size alone, so that a run which starts at a later batch goes on
-    exactly where another one stopped.
+    It depends on the people, the network and the batch size alone, so that a run can be continued at any batch.
 
     Attributes:
         views: of all these people, in order.
@@ -69,16 +68,15 @@ class BatchPlan:
 
 @dataclass(frozen=True, eq=False)
 class RefinedBatch:
-    """What became of one batch of people.
+    """The result for one batch of people.
 
     Attributes:
         rows: (B,) int64 positions, in the people that were given, of those who were refined.
         keypoints: (B, K, 2) float32, pixels of the original image.
-        expected: (B,) float32 OKS that is expected of each person, as told by the first pass: of its own output a
-            network always thinks well.
+        expected: (B,) float32 expected OKS, from the first pass: networks overrate what they have refined themselves.
         keypoint_scores: (B, K) float32 expected similarity of each keypoint to the truth times the probability that it
             is in the image.
-        problems: for each other person of the batch, ``(row, sentence)`` that says why the image could not be used.
+        problems: ``(row, sentence)`` for each other person of the batch: why the image could not be used.
     """
 
     rows: np.ndarray
@@ -95,11 +93,11 @@ class RefinedBatch:
 
 @dataclass(frozen=True, eq=False)
 class Refinement:
-    """What has become of N people so far: arrays as in :class:`RefinedBatch`, of everybody.
+    """The results for N people so far: arrays as in :class:`RefinedBatch`, in the order of the people.
 
     Attributes:
-        keypoints: the input's, of people who are not refined.
-        expected: NaN of people who are not refined; so are ``keypoint_scores``.
+        keypoints: the input's for people who are not refined.
+        expected: NaN for people who are not refined, like ``keypoint_scores``.
         problems: a sentence for each person whose image could not be used.
     """
 
@@ -110,20 +108,20 @@ class Refinement:
 
     @classmethod
     def of(cls, people: People) -> Refinement:
-        """Nobody is refined yet."""
+        """Begin with unrefined people."""
         expected, scores = (np.full(shape, np.nan, np.float32) for shape in (len(people), people.scores.shape))
         return cls(people.keypoints.copy(), expected, scores, [])
 
     def add(self, batch: RefinedBatch) -> None:
-        """Take in a batch."""
+        """Add the result of a batch."""
         self.keypoints[batch.rows], self.expected[batch.rows] = batch.keypoints, batch.expected
         self.keypoint_scores[batch.rows] = batch.keypoint_scores
         self.problems.extend(text for _, text in batch.problems)
 
     def apply(self, people: People, settings: RefineSettings) -> People:
-        """The people with their refined keypoints and, as the settings say, new scores of people and of keypoints.
+        """Give the people their refined keypoints and, as the settings say, new scores of people and of keypoints.
 
-        Keypoints of people who had no pose but a box get scores in any case: 0 would say that there are none.
+        Keypoints of people who had a box and no pose always get scores: 0 would say that there are none.
         """
         scored = np.isfinite(self.keypoint_scores) & (settings.keypoint_scores | ~people.labelled.any(1, keepdims=True))
         scores = np.where(scored, np.maximum(self.keypoint_scores, LEAST_SCORE), people.scores)

@@ -1,4 +1,4 @@
-"""What can be refined, and the sentence that says what is wrong."""
+"""Check what is to be refined; bad input gets a sentence that says what is wrong."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from posefix.core.skeleton import Skeleton
 FRACTIONS = (-0.5, 1.5)  # coordinates between these are fractions of the image: no pose is that small in pixels
 
 
-def people_of_array(keypoints: np.ndarray, boxes: np.ndarray | None, skeleton: Skeleton) -> People:
-    """People of one image from arrays.
+def people_of_arrays(keypoints: np.ndarray, boxes: np.ndarray | None, skeleton: Skeleton) -> People:
+    """Make people of one image from arrays.
 
     Args:
         keypoints: (N, K, 3) x, y in pixels and score.
@@ -24,18 +24,10 @@ def people_of_array(keypoints: np.ndarray, boxes: np.ndarray | None, skeleton: S
     """
     triples = _floats("keypoints", keypoints, (len(skeleton), 3), skeleton)
     n = len(triples)
-    known = np.zeros((n, 4), np.float32) if boxes is None else _floats("boxes", boxes, (4,), skeleton)
-    if len(known) != n:
-        raise InputError(f"boxes must be one for each person: there are {len(known)} boxes and {n} people")
-    return People(skeleton, triples[..., :2], triples[..., 2], np.zeros(n), boxes=known)
-
-
-def check_shared(people: People, skeleton: Skeleton) -> None:
-    """Refuse people who have no keypoint of a skeleton, with an InputError."""
-    if (skeleton.indices_from(people.skeleton) < 0).all():
-        raise InputError(
-            f"the checkpoint refines {skeleton.name} poses, which have no keypoint of {people.skeleton.name}"
-        )
+    boxes = np.zeros((n, 4), np.float32) if boxes is None else _floats("boxes", boxes, (4,), skeleton)
+    if len(boxes) != n:
+        raise InputError(f"boxes must be one for each person: there are {len(boxes)} boxes and {n} people")
+    return People(skeleton, triples[..., :2], triples[..., 2], np.zeros(n), boxes=boxes)
 
 
 def check_people(people: People, skeleton: Skeleton) -> None:

@@ -1,9 +1,8 @@
-"""Which keypoints move: everything that is decided between the network's heatmaps and the answer.
+"""Decide which keypoints move.
 
-A person moves as a whole or stays as a whole. Of what is proposed for V views (the refined pose, the input pose as it
-is, the pose that is estimated from the image alone: :class:`Forward`, :func:`decide`) the one is taken that is expected
-to pass most of COCO's OKS thresholds; then those of whom little is expected are refined once more
-(:func:`further_passes`), and the better one of two views is taken (:func:`best_views`).
+For each view there are three proposals: the refined pose, the input pose as it is, and the pose that the network
+estimates from the image alone. The one that is expected to pass most of COCO's OKS thresholds is taken as a whole; then
+views with a low expected OKS are refined once more, and the better view of each person is taken.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ from posefix.models import decode
 from posefix.models.interface import Evidence, InputPose, take
 from posefix.refine.rescoring import expected_oks
 
-SECOND_VIEW_COST = 0.25  # expected OKS by which the place of a pose must be better than that of the person's box
-IMAGE_ALONE_COST = 0.0  # share of OKS thresholds by which the image alone must promise more for a pose to be put aside
+SECOND_VIEW_COST = 0.25  # expected OKS by which the view of the pose must be better than that of the person's box
 PASS_BELOW = (0.85, 0.7)  # expected OKS below which a person is refined a second and a third time
 
 
@@ -56,27 +54,29 @@ class Forward:
     margin: float
 
     def __call__(self, pose: InputPose) -> tuple[Proposal, Proposal | None]:
-        """Propose where the keypoints go from an input pose; and, if the network tells how good that is, to stay.
+        """Propose where the keypoints go; and, if the network estimates how good the input pose is, to keep that.
 
-        Who stays has only those keypoints placed that have no estimate.
+        The second proposal places only those keypoints that have no estimate.
         """
         output = self.engine.predict(self.evidence, pose)
         size = self.engine.network.config.frame_size
         decoded = decode.expected_oks_decode(output.posterior, pose.scales, size, pose.keypoints)
-        keypoints, similarity = decode.move_or_stay(decoded, pose.keypoints, pose.scores > 0, self.margin)
-        expected = output.person
-        if expected is None:
+        given = pose.scores > 0
+        keypoints, similarity = decode.move_or_stay(decoded, pose.keypoints, given, self.margin)
+        scores = similarity.nan_to_num(0)  # outside the crop nothing is known
+        if output.quality is None:
             mean = expected_oks(similarity.cpu().numpy(), pose.scores.cpu().numpy())
             expected = torch.from_numpy(mean).to(similarity.device)
-        scores = similarity.nan_to_num(0)  # outside the crop nothing is known
-        if output.presence is None or output.stay is None or output.move is None or output.input_similarity is None:
             return Proposal(keypoints, scores, expected, expected), None
-        scores = scores * output.presence
-        given = pose.scores > 0
+        quality = output.quality
+        scores = scores * quality.presence
         stayed = torch.where(given[..., None], pose.keypoints, keypoints)
-        stayed_scores = torch.where(given, output.input_similarity * output.presence, scores)
-        passed = torch.where(given.any(1), output.stay, -torch.ones_like(output.stay))
-        return Proposal(keypoints, scores, expected, output.move), Proposal(stayed, stayed_scores, expected, passed)
+        stayed_scores = torch.where(given, quality.input_similarity * quality.presence, scores)
+        passed = torch.where(given.any(1), quality.stay, -1)
+        return (
+            Proposal(keypoints, scores, quality.person, quality.move),
+            Proposal(stayed, stayed_scores, quality.person, passed),
+        )
 
     def of(self, rows: torch.Tensor) -> Forward:
         """The same for the views at ``rows``."""
@@ -84,11 +84,11 @@ class Forward:
 
 
 def decide(forward: Forward, pose: InputPose, passes: int) -> Proposal:
-    """Decide where the keypoints of V views go; up to which view is taken of people who have two."""
+    """Decide where the keypoints of V views go, in at most ``passes`` passes."""
     moved, stayed = forward(pose)
     if stayed is not None:
         alone, _ = forward(pose.without_estimates())
-        moved = most_passed([moved, stayed, alone._replace(passed=alone.passed - IMAGE_ALONE_COST)])
+        moved = most_passed([moved, stayed, alone])
     return further_passes(moved, forward, pose, PASS_BELOW[: passes - 1])
 
 
@@ -102,13 +102,13 @@ def most_passed(proposals: Sequence[Proposal]) -> Proposal:
 def further_passes(
     proposal: Proposal, forward: Forward, pose: InputPose, below: Sequence[float] = PASS_BELOW
 ) -> Proposal:
-    """Refine the refined pose once more where less is expected than ``below`` says, one pass for each number.
+    """Refine once more the poses whose expected OKS is under a threshold, one pass for each of ``below``.
 
-    What is expected stays what the first pass said.
+    The expected OKS stays that of the first pass.
     """
     keypoints = proposal.keypoints.clone()
-    for least in below:
-        again = torch.nonzero(proposal.expected < least)[:, 0]
+    for threshold in below:
+        again = torch.nonzero(proposal.expected < threshold)[:, 0]
         if not len(again):
             break
         refined = take(pose, again)._replace(keypoints=keypoints[again])
@@ -117,7 +117,7 @@ def further_passes(
 
 
 def best_views(rows: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Choose one view of each person: the one of which more is expected.
+    """Choose one view of each person, by the expected OKS.
 
     Args:
         rows: (V,) int64 person of each view; the views of one person follow each other.

@@ -1,4 +1,4 @@
-"""One batch through the network: to the frame, evidence, decisions, and back to the original image."""
+"""Refine one batch: input poses in the frame, network, decisions, and back to the original image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BatchRefiner:
     """Refines one batch of people after another.
 
     Attributes:
-        people: everybody, of the network's skeleton.
+        people: all people, of the network's skeleton.
         others: finds their neighbours.
         engine: runs the network.
         settings: how to refine.
@@ -56,15 +56,15 @@ class BatchRefiner:
             k = self.people.scores.shape[1]
             return RefinedBatch(views.rows, np.zeros((0, k, 2)), np.zeros(0), np.zeros((0, k)), list(problems.items()))
         try:
-            keypoints, scores, expected = self._refine(views, np.stack(usable))
+            keypoints, expected, scores = self._refine_views(views, np.stack(usable))
         except torch.cuda.OutOfMemoryError:
             raise InputError("out of memory on the GPU: give a smaller --batch_size, or --device cpu") from None
         best = best_views(views.rows, expected)
         return RefinedBatch(views.rows[best], keypoints[best], expected[best], scores[best], list(problems.items()))
 
     @torch.inference_mode()
-    def _refine(self, views: Views, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Keypoints (V, K, 2) in the original image, their scores (V, K), and the OKS that is expected (V,)."""
+    def _refine_views(self, views: Views, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Keypoints (V, K, 2) in the original image, expected OKS (V,), and scores of the keypoints (V, K)."""
         pose = input_pose(self.people, views, self.others, self.engine.device)
         evidence = self.engine.encode(crops, self.settings.flip_test)
         proposal = decide(Forward(self.engine, evidence, self.margin), pose, self.settings.passes)
@@ -72,11 +72,11 @@ class BatchRefiner:
         found = proposal.keypoints.cpu().numpy().astype(np.float64)
         original = geometry.transform(found, geometry.invert(views.maps))
         keypoints = np.where(moved, original, self.people.keypoints[views.rows])  # those that stay, to the last bit
-        return keypoints, proposal.keypoint_scores.cpu().numpy(), proposal.expected.cpu().numpy()
+        return keypoints, proposal.expected.cpu().numpy(), proposal.keypoint_scores.cpu().numpy()
 
 
 def input_pose(people: People, views: Views, others: OtherPeople, device: torch.device) -> InputPose:
-    """What is known of the people of V views, in pixels of each view's frame, as tensors on a device."""
+    """Gather the network's input for V views, in pixels of each view's frame, as tensors on a device."""
     rows, maps = views.rows, views.maps
     keypoints = people.keypoints[rows]
     lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * views.boxes[:, 2] * views.boxes[:, 3])
@@ -85,19 +85,14 @@ def input_pose(people: People, views: Views, others: OtherPeople, device: torch.
     if people.source is not None and "scores" not in people.source.holds:  # else 1 would mean certain
         scores = np.minimum(scores, UNKNOWN_CONFIDENCE)
     their_keypoints, their_scores = others.nearest(rows, keypoints, scores > 0, scales, views.boxes)
+    boxes = geometry.independent_boxes(people.boxes[rows], keypoints, people.labelled[rows])
+    boxes = np.where((boxes == views.boxes).all(1)[:, None], boxes, 0.0)  # not in the view of the pose
     arrays = (
         geometry.transform(keypoints, maps),
         scores,
         scales * geometry.map_scale(maps)[:, None],
         geometry.transform(their_keypoints, maps),
         their_scores,
-        geometry.transform_boxes(told_boxes(people, views), maps),
+        geometry.transform_boxes(boxes, maps),
     )
     return InputPose(*(torch.from_numpy(array.astype(np.float32)).to(device) for array in arrays))
-
-
-def told_boxes(people: People, views: Views) -> np.ndarray:
-    """(V, 4) xywh boxes that say something beside the pose; zeros in the pose's own view, and where there is none."""
-    rows = views.rows
-    boxes = geometry.told_boxes(people.boxes[rows], people.keypoints[rows], people.labelled[rows])
-    return np.where((boxes == views.boxes).all(1)[:, None], boxes, 0.0)

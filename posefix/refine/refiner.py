@@ -1,4 +1,4 @@
-"""The public face: images and estimated poses in, better poses out."""
+"""Refine poses: images and estimated poses in, better poses out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from posefix.engines import Engine, create_engine
 from posefix.media.crop_stream import stream_crops
 from posefix.models import checkpoint as checkpoints
 from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
-from posefix.refine.checks import check_people, check_shared, people_of_array
+from posefix.refine.checks import check_people, people_of_arrays
 from posefix.refine.one_batch import BatchRefiner
 from posefix.refine.settings import RefineSettings
 
@@ -91,14 +91,14 @@ class Refiner:
         Raises:
             InputError: when shapes or types are not these.
         """
-        given = keypoints if isinstance(keypoints, People) else people_of_array(keypoints, boxes, self.skeleton)
+        given = keypoints if isinstance(keypoints, People) else people_of_arrays(keypoints, boxes, self.skeleton)
         ids = np.unique(given.image_ids).tolist()
         if len(ids) > 1:
             raise InputError(f"people of {len(ids)} images were given with one image; use Refiner.refine for several")
         people = given if boxes is None else replace(given, boxes=boxes)
         refined = self.refine(people, dict.fromkeys(ids, image), settings)
         if isinstance(keypoints, People):
-            return with_refined(keypoints, refined)
+            return with_refined(keypoints, refined)  # type: ignore[return-value]
         return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
 
     def refine(
@@ -106,8 +106,8 @@ class Refiner:
     ) -> People:
         """Refine many people of many images; the same people in the same order, with better keypoints.
 
-        What becomes of a person depends on the image, this pose and the other poses in the same image alone. People
-        with ``original_scores`` were refined before: they stay as they are, and count as others to their neighbours.
+        The result for a person depends on the image, this pose and the other poses in the same image alone. People
+        with ``original_scores`` were refined before: they stay as they are, and count as neighbours of the others.
 
         Args:
             people: of any skeleton that shares keypoints with this refiner's; the rest stay as they are. Keypoints
@@ -120,7 +120,10 @@ class Refiner:
             InputError: for an unusable image, or people who cannot be refined.
         """
         settings = settings or RefineSettings()
-        check_shared(people, self.skeleton)
+        if (self.skeleton.indices_from(people.skeleton) < 0).all():
+            raise InputError(
+                f"the checkpoint refines {self.skeleton.name} poses, which have no keypoint of {people.skeleton.name}"
+            )
         known = people.to_skeleton(self.skeleton)
         refined = Refinement.of(known)
         for batch in self.refine_batches(known, images, settings):
@@ -140,9 +143,9 @@ class Refiner:
         settings: RefineSettings | None = None,
         plan: BatchPlan | None = None,
     ) -> Iterator[RefinedBatch]:
-        """Like :meth:`refine`, a batch at a time as they are done, for people of this refiner's skeleton.
+        """Refine people of this refiner's skeleton, giving each batch as it is done.
 
-        ``plan`` is what :meth:`plan` says of them, or what is left of it.
+        ``plan`` is that of :meth:`plan`, or what is left of it.
         """
         settings = settings or RefineSettings()
         plan = self.plan(people, settings) if plan is None else plan

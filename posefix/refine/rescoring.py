@@ -1,8 +1,7 @@
-"""Scores that rank refined people by how good they are: average precision is a matter of order, too.
+"""Score refined people by how good their poses are: average precision depends on the order of the scores.
 
-The new score is the expected OKS times the fourth root of the estimator's score, which still knows best whether there
-is a person at all. (The exponent was chosen on held-out training images.) It depends on nobody else in the file. People
-who were rescored before keep their score: of its own output a network always thinks well.
+The new score is the expected OKS times the fourth root of the estimator's score, which knows better whether there is a
+person at all. (The exponent was chosen on held-out training images.) People who were rescored before keep their score.
 """
 
 from __future__ import annotations

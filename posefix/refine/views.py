@@ -1,4 +1,4 @@
-"""Which part of the image is cut out for each person."""
+"""Choose the parts of the image that are cut out for each person."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from posefix.core.people import FARTHEST, People
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """V crops of people, one after another: most have one, those whose pose is not in their box have two.
+    """V crops of people: most people have one, those whose pose is not in their box have two, one after the other.
 
-    Where the box is far too large, the extent of the pose is cut out. Of two views the first is the box without the
-    pose, which is not that person's; the second the pose without the box. So a person moves as a whole, or stays as a
-    whole.
+    Of two views the first has the box without the pose, the second the pose without the box. Where the box is far too
+    large, the only view is the extent of the pose.
 
     Attributes:
         rows: (V,) int64 of the person in the :class:`~posefix.core.people.People` that views were made of.
         boxes: (V, 4) xywh: the person's box, else the extent of the pose; that, in a second view.
         maps: (V, 2, 3) from original pixels to the frame's.
-        posed: (V,) bool, whether the pose is believed to be in the view.
+        posed: (V,) bool, whether the pose is input in this view.
         contradicted: (V,) bool, whether the person's box is elsewhere, or far larger than the pose.
     """
 
@@ -34,9 +33,9 @@ class Views:
 
     @classmethod
     def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:
-        """Views of the people at ``rows``, in that order, in frames of a size; boxes are widened by ``padding``.
+        """Make the views of the people at ``rows``, in that order; boxes are widened by ``padding`` to fill the frame.
 
-        People of whom neither box nor pose is known have none.
+        People without box and pose have none.
         """
         chosen = people[rows]
         elsewhere, loose = geometry.contradicted_boxes(chosen.boxes, chosen.keypoints, chosen.scores)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from posefix.core.people import People
-from posefix.media.video import VideoWriter
+from posefix.media.video import write_video
 from posefix.report.panels import scene_view, side_by_side
 
 
@@ -38,15 +37,13 @@ def write_comparison(
         InputError: the file cannot be written.
     """
     ordered = [people[np.argsort(people.image_ids, kind="stable")] for people in (before, after)]
-    writer: VideoWriter | None = None
-    box: np.ndarray | None = None
-    with ExitStack() as stack:
-        for index, frame in frames:
-            if writer is None:
+
+    def pictures() -> Iterator[np.ndarray]:
+        box: np.ndarray | None = None
+        for i, (index, frame) in enumerate(frames):
+            if i == 0:
                 box = scene_view(frame, before, after)
             left, right = (p[slice(*np.searchsorted(p.image_ids, [index, index + 1]))] for p in ordered)
-            picture = side_by_side(frame, left, right, title=f"frame {index}", box=box)
-            if writer is None:
-                writer = stack.enter_context(VideoWriter(path, fps, (picture.shape[1], picture.shape[0])))
-            writer.write(picture)
-    return writer.frames if writer is not None else 0
+            yield side_by_side(frame, left, right, title=f"frame {index}", box=box)
+
+    return write_video(path, fps, pictures())

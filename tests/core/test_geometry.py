@@ -223,7 +223,7 @@ def test_a_box_is_where_its_corners_go(rng: np.random.Generator) -> None:
 def test_a_box_made_of_the_pose_says_nothing_beside_it(padding: float, rng: np.random.Generator) -> None:
     keypoints, valid = rng.uniform(0, 100, (20, 17, 2)), np.ones((20, 17), bool)
     extents = geometry.pose_boxes(keypoints, valid, padding)
-    np.testing.assert_array_equal(geometry.told_boxes(extents, keypoints, valid), 0)
+    np.testing.assert_array_equal(geometry.independent_boxes(extents, keypoints, valid), 0)
     wider = extents + np.array([-10, -10, 30, 30])
-    np.testing.assert_array_equal(geometry.told_boxes(wider, keypoints, valid), wider)
-    np.testing.assert_array_equal(geometry.told_boxes(0 * wider, keypoints, valid), 0)
+    np.testing.assert_array_equal(geometry.independent_boxes(wider, keypoints, valid), wider)
+    np.testing.assert_array_equal(geometry.independent_boxes(0 * wider, keypoints, valid), 0)

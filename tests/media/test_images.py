@@ -157,7 +157,7 @@ def test_an_id_is_the_number_at_the_end_of_a_name(tmp_path: Path, name: str) -> 
 def test_a_number_twice_is_an_error_only_when_asked_for(tmp_path: Path) -> None:
     images = ImageFolder(filled(tmp_path, "5.jpg", "0005.png", "6.jpg"))
     assert images.path(6).name == "6.jpg"
-    assert images.missing([5, 6]) == []
+    images.require([5, 6])
     with pytest.raises(InputError, match=r"image_id 5 is claimed by 2 files, 0005.png and 5.jpg"):
         images.path(5)
 
@@ -183,7 +183,6 @@ def test_annotations_say_the_file_name(tmp_path: Path) -> None:
 def test_missing_images_are_counted_and_the_first_five_named(tmp_path: Path) -> None:
     images = ImageFolder(filled(tmp_path, "3.png"))
     wanted = np.array([3, 90, 80, 70, 60, 50, 40, 40])
-    assert images.missing(wanted) == [40, 50, 60, 70, 80, 90]
     with pytest.raises(InputError, match=r"6 of 7 image_ids .* the first five 40, 50, 60, 70, 80$"):
         images.require(wanted)
     with pytest.raises(InputError, match=r"1 of 2 image_ids .* 4$"):

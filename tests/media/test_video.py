@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 
 from posefix.core.errors import InputError
 from posefix.media.crop_stream import stream_crops
-from posefix.media.video import VideoFrames, VideoImages, VideoWriter
+from posefix.media.video import VideoFrames, VideoImages, write_video
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 from tests.tiny import random_people, tiny_checkpoint
@@ -24,10 +25,12 @@ def shades(count: int = 20, width: int = 64, height: int = 48) -> list[np.ndarra
 
 def test_frames_come_back_in_order(tmp_path) -> None:
     path = tmp_path / "v.mp4"
-    with VideoWriter(path, 12.5, (64, 48)) as video:
-        for frame in shades():
-            video.write(frame)
+
+    def frames_before_the_file() -> Iterator[np.ndarray]:
+        yield from shades()
         assert not path.exists()
+
+    assert write_video(path, 12.5, frames_before_the_file()) == 20
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
     frames = VideoFrames(path)
     assert (frames.fps, frames.frame_count, frames.size) == (12.5, 20, (64, 48))
@@ -40,35 +43,36 @@ def test_frames_come_back_in_order(tmp_path) -> None:
 
 
 def test_odd_sizes_lose_nothing(tmp_path) -> None:
-    with VideoWriter(tmp_path / "v.mp4", None, (65, 47)) as video:
-        video.write(shades(1, 65, 47)[0])
+    write_video(tmp_path / "v.mp4", None, shades(1, 65, 47))
     assert VideoFrames(tmp_path / "v.mp4").size == (66, 48)
 
 
 def test_an_interrupted_video_leaves_nothing_and_keeps_the_old_one(tmp_path) -> None:
     path = tmp_path / "v.mp4"
     path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), VideoWriter(path, 25, (64, 48)) as video:
-        video.write(shades(1)[0])
+
+    def interrupted() -> Iterator[np.ndarray]:
+        yield shades(1)[0]
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(path, 25, interrupted())
     assert [p.name for p in tmp_path.iterdir()] == ["v.mp4"]
     assert path.read_bytes() == b"old"
 
 
 def test_a_video_that_vanished_is_not_called_written(tmp_path) -> None:
-    video = VideoWriter(tmp_path / "v.mp4", 25, (64, 48))
-    for frame in shades(20) * 10:
-        video.write(frame)
-    next(tmp_path.iterdir()).unlink()
+    def vanishing() -> Iterator[np.ndarray]:
+        yield from shades(20) * 10
+        next(tmp_path.iterdir()).unlink()
+
     with pytest.raises(InputError, match=r"v\.mp4: 200 frames could not be written"):
-        video.close()
+        write_video(tmp_path / "v.mp4", 25, vanishing())
     assert not list(tmp_path.iterdir())
 
 
 def test_frames_are_required_as_they_are_not_as_the_file_says(tmp_path) -> None:
-    with VideoWriter(tmp_path / "v.mp4", 25, (64, 48)) as video:
-        for frame in shades():
-            video.write(frame)
+    write_video(tmp_path / "v.mp4", 25, shades())
     images = VideoImages(tmp_path / "v.mp4")
     assert images.frames.count() == 20
     for said in (20, 5, None):
@@ -82,14 +86,14 @@ def test_frames_are_required_as_they_are_not_as_the_file_says(tmp_path) -> None:
 
 
 def test_a_frame_of_another_size_is_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match="64x48"), VideoWriter(tmp_path / "v.mp4", 25, (64, 48)) as video:
-        video.write(np.zeros((47, 64, 3), np.uint8))
+    with pytest.raises(ValueError, match="64x48"):
+        write_video(tmp_path / "v.mp4", 25, [*shades(1), np.zeros((47, 64, 3), np.uint8)])
 
 
 @pytest.mark.parametrize("name", ["nowhere/v.mp4", "v.txt", ""])
 def test_where_no_video_can_be_written(tmp_path, name: str) -> None:
     with pytest.raises(InputError, match=str(tmp_path)):
-        VideoWriter(tmp_path / name, 25, (64, 48))
+        write_video(tmp_path / name, 25, shades(1))
     assert not list(tmp_path.iterdir())
 
 
@@ -105,9 +109,7 @@ def test_browsers_play_what_is_written(tmp_path: Path) -> None:
     """H.264 or AV1 in an MP4 whose index comes before the pictures, so that it plays while it is fetched."""
     av = pytest.importorskip("av")
     path = tmp_path / "v.mp4"
-    with VideoWriter(path, 30, (64, 48)) as video:
-        for frame in shades():
-            video.write(frame)
+    write_video(path, 30, shades())
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name in ("h264", "libdav1d", "av1") and stream.codec_context.pix_fmt == "yuv420p"
@@ -129,8 +131,7 @@ def rotated(path: Path, quarters: int) -> None:
 def test_videos_of_phones_stand_upright(tmp_path: Path, quarters: int) -> None:
     rng = np.random.default_rng(0)
     picture = cv2.resize(rng.integers(0, 256, (4, 6, 3), np.uint8), (96, 64), interpolation=cv2.INTER_LINEAR)
-    with VideoWriter(tmp_path / "v.mp4", 10, (96, 64)) as video:
-        video.write(picture)
+    write_video(tmp_path / "v.mp4", 10, [picture])
     rotated(tmp_path / "v.mp4", quarters)
     frames = VideoFrames(tmp_path / "v.mp4")
     upright = np.rot90(picture, -quarters)
@@ -141,9 +142,7 @@ def test_videos_of_phones_stand_upright(tmp_path: Path, quarters: int) -> None:
 
 def test_two_threads_share_a_video(tmp_path: Path) -> None:
     """Every thread gets the frame that it asks for, whoever is first."""
-    with VideoWriter(tmp_path / "v.mp4", 25, (64, 48)) as video:
-        for frame in shades():
-            video.write(frame)
+    write_video(tmp_path / "v.mp4", 25, shades())
     images = VideoImages(tmp_path / "v.mp4")
     wrong: list[object] = []
 
@@ -171,9 +170,7 @@ def test_crops_of_a_video_are_read_in_one_go_whatever_the_workers(tmp_path: Path
             Counting.starts += 1
             return super().__iter__()
 
-    with VideoWriter(tmp_path / "v.mp4", 25, (64, 48)) as video:
-        for frame in shades():
-            video.write(frame)
+    write_video(tmp_path / "v.mp4", 25, shades())
     images = VideoImages(Counting(tmp_path / "v.mp4"))
     ids = np.repeat(np.arange(20), 2)
     maps = np.tile([[1.0, 0, 0], [0, 1, 0]], (40, 1, 1))
@@ -183,9 +180,7 @@ def test_crops_of_a_video_are_read_in_one_go_whatever_the_workers(tmp_path: Path
 
 
 def test_people_of_a_video_are_refined_by_two_workers_as_by_one(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "v.mp4", 25, (120, 120)) as video:
-        for frame in shades(4, 120, 120):
-            video.write(frame)
+    write_video(tmp_path / "v.mp4", 25, shades(4, 120, 120))
     people = random_people(np.random.default_rng(0), 12, images=3)
     refiner = Refiner(tiny_checkpoint())
     one, two = (

@@ -40,6 +40,11 @@ def scene() -> tuple[Evidence, InputPose]:
     return evidence, pose
 
 
+def tensors(head: PoseFusion, evidence: Evidence, pose: InputPose) -> list[torch.Tensor]:
+    output = head(evidence, pose)
+    return [output.log_posterior, *output.quality]
+
+
 @torch.inference_mode()
 def test_each_map_is_a_distribution(head: PoseFusion, scene: tuple[Evidence, InputPose]) -> None:
     found = head(*scene).log_posterior
@@ -54,7 +59,7 @@ def test_coordinates_without_an_estimate_say_nothing(head: PoseFusion, scene: tu
     pose = pose._replace(scores=pose.scores.masked_fill(absent, 0))
     others = pose.others + 7 * (pose.other_scores == 0)[..., None]
     moved = pose._replace(keypoints=pose.keypoints + 9 * absent[:, None], others=others)
-    for before, after in zip(head(evidence, pose), head(evidence, moved), strict=True):
+    for before, after in zip(tensors(head, evidence, pose), tensors(head, evidence, moved), strict=True):
         torch.testing.assert_close(after, before)
 
 
@@ -65,7 +70,8 @@ def test_the_order_of_other_people_and_of_the_batch_does_not_matter(
     evidence, pose = scene
     turned = pose._replace(others=pose.others.flip(1), other_scores=pose.other_scores.flip(1))
     alone = Evidence(*(tensor[3:4] for tensor in evidence)), take(pose, torch.tensor([3]))
-    for whole, other, single in zip(head(evidence, pose), head(evidence, turned), head(*alone), strict=True):
+    scenes = (scene, (evidence, turned), alone)
+    for whole, other, single in zip(*(tensors(head, *given) for given in scenes), strict=True):
         torch.testing.assert_close(other, whole)
         torch.testing.assert_close(single, whole[3:4], atol=1e-5, rtol=1e-4)
 
@@ -78,7 +84,7 @@ def test_all_that_is_known_has_a_say(head: PoseFusion, scene: tuple[Evidence, In
         given._replace(**{part: getattr(given, part).flip(0)}) if part in given._fields else given for given in scene
     ]
     assert (head(*changed).log_posterior - head(evidence, pose).log_posterior).abs().max() > 1e-3
-    assert (head(*changed).person - head(evidence, pose).person).abs().max() > 1e-6
+    assert (head(*changed).quality.person - head(evidence, pose).quality.person).abs().max() > 1e-6
 
 
 def test_mirroring_a_pose_twice_gives_it_back(scene: tuple[Evidence, InputPose]) -> None:

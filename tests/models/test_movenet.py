@@ -11,37 +11,37 @@ import torch
 from posefix.core.errors import InputError
 from posefix.core.skeleton import load
 from posefix.media.images import decode
-from posefix.models.movenet import SEEN_PEOPLE, WIDTHS, MoveNet, Seen, evidence, mirror, single_poses
+from posefix.models.movenet import SEEN_PEOPLE, WIDTHS, MoveNet, MoveNetOutput, evidence, mirror, single_poses
 
 FLIP = torch.as_tensor(load("coco17").flip)
 
 
-def one_person(x: float, y: float, side: int = 16) -> Seen:
-    """What a perfect network would see of one person all of whose keypoints are at pixel (x, y)."""
+def one_person(x: float, y: float, side: int = 16) -> MoveNetOutput:
+    """The output of a perfect network for one person all of whose keypoints are at pixel (x, y)."""
     cell = int((y + 0.5) // 4), int((x + 0.5) // 4)
     heatmaps, centres = torch.full((1, 17, side, side), -9.0), torch.full((1, 1, side, side), -9.0)
     offsets, poses = torch.zeros(1, 34, side, side), torch.zeros(1, 34, side, side)
     heatmaps[:, :, cell[0], cell[1]] = centres[:, :, cell[0], cell[1]] = 4.0
     inside = torch.tensor([(y + 0.5) / 4 - cell[0], (x + 0.5) / 4 - cell[1]]).repeat(17)
     offsets[0, :, cell[0], cell[1]] = poses[0, :, cell[0], cell[1]] = inside
-    return Seen(heatmaps, centres, offsets, poses)
+    return MoveNetOutput(heatmaps, centres, offsets, poses)
 
 
 @pytest.mark.parametrize("place", [(30.0, 33.25), (8.5, 50.0), (61.0, 3.0)])
 def test_what_was_drawn_is_decoded_where_it_was_drawn(place: tuple[float, float]) -> None:
-    seen = one_person(*place)
-    torch.testing.assert_close(single_poses(seen)[0, :, :2], torch.tensor(place).expand(17, 2))
-    found = evidence(seen)
+    output = one_person(*place)
+    torch.testing.assert_close(single_poses(output)[0, :, :2], torch.tensor(place).expand(17, 2))
+    found = evidence(output)
     assert found.poses.shape == (1, SEEN_PEOPLE, 17, 2)
     torch.testing.assert_close(found.poses[0, 0] + 1.5, torch.tensor(place).expand(17, 2))
-    mirrored = single_poses(mirror(seen, FLIP))[0, :, :2]
+    mirrored = single_poses(mirror(output, FLIP))[0, :, :2]
     torch.testing.assert_close(mirrored, torch.tensor([63 - place[0], place[1]]).expand(17, 2))
 
 
 def test_mirroring_twice_is_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
-    seen = Seen(*(torch.rand(2, channels, 8, 6, generator=generator) for channels in (17, 1, 34, 34)))
-    for before, after in zip(seen, mirror(mirror(seen, FLIP), FLIP), strict=True):
+    output = MoveNetOutput(*(torch.rand(2, channels, 8, 6, generator=generator) for channels in (17, 1, 34, 34)))
+    for before, after in zip(output, mirror(mirror(output, FLIP), FLIP), strict=True):
         torch.testing.assert_close(after, before)
 
 
