@@ -7,13 +7,11 @@ import copy
 import numpy as np
 import torch
 
-from posefix.models.fold import fold_batch_norm
 from posefix.models.interface import Evidence, InputPose, NetworkOutput, RefinementNetwork
-from posefix.models.network import PoseFixNetwork
 
 
 class TorchEngine:
-    """Runs a copy of a network that is as fast as torch makes it; see :class:`posefix.engines.base.Engine`.
+    """Runs a copy of a network; see :class:`posefix.engines.base.Engine`.
 
     Args:
         network: in any mode, on any device; stays as it is.
@@ -25,10 +23,6 @@ class TorchEngine:
 
     def __init__(self, network: RefinementNetwork, device: torch.device, precision: str = "f32") -> None:
         self.device, self.network = device, copy.deepcopy(network).eval()
-        if isinstance(self.network, PoseFixNetwork):
-            k = len(self.network.flip)
-            example = torch.zeros(1, 3, *network.config.input_size), torch.zeros(1, k, 2), torch.zeros(1, k)
-            fold_batch_norm(self.network.cpu(), *example)
         self.network.to(device, memory_format=network.config.memory_format)  # type: ignore[call-overload]
 
     @torch.inference_mode()

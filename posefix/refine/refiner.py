@@ -91,15 +91,16 @@ class Refiner:
         Raises:
             InputError: when shapes or types are not these.
         """
-        given = keypoints if isinstance(keypoints, People) else people_of_arrays(keypoints, boxes, self.skeleton)
-        ids = np.unique(given.image_ids).tolist()
+        if not isinstance(keypoints, People):
+            people = people_of_arrays(keypoints, boxes, self.skeleton)
+            refined = self.refine(people, dict.fromkeys(people.image_ids.tolist(), image), settings)
+            return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
+        ids = np.unique(keypoints.image_ids).tolist()
         if len(ids) > 1:
             raise InputError(f"people of {len(ids)} images were given with one image; use Refiner.refine for several")
-        people = given if boxes is None else replace(given, boxes=boxes)
+        people = keypoints if boxes is None else replace(keypoints, boxes=boxes)
         refined = self.refine(people, dict.fromkeys(ids, image), settings)
-        if isinstance(keypoints, People):
-            return with_refined(keypoints, refined)  # type: ignore[return-value]
-        return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
+        return with_refined(keypoints, refined)  # type: ignore[return-value]
 
     def refine(
         self, people: People, images: Mapping[int, np.ndarray], settings: RefineSettings | None = None
