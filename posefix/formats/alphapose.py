@@ -1,21 +1,15 @@
 """AlphaPose's ``alphapose-results.json`` in the three forms of its ``--format``.
 
 - default: a list of people, each with ``image_id`` (the file name of the image, ``17.jpg`` for frame 17 of a video; an
-  integer in evaluations), ``category_id``, ``keypoints`` (x, y and score of each, one after the other; the number of
-  keypoints tells COCO, Halpe's 26, Halpe's 136, ... apart), ``score``, ``box`` (xywh) and ``idx`` (of the track).
+  integer in evaluations), ``category_id``, ``keypoints`` (x, y and score of each, one after the other), ``score``
+  (up to 3.25), ``box`` (xywh) and ``idx`` (of the track).
 - ``cmu``: by image name an object with ``version`` and ``bodies``, each with ``joints``.
 - ``open``: the same with ``people`` and ``pose_keypoints_2d``, as in OpenPose.
 
-The latter two have 18 keypoints in the order of OpenPose's COCO model. The neck is made by AlphaPose: halfway between
-the shoulders, with their mean score; of models with more than 17 keypoints it is the 18th instead, Halpe's top of the
-head. There are no scores of people and no boxes. The files of the folder ``sep-json`` hold one image each and are read,
-too. No form has images without people.
+The latter two have 18 keypoints in the order of OpenPose's COCO model, with a neck halfway between the shoulders, and
+no boxes and scores of people. The files of ``sep-json`` hold one image each. No form has images without people.
 
-The score of a person is the mean of the keypoints' scores, plus 1.25 times the largest, plus the score of the box: it
-goes up to 3.25. People from elsewhere keep their score as it is.
-
-Sources: AlphaPose, alphapose/utils/pPose_nms.py (write_json), alphapose/utils/writer.py, alphapose/utils/detector.py,
-doc/output.md; https://github.com/MVIG-SJTU/AlphaPose/issues/1007.
+Sources: AlphaPose, alphapose/utils/pPose_nms.py (write_json), alphapose/utils/writer.py, doc/output.md.
 """
 
 from __future__ import annotations
@@ -35,10 +29,10 @@ from posefix.core.files import read_json, write_atomically
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import base_name, first_values
 from posefix.formats.openpose import is_alphapose, is_posed, people_in_object, with_middles
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, describe_shortly
+from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
 from posefix.formats.per_image import Layout, flat_person, json_format, read_person, write_images, write_person
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import is_box, is_image_id, is_number
+from posefix.formats.records import describe, is_box, is_image_id, is_number
 
 SKELETONS = ("coco17", "halpe26", "halpe136", "coco_wholebody133", "mpii16", "crowdpose14")
 VERSION = "AlphaPose v0.3"
@@ -49,7 +43,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     """Read the default form."""
     records = read_json(path)
     if not isinstance(records, list):
-        raise InputError(f"{path}: holds {describe_shortly(records)}, expected a list of people")
+        raise InputError(f"{path}: holds {describe(records)}, expected a list of people")
     image_ids = [record.get("image_id") if isinstance(record, Mapping) else None for record in records]
     known = [value for value in image_ids if _is_image(value)]
     numbered = bool(known) and not any(isinstance(value, str) for value in known)
@@ -57,14 +51,11 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     places = {key: place for place, key in enumerate(dict.fromkeys(map(key_of, known)))}
     people = PeopleBuilder(path, skeleton, on_error, SKELETONS)
     for i, (record, image_id) in enumerate(zip(records, image_ids, strict=True)):
-        if not isinstance(record, Mapping):
-            people.refuse(f"record {i}", 0, record, f"is {describe_shortly(record)}, expected an object")
-        elif not _is_image(image_id):
-            found = describe_shortly(image_id) if "image_id" in record else "nothing"
-            people.refuse(f"record {i}", 0, record, f"has {found} as image_id, expected the name of an image")
-        else:
+        if _is_image(image_id):
             read_person(PERSON, people, f"record {i}", places[key_of(image_id)], record)
-    # People of no image are kept with the first, of which there has to be one.
+        else:  # kept with the people of the first image
+            found = f"has {describe(image_id)} as image_id" if isinstance(record, Mapping) else f"is {describe(record)}"
+            people.refuse(f"record {i}", 0, record, f"{found}, expected an object with the name of an image")
     images = list(places) or [""] * bool(records)
     return people.parsed(images, "id" if numbered else "name")
 
@@ -149,14 +140,17 @@ def _format(form: str, people: str, key: str) -> Format:
     )
 
 
-ALPHAPOSE = Format(
-    name="alphapose",
-    title="AlphaPose",
-    skeletons=SKELETONS,
-    kind="name",
-    sniff=_looks_like_results,
-    read=read,
-    write=write,
-    holds=frozenset({"scores", "boxes", "person_scores"}),
+FORMATS = (
+    Format(
+        name="alphapose",
+        title="AlphaPose",
+        skeletons=SKELETONS,
+        kind="name",
+        sniff=_looks_like_results,
+        read=read,
+        write=write,
+        holds=frozenset({"scores", "boxes", "person_scores"}),
+    ),
+    _format("cmu", "bodies", "joints"),
+    _format("open", "people", "pose_keypoints_2d"),
 )
-ALPHAPOSE_CMU, ALPHAPOSE_OPEN = _format("cmu", "bodies", "joints"), _format("open", "people", "pose_keypoints_2d")

@@ -27,17 +27,17 @@ def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -
     content = read_json(path)
     listed = coco.read_images(path, content)
     places = {image_id: place for place, image_id in enumerate(listed)}
-    found = skeleton or skeleton_of(next((a.get("keypoints") for a in content["annotations"] if _posed(a)), None))
-    people = PeopleBuilder(path, found, on_error)
-    nothing, nowhere = [[None, None]] * len(found), []
+    skeleton = skeleton or skeleton_of(next(filter(_posed, content["annotations"]), None))
+    people = PeopleBuilder(path, skeleton, on_error)
+    nowhere: list[int] = []
     for i, annotation in enumerate(content["annotations"]):
         image_id = annotation.get("image_id") if isinstance(annotation, Mapping) else None
         if not checks.is_image_id(image_id) or int(image_id) not in places:
             people.refuse(f"annotation {i}", len(listed), annotation, "is of no image that the file lists")
             nowhere = [NOWHERE]
         elif not _posed(annotation):
-            people.add(f"annotation {i}", places[int(image_id)], annotation, nothing)
-        elif problem := checks.problem(annotation, found):
+            people.hand_through(places[int(image_id)], annotation)
+        elif problem := checks.problem(annotation, skeleton):
             people.refuse(f"annotation {i}", places[int(image_id)], annotation, problem)
         else:
             triples = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
@@ -45,32 +45,24 @@ def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -
             box = annotation.get("bbox") if checks.is_box(annotation.get("bbox")) else None
             person_score = annotation.get("score", 1.0)
             people.add(f"annotation {i}", places[int(image_id)], annotation, points, flags, box, person_score)
-    sizes = [(r.width, r.height) for r in listed.values()] + [(0, 0) for _ in nowhere]
-    rest = {key: value for key, value in content.items() if key != "annotations"}
     return people.parsed(
         [*listed, *nowhere],
         "id",
-        sizes=np.array(sizes, np.int64).reshape(-1, 2),
-        names=[*(record.file_name for record in listed.values()), *("" for _ in nowhere)],
-        document=rest,
+        listed=[*listed.values(), *(coco.ImageRecord("") for _ in nowhere)],
+        document={key: value for key, value in content.items() if key != "annotations"},
     )
 
 
 def write_annotations(path: Path, content: ParsedFile) -> None:
     """Write annotations; in new ones, which get a category and ids, what has an estimate is marked visible (2)."""
     skeleton = content.skeleton
-    document = content.document or {
-        "images": _new_images(content),
-        "categories": [
-            {
-                "id": 1,
-                "name": "person",
-                "supercategory": "person",
-                "keypoints": list(skeleton.keypoint_names),
-                "skeleton": (skeleton.limbs + 1).tolist(),
-            }
-        ],
-    }
+    category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(skeleton.keypoint_names)}
+    category["skeleton"] = (skeleton.limbs + 1).tolist()
+    images = [
+        {"id": i, "file_name": image.file_name or f"{i:012d}.jpg", "width": image.width, "height": image.height}
+        for i, image in zip(content.images, content.listed, strict=True)
+    ]
+    document = content.document or {"images": images, "categories": [category]}
     annotations = []
     for person in range(len(content)):
         record = content.records[person]
@@ -80,21 +72,12 @@ def write_annotations(path: Path, content: ParsedFile) -> None:
             old = np.array(record["keypoints"], object).reshape(-1, 3)
             points = keep_equal(old[:, :2].tolist(), content.keypoints[person], 3, keep=(old[:, 2:] == 0))
             flags = old[:, 2].tolist()
-            annotations.append(
-                {**record, "keypoints": [v for xy, f in zip(points, flags, strict=True) for v in (*xy, f)]}
-            )
+            keypoints = [v for xy, flag in zip(points, flags, strict=True) for v in (*xy, flag)]
+            record = checks.with_original_score(record, content.original_scores[person])
+            annotations.append({**record, "keypoints": keypoints})
         else:
             annotations.append(_new_annotation(content, person))
     write_atomically(path, json.dumps({**document, "annotations": annotations}) + "\n")
-
-
-def _new_images(content: ParsedFile) -> list[dict]:
-    sizes = content.sizes if content.sizes is not None else np.zeros((len(content.images), 2), np.int64)
-    names = content.names or [""] * len(content.images)
-    return [
-        {"id": image_id, "file_name": name or f"{image_id:012d}.jpg", "width": width, "height": height}
-        for image_id, name, (width, height) in zip(content.images, names, sizes.tolist(), strict=True)
-    ]
 
 
 def _new_annotation(content: ParsedFile, person: int) -> dict:
@@ -130,7 +113,7 @@ def _looks_like_annotations(probe: FileProbe) -> bool:
     return probe.text.lstrip().startswith("{") and '"images"' in probe.text and '"file_name"' in probe.text
 
 
-ANNOTATIONS = Format(
+FORMAT = Format(
     name="coco-annotations",
     title="COCO annotations",
     skeletons=("coco17",),

@@ -1,8 +1,7 @@
 """COCO's results: a list of people, each a record with ``image_id`` and ``keypoints``.
 
-Also under their own names: what Detectron2's ``COCOEvaluator`` (``coco_instances_results.json``; it has taken half a
-pixel off already, to be in COCO's convention) and MMPose's ``CocoMetric`` (``*.keypoints.json``, once
-``result_keypoints.json``) write, which is COCO's results format.
+What Detectron2's ``COCOEvaluator`` (in COCO's convention: it has taken half a pixel off) and MMPose's ``CocoMetric``
+write are the same, known by the names of the files.
 
 Sources: https://cocodataset.org/#format-results; detectron2/evaluation/coco_evaluation.py;
 mmpose/evaluation/metrics/coco_metric.py.
@@ -41,54 +40,53 @@ def read_results(path: Path, skeleton: Skeleton | None, on_error: OnError) -> Pa
         on_error: whether the first unusable record is raised, or kept without estimates and told of in ``problems``.
     """
     records = read_raw(path) if is_long(path) else _list_of(path)
-    skeleton = skeleton or _skeleton_of(records[0] if len(records) else None)
+    skeleton = skeleton or skeleton_of(records[0] if len(records) else None)
     count, k = len(records), len(skeleton)
     ids = np.full(count, NOWHERE, np.int64)
-    keypoints, scores, boxes, person_scores = (
-        np.zeros((count, *shape), np.float32) for shape in ((k, 2), (k,), (4,), ())
-    )
-    original_scores = np.full(count, np.nan, np.float32)
+    triples = np.zeros((count, k, 3), np.float32)
+    boxes = np.zeros((count, 4), np.float32)
+    person_scores, original_scores = np.zeros(count, np.float32), np.full(count, np.nan, np.float32)
     problems: list[str] = []
     for start in range(0, count, BLOCK):
-        block = records[start : start + BLOCK]
-        usable, found = _usable(path, block, start, skeleton, on_error)
-        problems += found
-        rows, block = start + usable, [block[i] for i in usable.tolist()]
-        ids[rows] = np.array([int(record["image_id"]) for record in block], np.int64)
-        keypoints[rows], scores[rows] = checks.keypoint_arrays(block, skeleton)
-        boxes[rows] = checks.box_array(block)
-        original_scores[rows] = checks.original_scores(block)
-        given = np.array([np.nan if record.get("score") is None else record["score"] for record in block], np.float32)
-        person_scores[rows] = np.where(np.isnan(given), scores[rows].mean(1), given)
+        block = dict(enumerate(records[start : start + BLOCK], start))
+        for i, record in list(block.items()):
+            if what := checks.problem(record, skeleton):
+                problems.append(f"{path}: record {i} {what}")
+                if on_error == "stop":
+                    raise InputError(problems[0])
+                del block[i]
+        rows, usable = list(block), list(block.values())
+        ids[rows] = [int(record["image_id"]) for record in usable]
+        triples[rows] = np.array([record["keypoints"] for record in usable], np.float32).reshape(-1, k, 3)
+        known = [record["bbox"] if checks.is_box(record.get("bbox")) else (0, 0, 0, 0) for record in usable]
+        boxes[rows] = np.array(known, np.float32).reshape(-1, 4)
+        original_scores[rows] = checks.original_scores(usable)
+        given = np.array([np.nan if record.get("score") is None else record["score"] for record in usable], np.float32)
+        person_scores[rows] = np.where(np.isnan(given), triples[rows, :, 2].mean(1), given)
     images, frames = _in_order(ids)
-    columns = (keypoints, scores, frames, images, "id", boxes, person_scores, records)
-    return ParsedFile(skeleton, *columns, problems=problems, original_scores=original_scores)
+    return ParsedFile(
+        skeleton,
+        triples[..., :2],
+        triples[..., 2],
+        frames,
+        images,
+        "id",
+        boxes,
+        person_scores,
+        records,
+        original_scores,
+        problems=problems,
+    )
 
 
 def _list_of(path: Path) -> list:
     content = read_json(path)
-    if isinstance(content, Mapping) and "annotations" in content:
-        raise InputError(
-            f"{path}: is an annotations file, expected results: a list of records with image_id and keypoints"
-        )
-    if not isinstance(content, list):
-        raise InputError(
-            f"{path}: holds {checks.describe(content)}, expected a list of records with image_id and keypoints"
-        )
-    return content
-
-
-def _usable(
-    path: Path, records: list, first: int, skeleton: Skeleton, on_error: OnError
-) -> tuple[np.ndarray, list[str]]:
-    """Places (int64) of the usable among some records, and what is wrong with the others; they count from ``first``."""
-    if checks.flawless(records, skeleton):
-        return np.arange(len(records)), []
-    found = [checks.problem(record, skeleton) for record in records]
-    problems = [f"{path}: record {first + i} {what}" for i, what in enumerate(found) if what]
-    if problems and on_error == "stop":
-        raise InputError(problems[0])
-    return np.array([i for i, what in enumerate(found) if what is None], np.int64), problems
+    if isinstance(content, list):
+        return content
+    annotations = isinstance(content, Mapping) and "annotations" in content
+    found = "is an annotations file" if annotations else f"holds {checks.describe(content)}"
+    expected = "results: a list" if annotations else "a list"
+    raise InputError(f"{path}: {found}, expected {expected} of records with image_id and keypoints")
 
 
 def write_results(path: Path, content: ParsedFile) -> None:
@@ -110,8 +108,9 @@ def write_results(path: Path, content: ParsedFile) -> None:
 def _block(content: ParsedFile, start: int) -> list:
     """The records to be written of the people from ``start`` on, one block of them."""
     people = slice(start, start + BLOCK)
-    records = list(content.records[people])
-    k, scores = len(content.skeleton), content.scores[people]
+    k, scores, originals = len(content.skeleton), content.scores[people], content.original_scores[people]
+    pairs = zip(content.records[people], originals, strict=True)
+    records = [r if r is None else checks.with_original_score(r, original) for r, original in pairs]
     written = np.flatnonzero((scores > 0).any(1) | content.new)
     if not len(written):
         return records
@@ -149,11 +148,9 @@ def _in_order(ids: np.ndarray) -> tuple[list[int], np.ndarray]:
     return different[order].tolist(), place[inverse.reshape(-1)]
 
 
-def _skeleton_of(record: Any) -> Skeleton:
-    return skeleton_of(record.get("keypoints") if isinstance(record, Mapping) else None)
-
-
-def skeleton_of(keypoints: Any) -> Skeleton:
+def skeleton_of(record: Any) -> Skeleton:
+    """The shipped skeleton with as many keypoints as a record has; COCO's if it has none, or there is none."""
+    keypoints = record.get("keypoints") if isinstance(record, Mapping) else None
     names = with_keypoint_count(len(keypoints) // 3) if isinstance(keypoints, list) else []
     return load("coco17" if "coco17" in names or not names else names[0])
 
@@ -177,7 +174,7 @@ def _named(*names: str) -> Callable[[FileProbe], bool]:
 _DETECTRON2 = ("coco_instances_results.json",)
 _MMPOSE = (".keypoints.json", "results_keypoints.json", "result_keypoints.json")
 
-RESULTS = Format(
+_RESULTS = Format(
     name="coco",
     title="COCO results",
     skeletons=("coco17",),
@@ -189,5 +186,8 @@ RESULTS = Format(
     tells_skeleton=False,
     completed=True,
 )
-DETECTRON2 = replace(RESULTS, name="detectron2", title="Detectron2's COCO results", sniff=_named(*_DETECTRON2))
-MMPOSE_RESULTS = replace(RESULTS, name="mmpose-results", title="MMPose's COCO results", sniff=_named(*_MMPOSE))
+FORMATS = (
+    _RESULTS,
+    replace(_RESULTS, name="detectron2", title="Detectron2's COCO results", sniff=_named(*_DETECTRON2)),
+    replace(_RESULTS, name="mmpose-results", title="MMPose's COCO results", sniff=_named(*_MMPOSE)),
+)

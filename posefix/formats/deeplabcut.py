@@ -1,28 +1,19 @@
 """DeepLabCut's CSV: a row for each frame or image, with columns for x, y and likelihood of each body part.
 
-Three header rows name the columns: ``scorer``, ``bodyparts`` and ``coords``. With several animals ``individuals`` comes
-second, and each individual is a person of every row in which it has coordinates. A row starts with the number of its
-frame or the path of its image; labeled data have the path in three cells: ``labeled-data``, the video, the file.
-Labeled data have no likelihood: their score is 1. Empty cells mean that there is no estimate. There are no boxes and no
-scores of individuals.
+Header rows name the columns: ``scorer``, with several animals ``individuals``, ``bodyparts`` and ``coords``. Each
+individual is a person of every row in which it has coordinates. A row starts with the number of its frame or the path
+of its image, which labeled data have in three cells; these have no likelihood: their score is 1. Body parts are found
+by name, however it is spelled. Other columns are handed through, and cells that do not change keep their text.
 
-Body parts are defined by each project: a skeleton has to be given, unless they are exactly those of a shipped one. They
-are found by name, however it is spelled; columns of others, such as those of the individual ``single``, are handed
-through. Cells that do not change keep their text. DeepLabCut's HDF5 holds the same table and is not read.
-
-Sources: deeplabcut 3.0.2, pose_estimation_pytorch/apis/videos.py (create_df_from_prediction), utils/conversioncode.py
-(convertcsv2h5), refine_training_dataset/stitch.py, pose_estimation_3d/triangulation.py.
+Sources: deeplabcut 3.0.2, pose_estimation_pytorch/apis/videos.py (create_df_from_prediction), utils/conversioncode.py.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -37,9 +28,8 @@ from posefix.formats.probe import FileProbe
 COORDS = ("x", "y", "likelihood")
 SINGLE = "single"  # the individual that holds body parts of no animal
 HDF5 = b"\x89HDF\r\n\x1a\n"
-_LEVELS = ("scorer", "individuals", "bodyparts", "coords")
+_LEVELS = ["scorer", "individuals", "bodyparts", "coords"]
 _FRAME_NUMBER = re.compile(r"[0-9]{1,15}")
-_NOTHING = {"", "nan", "none", "null", "na", "n/a", "<na>"}
 
 
 @dataclass(frozen=True)
@@ -47,62 +37,59 @@ class Table:
     """A CSV file as text.
 
     Attributes:
-        rows: the cells of each line as they stand there, with quotes and spaces.
-        ends: how each line ends.
-        delimiter: between cells.
+        rows: the cells of each line as they stand there.
+        newline: between lines.
         columns: (I, K, 3) int64 of x, y and likelihood of each individual's keypoints; -1 where there is no column.
         people: lines and individuals that are people.
     """
 
     rows: Sequence[Sequence[str]]
-    ends: Sequence[str]
-    delimiter: str
+    newline: str
     columns: np.ndarray
     people: frozenset[tuple[int, int]]
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read the people in a file."""
-    rows, ends, delimiter = _read_cells(path)
-    levels = [_plain(row[0]).lower() for row in rows[: len(_LEVELS)]]
-    header = levels.index("coords") + 1 if "coords" in levels else 0
-    if levels[:header] not in (list(_LEVELS), [level for level in _LEVELS if level != "individuals"]):
-        raise InputError(
-            f"{path}: does not start as DeepLabCut's CSV does, with rows called scorer, (individuals,) bodyparts and "
-            "coords"
-        )
+    rows, newline = _read_cells(path)
+    header = _header_length(path, rows)
     width = len(rows[header - 1])
-    if any(len(row) != width for row in rows[:header]):
-        raise InputError(f"{path}: its header rows are not of the same length")
     index = next((i for i, cell in enumerate(rows[header - 1]) if i and _plain(cell)), width)
     titles = list(zip(*([_plain(cell) for cell in row[index:]] for row in rows[:header]), strict=True))
     skeleton, individuals, columns = _columns(path, titles, skeleton)
     columns = np.where(columns >= 0, columns + index, -1)
-    lines = [line for line in range(header, len(rows)) if any(cell.strip() for cell in rows[line])]
-    keys = ["/".join(_plain(cell) for cell in rows[line][:index]) for line in lines]
-    numbered = all(_FRAME_NUMBER.fullmatch(key) for key in keys)
-    images: dict[int | str, int] = {
-        key: place for place, key in enumerate(dict.fromkeys(map(int, keys) if numbered else keys))
-    }
+    lines = [line for line in range(header, len(rows)) if any(map(_plain, rows[line]))]
+    keys: list[int | str] = ["/".join(_plain(cell) for cell in rows[line][:index]) for line in lines]
+    kind: ImageKind = "index" if all(_FRAME_NUMBER.fullmatch(str(key)) for key in keys) else "name"
+    if kind == "index":
+        keys = [int(key) for key in keys]
+    frames = {key: frame for frame, key in enumerate(dict.fromkeys(keys))}
     people, taken = PeopleBuilder(path, skeleton, on_error), set()
     for line, key in zip(lines, keys, strict=True):
         for individual, name in enumerate(individuals):
             where = f"line {line + 1}, individual {name!r}" if len(individuals) > 1 else f"line {line + 1}"
-            place = images[int(key) if numbered else key]
-            if _add(people, where, place, rows[line], {"line": line, "individual": individual}, columns, width):
-                taken.add((line, individual))
-    table = Table(rows, ends, delimiter, columns, frozenset(taken))
-    likelihoods = frozenset({"scores"}) if (columns[..., 2] >= 0).any() else frozenset()  # labeled data have none
-    kind: ImageKind = "index" if numbered else "name"
-    return people.parsed(list(images), kind, document=table, holds=likelihoods | {"empty"})
+            record = {"line": line, "individual": individual}
+            try:
+                values = _numbers(rows[line], columns[individual], width)
+            except ValueError as error:
+                people.refuse(where, frames[key], record, str(error))
+            else:
+                if not np.isfinite(values[:, :2]).all(1).any():
+                    continue
+                scores = np.where(np.isnan(values[:, 2]), 1.0, values[:, 2])
+                points = np.where(scores[:, None] == 0, np.nan, values[:, :2])
+                people.add(where, frames[key], record, points, scores)
+            taken.add((line, individual))
+    holds = {"empty", "scores"} if (columns[..., 2] >= 0).any() else {"empty"}  # labeled data have no likelihood
+    table = Table(rows, newline, columns, frozenset(taken))
+    return people.parsed(list(frames), kind, document=table, holds=frozenset(holds))
 
 
 def write(path: Path, parsed: ParsedFile) -> None:
     """Write a file again, or a new one: coordinates with 3 decimals and likelihoods with 6."""
     table = parsed.document
-    own = all(isinstance(r, Mapping) and {"line", "individual"} <= r.keys() for r in parsed.records)
-    if not isinstance(table, Table) or not own:
-        write_atomically(path, _new(parsed))
+    if table is None:
+        write_atomically(path, _new(path, parsed))
         return
     rows, gone = list(table.rows), set(table.people)
     for person, record in enumerate(parsed.records):
@@ -113,12 +100,11 @@ def write(path: Path, parsed: ParsedFile) -> None:
     for line, individual in gone:
         empty = set(table.columns[individual].ravel().tolist())
         rows[line] = ["" if column in empty else cell for column, cell in enumerate(rows[line])]
-    lines = (table.delimiter.join(row) + end for row, end in zip(rows, table.ends, strict=True))
-    write_atomically(path, "".join(lines))
+    write_atomically(path, table.newline.join(",".join(row) for row in rows))
 
 
-def _read_cells(path: Path) -> tuple[list[list[str]], list[str], str]:
-    """The cells of each line, how it ends, and the delimiter: the one that the first line has most of."""
+def _read_cells(path: Path) -> tuple[list[list[str]], str]:
+    """The cells of each line, and what ends the lines."""
     content = read_bytes(path)
     if content.startswith(HDF5):
         raise InputError(
@@ -129,14 +115,23 @@ def _read_cells(path: Path) -> tuple[list[list[str]], list[str], str]:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a UTF-8 text file (byte {error.start}), expected CSV") from None
-    if not text.strip(" \t\r\n\x00\ufeff"):
+    if not _plain(text):
         raise InputError(f"{path}: is empty, expected CSV")
-    lines = text.splitlines(keepends=True)
-    bodies = [line.rstrip("\r\n") for line in lines]
-    delimiter = max(",;\t", key=bodies[0].count)
-    unquoted = re.compile(delimiter + r'(?=(?:[^"]*"[^"]*")*[^"]*$)')  # a delimiter before an even number of quotes
-    rows = [unquoted.split(body) if '"' in body else body.split(delimiter) for body in bodies]
-    return rows, [line[len(body) :] for line, body in zip(lines, bodies, strict=True)], delimiter
+    newline = "\r\n" if "\r\n" in text else "\n"
+    return [line.split(",") for line in text.split(newline)], newline
+
+
+def _header_length(path: Path, rows: Sequence[Sequence[str]]) -> int:
+    levels = [_plain(row[0]).lower() for row in rows[: len(_LEVELS)]]
+    header = levels.index("coords") + 1 if "coords" in levels else 0
+    if levels[:header] not in (_LEVELS, [level for level in _LEVELS if level != "individuals"]):
+        raise InputError(
+            f"{path}: does not start as DeepLabCut's CSV does, with rows called scorer, (individuals,) bodyparts and "
+            "coords"
+        )
+    if len({len(row) for row in rows[:header]}) > 1:
+        raise InputError(f"{path}: its header rows are not of the same length")
+    return header
 
 
 def _columns(
@@ -163,8 +158,7 @@ def _columns(
         keypoint = order.get(part, order.get(plain(part)))
         if keypoint is not None and coord in COORDS:
             columns = found.setdefault(tuple(owner), np.full((len(skeleton), 3), -1, np.int64))
-            if columns[keypoint, COORDS.index(coord)] < 0:
-                columns[keypoint, COORDS.index(coord)] = column
+            columns[keypoint, COORDS.index(coord)] = column
     found = {owner: columns for owner, columns in found.items() if (columns[:, :2] >= 0).all(1).any()}
     if not found:
         raise InputError(
@@ -181,57 +175,29 @@ def _shipped_skeleton(titles: Sequence[Sequence[str]]) -> Skeleton | None:
     return next((load(name) for name in names if set(places(load(name))) in (everything, of_animals)), None)
 
 
-def _add(
-    people: PeopleBuilder,
-    where: str,
-    place: int,
-    cells: Sequence[str],
-    record: dict[str, Any],
-    columns: np.ndarray,
-    width: int,
-) -> bool:
-    """Take an individual of a row; False if it has no coordinates there."""
-    try:
-        if len(cells) != width:
-            raise ValueError(f"has {len(cells)} cells, expected the {width} of the header")
-        values = _numbers(cells, columns[record["individual"]])
-    except ValueError as error:
-        people.refuse(where, place, record, str(error))
-        return True
-    if not np.isfinite(values[:, :2]).all(1).any():
-        return False
-    scores = np.where(np.isnan(values[:, 2]), 1.0, values[:, 2])
-    people.add(where, place, record, np.where(scores[:, None] == 0, np.nan, values[:, :2]), scores)
-    return True
-
-
-def _numbers(cells: Sequence[str], columns: np.ndarray) -> np.ndarray:
+def _numbers(cells: Sequence[str], columns: np.ndarray, width: int) -> np.ndarray:
     """(K, 3) x, y and likelihood; NaN where there is none. ValueError with the rest of a sentence."""
+    if len(cells) != width:
+        raise ValueError(f"has {len(cells)} cells, expected the {width} of the header")
     return np.array([[_number(cells[c]) if c >= 0 else np.nan for c in row] for row in columns.tolist()])
 
 
 def _number(cell: str) -> float:
-    text = _plain(cell)
-    if text.lower() in _NOTHING:
-        return float("nan")
     try:
-        if "_" not in text:  # Python takes 1_0 for a number
-            return float(text)
+        return float(_plain(cell) or "nan")
     except ValueError:
-        pass
-    raise ValueError(f"has {cell[:40]!r} in a cell, expected a number")
+        raise ValueError(f"has {cell[:40]!r} in a cell, expected a number") from None
 
 
 def _plain(cell: str) -> str:
-    """What a cell says, without spaces, quotes and byte order mark around it."""
-    cell = cell.removeprefix("\ufeff").strip()
-    return cell[1:-1].replace('""', '"').strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell
+    """A cell without the spaces and the byte order mark around it."""
+    return cell.strip("\ufeff \t\r\n\0")
 
 
 def _with_numbers(cells: Sequence[str], columns: np.ndarray, parsed: ParsedFile, person: int) -> list[str]:
     """The cells of a row with the numbers of a person; as they were where they say the same."""
     points, scores = parsed.keypoints[person], parsed.scores[person]
-    old, keep = _numbers(cells, columns), scores == 0
+    old, keep = _numbers(cells, columns, len(cells)), scores == 0
     unsaid = np.isnan(old[:, 2]) & (scores == 1)
     xy = keep_equal(old[:, :2].tolist(), points, 3, keep[:, None])
     new = np.column_stack([xy, keep_equal(old[:, 2].tolist(), scores, 6, keep | unsaid)]).astype(np.float64)
@@ -242,25 +208,18 @@ def _with_numbers(cells: Sequence[str], columns: np.ndarray, parsed: ParsedFile,
     return written
 
 
-def _new(parsed: ParsedFile) -> str:
+def _new(path: Path, parsed: ParsedFile) -> str:
+    if (name := next((key for key in map(str, parsed.images) if "," in key), None)) is not None:
+        raise InputError(f"{path}: the image name {name!r} has a comma, and cannot be written to DeepLabCut's CSV")
     groups = parsed.people_of()
-    several = max([1, *map(len, groups)])
-    parts = [(part, coord) for part in parsed.skeleton.keypoint_names for coord in COORDS]
-    owners = [f"individual{i + 1}" for i in range(several)]
-    rows = [
-        ["scorer", *["PoseFix"] * (several * len(parts))],
-        ["individuals", *(owner for owner in owners for _ in parts)],
-        ["bodyparts", *([part for part, _ in parts] * several)],
-        ["coords", *([coord for _, coord in parts] * several)],
-    ]
-    if several == 1:
-        del rows[1]
+    owners = [f"individual{i + 1}" for i in range(max([1, *map(len, groups)]))]
+    titles = [(owner, part, coord) for owner in owners for part in parsed.skeleton.keypoint_names for coord in COORDS]
+    rows = [[name, *values] for name, values in zip(_LEVELS[1:], zip(*titles, strict=True), strict=True)]
+    rows = [["scorer", *["PoseFix"] * len(titles)], *(rows if len(owners) > 1 else rows[1:])]
     for key, people in zip(parsed.images, groups, strict=True):
         cells = [cell for person in people for cell in _new_cells(parsed, person)]
-        rows.append([str(key), *cells, *[""] * (len(rows[0]) - 1 - len(cells))])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+        rows.append([str(key), *cells, *[""] * (len(titles) - len(cells))])
+    return "".join(",".join(row) + "\n" for row in rows)
 
 
 def _new_cells(parsed: ParsedFile, person: int) -> list[str]:
@@ -272,11 +231,11 @@ def _new_cells(parsed: ParsedFile, person: int) -> list[str]:
 def _looks_like_deeplabcut(probe: FileProbe) -> bool:
     if probe.head.startswith(HDF5):  # refused in a sentence that says how to make CSV of it
         return True
-    starts = [re.sub(r"\W.*", "", line.lstrip('"')) for line in probe.text.splitlines()[: len(_LEVELS)]]
+    starts = [re.sub(r"\W.*", "", line) for line in probe.text.splitlines()[: len(_LEVELS)]]
     return starts[:1] == ["scorer"] and {"bodyparts", "coords"} <= set(starts)
 
 
-DEEPLABCUT = Format(
+FORMAT = Format(
     name="deeplabcut",
     title="DeepLabCut's CSV",
     skeletons=("coco17",),

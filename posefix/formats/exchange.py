@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,10 +13,8 @@ from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST, People, Records
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats import coco_files
-from posefix.formats import records as checks
 from posefix.formats.coco import ImageRecord
-from posefix.formats.frames import Frames
-from posefix.formats.images import ImageIndex, all_ids
+from posefix.formats.images import ImageIndex, ids_of
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
 from posefix.formats.source import Source, refinable, require_common_keypoint
@@ -117,15 +114,16 @@ def read_in(
 
 def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | None, skip: bool) -> People:
     keys = list(content.images)
-    if images is None or content.kind == "id":
-        found, own_numbers = all_ids(keys, content.kind)
-        ids = np.array(found, np.int64)
+    if images is not None and content.kind != "id":
+        single = one.any_file_name and content.document.store == "file"
+        ids, own_numbers = images.match(keys, content.kind, one.first_frame, single, skip), images.numbered
+    elif content.kind == "name":
+        numbers, own_numbers = ids_of([str(key) for key in keys])
+        ids = np.array(numbers, np.int64)
     else:
-        any_file_name = one.any_file_name and isinstance(content.document, Frames) and content.document.store == "file"
-        ids = images.match(keys, content.kind, one.first_frame, any_file_name, skip)
-        own_numbers = images.numbered
-    known = _records(content, ids, images)
-    keypoints, boxes = content.keypoints, content.boxes
+        ids, own_numbers = np.array(keys, np.int64), True
+    known = _image_records(content, ids, images)
+    keypoints, boxes, problems = content.keypoints, content.boxes, list(content.problems)
     absent = {i for i in ids.tolist() if i < 0 and (content.kind != "id" or i == coco_files.NOWHERE)}
     if content.relative:
         if skip:  # an image whose size is not known is not there: its people come back as they are
@@ -137,20 +135,22 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
         if len(far):
             name = keys[content.frames[far[0]]]
             raise InputError(f"{path}: a keypoint of image {name!r} lies more than {FARTHEST:,.0f} pixels away")
+    if absent and content.kind != "id":
+        names = [keys[frame] for frame in content.frames.tolist() if int(ids[frame]) in absent]
+        problems += [f"{path}: a person of image {name!r}, which is not there or cannot be read" for name in names]
     source = Source(
         one.name,
         dict(zip(ids.tolist(), keys, strict=True)),
         content.kind,
         known,
         content.document,
-        (*content.problems, *_absences(path, content, ids, absent)),
+        tuple(problems),
         synthetic_ids=not own_numbers,
         absent=frozenset(absent),
         holds=one.holds if content.holds is None else content.holds,
         completed=one.completed,
         video=Path(images.what).stem if images is not None and images.is_video else None,
     )
-    original = content.original_scores
     return People(
         content.skeleton,
         keypoints,
@@ -159,30 +159,23 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
         boxes=boxes,
         person_scores=content.person_scores,
         areas=geometry.areas_of(boxes),
-        original_scores=checks.original_scores(content.records) if original is None else original,
+        original_scores=content.original_scores,
         extra=content.records,
         source=source,
     )
 
 
-def _absences(path: Path, content: ParsedFile, ids: np.ndarray, absent: set[int]) -> Iterator[str]:
-    """A sentence for each person of an image that is not there."""
-    for frame in content.frames.tolist() if absent and content.kind != "id" else ():
-        if int(ids[frame]) in absent:
-            yield f"{path}: a person of image {content.images[frame]!r}, which is not there or cannot be read"
-
-
-def _records(content: ParsedFile, ids: np.ndarray, images: ImageIndex | None) -> dict[int, ImageRecord]:
+def _image_records(content: ParsedFile, ids: np.ndarray, images: ImageIndex | None) -> dict[int, ImageRecord]:
     """What is known of each image: from the data set, else from the file itself."""
     known = {}
     for place, image_id in enumerate(ids.tolist()):
-        name = content.names[place] if content.names else ""
+        record = content.listed[place] if content.listed else ImageRecord("")
+        name, size = record.file_name, (record.width, record.height)
         name = str(content.images[place]) if content.kind == "name" else name
-        width, height = (0, 0) if content.sizes is None else content.sizes[place].tolist()
         if images is not None and (images.numbered or content.kind != "id"):
             name = images.records[image_id].file_name if image_id in images.records else name
-            width, height = images.size(image_id) or (width, height)
-        known[image_id] = ImageRecord(name, int(width), int(height))
+            size = images.size(image_id) or size
+        known[image_id] = ImageRecord(name, *size)
     return known
 
 
@@ -229,11 +222,10 @@ def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
         source.kind if same else one.kind,
         boxes,
         people.person_scores.astype(np.float64),
-        _WrittenRecords(people) if same else [None] * len(people),
-        original_scores=people.original_scores,
+        people.extra if same else [None] * len(people),
+        people.original_scores,
         relative=one.relative,
-        sizes=np.array([_size(images.get(i)) for i in keys], np.int64).reshape(-1, 2),
-        names=[images[i].file_name if i in images else "" for i in keys],
+        listed=[images.get(i, ImageRecord("")) for i in keys],
         document=source.document if same else None,
         new=not same,
     )
@@ -266,26 +258,3 @@ def _key(image_id: int, place: int, images: Mapping[int, ImageRecord], one: Form
     if record and record.file_name:
         return record.file_name
     return f"{image_id:012d}" if video is None else f"{video}_{image_id + one.first_frame:012d}"
-
-
-class _WrittenRecords(Sequence):
-    """Records as they came, but with the scores that people had before they were rescored."""
-
-    def __init__(self, people: People) -> None:
-        self._records, self._scores = people.extra, people.original_scores
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            pairs = zip(self._records[index], self._scores[index], strict=True)
-            return [self._written(record, score) for record, score in pairs]
-        return self._written(self._records[index], self._scores[index])
-
-    def _written(self, record: Any, score: float) -> Any:
-        return checks.with_original_score(record, score) if isinstance(record, Mapping) else record
-
-
-def _size(record: ImageRecord | None) -> tuple[int, int]:
-    return (record.width, record.height) if record else (0, 0)

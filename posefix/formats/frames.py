@@ -1,6 +1,4 @@
-"""Formats that are one JSON value for each image: the ways in which people store those values.
-
-Many estimators only define what is said of one image. The values are stored as
+"""Formats that are one JSON value for each image: the ways in which those values are stored.
 
 - ``folder``: a folder with one JSON file for each image, named after it;
 - ``file``: one JSON file with the value of one image, named after it;
@@ -14,7 +12,6 @@ A folder with a single file may also hold one of the last three.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -82,53 +79,61 @@ class Frames:
 def read_frames(
     path: Path,
     is_image: Callable[[Any], bool],
+    is_inner: Callable[[Any], bool],
     suffix: str = ".json",
-    is_inner: Callable[[Any], bool] | None = None,
     inside: str = "",
     on_error: OnError = "stop",
 ) -> Frames:
-    """Read a file or folder in any of the ways but ``lines``.
+    """Read a file or folder in any of the ways but ``lines``; InputError if something in it is no value of an image.
 
     Args:
         path: of the file or folder.
-        is_image: whether a JSON value is what the format says of one image. A file with another value holds an object
-            or a list of them.
+        is_image: whether the JSON value of a file is what the format says of one image.
+        is_inner: likewise for a value in an object, a list or a folder.
         suffix: of the files; an image's name is the file's without it.
-        is_inner: likewise for the values in an object, a list or a folder, if more of those can be one image.
         inside: the key under which an object may hold all values.
         on_error: whether a file in a folder that cannot be used ends the reading, or is left out.
-
-    Raises:
-        InputError: nothing there is such a value.
     """
-    is_inner = is_inner or is_image
-    if not path.is_dir():
-        return _of_value(path, read_json(path), is_image, suffix, is_inner, inside)
-    names = files_in(path, suffix)
 
-    def value_of(file: str) -> Any:
-        value = read_json(path / file)
+    def of_file(file: Path, value: Any) -> Frames:
+        if is_image(value):
+            return Frames("file", [_stem(file.name, suffix)], [value])
+        outer = None
+        if inside and isinstance(value, Mapping) and inside in value:
+            outer, value = (value, inside), value[inside]
+        if not isinstance(value, (Mapping, list)):
+            raise InputError(f"{file}: is not what this format says of an image, nor a list or an object of such")
+        pairs = dict(value.items() if isinstance(value, Mapping) else enumerate(value))
+        for key, one in pairs.items():
+            if not is_inner(one):
+                raise InputError(f"{file}: entry {key!r} is not what this format says of an image")
+        store: Store = "names" if isinstance(value, Mapping) else "list"
+        return Frames(store, list(pairs), list(pairs.values()), outer=outer)
+
+    def of_folder(name: str) -> Any:
+        value = read_json(path / name)
         if not is_inner(value) and len(names) > 1:
             raise InputError(
-                f"{path / file}: is not what this format says of one image; if it holds several, give that file"
+                f"{path / name}: is not what this format says of one image; if it holds several, give that file"
             )
         return value
 
-    values, copied, problems = usable_files(path, names, value_of, on_error)
+    if not path.is_dir():
+        return of_file(path, read_json(path))
+    names = files_in(path, suffix)
+    values, copied, problems = usable_files(path, names, of_folder, on_error)
     if len(names) == 1 and not is_inner(values[names[0]]):
-        found = _of_value(path / names[0], values[names[0]], is_image, suffix, is_inner, inside)
-        return replace(found, files=tuple(names))
-    keys: list[int | str] = [_stem(file, suffix) for file in values]
+        return replace(of_file(path / names[0], values[names[0]]), files=tuple(names))
+    keys: list[int | str] = [_stem(name, suffix) for name in values]
     return Frames("folder", keys, list(values.values()), tuple(values), None, copied, problems)
 
 
 def usable_files(
     path: Path, names: Sequence[str], read: Callable[[str], Any], on_error: OnError
 ) -> tuple[dict[str, Any], tuple[Path, ...], tuple[str, ...]]:
-    """What ``read`` makes of each file in a folder, by name; the files that it refuses, and why.
+    """What ``read`` makes of each file in a folder, by name; the files that it refuses with an InputError, and why.
 
-    Raises:
-        InputError: it refuses one and ``on_error`` is ``"stop"``, or it refuses all.
+    The error is raised if ``on_error`` is ``"stop"``, or all are refused.
     """
     values: dict[str, Any] = {}
     refused: dict[Path, str] = {}
@@ -147,8 +152,7 @@ def usable_files(
 def read_lines(path: Path, is_frame: Callable[[Any], bool]) -> Frames | None:
     """Read a text file with a JSON object for each frame in a line; None if its first line is none.
 
-    Raises:
-        InputError: the file cannot be read, or a line after the first is no such object.
+    InputError if a line after the first is none.
     """
     try:
         text = read_bytes(path).decode("utf-8-sig")
@@ -173,25 +177,15 @@ def json_line(line: str) -> Any:
 
 
 def numbered(path: Path, frames: Frames, key: str, first: int) -> Frames:
-    """Frames in a list by the number that each has under a key.
+    """Frames by the number that their values have under a key; InputError if one has none, or two have the same.
 
-    Args:
-        path: named in messages.
-        frames: whose values are objects.
-        key: of the number.
-        first: the number that the first frame of a video usually has; less if one of these has less.
-
-    Raises:
-        InputError: one has no number, or two have the same.
+    The first frame of a video has the number ``first``, or less if one of these has less.
     """
     numbers = [value.get(key) for value in frames.values]
     for place, number in enumerate(numbers):
         if not is_image_id(number) or number < 0:
-            what = "line" if frames.store == "lines" else "entry"
-            raise InputError(
-                f"{path}: {what} {place + (frames.store == 'lines')} has {describe(number)} as its {key}, expected a "
-                "number of 0 or more"
-            )
+            where = f"line {place + 1}" if frames.store == "lines" else f"entry {place}"
+            raise InputError(f"{path}: {where} has {describe(number)} as its {key}, expected a number of 0 or more")
     if (twice := first_repeated(numbers)) is not None:
         raise InputError(f"{path}: has {key} {twice} twice: were two runs written to it?")
     first = min(first, *numbers)
@@ -235,13 +229,11 @@ def first_values(probe: FileProbe) -> Iterator[Any]:
 def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extension: bool = False) -> list[str]:
     """File names for images: theirs without folder, with ``suffix`` in the place of the extension, or after it.
 
-    Images whose names differ by their extensions alone keep them. ``path`` is for messages.
-
-    Raises:
-        InputError: two images have the same name, in different folders, or one that no file can have.
+    Images whose names differ by their extensions alone keep them. InputError, naming ``path``, if two images have the
+    same name, in different folders, or one has a name that no file can have.
     """
     bases = [base_name(key) for key in keys]
-    if impossible := [base for base in bases if not _can_be_named(base)]:
+    if impossible := [base for base in bases if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in base)]:
         raise InputError(f"{path}: the image name {impossible[0]!r} cannot be the name of a file")
     names = bases if keep_extension else [without_extension(base) for base in bases]
     if len(set(names)) != len(names):
@@ -257,40 +249,9 @@ def base_name(key: int | str) -> str:
     return str(key).replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _of_value(
-    path: Path,
-    value: Any,
-    is_image: Callable[[Any], bool],
-    suffix: str,
-    is_inner: Callable[[Any], bool],
-    inside: str,
-) -> Frames:
-    if is_image(value):
-        return Frames("file", [_stem(path.name, suffix)], [value])
-    outer = None
-    if inside and isinstance(value, Mapping) and inside in value:
-        outer, value = (value, inside), value[inside]
-    if not isinstance(value, (Mapping, list)):
-        raise InputError(f"{path}: is not what this format says of an image, nor a list or an object of such")
-    named = isinstance(value, Mapping)
-    for key, one in value.items() if named else enumerate(value):
-        if not is_inner(one):
-            raise InputError(f"{path}: entry {key!r} is not what this format says of an image")
-    if named:
-        return Frames("names", list(value), list(value.values()), outer=outer)
-    return Frames("list", list(range(len(value))), value, outer=outer)
-
-
 def _stem(name: str, suffix: str) -> str:
     return without_gz(name).removesuffix(suffix if without_gz(name).endswith(suffix) else ".json")
 
 
 def _dumped(value: Any) -> str:
     return json.dumps(value) + "\n"
-
-
-def _can_be_named(name: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(name)
-    except UnicodeEncodeError:
-        return False

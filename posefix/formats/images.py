@@ -1,10 +1,10 @@
-"""Which image a name, a number or a place means: results name images in their own ways, data sets by ids."""
+"""Find out which image a name, a number or a place in results means."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +58,9 @@ class ImageIndex:
 
     @classmethod
     def of_folder(cls, folder: Path) -> ImageIndex:
-        """The images in a folder and the folders in it, sorted by name.
+        """The images in a folder and the folders in it, sorted by name; InputError if there is no such folder.
 
         The id of an image is the number that its name ends in, where every image has one of its own; else its place.
-
-        Raises:
-            InputError: there is no such folder.
         """
         if not os.path.isdir(folder):
             kind = "is a file" if os.path.exists(folder) else "does not exist"
@@ -98,16 +95,15 @@ class ImageIndex:
     ) -> np.ndarray:
         """Ids (M,) int64 of the images that M keys mean.
 
-        A name means the image whose name it is, or ends it after a slash, with or without its extension, whichever of
-        the two has more folders. In a video it means the frame whose number, from ``first_frame`` on, it ends in. A
-        place means the n-th image, where the places are those of all images, or their names count from 0 or 1; else it
-        is taken for the number of a frame, and means the image whose name ends in it; in a video the n-th frame.
+        A name means the image whose name it is, or ends it after a slash, with or without its extension. In a video it
+        means the frame whose number, from ``first_frame`` on, it ends in. A place means the n-th image or frame, where
+        the places are those of all images, or their names count from 0 or 1; else the image whose name ends in it.
 
         Args:
             keys: names, places or ids.
             kind: which of these they are.
             first_frame: the number that names give the first frame of a video.
-            any_file_name: a single name may be that of the results: it then means the only image that is.
+            any_file_name: a single name may be that of the results: it then means the only image.
             skip: names that mean no image get ids below 0, which no image has, instead of an error.
 
         Raises:
@@ -123,10 +119,8 @@ class ImageIndex:
         if any_file_name and not found[0] and len(keys) == len(self.records) == 1:
             return np.array(list(self.records), np.int64)
         if not skip:
-            absent = [key for key, ids in zip(keys, found, strict=True) if not ids]
-            self._complain(absent, len(keys), "is not there", "are not there")
-        several = [key for key, ids in zip(keys, found, strict=True) if len(ids) > 1]
-        self._complain(several, len(keys), "can be several of its images", "can each be several of its images")
+            self._refuse(keys, [not ids for ids in found], "are not there")
+        self._refuse(keys, [len(ids) > 1 for ids in found], "can each be several of its images")
         ids = [own[0] if own else -1 - place for place, own in enumerate(found)]
         if (twice := first_repeated(ids)) is not None:
             names = [key for key, own in zip(keys, ids, strict=True) if own == twice]
@@ -138,40 +132,41 @@ class ImageIndex:
         if self._video is not None:
             return self._video
         record = self.records.get(image_id)
-        if record is None:
+        if record is None or (record.width > 0 and record.height > 0):
+            return record and (record.width, record.height)
+        if self._folder is None:
             return None
-        if record.width <= 0 or record.height <= 0:
-            if self._folder is None:
-                return None
-            named = (self._folder / record.file_name, self._folder / _parts(record.file_name)[-1])
-            found = next((size for path in named if (size := _size_of(path, self.upright))), None)
-            if found is None:
-                return None
-            record = ImageRecord(record.file_name, *found)
-            self.records[image_id] = record
-        return record.width, record.height
+        named = (self._folder / record.file_name, self._folder / _parts(record.file_name)[-1])
+        found = next((size for path in named if (size := _size_of(path, self.upright))), None)
+        if found is not None:
+            self.records[image_id] = ImageRecord(record.file_name, *found)
+        return found
 
     def _named(self, key: str) -> list[int]:
+        """The images that a name can mean: of several the one that it names whole, if there is one."""
         parts = _parts(key)
         for start in range(len(parts)):
             name = "/".join(parts[start:])
-            if found := self._by_name.get(name):
-                return _exact(found, self.records, name)
-            if found := self._by_name.get(without_extension(name)):
-                return _exact(found, self.records, name)
+            found = self._by_name.get(name) or self._by_name.get(without_extension(name)) or []
+            wholes = {i: "/".join(_parts(self.records[i].file_name)) for i in found}
+            for exact in (
+                [i for i, whole in wholes.items() if whole == name],
+                [i for i, whole in wholes.items() if without_extension(whole) == name],
+            ):
+                if len(exact) == 1:
+                    return exact
+            if found:
+                return found
         return []
 
     def _placed(self, places: list[int]) -> np.ndarray:
-        if not places or sorted(places) == list(range(len(self.records))):
-            return np.array(list(self.records), np.int64)[np.array(places, np.int64)]
-        ids = list(self.records)
-        if self.numbered and ids:
-            first = min(ids)
-            if first in (0, 1) and sorted(ids) == list(range(first, first + len(ids))) and max(places) < len(ids):
-                return np.array(places, np.int64) + first
-            for shift in (0, 1):
-                if all(place + shift in self.records for place in places):
-                    return np.array(places, np.int64) + shift
+        ids, frames = list(self.records), np.array(places, np.int64)
+        if not places or sorted(places) == list(range(len(ids))):
+            return np.array(ids, np.int64)[frames]
+        count_from_one = set(ids) == set(range(1, len(ids) + 1))
+        for shift in (1, 0) if count_from_one else (0, 1):
+            if self.numbered and all(place + shift in self.records for place in places):
+                return frames + shift
         raise InputError(
             f"{self.what}: has {len(ids)} images, but the results, which do not name theirs, are of {len(places)} "
             f"frames, the last the {max(places) + 1}-th; there must be as many images in the same order, or image "
@@ -179,28 +174,22 @@ class ImageIndex:
         )
 
     def _frames(self, keys: Sequence[int | str], first: int) -> np.ndarray:
-        numbers = [k + first if isinstance(k, int) else number_of(k) for k in keys]
-        absent = [key for key, number in zip(keys, numbers, strict=True) if number is None or number < first]
-        self._complain(absent, len(keys), "does not end in a frame number", "do not end in a frame number")
+        numbers = [key + first if isinstance(key, int) else number_of(key) for key in keys]
+        self._refuse(keys, [number is None or number < first for number in numbers], "do not end in a frame number")
         return np.array(numbers, np.int64) - first
 
-    def _complain(self, keys: list, total: int, one: str, several: str) -> None:
-        """Raise InputError about the images that some of ``total`` keys name, if there are any such keys."""
-        if keys:
-            first = ", ".join(repr(key)[:100] for key in keys[:5])
-            which = "the first five" if len(keys) > 5 else "namely"
-            what = one if len(keys) == 1 else several
+    def _refuse(self, keys: Sequence[int | str], wrong: Sequence[bool], what: str) -> None:
+        """Raise InputError that names the first five wrong keys, if there are any."""
+        if any(wrong):
+            named = [repr(key)[:100] for key, is_wrong in zip(keys, wrong, strict=True) if is_wrong]
             raise InputError(
-                f"{self.what}: {len(keys)} of {total} images that the results name {what}, {which} {first}"
+                f"{self.what}: {len(named)} of {len(keys)} images that the results name {what}, "
+                f"{'the first five' if len(named) > 5 else 'namely'} {', '.join(named[:5])}"
             )
 
 
 def ids_of(names: Sequence[str]) -> tuple[list[int], bool]:
-    """Ids for images that have names alone: the numbers that they end in, if each has its own; else their places.
-
-    Returns:
-        The ids, and whether they are such numbers.
-    """
+    """Ids for images: the numbers that their names end in, if each has its own, else places; and whether they are."""
     numbers = [number_of(name) for name in names]
     numbered = None not in numbers and len(set(numbers)) == len(names)
     return (numbers if numbered else list(range(len(names)))), numbered
@@ -212,15 +201,6 @@ def number_of(name: str) -> int | None:
     digits = stem[len(stem.rstrip("0123456789")) :]
     significant = digits.lstrip("0")
     return int(significant or "0") if digits and len(significant) <= _DIGITS else None
-
-
-def _exact(found: list[int], records: Mapping[int, ImageRecord], name: str) -> list[int]:
-    """Of several images that a name can mean, the one that it names whole, with its extension or, if none, without."""
-    for form in (lambda text: text, without_extension):
-        exact = [i for i in found if form("/".join(_parts(records[i].file_name))) == name]
-        if len(exact) == 1:
-            return exact
-    return found
 
 
 def _parts(name: str) -> list[str]:
@@ -240,9 +220,3 @@ def _size_of(path: Path, upright: bool) -> tuple[int, int] | None:
             return image.size[::-1] if turned else image.size
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
         return None
-
-
-def all_ids(keys: Iterable[int | str], kind: ImageKind) -> tuple[list[int], bool]:
-    """Ids for the keys of results that no data set is given for, and whether they are the images' own numbers."""
-    keys = list(keys)
-    return ([int(key) for key in keys], True) if kind != "name" else ids_of([str(key) for key in keys])

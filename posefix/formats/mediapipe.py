@@ -1,24 +1,18 @@
-"""MediaPipe Pose: JSON of what its ``Pose`` solution and ``PoseLandmarker`` task return for an image.
+"""MediaPipe Pose: JSON of what its ``PoseLandmarker`` task and ``Pose`` solution return for an image.
 
 Each person is a list of 33 landmarks ``{"x", "y", "z", "visibility", "presence"}``, x and y as fractions of the image's
-width and height, beyond 0 and 1 where a landmark lies outside. MediaPipe itself writes no files; the forms that its
-results take when they are dumped are read:
+width and height. MediaPipe itself writes no files; the forms that its results take when they are dumped are read:
 
 - the task's in Python, ``{"pose_landmarks": [[33 landmarks], ...], "pose_world_landmarks": ...}``, and on the web,
   ``{"landmarks": [[33 landmarks], ...], "worldLandmarks": ...}``;
 - the solution's for its one person, ``{"pose_landmarks": [33 landmarks]}``, on the web ``poseLandmarks``, or, by
-  ``MessageToDict``, ``{"landmark": [33 landmarks]}``, also inside of the first; null where there is nobody;
-- the list of 33 landmarks by itself.
+  ``MessageToDict``, ``{"landmark": [33 landmarks]}``, also inside of the first; null if no person was found.
 
-Images are stored as told in :mod:`posefix.formats.frames`; a list of lists of landmarks is one of frames with a person
-each. Where every frame in a list has its number as ``frame``, or the name of its image, that counts and not its place.
-Visibility is the score of a landmark, and 1 where it is not given; there is no score of a person, and no box. z,
-presence and world landmarks are handed through. What comes from elsewhere is written as the task in Python has it, z as
-0.
+Visibility is the score of a landmark, and 1 where it is not given. z, presence and world landmarks are handed through.
+New files are as the task in Python has it, z as 0.
 
 Sources: mediapipe, tasks/python/vision/pose_landmarker.py, tasks/python/components/containers/landmark.py,
-tasks/web/vision/pose_landmarker/pose_landmarker_result.d.ts, framework/formats/landmark.proto and
-python/solutions/pose.py.
+tasks/web/vision/pose_landmarker/pose_landmarker_result.d.ts and python/solutions/pose.py.
 """
 
 from __future__ import annotations
@@ -32,8 +26,8 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
-from posefix.formats.frames import Frames, first_values, read_frames
-from posefix.formats.parsed_file import OnError, ParsedFile, describe_shortly
+from posefix.formats.frames import first_values
+from posefix.formats.parsed_file import OnError, ParsedFile
 from posefix.formats.per_image import (
     Layout,
     PersonLayout,
@@ -45,19 +39,16 @@ from posefix.formats.per_image import (
     read_images,
 )
 from posefix.formats.probe import FileProbe
+from posefix.formats.records import describe
 
-SKELETONS = ("blazepose33",)
 _PEOPLE = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")  # keys that lead to landmarks
-_WORLD = ("pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks")
-_FRAME = ("frame", "frame_id", "frame_idx", "frame_index", "frame_number")
-_IMAGE = ("image", "image_name", "image_path", "file_name", "filename")
+_TELLING = {"pose_landmarks", "poseLandmarks", "pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks"}
 _PIXELS = 10  # no landmark that means something lies so many widths of the image away
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read the landmarks of images or frames."""
-    frames = read_frames(path, _is_image, is_inner=_is_image_among_others, on_error=on_error)
-    parsed = read_images(LAYOUT, path, skeleton, on_error, replace(frames, keys=_keys(frames)))
+    parsed = read_images(LAYOUT, path, skeleton, on_error)
     known = np.abs(parsed.keypoints[parsed.scores > 0])
     if known.size and np.median(known) > _PIXELS:
         raise InputError(
@@ -67,57 +58,28 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     return replace(parsed, relative=True)
 
 
-def _is_image(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(key in value for key in _PEOPLE)
-    return isinstance(value, list) and (not value or any(map(_is_landmark, value)))
+def _key_of(image: Any) -> str | None:
+    return next((key for key in _PEOPLE if key in image), None) if isinstance(image, Mapping) else None
 
 
-def _is_image_among_others(value: Any) -> bool:
-    return value is None or _is_image(value) or (isinstance(value, list) and all(map(_may_be_person, value)))
+def _holds_several(found: Any) -> bool:
+    """Whether what lies under the key of an image is a list of people, rather than one person."""
+    return isinstance(found, list) and all(isinstance(one, list) or _key_of(one) == "landmark" for one in found[:1])
 
 
-def _may_be_person(value: Any) -> bool:
-    return isinstance(value, list) or (isinstance(value, Mapping) and "landmark" in value)
+def _people_in(image: Mapping[str, Any]) -> list[Any]:
+    found = image[_key_of(image) or ""]
+    if found is not None and not isinstance(found, (list, Mapping)):
+        raise ValueError(f"has {describe(found)}, expected a list of landmarks")
+    if found is None or _holds_several(found):
+        return found or []
+    return [found]
 
 
-def _is_landmark(value: Any) -> bool:
-    return isinstance(value, Mapping) and "x" in value and "y" in value
-
-
-def _key_of(value: Any) -> str | None:
-    return next((key for key in _PEOPLE if key in value), None) if isinstance(value, Mapping) else None
-
-
-def _people_in(value: Any) -> list[Any]:
-    return _people_and_room(value)[0]
-
-
-def _people_and_room(value: Any, depth: int = 2) -> tuple[list[Any], bool]:
-    """The people in the value of an image, and whether it has room for several; ValueError for no list of them."""
-    if value is None:
-        return [], False
-    key = _key_of(value)
-    if key is not None and depth:
-        return _people_and_room(value[key], depth - 1)
-    if not isinstance(value, list):
-        raise ValueError(f"has {describe_shortly(value)}, expected a list of landmarks")
-    return (value, True) if not value or any(map(_may_be_person, value)) else ([value], False)
-
-
-def _put_people(value: Any, people: list[Any]) -> Any:
-    if value is None:
-        return {"pose_landmarks": people} if people else None
-    if _people_and_room(value)[1]:
-        return _put_innermost(value, people)
-    if len(people) <= 1:
-        return _put_innermost(value, people[0] if people else None)
-    return {**value, _key_of(value): people} if isinstance(value, Mapping) else {"pose_landmarks": people}
-
-
-def _put_innermost(value: Any, people: Any) -> Any:
-    key = _key_of(value)
-    return people if key is None else {**value, key: _put_innermost(value[key], people)}
+def _put_people(image: Mapping[str, Any], people: list[Any]) -> dict[str, Any]:
+    key = _key_of(image) or ""
+    several = len(people) > 1 or _holds_several(image[key])
+    return {**image, key: people if several else next(iter(people), None)}
 
 
 def _landmarks_of(record: Any) -> list[Any] | None:
@@ -129,7 +91,7 @@ def _landmarks_of(record: Any) -> list[Any] | None:
 def _keypoints(record: Any, skeleton: Skeleton | None) -> Triples:
     landmarks = _landmarks_of(record)
     if landmarks is None:
-        raise ValueError(f"is {describe_shortly(record)}, expected a list of 33 landmarks")
+        raise ValueError(f"is {describe(record)}, expected a list of 33 landmarks")
     return [point_triple(landmark, "visibility") for landmark in landmarks]
 
 
@@ -145,26 +107,13 @@ def _new(parsed: ParsedFile, person: int) -> list[Any]:
 
 def _is_person(record: Any) -> bool:
     landmarks = _landmarks_of(record)
-    return landmarks is not None and len(landmarks) == 33 and all(map(_is_landmark, landmarks))
-
-
-def _keys(frames: Frames) -> list[int | str]:
-    """What images are called: in a list, by their numbers or names if every frame has one of its own."""
-    if frames.store == "list" and all(isinstance(value, Mapping) for value in frames.values):
-        for name in (*_IMAGE, *_FRAME):
-            keys = [value.get(name) for value in frames.values]
-            kind = str if name in _IMAGE else int
-            fine = all(type(key) is kind and (kind is str or 0 <= key < 2**53) for key in keys)
-            if keys and fine and len(set(keys)) == len(keys):
-                return keys
-    return frames.keys
+    return landmarks is not None and len(landmarks) == 33 and all({"x", "y"} <= one.keys() for one in landmarks)
 
 
 LAYOUT = Layout(
     PersonLayout(_keypoints, _put, _new, _is_person, decimals=(6, 6)),
-    SKELETONS,
-    _is_image,
-    is_inner=_is_image_among_others,
+    ("blazepose33",),
+    is_image=lambda value: _key_of(value) is not None,
     people_in=_people_in,
     put_people=_put_people,
     new_image={"pose_landmarks": []},
@@ -173,14 +122,11 @@ LAYOUT = Layout(
 
 
 def _looks_like_mediapipe(probe: FileProbe) -> bool:
-    telling = {*_PEOPLE[:2], *_WORLD}
-    for value in first_values(probe):
-        if isinstance(value, Mapping) and "keypoints" not in value and telling & value.keys() and _is_image(value):
-            return True
-    return looks_like(LAYOUT, probe)
+    values = (value for value in first_values(probe) if _key_of(value) and "keypoints" not in value)
+    return any(_TELLING & value.keys() for value in values) or looks_like(LAYOUT, probe)
 
 
-MEDIAPIPE = json_format(
+FORMAT = json_format(
     "mediapipe",
     "MediaPipe Pose",
     LAYOUT,

@@ -1,17 +1,14 @@
 """MMPose's predictions: JSON with the instances of an image, or of each frame of a video.
 
-``MMPoseInferencer`` writes ``NAME.json`` into its ``pred_out_dir`` for an image ``NAME.jpg``: a list of instances ::
+``MMPoseInferencer`` writes ``NAME.json`` for an image ``NAME.jpg``: a list of instances ::
 
     [{"keypoints": [[x, y], ...], "keypoint_scores": [0.9, ...], "bbox": [[x1, y1, x2, y2]], "bbox_score": 0.9}]
 
-and for a video one file, a list of ``{"frame_id": 0, "instances": [...]}`` that counts the frames from 0. The demo
-scripts write ``results_NAME.json`` with ``--save-predictions``: ``{"meta_info": {...}, "instance_info": [...]}``, with
-the instances of an image or the frames of a video, which they count from 1. ``meta_info`` names the keypoints. A list
-of lists of instances, as ``result["predictions"]`` is in Python, is of images in order.
+and for a video a list of ``{"frame_id": 0, "instances": [...]}`` that counts the frames from 0. The demo scripts write
+``results_NAME.json``: ``{"meta_info": {...}, "instance_info": [...]}``, with the instances of an image or the frames of
+a video, which they count from 1. ``meta_info`` names the keypoints. A list of lists of instances is of images in order.
 
-Source: MMPose 1.3.2, mmpose/structures/utils.py (split_instances: the box is a list in a list),
-mmpose/apis/inferencers/base_mmpose_inferencer.py (postprocess, _finalize_video_processing),
-demo/topdown_demo_with_mmdet.py and demo/bottomup_demo.py.
+Source: MMPose 1.3.2, mmpose/structures/utils.py, mmpose/apis/inferencers/base_mmpose_inferencer.py, demo/*.py.
 """
 
 from __future__ import annotations
@@ -26,8 +23,8 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.files import first_repeated
 from posefix.core.skeleton import Skeleton, load, with_keypoint_count
-from posefix.formats.frames import Frames, first_values, numbered, read_frames
-from posefix.formats.parsed_file import OnError, ParsedFile
+from posefix.formats.frames import Frames, first_values, numbered
+from posefix.formats.parsed_file import ParsedFile
 from posefix.formats.per_image import (
     Layout,
     PersonLayout,
@@ -37,7 +34,6 @@ from posefix.formats.per_image import (
     json_format,
     looks_like,
     pairs_with_scores,
-    read_images,
     require_object,
     to_corners,
 )
@@ -48,18 +44,15 @@ DEMO_PREFIX = "results_"  # of the files that the demo scripts write
 INSTANCE_LISTS = ("instances", "instance_info")
 
 
-def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
-    """Read a file, or a folder of files for one image each."""
-    frames = read_frames(path, LAYOUT.is_image, LAYOUT.suffix, LAYOUT.is_inner, LAYOUT.inside, on_error)
+def _with_keys(path: Path, frames: Frames) -> Frames:
+    """Frames by their ``frame_id``, and images without the prefix that the demo scripts put before their names."""
     if frames.store == "list" and frames.values and all(isinstance(value, Mapping) for value in frames.values):
-        frames = numbered(path, frames, "frame_id", first=1 if frames.outer else 0)
-    elif frames.kind == "name":
-        demo = [isinstance(value, Mapping) for value in frames.values]
-        keys = [k.removeprefix(DEMO_PREFIX) if d else k for k, d in zip(frames.keys, demo, strict=True)]
-        if (twice := first_repeated(keys)) is not None:
-            raise InputError(f"{path}: two of its files are of the image {twice!r}")
-        frames = replace(frames, keys=keys)
-    return read_images(LAYOUT, path, skeleton, on_error, frames)
+        return numbered(path, frames, "frame_id", first=1 if frames.outer else 0)
+    pairs = zip(frames.keys, frames.values, strict=True)
+    keys = [str(key).removeprefix(DEMO_PREFIX) if isinstance(value, Mapping) else key for key, value in pairs]
+    if (twice := first_repeated(keys)) is not None:
+        raise InputError(f"{path}: two of its files are of the image {twice!r}")
+    return replace(frames, keys=keys)
 
 
 def _is_image(value: Any) -> bool:
@@ -129,22 +122,22 @@ LAYOUT = Layout(
     ),
     SKELETONS,
     _is_image,
-    is_inner=lambda value: _is_image(value) or _is_frame(value),
+    is_image_among_others=lambda value: _is_image(value) or _is_frame(value),
     people_in=_people_in,
     put_people=_put_people,
     noun="instance",
     inside="instance_info",
     skeleton_of=_skeleton_of,
+    with_keys=_with_keys,
 )
 
 
 def _looks_like_mmpose(probe: FileProbe) -> bool:
     if probe.is_partial and '"instance_info"' in probe.text and '"keypoint_scores"' in probe.text:
         return True
-    for value in first_values(probe):
-        if isinstance(value, Mapping) and (isinstance(value.get("instance_info"), list) or "frame_id" in value):
-            return True
-    return looks_like(LAYOUT, probe)
+    objects = (value for value in first_values(probe) if isinstance(value, Mapping))
+    telling = any(isinstance(value.get("instance_info"), list) or "frame_id" in value for value in objects)
+    return telling or looks_like(LAYOUT, probe)
 
 
-FORMAT = json_format("mmpose", "MMPose's predictions", LAYOUT, sniff=_looks_like_mmpose, read=read)
+FORMAT = json_format("mmpose", "MMPose's predictions", LAYOUT, sniff=_looks_like_mmpose)

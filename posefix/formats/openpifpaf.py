@@ -4,12 +4,10 @@
 
     {"keypoints": [x, y, confidence, ...], "bbox": [x, y, w, h], "score": 0.9, "category_id": 1}
 
-rounded to 2 decimals, the score to 3; a keypoint of confidence 0 was not found, wherever it is said to be. Tracked
-people have an ``id_``. Models that find objects too write those without keypoints; they are handed through.
+A keypoint of confidence 0 was not found. Records of objects, without keypoints, are handed through.
 ``openpifpaf.video --json-output`` appends one line ``{"frame": 1, "predictions": [...]}`` for each frame, from 1 on.
 
-Source: OpenPifPaf 0.12.14 and 0.13, openpifpaf/annotation.py (json_data), predict.py (out_name), video.py, stream.py;
-plugins/coco, crowdpose and wholebody (constants.py) for the keypoints.
+Source: OpenPifPaf 0.12.14 and 0.13, openpifpaf/annotation.py (json_data), predict.py (out_name), video.py, stream.py.
 """
 
 from __future__ import annotations

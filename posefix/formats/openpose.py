@@ -2,18 +2,11 @@
 
 A person's ``pose_keypoints_2d`` (``pose_keypoints`` in early versions) are x, y and confidence of 25 keypoints (model
 ``BODY_25``) or 18 (model ``COCO``), one after the other; three zeros where one was not detected. There is no score of a
-person, and no box. Face, hands, 3D, ``person_id`` and ``part_candidates`` are handed through.
+person, and no box. All else is handed through. Coordinates are pixels with ``--keypoint_scale 0``, the default; scales
+3 and 4 are fractions of the image and refused. A neck and a middle of the hips that people from elsewhere lack are
+written halfway between the shoulders and the hips, as OpenPose was trained.
 
-Coordinates are pixels of the source with ``--keypoint_scale 0``, the default. Scales 3 and 4 are fractions of the image
-and refused; scales 1 and 2, pixels of other sizes, cannot be told from 0. ``BODY_25B`` has 25 keypoints as well, in
-another order: it needs a skeleton of its own.
-
-A neck and a middle of the hips that people from elsewhere lack are written halfway between the shoulders and the hips,
-which is where OpenPose has them in its training data.
-
-Sources: openpose, doc/02_output.md, doc/advanced/demo_advanced.md, src/openpose/filestream/fileStream.cpp,
-src/openpose/core/keypointScaler.cpp, include/openpose/filestream/wPeopleJsonSaver.hpp; openpose_caffe_train,
-src/caffe/openpose/poseModel.cpp.
+Sources: openpose, doc/02_output.md, doc/advanced/demo_advanced.md, src/openpose/filestream/fileStream.cpp.
 """
 
 from __future__ import annotations
@@ -28,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.core.files import files_in, without_gz
+from posefix.core.files import without_gz
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import first_values
-from posefix.formats.parsed_file import OnError, ParsedFile, describe_shortly
+from posefix.formats.parsed_file import OnError, ParsedFile
 from posefix.formats.per_image import Layout, flat_person, json_format, read_images, write_images
 from posefix.formats.probe import FileProbe
+from posefix.formats.records import describe
 
 SUFFIX = "_keypoints.json"
 PARTS = ("pose", "face", "hand_left", "hand_right")
@@ -44,16 +38,13 @@ _OTHER_CAMERA = re.compile(r"_keypoints_[0-9]+\.json(\.gz)?$")
 def people_in_object(people: str, keys: Sequence[str], person: Mapping[str, Any], version: Any) -> Layout:
     """An image is an object with a version and a list of people, each an object with all numbers in one list.
 
-    Args:
-        people: key of the list of people.
-        keys: keys that a person's numbers can have; the one for new people first.
-        person: a new person without numbers.
-        version: of new images.
+    ``people`` is the key of that list, ``keys`` are those that the numbers can have, the one for new people first;
+    ``person`` is a new person without numbers.
     """
 
     def people_in(image: Mapping[str, Any]) -> list[Any]:
         if not isinstance(image[people], list):
-            raise ValueError(f"has {describe_shortly(image[people])} as {people}, expected a list")
+            raise ValueError(f"has {describe(image[people])} as {people}, expected a list")
         return image[people]
 
     return Layout(
@@ -98,8 +89,10 @@ def with_middles(parsed: ParsedFile) -> ParsedFile:
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read a folder of ``*_keypoints.json``, or one such file; of ``*.json`` if none is named so."""
-    parsed = read_images(replace(LAYOUT, suffix=_suffix_in(path)), path, skeleton, on_error)
-    if path.is_dir() and (other := min(filter(_OTHER_CAMERA.search, os.listdir(path)), default=None)):
+    names = os.listdir(path) if path.is_dir() else [path.name]
+    suffix = SUFFIX if any(without_gz(name).endswith(SUFFIX) for name in names) else ".json"
+    parsed = read_images(replace(LAYOUT, suffix=suffix), path, skeleton, on_error)
+    if path.is_dir() and (other := min(filter(_OTHER_CAMERA.search, names), default=None)):
         raise InputError(
             f"{path}: holds files of several cameras ({other}); put those of each into a folder of its own, "
             f"named *{SUFFIX}"
@@ -117,15 +110,6 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
 def write(path: Path, parsed: ParsedFile) -> None:
     """Write a folder with a file for each image."""
     write_images(LAYOUT, path, with_middles(parsed))
-
-
-def _suffix_in(path: Path) -> str:
-    if not path.is_dir():
-        return SUFFIX if without_gz(path.name).endswith(SUFFIX) else ".json"
-    try:
-        return SUFFIX if files_in(path, SUFFIX) else ".json"
-    except InputError:
-        return ".json"
 
 
 def is_posed(layout: Layout, image: Any) -> bool:
@@ -148,7 +132,7 @@ def _looks_like_openpose(probe: FileProbe) -> bool:
     return bool(images) and not any(map(is_alphapose, images))
 
 
-OPENPOSE = json_format(
+FORMAT = json_format(
     "openpose",
     "OpenPose",
     LAYOUT,

@@ -1,12 +1,12 @@
 """What every format has in common: the content of a file as arrays, checked person by person, and how to put it back.
 
-A format's module turns its files into :class:`ParsedFile` and back. It knows neither images nor other skeletons nor
-pixels where its coordinates are fractions of the image: :mod:`posefix.formats` sees to those for all formats alike.
+A format's module turns its files into :class:`ParsedFile` and back; image ids, pixels of relative coordinates and other
+skeletons are up to :mod:`posefix.formats.exchange`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,8 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST
 from posefix.core.skeleton import Skeleton, load, with_keypoint_count
-from posefix.formats.records import describe
+from posefix.formats.coco import ImageRecord
+from posefix.formats.records import describe, original_scores
 
 if TYPE_CHECKING:
     from posefix.formats.probe import FileProbe
@@ -40,13 +41,11 @@ class ParsedFile:
         boxes: (N, 4) float64 xywh, in pixels unless ``relative``; zeros where there is none.
         person_scores: (N,) float64.
         records: N records of the format as they came; None for people who come from elsewhere.
+        original_scores: (N,) float32 scores before rescoring, as :attr:`People.original_scores`.
         relative: coordinates and boxes are fractions of the image's width and height.
-        sizes: (M, 2) int64 width and height in pixels of each image as the file says; 0 where it does not.
-        names: M file names of images that ``images`` does not name, as far as they are known; "" or nothing else.
+        listed: name and size of each of the M images, where the file or who writes it knows them; else empty.
         document: what else has to be written back; its form is the format's own. None when written anew.
         problems: one sentence for each person that could not be used and is handed through.
-        original_scores: (N,) float32, in writing: scores before rescoring, as :attr:`People.original_scores`; records
-            have them as well.
         holds: in reading, those of :attr:`Format.holds` that this very file has a place for; None: all.
         new: in writing, whether the people come from elsewhere and have no records.
     """
@@ -60,12 +59,11 @@ class ParsedFile:
     boxes: np.ndarray
     person_scores: np.ndarray
     records: Sequence[Any]
+    original_scores: np.ndarray
     relative: bool = False
-    sizes: np.ndarray | None = None
-    names: Sequence[str] = ()
+    listed: Sequence[ImageRecord] = ()
     document: Any = None
     problems: list[str] = field(default_factory=list)
-    original_scores: np.ndarray | None = None
     holds: frozenset[str] | None = None
     new: bool = False
 
@@ -90,14 +88,14 @@ class Format:
 
     Attributes:
         name: as ``--format`` and ``--to`` take it.
-        title: what people call it.
-        skeletons: names of those in which new files are written and can be read again; another becomes the first.
+        title: its name in messages.
+        skeletons: names of those that new files can be in; people of another one are written in the first.
         kind: how it names images.
-        relative: whether its coordinates are fractions of the image.
-        folder: whether it is written as a folder.
         sniff: whether a file or folder is of this format.
         read: ``(path, skeleton or None, on_error) -> ParsedFile``; raises InputError.
         write: ``(path, content)``: whole or not at all; what is as in its record stays as it is written there.
+        relative: whether its coordinates are fractions of the image.
+        folder: whether it is written as a folder.
         any_file_name: the name of a single file with the people of one image need not be the image's.
         first_frame: the number that names give the first frame of a video.
         holds: which of ``"scores"`` (of keypoints), ``"boxes"``, ``"person_scores"`` and ``"empty"`` (images without
@@ -123,7 +121,7 @@ class Format:
 
 
 class PeopleBuilder:
-    """Collects the people of a file one by one and checks their numbers.
+    """Collect the people of a file one by one and check their numbers.
 
     Args:
         path: named in messages.
@@ -147,7 +145,7 @@ class PeopleBuilder:
         frame: int,
         record: Any,
         keypoints: Any,
-        scores: Any = None,
+        scores: Any,
         box: Any = None,
         person_score: Any = None,
     ) -> None:
@@ -157,8 +155,8 @@ class PeopleBuilder:
             where: names the person in a message, such as ``"record 3"``.
             frame: place of their image among the images.
             record: as it came.
-            keypoints: K pairs of numbers; one of None or NaN, there is no estimate.
-            scores: K numbers; None: 1 for every keypoint that has coordinates.
+            keypoints: K pairs of numbers; None or NaN where there is no estimate.
+            scores: K numbers.
             box: xywh, or None.
             person_score: None: the mean of the scores.
         """
@@ -185,19 +183,20 @@ class PeopleBuilder:
         """All that was taken; ``fallback`` names the skeleton of a file without any usable person."""
         skeleton = self.skeleton or load(fallback)
         k = len(skeleton)
-        nobody = (np.zeros((k, 2)), np.zeros(k), np.zeros(4), 0.0)
-        rows = [nobody if row is None else row for row in self._rows]
-        columns = list(zip(*rows, strict=True)) if rows else [(), (), (), ()]
+        unusable = (np.zeros((k, 2)), np.zeros(k), np.zeros(4), 0.0)
+        rows = [unusable if row is None else row for row in self._rows]
+        points, scores, boxes, person_scores = zip(*rows, strict=True) if rows else [()] * 4
         return ParsedFile(
             skeleton,
-            np.array(columns[0], np.float64).reshape(-1, k, 2),
-            np.array(columns[1], np.float64).reshape(-1, k),
+            np.array(points, np.float64).reshape(-1, k, 2),
+            np.array(scores, np.float64).reshape(-1, k),
             np.array(self._frames, np.int64),
             images,
             kind,
-            np.array(columns[2], np.float64).reshape(-1, 4),
-            np.array(columns[3], np.float64),
+            np.array(boxes, np.float64).reshape(-1, 4),
+            np.array(person_scores, np.float64),
             self._records,
+            original_scores(self._records),
             problems=self.problems,
             **rest,
         )
@@ -215,17 +214,12 @@ class PeopleBuilder:
             raise ValueError(f"has keypoints of shape {points.shape}, expected pairs of x and y")
         if self.skeleton is None:
             self.skeleton = skeleton_with(len(points), self._skeletons)
-        k = len(self.skeleton)
+        k, confidences = len(self.skeleton), numbers(scores, "scores of keypoints")
         if len(points) != k:
             raise ValueError(f"has {len(points)} keypoints, expected the {k} of {self.skeleton.name}")
-        known = np.isfinite(points).all(1)
-        if scores is None:
-            confidences = known.astype(np.float64)
-        else:
-            confidences = numbers(scores, "scores of keypoints")
-            if confidences.shape != (k,):
-                raise ValueError(f"has {confidences.size} scores for {k} keypoints")
-            known &= np.isfinite(confidences)
+        if confidences.shape != (k,):
+            raise ValueError(f"has {confidences.size} scores for {k} keypoints")
+        known = np.isfinite(points).all(1) & np.isfinite(confidences)
         points = np.where(known[:, None], points, 0.0)
         confidences = np.where(known, confidences, 0.0)
         if not (np.abs(points) <= FARTHEST).all() or not (np.abs(confidences) <= FARTHEST).all():
@@ -260,41 +254,28 @@ def numbers(values: Any, what: str) -> np.ndarray:
             raise TypeError
         return found.astype(np.float64)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        raise ValueError(f"has {describe_shortly(values)} as {what}, expected numbers") from None
-
-
-def describe_shortly(value: Any) -> str:
-    """Any value as a message can name it."""
-    if isinstance(value, (list, tuple)):
-        return f"a list of {len(value)}"
-    if value is None or isinstance(value, (bool, str, int, float, Mapping)):
-        return describe(value)
-    return f"a {type(value).__name__}"
+        raise ValueError(f"has {describe(values)} as {what}, expected numbers") from None
 
 
 def skeleton_with(count: int, names: Sequence[str] = ()) -> Skeleton:
     """The shipped skeleton with so many keypoints, the first among ``names``; ValueError when there is none."""
     found = [name for name in (names or with_keypoint_count(count)) if len(load(name)) == count]
     if not found:
-        known = ", ".join(f"{name} ({len(load(name))})" for name in names) if names else ""
+        known = ": " + ", ".join(f"{name} ({len(load(name))})" for name in names) if names else ""
         raise ValueError(
-            f"has {count} keypoints, which no skeleton of this format has{': ' + known if known else ''}; "
-            "give one with --skeleton"
+            f"has {count} keypoints, which no skeleton of this format has{known}; give one with --skeleton"
         )
     return load(found[0])
 
 
 def keep_equal(raw: Any, new: np.ndarray, decimals: int, keep: np.ndarray | None = None) -> list[Any] | int | float:
-    """New numbers as nested lists, with the original ones where they say the same.
+    """New numbers as nested lists (one number if ``new`` has no dimensions), the original ones where they say the same.
 
     Args:
-        raw: the numbers as they came, of any shape; of another than ``new``, or no numbers, they are not used.
+        raw: the numbers as they came; if of another shape than ``new``, or no numbers, they are not used.
         new: an array.
         decimals: new numbers are rounded to so many; a difference of less than half of the last one is none.
         keep: bool, broadcast to ``new``: where the original is to stay, whatever ``new`` says.
-
-    Returns:
-        ``new`` as a nested list (a number if it has no dimensions).
     """
     rounded = np.array((np.round(np.asarray(new, np.float64), decimals) + 0.0).tolist(), object)
     try:

@@ -1,8 +1,7 @@
 """Read and write any format that says in JSON which people there are in one image.
 
-A format of this kind is a :class:`Layout`, which says where in the value of an image its people are, with a
-:class:`PersonLayout`, which says where in the record of a person the numbers are. :func:`read_images`,
-:func:`write_images` and :func:`looks_like` do the rest: files, checks, and keeping what does not change.
+A :class:`Layout` says where in the value of an image its people are, and its :class:`PersonLayout` where in the record
+of a person the numbers are. :func:`read_images`, :func:`write_images` and :func:`looks_like` do the rest.
 """
 
 from __future__ import annotations
@@ -23,12 +22,11 @@ from posefix.formats.parsed_file import (
     OnError,
     ParsedFile,
     PeopleBuilder,
-    describe_shortly,
     keep_equal,
     numbers,
 )
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import ORIGINAL_SCORE, is_box, with_original_score
+from posefix.formats.records import ORIGINAL_SCORE, describe, is_box, with_original_score
 
 Triples = Sequence[Sequence[Any]]
 
@@ -79,7 +77,7 @@ class Layout:
         person: how a person is laid out.
         skeletons: names of those that the number of keypoints tells apart; the first is that of an empty file.
         is_image: whether a JSON value is one image with its people.
-        is_inner: likewise for a value among several, if more of those can be one image.
+        is_image_among_others: likewise for a value among several, if more of those can be one image.
         people_in: the records of the people in the value of an image; ValueError with the rest of a sentence.
         put_people: ``(value, records)`` to the value with these people.
         new_image: the value of an image without people, as new files have it.
@@ -91,12 +89,13 @@ class Layout:
         store: how new files are stored.
         names: how new files call images, from their names.
         skeleton_of: finds the skeleton where the number of keypoints does not tell it.
+        with_keys: ``(path, frames)`` to frames with other keys, where values say which images they are of.
     """
 
     person: PersonLayout
     skeletons: tuple[str, ...]
     is_image: Callable[[Any], bool] = is_list_of_people
-    is_inner: Callable[[Any], bool] | None = None
+    is_image_among_others: Callable[[Any], bool] | None = None
     people_in: Callable[[Any], list[Any]] = lambda value: value
     put_people: Callable[[Any, list[Any]], Any] = lambda value, people: people
     new_image: Any = field(default_factory=list)
@@ -108,6 +107,12 @@ class Layout:
     store: Store = "folder"
     names: Callable[[Sequence[int | str]], list[Any]] = list
     skeleton_of: Callable[[Path, Frames], Skeleton | None] = lambda path, frames: None
+    with_keys: Callable[[Path, Frames], Frames] = lambda path, frames: frames
+
+    @property
+    def is_inner(self) -> Callable[[Any], bool]:
+        """Whether a JSON value among several is one image with its people."""
+        return self.is_image_among_others or self.is_image
 
 
 def read_images(
@@ -115,7 +120,8 @@ def read_images(
 ) -> ParsedFile:
     """Read the people of images, from ``frames`` if these were read already."""
     if frames is None:
-        frames = read_frames(path, layout.is_image, layout.suffix, layout.is_inner, layout.inside, on_error)
+        frames = read_frames(path, layout.is_image, layout.is_inner, layout.suffix, layout.inside, on_error)
+        frames = layout.with_keys(path, frames)
     people = PeopleBuilder(path, skeleton or layout.skeleton_of(path, frames), on_error, layout.skeletons)
     people.problems.extend(frames.problems)
     for place, value in enumerate(frames.values):
@@ -127,12 +133,12 @@ def read_images(
         for i, record in enumerate(records):
             read_person(layout.person, people, f"{frames.where(place)}{layout.noun} {i}", place, record)
     parsed = people.parsed(frames.keys, frames.kind, layout.skeletons[0], document=frames)
-    require_people_beside(frames.problems, parsed)
+    require_other_people(frames.problems, parsed)
     return parsed
 
 
-def require_people_beside(problems: Sequence[str], parsed: ParsedFile) -> None:
-    """Raise InputError with the first problem of a folder's files if the others have nobody in them."""
+def require_other_people(problems: Sequence[str], parsed: ParsedFile) -> None:
+    """Raise InputError with the first problem of a folder's files if no person in the others is usable."""
     if problems and not (parsed.scores > 0).any():
         raise InputError(problems[0])
 
@@ -141,8 +147,11 @@ def write_images(layout: Layout, path: Path, parsed: ParsedFile) -> None:
     """Write the files that were read with their people's new numbers, or new ones."""
     lists = [[write_person(layout.person, parsed, person) for person in people] for people in parsed.people_of()]
     old = parsed.document
-    if isinstance(old, Frames) and old.keys == list(parsed.images):
-        values = [_with_people(layout, value, people) for value, people in zip(old.values, lists, strict=True)]
+    if old is not None and old.keys == list(parsed.images):
+        values = list(old.values)
+        for place, (value, people) in enumerate(zip(old.values, lists, strict=True)):
+            if people != [value]:  # else it was unusable, and is handed through as a whole
+                values[place] = layout.put_people(value, people)
         write_frames(path, replace(old, values=values))
         return
     named = zip(layout.names(parsed.images), lists, strict=True)
@@ -157,7 +166,7 @@ def looks_like(layout: Layout, probe: FileProbe) -> bool:
     """Whether the first person in a file or folder is laid out so."""
     for value in first_values(probe):
         try:
-            people = layout.people_in(value) if (layout.is_inner or layout.is_image)(value) else []
+            people = layout.people_in(value) if layout.is_inner(value) else []
         except ValueError:
             continue
         if people:
@@ -188,10 +197,11 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
     if parsed.has_no_estimate(person):
         return record
     digits, score_digits = layout.decimals
-    if record is None:
-        record = layout.new(parsed, person)
-        if isinstance(record, Mapping):
-            record = with_original_score(record, parsed.original_scores[person])
+    is_new = record is None
+    record = layout.new(parsed, person) if is_new else record
+    if isinstance(record, Mapping):
+        record = with_original_score(record, parsed.original_scores[person])
+    if is_new:
         triples = (np.column_stack([np.round(points, digits), np.round(scores, score_digits)]) + 0.0).tolist()
     else:
         raw = layout.keypoints(record, parsed.skeleton)
@@ -209,13 +219,9 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
 def flat_person(
     keys: Sequence[str], new: Callable[[ParsedFile, int], Any], is_person: Callable[[Any], bool], **rest: Any
 ) -> PersonLayout:
-    """A person who is an object with x, y and score of all keypoints in one list, under one of some keys.
+    """A person who is an object with x, y and score of all keypoints in one list.
 
-    Args:
-        keys: of the list; the first is that of new people.
-        new: as of :class:`PersonLayout`.
-        is_person: likewise.
-        rest: likewise.
+    It is under one of ``keys``, in new people the first; all else is as of :class:`PersonLayout`.
     """
 
     def key_in(record: Any) -> str:
@@ -226,7 +232,7 @@ def flat_person(
         require_object(record, key)
         flat = numbers(record[key], key)
         if flat.ndim != 1 or flat.size % 3 or flat.size == 0:
-            found = f"{flat.size} numbers" if flat.ndim == 1 and flat.size else describe_shortly(record[key])
+            found = f"{flat.size} numbers" if flat.ndim == 1 and flat.size else describe(record[key])
             raise ValueError(f"has {found} as {key}, expected x, y and score of each keypoint, one after the other")
         return [record[key][i : i + 3] for i in range(0, flat.size, 3)]
 
@@ -265,7 +271,7 @@ def put_point(point: Mapping[str, Any], triple: Sequence[Any], score: str) -> Ma
 def require_object(record: Any, *keys: str) -> None:
     """Raise ValueError, with the rest of a sentence, about a record that is no object or lacks a key."""
     if not isinstance(record, Mapping):
-        raise ValueError(f"is {describe_shortly(record)}, expected an object{' with ' + keys[0] if keys else ''}")
+        raise ValueError(f"is {describe(record)}, expected an object{' with ' + keys[0] if keys else ''}")
     if missing := [key for key in keys if key not in record]:
         raise ValueError(f"has no {missing[0]}")
 
@@ -287,14 +293,6 @@ def to_corners(parsed: ParsedFile, person: int) -> list[float]:
         return [*box[:2].tolist(), *(box[:2] + box[2:]).tolist()]
     points = parsed.keypoints[person][known] if known.any() else np.zeros((1, 2))
     return [*points.min(0).tolist(), *points.max(0).tolist()]
-
-
-def _with_people(layout: Layout, value: Any, people: list[Any]) -> Any:
-    try:
-        layout.people_in(value)
-    except ValueError:  # handed through as a whole
-        return value
-    return layout.put_people(value, people)
 
 
 def json_format(name: str, title: str, layout: Layout, **rest: Any) -> Format:

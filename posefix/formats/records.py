@@ -1,14 +1,9 @@
-"""When a record of COCO's keypoint format is usable, and why not, in one sentence; and its numbers as arrays.
-
-One record at a time the answer is :func:`problem`; for the usual file without any mistake :func:`flawless` answers for
-all records at once.
-"""
+"""Check the records of COCO's keypoint format, and say in one sentence what is wrong with one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from itertools import chain
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -32,25 +27,6 @@ def problem(record: Any, skeleton: Skeleton) -> str | None:
     return _keypoints_problem(record["keypoints"], skeleton) or _score_problem(record.get("score"))
 
 
-def flawless(records: Sequence[Any], skeleton: Skeleton) -> bool:
-    """Whether :func:`problem` finds nothing in any record, answered for all at once."""
-    try:
-        image_ids = [r["image_id"] for r in records]
-        keypoints = [r["keypoints"] for r in records]
-        scores = [r.get("score", 0) for r in records]
-        if set(map(type, keypoints)) - {list} or set(map(len, keypoints)) - {3 * len(skeleton)}:
-            return False
-        if set(map(type, image_ids)) - {int} or set(map(type, scores)) - {int, float}:
-            return False
-        if set(map(type, chain.from_iterable(keypoints))) - {int, float}:
-            return False
-        numbers = (np.array(scores, np.float64), np.array(keypoints, np.float64).ravel())
-        np.array(image_ids, np.int64)
-    except (TypeError, KeyError, AttributeError, IndexError, OverflowError):
-        return False
-    return all((np.abs(n) <= LARGEST).all() for n in numbers)
-
-
 def is_image_id(value: Any) -> bool:
     """Whether a JSON value is an integer of 64 bits; 139.0 is one, true is not."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -66,17 +42,6 @@ def is_number(value: Any) -> bool:
 def is_score(value: Any) -> bool:
     """Whether a JSON value is a number that a score can be."""
     return is_number(value) and abs(value) <= LARGEST
-
-
-def keypoint_arrays(records: Sequence[Mapping[str, Any]], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates (N, K, 2) float32 in pixels and scores or visibilities (N, K) float32 of usable records."""
-    numbers = np.array([r["keypoints"] for r in records], np.float32).reshape(len(records), len(skeleton), 3)
-    return numbers[..., :2], numbers[..., 2]
-
-
-def box_array(records: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """(N, 4) float32 xywh boxes of records; zeros where there is none, or what is there is no box."""
-    return np.array([r["bbox"] if is_box(r.get("bbox")) else (0, 0, 0, 0) for r in records], np.float32).reshape(-1, 4)
 
 
 def original_scores(records: Sequence[Any]) -> np.ndarray:
@@ -98,11 +63,13 @@ def is_box(value: Any) -> bool:
 
 
 def describe(value: Any) -> str:
-    """A JSON value as a sentence can name it, cut short if it is long."""
-    if isinstance(value, (list, Mapping)):
-        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+    """A value as a sentence can name it, cut short if it is long."""
+    if isinstance(value, (list, tuple, Mapping)):
+        return f"{'an object' if isinstance(value, Mapping) else 'a list'} of {len(value)}"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if not isinstance(value, (str, int, float)):
+        return f"a {type(value).__name__}"
     kind = "the string " if isinstance(value, str) else "the number "
     try:
         text = repr(value)
@@ -114,16 +81,18 @@ def describe(value: Any) -> str:
 def _keypoints_problem(keypoints: Any, skeleton: Skeleton) -> str | None:
     if not isinstance(keypoints, list):
         return f"has {describe(keypoints)} as keypoints, expected a list of numbers"
-    k = len(skeleton)
+    k, count = len(skeleton), len(keypoints) // 3
     if len(keypoints) != 3 * k:
         expected = f"expected {3 * k}: x, y and score for each of the {k} keypoints of {skeleton.name}"
         if len(keypoints) % 3:
             return f"has {len(keypoints)} numbers in keypoints, {expected}"
-        return f"has {len(keypoints) // 3} keypoints ({len(keypoints)} numbers), {expected}" + _others_of(
-            len(keypoints) // 3, skeleton
-        )
+        others = [name for name in with_keypoint_count(count) if name != skeleton.name]
+        known = f" (skeletons with {count} keypoints: {', '.join(others)})" if others else ""
+        return f"has {count} keypoints ({len(keypoints)} numbers), {expected}{known}"
+    if set(map(type, keypoints)) <= {int, float} and max(map(abs, keypoints)) <= LARGEST and isfinite(sum(keypoints)):
+        return None  # the usual case, without a loop over the numbers
     for position, value in enumerate(keypoints):
-        if not is_number(value) or abs(value) > LARGEST:
+        if not is_score(value):
             name = f"{'xy'[position % 3]} of" if position % 3 < 2 else "score of"
             return (
                 f"has {describe(value)} as the {name} {skeleton.keypoint_names[position // 3]}, "
@@ -132,13 +101,7 @@ def _keypoints_problem(keypoints: Any, skeleton: Skeleton) -> str | None:
     return None
 
 
-@lru_cache(maxsize=64)
-def _others_of(count: int, skeleton: Skeleton) -> str:
-    names = [name for name in with_keypoint_count(count) if name != skeleton.name]
-    return f" (skeletons with {count} keypoints: {', '.join(names)})" if names else ""
-
-
 def _score_problem(score: Any) -> str | None:
-    if score is None or (is_number(score) and abs(score) <= LARGEST):
+    if score is None or is_score(score):
         return None
     return f"has the score {describe(score)}, expected a number within +-{LARGEST:,.0f}"

@@ -28,22 +28,18 @@ from posefix.formats.probe import FileProbe
 FORMATS: dict[str, Format] = {
     one.name: one
     for one in (
-        coco_files.RESULTS,
-        coco_annotations.ANNOTATIONS,
-        coco_files.DETECTRON2,
-        coco_files.MMPOSE_RESULTS,
-        openpose.OPENPOSE,
-        alphapose.ALPHAPOSE,
-        alphapose.ALPHAPOSE_CMU,
-        alphapose.ALPHAPOSE_OPEN,
+        *coco_files.FORMATS,
+        coco_annotations.FORMAT,
+        openpose.FORMAT,
+        *alphapose.FORMATS,
         mmpose.FORMAT,
         ultralytics_labels.FORMAT,
         ultralytics.FORMAT,
         openpifpaf.FORMAT,
-        mediapipe.MEDIAPIPE,
-        tfjs.TFJS,
-        vitpose.VITPOSE,
-        deeplabcut.DEEPLABCUT,
+        mediapipe.FORMAT,
+        tfjs.FORMAT,
+        vitpose.FORMAT,
+        deeplabcut.FORMAT,
     )
 }
 
@@ -78,7 +74,7 @@ def format_of(path: str | Path, format: str = "auto") -> str:
         probe = FileProbe(path)
         telling = {"image_id", "keypoints", "annotations"}
         if probe.json is None or (isinstance(probe.first, Mapping) and telling & probe.first.keys()):
-            return coco_files.RESULTS.name
+            return "coco"
     if found is None:
         raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")
     return found

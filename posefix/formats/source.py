@@ -1,4 +1,4 @@
-"""What people who were read from a file must know of it, and what becomes of them when some of them are refined."""
+"""What is remembered of the file that people come from, and how refined people are put among all of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHANGED = ("keypoints", "scores", "person_scores", "original_scores")  # by refi
 
 @dataclass(frozen=True)
 class Source:
-    """Where people come from, and what of it has to be written back beside them; ``People.source``.
+    """Where people come from, and what else of the file has to be written again; ``People.source``.
 
     Attributes:
         format: name of the format.

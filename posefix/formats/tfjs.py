@@ -1,18 +1,13 @@
 """TensorFlow.js: JSON of what pose-detection's ``detector.estimatePoses()`` returns for an image, and older PoseNet.
 
 An image is a list of poses ``{"score", "keypoints": [{"x", "y", "score", "name"}, ...], "keypoints3D", "id", "box"}``
-in pixels: MoveNet's and PoseNet's have COCO's 17 keypoints, BlazePose's 33 (with z as well). The older package posenet
-has keypoints ``{"score", "part": "leftEye", "position": {"x", "y"}}``, and returns one pose by itself where only one is
-asked for. Keypoints are found by their names, else by their places. Those without a score have 1, and a pose without
-one has the mean of its keypoints'.
+in pixels. The older package posenet has keypoints ``{"score", "part": "leftEye", "position": {"x", "y"}}``, and returns
+one pose by itself where only one is asked for. Keypoints are found by their names, else by their places; without a
+score they have 1. MoveNet's ``box`` is in fractions of the image though the keypoints are pixels: it is handed through
+and not used, and one beyond that is taken for pixels. New poses get such a box if the image's size is known.
 
-MoveNet's model for several people has ``{"yMin", "xMin", "yMax", "xMax", "width", "height"}`` as the box, in fractions
-of the image though the keypoints are pixels: it is handed through and not used. A box beyond that is taken for pixels.
-New poses get a box in fractions if the image's size is known. ``keypoints3D`` are handed through.
-
-Sources: tfjs-models, pose-detection/README.md, src/types.ts, src/constants.ts, src/movenet/detector.ts and
-src/shared/calculators/interfaces (package @tensorflow-models/pose-detection 2.1.3); posenet/README.md, src/types.ts and
-src/keypoints.ts (package @tensorflow-models/posenet 2.2.2).
+Sources: tfjs-models, pose-detection 2.1.3 (src/types.ts, src/constants.ts, src/movenet/detector.ts) and posenet 2.2.2
+(src/types.ts, src/keypoints.ts).
 """
 
 from __future__ import annotations
@@ -26,9 +21,9 @@ import numpy as np
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import Frames
 from posefix.formats.names import places, plain
-from posefix.formats.parsed_file import ParsedFile, describe_shortly
+from posefix.formats.parsed_file import ParsedFile
 from posefix.formats.per_image import Layout, PersonLayout, Triples, json_format, point_triple, put_point
-from posefix.formats.records import is_number
+from posefix.formats.records import describe, is_number
 
 SKELETONS = ("coco17", "blazepose33")
 _FRACTIONS = 2  # a box within this is in fractions of the image
@@ -83,7 +78,7 @@ def _people_in(value: Any) -> list[Any]:
 def _keypoints(pose: Any, skeleton: Skeleton | None) -> Triples:
     skeleton, keypoints = skeleton or load(SKELETONS[0]), _keypoint_list(pose)
     if keypoints is None:
-        found = describe_shortly(pose.get("keypoints") if isinstance(pose, Mapping) else pose)
+        found = describe(pose.get("keypoints") if isinstance(pose, Mapping) else pose)
         raise ValueError(f"has {found} as keypoints, expected a list of objects with x and y")
     k, named = len(skeleton), any(map(_name, keypoints))
     if not named and len(keypoints) != k:
@@ -107,8 +102,9 @@ def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
     names = [f"mouth_{n.removesuffix('_mouth')}" if n.endswith("_mouth") else n for n in parsed.skeleton.keypoint_names]
     keypoints = [{"y": 0.0, "x": 0.0, "score": 0.0, "name": name} for name in names]
     pose: dict[str, Any] = {"score": 0.0, "keypoints": keypoints}
-    size = np.zeros(2) if parsed.sizes is None else parsed.sizes[parsed.frames[person]]
-    if (size > 0).all() and parsed.boxes[person].any():
+    image = parsed.listed[parsed.frames[person]]
+    size = np.array([image.width, image.height])
+    if size.all() and parsed.boxes[person].any():
         low, sides = parsed.boxes[person][:2] / size, parsed.boxes[person][2:] / size
         (x, y), (x2, y2), (w, h) = (np.round(v, 6).tolist() for v in (low, low + sides, sides))
         pose["box"] = {"yMin": y, "xMin": x, "yMax": y2, "xMax": x2, "width": w, "height": h}
@@ -141,7 +137,7 @@ LAYOUT = Layout(
     store="names",
     skeleton_of=_skeleton_of,
 )
-TFJS = json_format(
+FORMAT = json_format(
     "tfjs",
     "TensorFlow.js pose-detection",
     LAYOUT,

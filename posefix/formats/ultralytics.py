@@ -5,12 +5,10 @@ A list with an object for each detection, its coordinates in pixels with 5 decim
     [{"name": "person", "class": 0, "confidence": 0.9, "box": {"x1": 10.0, "y1": 20.0, "x2": 90.0, "y2": 200.0},
       "track_id": 1, "keypoints": {"x": [...], "y": [...], "visible": [...]}}]
 
-``track_id`` is there for tracked people, ``visible``, the keypoints' confidences, for models that have it. A keypoint
-at (0, 0) was not found. What is of another class than 0, the person, is handed through. Fractions of the image, as
-``to_json(normalize=True)`` gives them, are refused.
+``visible``, the keypoints' confidences, is there for models that have it. A keypoint at (0, 0) was not found. Other
+classes than 0, the person, are handed through. Fractions of the image, of ``to_json(normalize=True)``, are refused.
 
-Source: Ultralytics 8.0.196 to 8.4.190, ultralytics/engine/results.py (Results.tojson, later summary and to_json; until
-8.3 Keypoints puts those of a confidence below 0.5 to (0, 0)).
+Source: Ultralytics 8.0.196 to 8.4.190, ultralytics/engine/results.py (Results.tojson, later summary and to_json).
 """
 
 from __future__ import annotations

@@ -4,16 +4,13 @@
 
     class  cx cy w h  x y confidence  x y confidence ...  [confidence of the box] [track id]
 
-all coordinates as fractions of the image, all numbers with 6 significant digits. The box's confidence is there with
-``save_conf=True``, the track id for tracked people. Models without visibility have x and y alone. A keypoint at (0, 0)
-was not found. An image without detections has no file; the frames of a video are ``VIDEO_1.txt``, ``VIDEO_2.txt``, ...
-The labels that models are trained with are the same, with COCO's visibility flags 0, 1 and 2 in the place of
-confidences: their scores are half of the flags, and the flags stay as they are.
+all coordinates as fractions of the image. The box's confidence is there with ``save_conf=True``, the track id for
+tracked people. Models without visibility have x and y alone. A keypoint at (0, 0) was not found. The frames of a video
+are ``VIDEO_1.txt``, ``VIDEO_2.txt``, ... Labels to train with have COCO's visibility flags 0, 1 and 2 in the place of
+confidences: their scores are half of the flags, and the flags stay as they are. Other classes than 0 are handed
+through.
 
-What is of another class than 0, the person, is handed through. Changed numbers get 7 digits: 0.0002 px of 4,000.
-
-Source: Ultralytics 8.0.196 to 8.4.190, ultralytics/engine/results.py (Results.save_txt; until 8.3 Keypoints puts those
-of a confidence below 0.5 to (0, 0)), ultralytics/engine/predictor.py (write_results),
+Sources: Ultralytics 8.0.196 to 8.4.190, ultralytics/engine/results.py (Results.save_txt);
 https://docs.ultralytics.com/datasets/pose/.
 """
 
@@ -32,7 +29,7 @@ from posefix.core.files import files_in, read_bytes, without_gz, write_atomicall
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import file_names, usable_files
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal
-from posefix.formats.per_image import require_people_beside, to_corners
+from posefix.formats.per_image import require_other_people, to_corners
 from posefix.formats.probe import FileProbe
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
@@ -40,8 +37,6 @@ PERSON = 0  # the class
 CLASSES = "classes.txt"  # lies beside labels and names the classes
 BOX = 5  # columns before the keypoints: class and box
 FARTHEST = 10.0  # fractions of the image: nothing is further out
-_PLAIN = re.compile(r"\ufeff?[\s0-9.+\-eEinfaINFA]*")  # what numbers are made of; float() takes more
-_LONGEST_NUMBER = 40  # characters
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Labels:
-    """What label files hold beside the people.
+    """What label files hold besides the people.
 
     Attributes:
         names: M file names; one that is empty if there is no folder.
@@ -105,7 +100,8 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     files = files_in(path, ".txt") if path.is_dir() else [""]
     names = [name for name in files if without_gz(name) != CLASSES]
     texts, copied, problems = usable_files(path, names, lambda name: _lines(path / name if name else path), on_error)
-    columns = _columns(path, [line for lines, _ in texts.values() for line in lines], skeleton)
+    everything = [line for lines, _ in texts.values() for line in lines]
+    columns = _columns(path, everything, skeleton)
     known = next((name for name in SKELETONS if len(load(name)) == columns.keypoints), SKELETONS[0])
     people = PeopleBuilder(path, skeleton or load(known), on_error)
     people.problems.extend(problems)
@@ -121,16 +117,13 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     keys = [without_gz(name or path.name).removesuffix(".txt") for name in texts]
     copied = (*copied, *(path / name for name in files if name not in names))
     document = Labels(list(texts), keys, [tail for _, tail in texts.values()], columns, copied)
-    confident = all(columns.has_confidence(len(line.split())) for lines, _ in texts.values() for line in lines)
-    held = (
-        ("boxes", True),
-        ("empty", True),
-        ("scores", columns.width == 3 and not columns.flags),
-        ("person_scores", confident),
-    )
-    holds = frozenset(name for name, is_held in held if is_held)
-    parsed = people.parsed(keys, "name", relative=True, document=document, holds=holds)
-    require_people_beside(problems, parsed)
+    holds = {"boxes", "empty"}
+    if columns.width == 3 and not columns.flags:
+        holds.add("scores")
+    if all(columns.has_confidence(len(line.split())) for line in everything):
+        holds.add("person_scores")
+    parsed = people.parsed(keys, "name", relative=True, document=document, holds=frozenset(holds))
+    require_other_people(problems, parsed)
     return parsed
 
 
@@ -157,30 +150,21 @@ def write(path: Path, parsed: ParsedFile) -> None:
 
 
 def _lines(path: Path) -> tuple[list[str], str]:
-    """The lines of a file, each with its end and the empty lines before it; and the empty lines after the last.
-
-    Raises:
-        InputError: the file is no label file.
-    """
+    """The lines of a file, each with its end and the empty lines before it; and the empty lines after the last."""
     try:
         text = read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a UTF-8 text file (byte {error.start}), expected labels") from None
     lines = re.findall(r"\s*\S[^\n]*\n?", text)
     if lines and all(len(_numbers(line) or []) < BOX for line in lines):
-        start = lines[0].strip()
-        shown = start if len(start) <= 40 else start[:36] + "..."
-        raise InputError(f"{path}: is no label file, its first line is {shown!r}, expected numbers alone")
+        raise InputError(f"{path}: is no label file, its first line is {lines[0].strip()[:40]!r}, expected numbers")
     return lines, text[sum(map(len, lines)) :]
 
 
 def _numbers(line: str) -> list[float] | None:
     """The numbers of a line; None if there is anything else in it, or nothing."""
-    tokens = line.removeprefix("\ufeff").split()
-    if not tokens or not _PLAIN.fullmatch(line) or max(map(len, tokens)) > _LONGEST_NUMBER:
-        return None
     try:
-        return [float(token) for token in tokens]
+        return [float(token) for token in line.removeprefix("\ufeff").split()] or None
     except ValueError:
         return None
 
@@ -220,8 +204,8 @@ def _add(people: PeopleBuilder, where: str, place: int, line: str, columns: Colu
         people.hand_through(place, {"line": line})
         return
     if not columns.fits(len(row)):
-        what = f"expected {columns.end} to {columns.end + 2} for {columns.keypoints} keypoints"
-        raise ValueError(f"has {len(row)} numbers, {what}")
+        expected = f"{columns.end} to {columns.end + 2} for {columns.keypoints} keypoints"
+        raise ValueError(f"has {len(row)} numbers, expected {expected}")
     (cx, cy, width, height), triples = row[1:BOX], columns.triples(row)
     far = np.nanmax(np.abs([*row[1:BOX], *triples[:, :2].ravel().tolist()]), initial=0.0)
     if far > FARTHEST:
@@ -240,7 +224,7 @@ def _written(parsed: ParsedFile, person: int) -> str:
         confidence = round(float(parsed.person_scores[person]), 6)  # has a point, so that it is no track id
         numbers = [*box, *np.column_stack([points, scores]).ravel().tolist()]
         return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {confidence!r}\n"
-    if parsed.has_no_estimate(person) or labels.columns.keypoints != len(points):
+    if parsed.has_no_estimate(person):
         return record["line"]
     columns, row = labels.columns, _numbers(record["line"])
     keep = (scores == 0) & np.isnan(columns.triples(row)[:, 0])

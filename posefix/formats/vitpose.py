@@ -1,16 +1,13 @@
 """ViTPose in HuggingFace transformers: JSON of what ``image_processor.post_process_pose_estimation()`` returns.
 
 For each image a list of people ``{"keypoints": [[x, y], ...], "scores": [...], "labels": [...], "bbox": [4 numbers]}``
-in pixels, tensors as lists. Labels say which of the model's keypoints those are: with a threshold only those above it
-are there. The order is COCO's for up to 17 keypoints. There is no score of a person.
+in pixels, tensors as lists. Labels say which of the model's keypoints those are. There is no score of a person.
 
-The box is not the one that the model was given. It is that box, widened to the shape of the model's input, as centre x
-and y and then centre + size / 160 - 1: the processor takes its own centre and scale (of 200 pixels, padded by 1.25) for
-xywh and makes corners of them. Boxes that small beside the pose are turned back, others are read as corners. New people
-get their box in the processor's way, though not widened; keypoints without estimate are left out, as below a threshold.
+``bbox`` is not the box that the model was given, but centre x and y and then centre + size / 160 - 1: the processor
+takes its own centre and scale (of 200 pixels, padded by 1.25) for xywh and makes corners of them. Boxes that small
+beside the pose are turned back, others are read as corners. New people get their box in the processor's way.
 
-Source: transformers, models/vitpose/image_processing_vitpose.py (post_process_pose_estimation, box_to_center_and_scale,
-coco_to_pascal_voc), version 5.23.0.
+Source: transformers 5.23.0, models/vitpose/image_processing_vitpose.py.
 """
 
 from __future__ import annotations
@@ -23,9 +20,9 @@ import numpy as np
 
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import Frames
-from posefix.formats.parsed_file import ParsedFile, describe_shortly, numbers
+from posefix.formats.parsed_file import ParsedFile, numbers
 from posefix.formats.per_image import Layout, PersonLayout, Triples, json_format, pairs_with_scores, require_object
-from posefix.formats.records import is_box
+from posefix.formats.records import describe, is_box
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133")
 SIDE_PER_SCALE = 200 / 1.25  # px: a side of the box for a scale of 1
@@ -60,7 +57,7 @@ def _keypoints(person: Any, skeleton: Skeleton | None) -> Triples:
     k, triples = len(skeleton or ()), pairs_with_scores(person["keypoints"], person["scores"], "scores")
     labels = _labels(person)
     if not isinstance(labels, list) or len(labels) != len(triples):
-        raise ValueError(f"has {len(triples)} keypoints and {describe_shortly(labels)} as labels")
+        raise ValueError(f"has {len(triples)} keypoints and {describe(labels)} as labels")
     if not all(type(label) is int and 0 <= label < k for label in labels) or len(set(labels)) != len(labels):
         raise ValueError(f"has labels that are not different numbers from 0 to {k - 1}")
     everything: list[Any] = [[None, None, 0.0]] * k
@@ -89,25 +86,14 @@ def _box(person: Mapping[str, Any]) -> list[float] | None:
     if not is_box(values.tolist()):
         return None
     points, scores = numbers(person["keypoints"], "keypoints"), numbers(person["scores"], "scores")
-    points = np.where(scores[:, None] == 0, np.nan, points.reshape(-1, 2))
-    box = boxes_of(values[None], points[None])[0]
-    return box.tolist() if is_box(box.tolist()) and (box[2:] > 0).all() else None
-
-
-def boxes_of(processed: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """xywh (N, 4) of what the processor gives as ``bbox`` (N, 4), with keypoints (N, K, 2), NaN where there is none.
-
-    It is a centre and a scale, or corners if it is too large for that beside the pose.
-    """
-    start, sides = processed[:, :2], processed[:, 2:] - processed[:, :2]
-    known = np.isfinite(points).all(-1, keepdims=True)
-    low = np.where(known, points, np.inf).min(1, initial=np.inf)
-    high = np.where(known, points, -np.inf).max(1, initial=-np.inf)
-    extent = np.where(known.any(1), high - low, 0).max(1)
-    most = np.where(extent > 1, _SMALL * extent, _LARGEST_SCALE)
-    widened = (sides + 1) * SIDE_PER_SCALE
-    centred = np.concatenate([start - widened / 2, widened], axis=1)
-    return np.where(((sides + 1).max(1) < most)[:, None], centred, np.concatenate([start, sides], axis=1))
+    known = points.reshape(-1, 2)[np.isfinite(points).all(-1) & (scores != 0)]
+    extent = float(np.ptp(known, axis=0).max()) if len(known) else 0.0
+    start, sides = values[:2], values[2:] - values[:2]
+    if (sides + 1).max() < (_SMALL * extent if extent > 1 else _LARGEST_SCALE):
+        sides = (sides + 1) * SIDE_PER_SCALE
+        start = start - sides / 2
+    box = [*start.tolist(), *sides.tolist()]
+    return box if is_box(box) and (sides > 0).all() else None
 
 
 def _is_labelled_person(value: Any) -> bool:
@@ -123,7 +109,7 @@ LAYOUT = Layout(
     store="names",
     skeleton_of=_skeleton_of,
 )
-VITPOSE = json_format(
+FORMAT = json_format(
     "vitpose",
     "ViTPose (transformers)",
     LAYOUT,

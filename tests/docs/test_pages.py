@@ -64,7 +64,7 @@ def prepare(page: Path, folder: Path) -> None:
 
 def picture_name(content: formats.ParsedFile, place: int) -> str:
     key = content.images[place]
-    name = content.names[place] if content.names else str(key) if content.kind == "name" else f"{key:06d}"
+    name = content.listed[place].file_name if content.listed else str(key) if content.kind == "name" else f"{key:06d}"
     return name if Path(name).suffix in (".jpg", ".png") else f"{name}.jpg"
 
 

@@ -50,7 +50,7 @@ def test_absent_and_ambiguous_names_are_listed() -> None:
     index = ImageIndex({7: ImageRecord("a/walk.jpg"), 8: ImageRecord("b/walk.jpg")}, "photos")
     with pytest.raises(InputError, match=r"photos: 6 of 6 .* the first five 'n0', 'n1', 'n2', 'n3', 'n4'$"):
         index.match([f"n{i}" for i in range(6)], "name")
-    with pytest.raises(InputError, match=r"can be several of its images, namely 'walk.jpg'"):
+    with pytest.raises(InputError, match=r"can each be several of its images, namely 'walk.jpg'"):
         index.match(["walk.jpg", "a/walk.jpg"], "name")
     with pytest.raises(InputError, match=r"'a/walk' and 'a/walk\.jpg' mean the same image"):
         index.match(["a/walk", "a/walk.jpg"], "name")
@@ -195,7 +195,7 @@ def test_frame_numbers_mean_the_images_that_have_them() -> None:
 
 def test_a_named_image_is_not_another_though_there_is_but_one() -> None:
     index = ImageIndex({7: ImageRecord("park.jpg")}, "photos")
-    with pytest.raises(InputError, match=r"is not there, namely 'street'"):
+    with pytest.raises(InputError, match=r"are not there, namely 'street'"):
         index.match(["street"], "name")
     np.testing.assert_array_equal(index.match(["poses"], "name", any_file_name=True), [7])
 
@@ -265,7 +265,7 @@ def test_people_of_an_absent_image_are_handed_through_when_skipping(name: str, i
     out = tmp_path / f"out{'' if FORMATS[name].folder else '.json'}"
     plan = Plan(source, images=photos, checkpoint=str(identity), out=out, device="cpu")
     settings = RefineSettings(rescore=False)
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="are not there"):
         refine_file(plan, settings, Console(quiet=True))
     refined = refine_file(plan, replace(settings, on_error="skip"), Console(quiet=True))
     assert len(refined.problems) == 1 and "000000000002" in refined.problems[0]

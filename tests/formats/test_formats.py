@@ -198,7 +198,7 @@ def test_refinement_that_moves_nothing_changes_nothing(name: str, path: Path, id
     content = FORMATS[name].read(path, skeleton_of(name), "stop")
     for place, key in enumerate(content.images):
         text = str(key) if content.kind == "name" else f"{key:06d}"
-        text = content.names[place] if content.names else text
+        text = content.listed[place].file_name if content.listed else text
         if (images / text).suffix not in (".png", ".jpg"):
             text += ".png"
         (images / text).parent.mkdir(parents=True, exist_ok=True)

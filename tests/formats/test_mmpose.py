@@ -13,7 +13,7 @@ from posefix import formats
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
-from posefix.formats import ImageIndex, mmpose
+from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -133,7 +133,7 @@ def test_images_are_named_after_their_files(tmp_path: Path) -> None:
     for name in ("street_7.json", "b.c.json"):
         saved(tmp_path, [instance()], name)
     saved(tmp_path, {"meta_info": META, "instance_info": []}, "results_park.json")
-    assert mmpose.read(tmp_path, None, "stop").images == ["b.c", "park", "street_7"]
+    assert FORMATS["mmpose"].read(tmp_path, None, "stop").images == ["b.c", "park", "street_7"]
     known = {3: ImageRecord("x/park.jpg"), 5: ImageRecord("street_7.png"), 8: ImageRecord("b.c.jpg")}
     people = formats.read(tmp_path, "mmpose", images=ImageIndex(known, "photos"))
     np.testing.assert_array_equal(people.image_ids, [8, 5])
@@ -144,7 +144,7 @@ def test_the_first_frame_is_0_however_they_are_counted(first: int, tmp_path: Pat
     """The inferencer counts from 0, the demo scripts from 1."""
     listed = frames(first, [], [instance()], [instance(), instance()])
     path = saved(tmp_path, listed if first == 0 else {"meta_info": META, "instance_info": listed})
-    content = mmpose.read(path, None, "stop")
+    content = FORMATS["mmpose"].read(path, None, "stop")
     assert content.kind == "index" and content.images == [0, 1, 2]
     people = formats.read(path, "mmpose", images=ImageIndex.of_video(Path("clip.mp4"), (640, 480)))
     np.testing.assert_array_equal(people.image_ids, [1, 2, 2])
@@ -152,9 +152,9 @@ def test_the_first_frame_is_0_however_they_are_counted(first: int, tmp_path: Pat
 
 def test_frames_may_be_missing(tmp_path: Path) -> None:
     path = saved(tmp_path, [{"frame_id": 4, "instances": [instance()]}, {"frame_id": 9, "instances": []}])
-    assert mmpose.read(path, None, "stop").images == [4, 9]
+    assert FORMATS["mmpose"].read(path, None, "stop").images == [4, 9]
     demo = {"meta_info": META, "instance_info": json.loads(path.read_text())}
-    assert mmpose.read(saved(tmp_path, demo), None, "stop").images == [3, 8]
+    assert FORMATS["mmpose"].read(saved(tmp_path, demo), None, "stop").images == [3, 8]
 
 
 FORMS = {

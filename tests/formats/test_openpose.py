@@ -373,4 +373,4 @@ def test_files_of_several_cameras_are_not_left_behind(tmp_path: Path) -> None:
 )
 def test_openpose_is_known_by_its_people(tmp_path: Path, content: object, is_openpose: bool) -> None:
     probe = formats.FileProbe(saved(tmp_path, content, "some.json"))
-    assert openpose.OPENPOSE.sniff(probe) is is_openpose
+    assert openpose.FORMAT.sniff(probe) is is_openpose

@@ -1,12 +1,12 @@
-"""People from the objects of pose libraries and back, for those who hold no file but a result in their own loop.
+"""People from the objects of pose libraries and back, without a file in between.
 
     keypoints = posefix.to_supervision(refiner(image, posefix.from_supervision(keypoints)), keypoints)
 
 One module for each library. None of the libraries is imported: objects are recognised by their attributes. All people
-get image id 0, and boxes and scores of people where the library has them; without, a person's score is the mean of the
+get image id 0, and boxes and scores of people where the library has them; else a person's score is the mean of the
 keypoints'. A keypoint at (0, 0), one that is not finite and one without any confidence has score 0 in
-:class:`~posefix.People`: there is no estimate. On the way back such keypoints stay as they are in the object
-that the people came from, and so do, to the last bit, all numbers that did not change.
+:class:`~posefix.People`: there is no estimate. Each ``to_...`` gives a new object like the one that the people came
+from, in which only keypoints that moved differ; it raises :class:`~posefix.InputError` if the people are others.
 """
 
 from posefix.formats.memory.mediapipe import from_mediapipe, to_mediapipe

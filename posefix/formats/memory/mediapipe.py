@@ -1,17 +1,10 @@
 """MediaPipe's poses: of ``mp.solutions.pose``, of the Tasks' ``PoseLandmarker``, and the poses of both Holistics.
 
-33 landmarks of a person, x and y as fractions of the image's width and height, ``visibility`` or None. In which form
-they come differs:
-
-- Tasks (0.10 and later): a dataclass whose ``pose_landmarks`` is a list with a list of ``NormalizedLandmark`` for each
-  person; of ``HolisticLandmarker``, the list of the only person's. Without people: an empty list.
-- ``mp.solutions`` (until 0.10.21): ``pose_landmarks.landmark`` is a protobuf list of the only person's, or
-  ``pose_landmarks`` is None. What holds them is a named tuple's class, not one of its objects, with the outputs as
-  attributes of the class.
-
-(mediapipe 1.2.2: tasks/python/vision/pose_landmarker.py, holistic_landmarker.py and components/containers/landmark.py;
-0.10.21: python/solution_base.py and python/solutions/pose.py.) The pixel of a landmark is its x times the width and y
-times the height. z, ``pose_world_landmarks`` and masks stay as they are, whatever moves.
+33 landmarks of a person, x and y as fractions of the image's width and height, ``visibility`` or None. In Tasks' data
+class ``pose_landmarks`` is a list with a list of landmarks for each person, or Holistic's of its only one. Of
+``mp.solutions`` (until 0.10.21) ``pose_landmarks.landmark`` is a protobuf list, or ``pose_landmarks`` is None; it is an
+attribute of a class, not of an object. Source: mediapipe 1.2.2, tasks/python/vision/pose_landmarker.py and
+holistic_landmarker.py; 0.10.21, python/solution_base.py.
 """
 
 from __future__ import annotations
@@ -31,11 +24,7 @@ _LANDMARKS = 33
 
 
 def from_mediapipe(result: Any, size: tuple[int, int]) -> People:
-    """People of a result.
-
-    Args:
-        result: with ``pose_landmarks``.
-        size: (width, height) of the image in pixels.
+    """People of a result with ``pose_landmarks``; ``size`` is the (width, height) of the image in pixels.
 
     Raises:
         InputError: it is something else, or the size is none.
@@ -56,13 +45,7 @@ def from_mediapipe(result: Any, size: tuple[int, int]) -> People:
 def to_mediapipe(people: People, like: Any, size: tuple[int, int]) -> Any:
     """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from.
 
-    Args:
-        people: as of :func:`from_mediapipe`, refined.
-        like: what they came from.
-        size: (width, height) of the image in pixels.
-
-    Raises:
-        InputError: ``like`` is something else, or holds other people.
+    ``size`` is the (width, height) of the image in pixels.
     """
     new_xy, moved = moved_from(from_mediapipe(like, size), people, _WHAT)
     fractions = new_xy / _size(size)
@@ -81,10 +64,11 @@ def _poses(landmarks: Any) -> Sequence[Sequence[Any]]:
         return [landmarks.landmark]
     if not isinstance(landmarks, (list, tuple)):
         raise InputError(f"MediaPipe's pose_landmarks must be lists of landmarks, got {type(landmarks).__name__}")
-    poses = [landmarks] if landmarks and hasattr(landmarks[0], "x") else landmarks
-    if not all(isinstance(pose, (list, tuple)) and all(hasattr(one, "x") for one in pose) for pose in poses):
+    if landmarks and hasattr(landmarks[0], "x"):
+        return [landmarks]
+    if not all(isinstance(pose, (list, tuple)) for pose in landmarks):
         raise InputError("MediaPipe's pose_landmarks must be a list of landmarks for each person")
-    return poses
+    return landmarks
 
 
 def _visibility(landmark: Any) -> Any:

@@ -1,12 +1,9 @@
-"""rtmlib (RTMPose, RTMO, ViTPose and RTMW on ONNX Runtime): the pair of arrays that its solutions give.
+"""rtmlib: the pair of arrays that its solutions give, ``keypoints, scores = body(image)``.
 
-``keypoints, scores = body(image)``: (N, K, 2) in pixels, mostly float64, and (N, K). K is 17 (``Body``, COCO's), 26
-(``BodyWithFeet``, Halpe's) or 133 (``Wholebody``, COCO-WholeBody's) unless ``to_openpose=True``; the scores of SimCC
-may be above 1, and one of 0 or less says that nothing was found. Without people RTMO gives one person of zeros, and
-``PoseTracker`` two empty lists or arrays. (rtmlib 0.0.16, tools/solution/*.py, tools/pose_estimation/*.py and
-visualization/skeleton/*.py.)
-
-The way back has no original to look at, so that people carry theirs in ``extra``.
+(N, K, 2) in pixels, mostly float64, and (N, K), of 17 keypoints (``Body``), 26 (``BodyWithFeet``) or 133
+(``Wholebody``). A score of 0 or less says that nothing was found. Without people RTMO gives one person of zeros, and
+``PoseTracker`` two empty lists. The way back has no original to look at, so that people carry theirs in ``extra``.
+Source: rtmlib 0.0.16, tools/solution/*.py and tools/pose_estimation/*.py.
 """
 
 from __future__ import annotations
@@ -47,18 +44,11 @@ def to_rtmlib(people: People) -> tuple[np.ndarray, np.ndarray]:
 
     Of people who come from :func:`from_rtmlib` only what changed since is new, and scores are theirs; of others all is.
     """
-    pairs = [_pair(people, person) for person in range(len(people))]
-    if not pairs:
-        k = len(people.skeleton)
-        return np.zeros((0, k, 2), np.float32), np.zeros((0, k), np.float32)
-    keypoints, scores = zip(*pairs, strict=True)
-    return np.stack(keypoints), np.stack(scores)
-
-
-def _pair(people: People, person: int) -> tuple[np.ndarray, np.ndarray]:
-    xy, record = people.keypoints[person], people.extra[person]
-    if _ORIGINAL not in record or record[_ORIGINAL][0].shape != xy.shape:
-        return xy, people.scores[person]
-    own_xy, own_scores = record[_ORIGINAL]
-    own = from_rtmlib(own_xy[None], own_scores[None])
-    return with_moved(own_xy, xy, own.labelled[0, :, None] & (xy != own.keypoints[0])), own_scores
+    if not len(people) or any(_ORIGINAL not in record for record in people.extra):
+        return people.keypoints, people.scores
+    keypoints, scores = (np.stack(parts) for parts in zip(*(r[_ORIGINAL] for r in people.extra), strict=True))
+    if keypoints.shape != people.keypoints.shape:
+        return people.keypoints, people.scores
+    before = from_rtmlib(keypoints, scores)
+    moved = before.labelled[..., None] & (people.keypoints != before.keypoints)
+    return with_moved(keypoints, people.keypoints, moved), scores

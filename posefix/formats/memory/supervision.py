@@ -1,9 +1,7 @@
-"""Roboflow's supervision: ``sv.KeyPoints``.
+"""Roboflow's supervision: ``sv.KeyPoints``, with ``xy`` (n, m, 2 or 3) in pixels.
 
-``xy`` is (n, m, 2) in pixels, in some versions also (n, m, 3). Confidences (n, m) are called ``keypoint_confidence``
-since 0.29, before that ``confidence``, and may be None; ``detection_confidence`` (n,) exists since 0.29, and there are
-no boxes. ``visible`` says what is to be drawn, not what was found, and is left alone. Without people, ``xy`` is
-(0, 0, 2). (supervision 0.31.2, key_points/core.py and validators; 0.25.1, keypoint/core.py.)
+Confidences (n, m) are called ``keypoint_confidence`` since 0.29, before that ``confidence``, and may be None;
+``detection_confidence`` (n,) exists since 0.29. Source: supervision 0.31.2 and 0.25.1, key_points/core.py.
 """
 
 from __future__ import annotations
@@ -32,11 +30,7 @@ def from_supervision(keypoints: Any) -> People:
 
 
 def to_supervision(people: People, like: Any) -> Any:
-    """A new ``supervision.KeyPoints`` with the people's keypoints, and all else as in ``like``, that they came from.
-
-    Raises:
-        InputError: ``like`` is something else, or holds other people.
-    """
+    """A new ``supervision.KeyPoints`` with the people's keypoints, and all else as in ``like``, that they came from."""
     new_xy, moved = moved_from(from_supervision(like), people, _WHAT)
     new = copy.copy(like)
     new.xy = with_moved(like.xy, new_xy, moved)

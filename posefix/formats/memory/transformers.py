@@ -1,10 +1,8 @@
 """Hugging Face transformers: what ``VitPoseImageProcessor.post_process_pose_estimation`` gives for one image.
 
-A list with a dict of tensors for each box that the poses were asked for: ``keypoints`` (k, 2) in pixels, ``scores``
-(k,), ``labels`` (k,) the places of the keypoints in the skeleton, ``bbox`` (4,), as
-:mod:`posefix.formats.vitpose` reads them from JSON. The skeleton is COCO's 17 keypoints, or COCO-WholeBody's 133, which
-begin with the same 17. A score of 0 or less says that nothing was found. For several images it is a list of such lists.
-(transformers 5.23.0 and 4.48.3, models/vitpose/image_processing_vitpose.py.)
+A list with a dict of tensors for each person, which :mod:`posefix.formats.vitpose` reads as it does their JSON:
+``keypoints`` (k, 2) in pixels, ``scores`` (k,), ``labels`` (k,) and ``bbox`` (4,). The skeleton is COCO's 17 keypoints,
+or COCO-WholeBody's 133. Source: transformers 5.23.0 and 4.48.3, models/vitpose/image_processing_vitpose.py.
 """
 
 from __future__ import annotations
@@ -46,11 +44,7 @@ def from_transformers(results: Any) -> People:
 
 
 def to_transformers(people: People, like: Any) -> list[Any]:
-    """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from.
-
-    Raises:
-        InputError: ``like`` is something else, or holds other people.
-    """
+    """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from."""
     new_xy, moved = moved_from(from_transformers(like), people, _WHAT)
     new = []
     for row, person in enumerate(_of_one_image(like)):

@@ -1,10 +1,8 @@
-"""Ultralytics: ``Results`` of a pose model (YOLOv8-pose, YOLO11-pose and later) for one image.
+"""Ultralytics: ``Results`` of a pose model for one image.
 
-``keypoints.data`` is (N, K, 3) x, y, confidence, or (N, K, 2), a tensor of any device or a numpy array, in pixels of
-the original image. ``boxes.xyxy`` (N, 4) and ``boxes.conf`` (N,) are of the same people in the same order. A
-``Keypoints`` is built anew rather than changed, since it remembers its ``xy`` and ``xyn``; as it is built, older
-versions put keypoints of a confidence below 0.5 at (0, 0). (ultralytics 8.4.190 and 8.0.200, engine/results.py
-and models/yolo/pose/predict.py.)
+``keypoints.data`` is (N, K, 3) x, y, confidence, or (N, K, 2), in pixels of the original image. ``Keypoints`` is built
+anew rather than changed, since it remembers its ``xy`` and ``xyn``; older versions then put keypoints of a confidence
+below 0.5 at (0, 0). Source: ultralytics 8.4.190 and 8.0.200, engine/results.py.
 """
 
 from __future__ import annotations
@@ -41,11 +39,7 @@ def from_ultralytics(result: Any) -> People:
 
 
 def to_ultralytics(people: People, like: Any) -> Any:
-    """New ``Results`` with the people's keypoints, and all else as in ``like``, that they came from.
-
-    Raises:
-        InputError: ``like`` is something else, or holds other people.
-    """
+    """New ``Results`` with the people's keypoints, and all else as in ``like``, that they came from."""
     new_xy, moved = moved_from(from_ultralytics(like), people, _WHAT)
     new = copy.copy(like)
     new.keypoints = type(like.keypoints)(with_moved(like.keypoints.data, new_xy, moved), like.keypoints.orig_shape)
