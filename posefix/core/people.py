@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 
 COLUMNS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores")
@@ -109,6 +110,12 @@ class People:
         keypoints = np.where(known[None, :, None], self.keypoints[:, source], 0)
         scores = np.where(known[None], self.scores[:, source], 0)
         return replace(self, skeleton=skeleton, keypoints=keypoints, scores=scores)
+
+
+def require_shared(people: People, skeleton: Skeleton, what: str) -> None:
+    """Raise InputError, in a sentence that starts with ``what``, if people have no keypoint of a skeleton."""
+    if len(people) and (skeleton.indices_from(people.skeleton) < 0).all():
+        raise InputError(f"{what} {skeleton.name} poses, which have no keypoint of {people.skeleton.name}")
 
 
 def with_refined(people: People, refined: People, missing: bool = False) -> People:

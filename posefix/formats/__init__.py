@@ -12,7 +12,7 @@ from posefix.formats.images import ImageIndex
 from posefix.formats.parsed_file import Format, ParsedFile
 from posefix.formats.probe import FileProbe
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
-from posefix.formats.source import Source, as_held, refinable, require_common_keypoint, with_refined_rows
+from posefix.formats.source import Source, as_held, refinable, with_refined_rows
 
 __all__ = [
     "FORMATS",
@@ -28,7 +28,6 @@ __all__ = [
     "read",
     "read_in",
     "refinable",
-    "require_common_keypoint",
     "sniff",
     "with_refined_rows",
     "writable",

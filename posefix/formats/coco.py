@@ -1,8 +1,4 @@
-"""COCO's keypoint JSON: the images that annotations list, and people as records of its results format.
-
-Formats: https://cocodataset.org/#format-data and #format-results. Files are read and written, as any estimator's,
-by :mod:`posefix.formats.coco_files` and :mod:`posefix.formats.coco_annotations`.
-"""
+"""COCO's keypoint JSON: the images that annotations list, and people as records of its results format."""
 
 from __future__ import annotations
 
@@ -21,13 +17,7 @@ from posefix.formats import records as checks
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """What an annotations file says of one image.
-
-    Attributes:
-        file_name: its file, relative to the folder of images.
-        width: in pixels; 0 where it is not said.
-        height: likewise.
-    """
+    """The file name of an image, relative to the folder of images, and its size in pixels; 0 where it is not known."""
 
     file_name: str
     width: int = 0
@@ -40,16 +30,21 @@ def people_records(people: People) -> list[dict]:
     They are of category 1, or of the one in the raw records of ``people.extra``.
     """
     triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
-    triples = triples.reshape(len(people), 3 * len(people.skeleton))
-    columns = (
-        people.image_ids,
-        [r.get("category_id", 1) if isinstance(r, Mapping) else 1 for r in people.extra],
-        triples,
-        people.person_scores,
-    )
-    names = ("image_id", "category_id", "keypoints", "score")
-    values = (column if isinstance(column, list) else column.tolist() for column in columns)
-    records = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    records = [
+        {
+            "image_id": image_id,
+            "category_id": extra.get("category_id", 1) if isinstance(extra, Mapping) else 1,
+            "keypoints": keypoints,
+            "score": score,
+        }
+        for image_id, extra, keypoints, score in zip(
+            people.image_ids.tolist(),
+            people.extra,
+            triples.reshape(len(people), 3 * len(people.skeleton)).tolist(),
+            people.person_scores.tolist(),
+            strict=True,
+        )
+    ]
     for row in np.flatnonzero(geometry.known_boxes(people.boxes)):
         records[row]["bbox"] = people.boxes[row].tolist()
     return records
@@ -61,32 +56,29 @@ def read_images(path: str | Path, content: Any) -> dict[int, ImageRecord]:
     Raises:
         InputError: the content is no object with images and annotations, or an image is malformed.
     """
+    expected = "expected an object with images and annotations"
     if not isinstance(content, Mapping):
-        found = "holds a list, as results do" if isinstance(content, list) else f"holds {checks.describe(content)}"
-        raise InputError(f"{path}: {found}, expected an object with images and annotations")
+        found = "a list, as results do" if isinstance(content, list) else checks.describe(content)
+        raise InputError(f"{path}: holds {found}, {expected}")
     for key in ("images", "annotations"):
         if not isinstance(content.get(key), list):
-            raise InputError(f"{path}: has no list of {key}, expected an object with images and annotations")
-    return _images(path, content["images"])
+            raise InputError(f"{path}: has no list of {key}, {expected}")
+    images: dict[int, ImageRecord] = {}
+    for i, image in enumerate(content["images"]):
+        if not isinstance(image, Mapping) or not checks.is_image_id(image.get("id")):
+            raise InputError(f"{path}: image {i} has no integer id")
+        name, size = image.get("file_name"), [image.get(key, 0) for key in ("width", "height")]
+        if not isinstance(name, str) or not name:
+            raise InputError(f"{path}: image {i} (id {image['id']}) has no file_name")
+        if not all(checks.is_score(length) and length >= 0 for length in size):
+            raise InputError(f"{path}: image {i} (id {image['id']}) has a width or height that is no number of pixels")
+        record = ImageRecord(name, int(size[0]), int(size[1]))
+        if images.setdefault(int(image["id"]), record) != record:
+            raise InputError(f"{path}: image {i} has the id {image['id']} of another image")
+    return images
 
 
 def has_keypoints(annotation: Mapping) -> bool:
     """Whether an annotation is of one person with annotated keypoints."""
     crowd, count = annotation.get("iscrowd"), annotation.get("num_keypoints", 1)
     return bool(annotation.get("keypoints")) and not crowd and count != 0
-
-
-def _images(path: str | Path, images: list) -> dict[int, ImageRecord]:
-    found: dict[int, ImageRecord] = {}
-    for i, image in enumerate(images):
-        if not isinstance(image, Mapping) or not checks.is_image_id(image.get("id")):
-            raise InputError(f"{path}: image {i} has no integer id")
-        name, size = image.get("file_name"), [image.get(key, 0) for key in ("width", "height")]
-        if not isinstance(name, str) or not name:
-            raise InputError(f"{path}: image {i} (id {image['id']}) has no file_name")
-        if not all(checks.is_number(length) and 0 <= length <= checks.LARGEST for length in size):
-            raise InputError(f"{path}: image {i} (id {image['id']}) has a width or height that is no number of pixels")
-        record = ImageRecord(name, int(size[0]), int(size[1]))
-        if found.setdefault(int(image["id"]), record) != record:
-            raise InputError(f"{path}: image {i} has the id {image['id']} of another image")
-    return found

@@ -55,7 +55,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     header = _header_length(path, rows)
     width = len(rows[header - 1])
     index = next((i for i, cell in enumerate(rows[header - 1]) if i and _plain(cell)), width)
-    titles = list(zip(*([_plain(cell) for cell in row[index:]] for row in rows[:header]), strict=True))
+    titles = list(zip(*(map(_plain, row[index:]) for row in rows[:header]), strict=True))
     skeleton, individuals, columns = _columns(path, titles, skeleton)
     columns = np.where(columns >= 0, columns + index, -1)
     lines = [line for line in range(header, len(rows)) if any(map(_plain, rows[line]))]
@@ -145,27 +145,28 @@ def _columns(
     if not {"x", "y"} <= coords or "z" in coords:
         what = "3D coordinates" if "z" in coords else f"columns {', '.join(sorted(coords))[:80]}"
         raise InputError(f"{path}: has {what}, expected x, y and likelihood of each body part in pixels")
-    parts = ", ".join(part[:30] for part in list(dict.fromkeys(title[-2] for title in titles))[:6])
     skeleton = skeleton or _shipped_skeleton(titles)
-    if skeleton is None:
+    spelled = {name: place for place, name in enumerate(skeleton.keypoint_names)} if skeleton else {}
+    order = {**places(skeleton), **spelled} if skeleton else {}
+    owners = list(dict.fromkeys(title[:-2] for title in titles))
+    columns = np.full((len(owners), len(skeleton or ()), 3), -1, np.int64)
+    for column, (*owner, part, coord) in enumerate(titles):
+        keypoint = order.get(part, order.get(plain(part)))
+        if coord in COORDS and keypoint is not None:
+            columns[owners.index(tuple(owner)), keypoint, COORDS.index(coord)] = column
+    known = np.flatnonzero((columns[..., :2] >= 0).all(2).any(1))
+    if skeleton is None or not len(known):
+        parts = ", ".join(part[:30] for part in list(dict.fromkeys(title[-2] for title in titles))[:6])
+        if skeleton:
+            names = ", ".join(skeleton.keypoint_names[:3])
+            raise InputError(
+                f"{path}: has the body parts {parts}, none of which is a keypoint of {skeleton.name} ({names}, ...)"
+            )
         raise InputError(
             f"{path}: has the body parts {parts}, which are not those of a shipped skeleton; describe them in a "
             "skeleton file and give it with --skeleton"
         )
-    order = {**places(skeleton), **{name: place for place, name in enumerate(skeleton.keypoint_names)}}
-    found: dict[tuple[str, ...], np.ndarray] = {}
-    for column, (*owner, part, coord) in enumerate(titles):
-        keypoint = order.get(part, order.get(plain(part)))
-        if keypoint is not None and coord in COORDS:
-            columns = found.setdefault(tuple(owner), np.full((len(skeleton), 3), -1, np.int64))
-            columns[keypoint, COORDS.index(coord)] = column
-    found = {owner: columns for owner, columns in found.items() if (columns[:, :2] >= 0).all(1).any()}
-    if not found:
-        raise InputError(
-            f"{path}: has the body parts {parts}, none of which is a keypoint of {skeleton.name} "
-            f"({', '.join(skeleton.keypoint_names[:3])}, ...)"
-        )
-    return skeleton, [owner[-1] for owner in found], np.stack(list(found.values()))
+    return skeleton, [owners[i][-1] for i in known.tolist()], columns[known]
 
 
 def _shipped_skeleton(titles: Sequence[Sequence[str]]) -> Skeleton | None:

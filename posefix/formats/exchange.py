@@ -1,4 +1,4 @@
-"""Between :class:`~posefix.core.people.People` and files of any format: image ids, pixels and skeletons."""
+"""Read files of any format to :class:`~posefix.core.people.People`, and write them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST, People, Records
+from posefix.core.people import FARTHEST, People, Records, require_shared
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats import coco_files
 from posefix.formats.coco import ImageRecord
 from posefix.formats.images import ImageIndex, ids_of
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
-from posefix.formats.source import Source, refinable, require_common_keypoint
+from posefix.formats.source import Source, refinable
 
 
 def read(
@@ -32,12 +32,12 @@ def read(
     """Read people from a file or folder of any format.
 
     Args:
-        path: the file or folder; gzipped files are read as they are.
+        path: the file or folder, gzipped or not.
         format: a key of ``FORMATS``, or ``"auto"``.
         skeleton: what the keypoints are, whatever the file says.
         default: what they are where the format does not say, as COCO's results do not; without, their number decides.
-        images: the images that the file's names mean, or their folder, or what gives them, called if the file has no
-            image ids. Without, image ids are made up where the file has none: the numbers in the names, or 0, 1, ...
+        images: the images that the file's names mean, or their folder, or a function that gives them. Without, image
+            ids are the numbers in the names, or 0, 1, ...
         on_error: whether an unusable person or file of a folder ends the reading, or is kept without estimates and told
             of in ``people.source.problems``.
 
@@ -75,19 +75,18 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
 
     Args:
         people: of any skeleton that the format's has keypoints in common with.
-        path: to write to; a folder for formats that are one. A name that ends in ``.gz`` is gzipped.
-        format: a key of ``FORMATS``; the one that the people were read from if not given, or COCO's results.
+        path: a file, or a folder for formats that are one. A name that ends in ``.gz`` is gzipped.
+        format: a key of ``FORMATS``; if not given the one that the people were read from, or COCO's results.
 
     Raises:
         InputError: the path cannot be written, or the format needs what is not known, such as the images' sizes.
         ValueError: keypoints or scores are not finite.
     """
-    source = people.source if isinstance(people.source, Source) else None
+    source = people.source
     one = format_named(format or (source.format if source else "coco"))
     if not all(np.isfinite(v).all() for v in (people.keypoints, people.scores, people.person_scores)):
         raise ValueError("keypoints and scores must be finite")
-    content, path = _content(people, source, one), Path(path)
-    one.write(path, content)
+    one.write(Path(path), _content(people, source, one))
 
 
 def read_in(
@@ -99,16 +98,13 @@ def read_in(
 ) -> People:
     """People of a file in a given skeleton, without those who have no estimate in it: what can be measured.
 
-    Args:
-        skeleton: of the people; also what the keypoints are, where the format does not say.
-        path: the file or folder.
-        format: as for :func:`read`, as are ``images`` and ``on_error``.
+    The arguments are those of :func:`read`; the skeleton is also what the keypoints are, where the format does not say.
 
     Raises:
         InputError: as :func:`read` does; or the file's skeleton shares no keypoint with the one asked for.
     """
     people = read(path, format, default=skeleton, images=images, on_error=on_error)
-    require_common_keypoint(people, skeleton, path)
+    require_shared(people, skeleton, f"{path}: measured are")
     return people[refinable(people, skeleton)].to_skeleton(skeleton)
 
 
@@ -233,21 +229,16 @@ def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
 
 def writable(people: People) -> np.ndarray:
     """(N,) bool: people with an estimate, in images that are there, whom any format can hold."""
-    absent = people.source.absent if isinstance(people.source, Source) else ()
+    absent = people.source.absent if people.source else ()
     return people.labelled.any(1) & ~np.isin(people.image_ids, list(absent))
 
 
 def fitted(people: People, one: Format) -> People:
-    """People in a skeleton that a format can hold: their own if it can.
-
-    Raises:
-        InputError: the format's has no keypoint of theirs.
-    """
+    """People in a skeleton that a format can hold; InputError if that has no keypoint of theirs."""
     if people.skeleton.name in one.skeletons:
         return people
     skeleton = load(one.skeletons[0])
-    if (skeleton.indices_from(people.skeleton) < 0).all():
-        raise InputError(f"{one.title} holds {skeleton.name} poses, which have no keypoint of {people.skeleton.name}")
+    require_shared(people, skeleton, f"{one.title} holds")
     return people.to_skeleton(skeleton)
 
 

@@ -40,7 +40,7 @@ class PersonLayout:
             where one is missing. Raises ValueError with the rest of a sentence that starts with the person.
         put: ``(record, K triples, skeleton)`` to the record with these numbers.
         new: ``(content, place of the person in it)`` to the record of a person from elsewhere, without numbers.
-        is_person: whether a value is so clearly such a record that the format can be recognised by it.
+        is_person: whether the format can be recognised by a record.
         is_other: whether a record is of something else than a person, and is handed through.
         box: xywh of a record, or None.
         score: the key of the person's score; empty if there is none.
@@ -245,7 +245,7 @@ def flat_person(
 def pairs_with_scores(pairs: Any, scores: Any, what: str) -> Triples:
     """K triples from K pairs of x and y and K scores, called ``what``; ValueError for anything else."""
     xy, confidences = numbers(pairs, "keypoints"), numbers(scores, what)
-    if xy.shape != (0,) and (xy.ndim != 2 or xy.shape[1] != 2):
+    if xy.size and (xy.ndim != 2 or xy.shape[1] != 2):
         raise ValueError(f"has keypoints of shape {xy.shape}, expected pairs of x and y")
     if confidences.shape != xy.shape[:1]:
         raise ValueError(f"has {confidences.size} scores for {len(xy)} keypoints")
@@ -297,12 +297,6 @@ def to_corners(parsed: ParsedFile, person: int) -> list[float]:
 
 def json_format(name: str, title: str, layout: Layout, **rest: Any) -> Format:
     """A format with a layout; ``rest`` are attributes of it that are not as usual."""
-    usual = {
-        "skeletons": layout.skeletons,
-        "kind": "name",
-        "sniff": partial(looks_like, layout),
-        "read": partial(read_images, layout),
-        "write": partial(write_images, layout),
-        "folder": layout.store == "folder",
-    }
-    return Format(name=name, title=title, **{**usual, **rest})
+    sniff, read, write = partial(looks_like, layout), partial(read_images, layout), partial(write_images, layout)
+    usual = Format(name, title, layout.skeletons, "name", sniff, read, write, folder=layout.store == "folder")
+    return replace(usual, **rest)

@@ -1,4 +1,4 @@
-"""A first look at a file or folder, enough to recognise its format: names, the first bytes, the first JSON values."""
+"""Look at the beginning of a file or folder, to recognise its format."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ OPENED = 20  # files of a folder that are opened
 
 
 class FileProbe:
-    """What can be told of a path at a glance; nothing here raises.
-
-    Attributes:
-        path: the file or folder.
-    """
+    """What can be told of a file or folder without reading all of it; nothing here raises."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -82,10 +78,7 @@ class FileProbe:
     @cached_property
     def is_partial(self) -> bool:
         """Whether it is a JSON file so long that :attr:`json` is only the beginning of it."""
-        try:
-            return len(self.head) == HEAD and (self.text.lstrip()[:1] == "[" or self.path.stat().st_size > WHOLE)
-        except OSError:
-            return False
+        return len(self.head) == HEAD and (self.text.lstrip()[:1] == "[" or os.path.getsize(self.path) > WHOLE)
 
     @cached_property
     def json(self) -> Any:
@@ -93,12 +86,13 @@ class FileProbe:
         start = self.text.lstrip()
         if self.is_folder or start[:1] not in ("[", "{"):
             return None
+        if self.is_partial:
+            values = list(_values(start, 1))
+            return values if start[0] == "[" else dict(zip(map(str, values[::2]), values[1::2], strict=False))
         try:
-            if not self.is_partial:
-                return read_json(self.path)
+            return read_json(self.path)
         except InputError:
             return None
-        return _first_elements(start) if start[0] == "[" else _first_members(start)
 
     @property
     def first(self) -> Any:
@@ -107,15 +101,6 @@ class FileProbe:
         if isinstance(value, list):
             return value[0] if value else None
         return value
-
-
-def _first_elements(text: str) -> list[Any]:
-    return list(_values(text, 1))
-
-
-def _first_members(text: str) -> dict[str, Any]:
-    names = _values(text, 1)
-    return {name: value for name, value in zip(names, names, strict=False) if isinstance(name, str)}
 
 
 def _values(text: str, position: int) -> Iterator[Any]:

@@ -33,12 +33,7 @@ def is_long(path: str | Path) -> bool:
 
 
 class RawRecords(Records):
-    """Records as JSON text, each parsed whenever it is asked for.
-
-    Args:
-        path: of the file; for messages.
-        texts: one for each record.
-    """
+    """Records as JSON texts of a file, each parsed whenever it is asked for; ``path`` is for messages."""
 
     def __init__(self, path: str | Path, texts: Sequence[msgspec.Raw]) -> None:
         self._path, self._texts = path, texts

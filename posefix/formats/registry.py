@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from posefix.core.errors import InputError
-from posefix.core.files import without_gz
 from posefix.formats import (
     alphapose,
     coco_annotations,
@@ -69,12 +68,11 @@ def format_of(path: str | Path, format: str = "auto") -> str:
     """
     if format != "auto":
         return format_named(format).name
-    found = sniff(path)
-    if found is None and os.path.isfile(path) and without_gz(str(path)).endswith(".json"):
-        probe = FileProbe(path)
+    if found := sniff(path):
+        return found
+    probe = FileProbe(path)
+    if not probe.is_folder and probe.name.endswith(".json"):
         telling = {"image_id", "keypoints", "annotations"}
         if probe.json is None or (isinstance(probe.first, Mapping) and telling & probe.first.keys()):
             return "coco"
-    if found is None:
-        raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")
-    return found
+    raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")

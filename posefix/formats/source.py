@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from posefix.core.errors import InputError
 from posefix.core.people import People, with_refined
 from posefix.core.skeleton import Skeleton
 from posefix.formats.coco import ImageRecord
@@ -47,12 +45,6 @@ class Source:
     absent: frozenset[int] = frozenset()
     holds: frozenset[str] = frozenset()
     completed: bool = False
-
-
-def require_common_keypoint(people: People, skeleton: Skeleton, path: str | Path) -> None:
-    """Raise InputError, naming the file, if the people's skeleton has no keypoint of another."""
-    if len(people) and (skeleton.indices_from(people.skeleton) < 0).all():
-        raise InputError(f"{path}: poses of {people.skeleton.name} have no keypoint in common with {skeleton.name}")
 
 
 def refinable(people: People, skeleton: Skeleton) -> np.ndarray:

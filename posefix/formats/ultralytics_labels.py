@@ -134,19 +134,18 @@ def write(path: Path, parsed: ParsedFile) -> None:
     """
     labels = parsed.document
     if labels is None or labels.keys != list(parsed.images):
-        names, tails = file_names(path, parsed.images, ".txt"), [""] * len(parsed.images)
-    else:
-        names, tails = labels.names, labels.tails
+        names = file_names(path, parsed.images, ".txt")
+        labels = Labels(names, [], [""] * len(names), Columns(0, 3), labels.copied if labels else ())
     texts = []
-    for people, tail in zip(parsed.people_of(), tails, strict=True):
+    for people, tail in zip(parsed.people_of(), labels.tails, strict=True):
         lines = [_written(parsed, person) for person in people]
         lines[:-1] = [line if line.endswith("\n") else line + "\n" for line in lines[:-1]]
         texts.append("".join(lines) + tail)
-    if names == [""]:
+    if labels.names == [""]:
         write_atomically(path, texts[0])
     else:
-        copied = ((file.name, file) for file in labels.copied) if labels else ()
-        write_folder(path, chain(zip(names, texts, strict=True), copied))
+        copied = ((file.name, file) for file in labels.copied)
+        write_folder(path, chain(zip(labels.names, texts, strict=True), copied))
 
 
 def _lines(path: Path) -> tuple[list[str], str]:
@@ -180,14 +179,12 @@ def _columns(path: Path, lines: list[str], skeleton: Skeleton | None) -> Columns
         count = counts.most_common(1)[0][0]
         if count <= BOX + 2:
             raise InputError(f"{path}: has lines of {count} numbers, a box without keypoints, expected labels of poses")
-        known = ", ".join(str(size) for size in sizes)
         raise InputError(
-            f"{path}: has lines of {count} numbers, expected {BOX}, 2 or 3 for each of {known} keypoints, and up to 2 "
-            "more; give other keypoints with --skeleton"
+            f"{path}: has lines of {count} numbers, expected {BOX}, 2 or 3 for each of {', '.join(map(str, sizes))} "
+            "keypoints, and up to 2 more; give other keypoints with --skeleton"
         )
     best = possible[int(np.argmax(fitting))]
-    fits = [row for row in rows if best.fits(len(row)) and best.width == 3]
-    third = {v for row in fits for v in row[BOX + 2 : best.end : 3]}
+    third = {v for row in rows if best.fits(len(row)) and best.width == 3 for v in row[BOX + 2 : best.end : 3]}
     lone = [tokens[-1] for tokens in map(str.split, lines) if len(tokens) == best.end + 1]
     lone_id = bool(lone) and all(re.fullmatch("[1-9][0-9]*", token) for token in lone)
     return Columns(best.keypoints, best.width, third <= {0, 1, 2} and 2 in third, lone_id)

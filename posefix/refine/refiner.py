@@ -13,7 +13,7 @@ import torch
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.neighbours import OtherPeople
-from posefix.core.people import People, with_refined
+from posefix.core.people import People, require_shared, with_refined
 from posefix.engines import Engine, create_engine
 from posefix.media.crop_stream import stream_crops
 from posefix.models import checkpoint as checkpoints
@@ -121,10 +121,7 @@ class Refiner:
             InputError: for an unusable image, or people who cannot be refined.
         """
         settings = settings or RefineSettings()
-        if (self.skeleton.indices_from(people.skeleton) < 0).all():
-            raise InputError(
-                f"the checkpoint refines {self.skeleton.name} poses, which have no keypoint of {people.skeleton.name}"
-            )
+        require_shared(people, self.skeleton, "the checkpoint refines")
         known = people.to_skeleton(self.skeleton)
         refined = Refinement.of(known)
         for batch in self.refine_batches(known, images, settings):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from posefix import formats
 from posefix.core.errors import InputError
-from posefix.core.people import People
+from posefix.core.people import People, require_shared
 from posefix.core.skeleton import load
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.comparison import compare
@@ -119,7 +119,7 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         images=index,
         on_error=settings.on_error,
     )
-    formats.require_common_keypoint(people, skeleton, plan.results)
+    require_shared(people, skeleton, f"{plan.results}: the checkpoint refines")
     rows = formats.refinable(people, skeleton)
     before = people[rows].to_skeleton(skeleton)
     try:

@@ -1,4 +1,4 @@
-"""What the converters share: arrays and tensors to people, and moved keypoints back into arrays and tensors."""
+"""Arrays and tensors to people, and moved keypoints back into arrays and tensors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST, People, with_refined
+from posefix.core.people import FARTHEST, People, require_shared, with_refined
 from posefix.core.skeleton import load
 
 SKELETONS = {17: "coco17", 26: "halpe26", 33: "blazepose33", 133: "coco_wholebody133"}  # by number of keypoints
@@ -93,37 +93,30 @@ def people_from(
     )
 
 
-def moved_from(own: People, people: People, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Find the keypoints that moved since people came from an object.
+def moved_from(before: People, people: People, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 2) float32 of people in the skeleton of an object, and which numbers (N, K, 2) bool moved.
 
     Args:
-        own: the people as the object has them.
+        before: the people as the object has them.
         people: the same people in the same order, of any skeleton that shares keypoints with theirs.
         what: names the object in messages.
-
-    Returns:
-        (N, K, 2) float32 keypoints, and of the same shape, bool: which of the numbers are not the object's.
 
     Raises:
         InputError: other people, or of a skeleton without any common keypoint.
     """
-    if len(people) != len(own):
-        raise InputError(f"{what} holds {len(own)} people and cannot take the keypoints of {len(people)}")
-    if len(own) and (own.skeleton.indices_from(people.skeleton) < 0).all():
-        raise InputError(f"{what} holds {own.skeleton.name} poses, which have no keypoint of {people.skeleton.name}")
-    keypoints = with_refined(own, people).keypoints if len(own) else own.keypoints
+    if len(people) != len(before):
+        raise InputError(f"{what} holds {len(before)} people and cannot take the keypoints of {len(people)}")
+    require_shared(people, before.skeleton, f"{what} holds")
+    keypoints = with_refined(before, people).keypoints if len(before) else before.keypoints
     if not np.isfinite(keypoints).all():
         raise InputError(f"keypoints must be finite to be put into {what}")
-    return keypoints, keypoints != own.keypoints
+    return keypoints, keypoints != before.keypoints
 
 
 def with_moved(original: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
-    """A copy of an array or tensor (..., 2 or more) in which some of the first two numbers are new.
+    """A copy of an array or tensor (..., 2 or more) in which the ``moved`` of its first two numbers are new.
 
-    Args:
-        original: its kind, device and type are kept; whole numbers become float32.
-        keypoints: (..., 2) the new numbers.
-        moved: (..., 2) bool, which of them to take.
+    Its kind, device and type are kept; whole numbers become float32. ``keypoints`` and ``moved`` are (..., 2).
     """
     array = as_array(original)
     whole = array.dtype.kind != "f"

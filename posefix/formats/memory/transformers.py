@@ -54,17 +54,16 @@ def to_transformers(people: People, like: Any) -> list[Any]:
 
 
 def _of_one_image(results: Any) -> Sequence[Mapping[str, Any]]:
-    if isinstance(results, (list, tuple)):
-        if all(isinstance(person, Mapping) for person in results):
-            return results
-        if len(results) > 1:
-            raise InputError(f"from_transformers takes the result of one image, got {len(results)}: give one of them")
-        if isinstance(results[0], (list, tuple)) and all(isinstance(person, Mapping) for person in results[0]):
-            return results[0]
-    raise InputError(
-        "from_transformers takes what post_process_pose_estimation gives for one image, a list of dicts, "
-        f"got {type(results).__name__}"
-    )
+    if not isinstance(results, (list, tuple)):
+        raise InputError(
+            "from_transformers takes what post_process_pose_estimation gives for one image, a list of dicts, "
+            f"got {type(results).__name__}"
+        )
+    if all(isinstance(person, Mapping) for person in results):
+        return results
+    if len(results) > 1:
+        raise InputError(f"from_transformers takes the result of one image, got {len(results)}: give one of them")
+    return _of_one_image(results[0])
 
 
 def _as_lists(person: Mapping[str, Any]) -> dict[str, list[Any]]:
