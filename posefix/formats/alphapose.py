@@ -32,7 +32,7 @@ from posefix.formats.openpose import is_alphapose, is_posed, people_in_object, w
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
 from posefix.formats.per_image import Layout, flat_person, json_format, read_person, write_images, write_person
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import describe, is_box, is_image_id, is_number
+from posefix.formats.records import describe, is_image_id, is_number
 
 SKELETONS = ("coco17", "halpe26", "halpe136", "coco_wholebody133", "mpii16", "crowdpose14")
 VERSION = "AlphaPose v0.3"
@@ -93,13 +93,7 @@ def _is_result(record: Any) -> bool:
     return all(value is None or is_number(value) for value in keypoints)
 
 
-PERSON = flat_person(
-    ["keypoints"],
-    _new,
-    _is_result,
-    box=lambda record: record["box"] if is_box(record.get("box")) else None,
-    score="score",
-)
+PERSON = flat_person(["keypoints"], _new, _is_result, "box", score="score")
 
 
 def _looks_like_results(probe: FileProbe) -> bool:

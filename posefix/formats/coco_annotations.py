@@ -31,20 +31,20 @@ def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -
     people = PeopleBuilder(path, skeleton, on_error)
     nowhere: list[int] = []
     for i, annotation in enumerate(content["annotations"]):
-        image_id = annotation.get("image_id") if isinstance(annotation, Mapping) else None
-        if not checks.is_image_id(image_id) or int(image_id) not in places:
-            people.refuse(f"annotation {i}", len(listed), annotation, "is of no image that the file lists")
+        where, image_id = f"annotation {i}", annotation.get("image_id") if isinstance(annotation, Mapping) else None
+        place = places.get(int(image_id)) if checks.is_image_id(image_id) else None
+        if place is None:
+            people.refuse(where, len(listed), annotation, "is of no image that the file lists")
             nowhere = [NOWHERE]
         elif not _posed(annotation):
-            people.hand_through(places[int(image_id)], annotation)
+            people.hand_through(place, annotation)
         elif problem := checks.problem(annotation, skeleton):
-            people.refuse(f"annotation {i}", places[int(image_id)], annotation, problem)
+            people.refuse(where, place, annotation, problem)
         else:
             triples = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
-            points, flags = triples[:, :2], np.clip(triples[:, 2], 0, 2) / 2
-            box = annotation.get("bbox") if checks.is_box(annotation.get("bbox")) else None
-            person_score = annotation.get("score", 1.0)
-            people.add(f"annotation {i}", places[int(image_id)], annotation, points, flags, box, person_score)
+            flags = np.clip(triples[:, 2], 0, 2) / 2
+            box = annotation["bbox"] if checks.is_box(annotation.get("bbox")) else None
+            people.add(where, place, annotation, triples[:, :2], flags, box, annotation.get("score", 1.0))
     return people.parsed(
         [*listed, *nowhere],
         "id",

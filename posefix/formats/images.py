@@ -121,9 +121,9 @@ class ImageIndex:
         if not skip:
             self._refuse(keys, [not ids for ids in found], "are not there")
         self._refuse(keys, [len(ids) > 1 for ids in found], "can each be several of its images")
-        ids = [own[0] if own else -1 - place for place, own in enumerate(found)]
+        ids = [meant[0] if meant else -1 - place for place, meant in enumerate(found)]
         if (twice := first_repeated(ids)) is not None:
-            names = [key for key, own in zip(keys, ids, strict=True) if own == twice]
+            names = [key for key, image_id in zip(keys, ids, strict=True) if image_id == twice]
             raise InputError(f"{self.what}: {names[0]!r} and {names[1]!r} mean the same image")
         return np.array(ids, np.int64)
 

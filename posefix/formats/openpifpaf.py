@@ -23,7 +23,6 @@ from posefix.formats.frames import json_line, numbered, read_lines
 from posefix.formats.parsed_file import OnError, ParsedFile
 from posefix.formats.per_image import Layout, flat_person, json_format, looks_like, read_images, to_corners
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import is_box
 
 SKELETONS = ("coco17", "coco_wholebody133", "crowdpose14")
 SUFFIX = ".predictions.json"
@@ -59,7 +58,7 @@ LAYOUT = Layout(
         _new,
         _is_annotation,
         is_other=lambda record: isinstance(record, Mapping) and "category" in record and "keypoints" not in record,
-        box=lambda record: record["bbox"] if is_box(record.get("bbox")) else None,
+        box_key="bbox",
         score="score",
         decimals=(3, 4),
     ),

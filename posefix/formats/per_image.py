@@ -217,11 +217,15 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
 
 
 def flat_person(
-    keys: Sequence[str], new: Callable[[ParsedFile, int], Any], is_person: Callable[[Any], bool], **rest: Any
+    keys: Sequence[str],
+    new: Callable[[ParsedFile, int], Any],
+    is_person: Callable[[Any], bool],
+    box_key: str = "",
+    **rest: Any,
 ) -> PersonLayout:
-    """A person who is an object with x, y and score of all keypoints in one list.
+    """A person who is an object with x, y and score of all keypoints in one list, and a box as xywh.
 
-    It is under one of ``keys``, in new people the first; all else is as of :class:`PersonLayout`.
+    The list is under one of ``keys``, in new people the first; all else is as of :class:`PersonLayout`.
     """
 
     def key_in(record: Any) -> str:
@@ -239,7 +243,10 @@ def flat_person(
     def put(record: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
         return {**record, key_in(record): [value for triple in triples for value in triple]}
 
-    return PersonLayout(keypoints, put, new, is_person, **rest)
+    def box(record: Mapping[str, Any]) -> Any:
+        return record[box_key] if is_box(record.get(box_key)) else None
+
+    return PersonLayout(keypoints, put, new, is_person, box=box, **rest)
 
 
 def pairs_with_scores(pairs: Any, scores: Any, what: str) -> Triples:

@@ -62,11 +62,11 @@ def _targets(keypoints: list[Any], order: Mapping[str, int]) -> list[int | None]
 def _skeleton_of(path: Path, frames: Frames) -> Skeleton:
     """BlazePose's if any pose has a keypoint that only that has."""
     coco, blazepose = (load(name) for name in SKELETONS)
-    own = set(places(blazepose)) - set(places(coco))
+    only_blazepose = set(places(blazepose)) - set(places(coco))
     for pose in (pose for value in frames.values for pose in _people_in(value)):
         keypoints = _keypoint_list(pose) or []
         named = [plain(name) for name in map(_name, keypoints) if name]
-        if own & set(named) or (not named and len(keypoints) == len(blazepose)):
+        if only_blazepose & set(named) or (not named and len(keypoints) == len(blazepose)):
             return blazepose
     return coco
 

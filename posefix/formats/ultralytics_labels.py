@@ -34,7 +34,7 @@ from posefix.formats.probe import FileProbe
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
 PERSON = 0  # the class
-CLASSES = "classes.txt"  # lies beside labels and names the classes
+CLASSES = "classes.txt"  # in a folder of labels; names the classes
 BOX = 5  # columns before the keypoints: class and box
 FARTHEST = 10.0  # fractions of the image: nothing is further out
 

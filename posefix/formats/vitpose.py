@@ -4,8 +4,8 @@ For each image a list of people ``{"keypoints": [[x, y], ...], "scores": [...], 
 in pixels, tensors as lists. Labels say which of the model's keypoints those are. There is no score of a person.
 
 ``bbox`` is not the box that the model was given, but centre x and y and then centre + size / 160 - 1: the processor
-takes its own centre and scale (of 200 pixels, padded by 1.25) for xywh and makes corners of them. Boxes that small
-beside the pose are turned back, others are read as corners. New people get their box in the processor's way.
+takes its own centre and scale (of 200 pixels, padded by 1.25) for xywh and makes corners of them. Boxes much
+smaller than the pose are turned back, others are read as corners. New people get their box in the processor's way.
 
 Source: transformers 5.23.0, models/vitpose/image_processing_vitpose.py.
 """
@@ -67,8 +67,8 @@ def _keypoints(person: Any, skeleton: Skeleton | None) -> Triples:
 
 
 def _put(person: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
-    own = [triples[label] for label in _labels(person)]
-    return {**person, "keypoints": [[x, y] for x, y, _ in own], "scores": [score for _, _, score in own]}
+    shown = [triples[label] for label in _labels(person)]
+    return {**person, "keypoints": [[x, y] for x, y, _ in shown], "scores": [score for _, _, score in shown]}
 
 
 def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:

@@ -256,8 +256,8 @@ def test_a_folder_with_a_frame_of_alphapose_is_alphaposes(tmp_path: Path) -> Non
     ("bad", "says"),
     [
         (5, "record 1 is the number 5"),
-        ({**record(), "image_id": None}, "record 1 has null as image_id, expected the name of an image"),
-        ({"keypoints": triples()}, "record 1 has nothing as image_id"),
+        ({**record(), "image_id": None}, "record 1 has null as image_id, expected an object with the name of an image"),
+        ({"keypoints": triples()}, "record 1 has null as image_id"),
         (record(True), "true as image_id"),
         (record(keypoints=None), "record 1 has null as keypoints, expected x, y and score"),
         (record(keypoints=triples()[:-1]), "50 numbers as keypoints"),

@@ -66,7 +66,7 @@ def test_places_mean_images_in_their_order_if_there_are_as_many() -> None:
 def test_frames_of_a_video_are_the_numbers_that_names_end_in(tmp_path: Path) -> None:
     index = ImageIndex.of_video(tmp_path / "walk.mp4", (WIDTH, HEIGHT))
     np.testing.assert_array_equal(index.match(["walk_000000000012", "13.jpg"], "name"), [12, 13])
-    with pytest.raises(InputError, match="does not end in a frame number"):
+    with pytest.raises(InputError, match="do not end in a frame number"):
         index.match(["walk"], "name")
 
 
