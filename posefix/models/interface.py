@@ -64,7 +64,8 @@ class Quality(NamedTuple):
 
     Attributes:
         presence: (N, K) probability that the keypoint is in the image, visible or hidden.
-        person: (N,) OKS expected after refinement, low where there is no person.
+        person: (N,) OKS expected after refinement. It is trained on annotated people alone, so that it says nothing of
+            poses that are on no person.
         stay: (N,) share of COCO's OKS thresholds that the input pose is expected to pass.
         move: (N,) likewise, the refined pose.
         input_similarity: (N, K) expected KS of the input keypoints.

@@ -86,10 +86,11 @@ class Forward:
 def decide(forward: Forward, pose: InputPose, passes: int) -> Proposal:
     """Decide where the keypoints of V views go, in at most ``passes`` passes."""
     moved, stayed = forward(pose)
-    if stayed is not None:
-        alone, _ = forward(pose.without_estimates())
-        moved = most_passed([moved, stayed, alone])
-    return further_passes(moved, forward, pose, PASS_BELOW[: passes - 1])
+    if stayed is None:
+        return further_passes(moved, forward, pose, PASS_BELOW[: passes - 1])
+    alone, _ = forward(pose.without_estimates())
+    chosen = most_passed([moved, stayed, alone])
+    return further_passes(chosen, forward, pose, PASS_BELOW[: passes - 1], chosen.passed == stayed.passed)
 
 
 def most_passed(proposals: Sequence[Proposal]) -> Proposal:
@@ -100,15 +101,20 @@ def most_passed(proposals: Sequence[Proposal]) -> Proposal:
 
 
 def further_passes(
-    proposal: Proposal, forward: Forward, pose: InputPose, below: Sequence[float] = PASS_BELOW
+    proposal: Proposal,
+    forward: Forward,
+    pose: InputPose,
+    below: Sequence[float] = PASS_BELOW,
+    kept: torch.Tensor | None = None,
 ) -> Proposal:
     """Refine once more the poses whose expected OKS is under a threshold, one pass for each of ``below``.
 
-    The expected OKS stays that of the first pass.
+    Input poses that were kept, ``kept`` (V,) bool, stay kept. The expected OKS stays that of the first pass.
     """
     keypoints = proposal.keypoints.clone()
+    expected = proposal.expected if kept is None else proposal.expected.masked_fill(kept, 1)
     for threshold in below:
-        again = torch.nonzero(proposal.expected < threshold)[:, 0]
+        again = torch.nonzero(expected < threshold)[:, 0]
         if not len(again):
             break
         refined = take(pose, again)._replace(keypoints=keypoints[again])

@@ -53,7 +53,7 @@ def rescored(people: People, expected: np.ndarray) -> People:
         expected: (N,) OKS, as of :func:`expected_oks`; NaN for people of whom nothing is known, who keep their score.
     """
     change = np.isfinite(expected) & ~was_rescored(people)
-    own = people.person_scores.astype(np.float64)
+    own = np.nan_to_num(people.person_scores.astype(np.float64), nan=0.0)
     below = np.clip(own - LEAST_SCORE, -LOWEST, 0)
     own = np.maximum(own, LEAST_SCORE) * np.exp(below)
     new = np.where(change, own**ESTIMATOR_EXPONENT * np.nan_to_num(expected), people.person_scores)

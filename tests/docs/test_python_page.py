@@ -137,7 +137,7 @@ def image(rng: np.random.Generator) -> np.ndarray:
 def objects(library: Library, count: int, rng: np.random.Generator) -> Any:
     keypoints = np.round(rng.uniform(10, 110, (2, count, 2)))  # whole, so that there is an exact way back
     boxes = np.concatenate([keypoints.min(1) - 5, keypoints.max(1) + 5], axis=1)
-    return library.make(*(v[: library.most] for v in (keypoints, rng.uniform(0.6, 1, (2, count)), boxes)))
+    return library.make(*(v[: library.most] for v in (keypoints, rng.uniform(0.1, 0.5, (2, count)), boxes)))
 
 
 def test_every_block_of_the_page_is_run() -> None:

@@ -50,6 +50,8 @@ def test_only_people_of_whom_little_is_expected_are_refined_again() -> None:
     assert passes_of(further_passes(once, forward, pose(), ())) == [1] * 4
     assert passes_of(further_passes(once, forward, pose(), (0.1, 0.1))) == [1] * 4
     assert passes_of(once) == [1] * 4
+    kept = torch.tensor([False, False, True, False])
+    assert passes_of(further_passes(once, forward, pose(), (0.85, 0.7), kept)) == [1, 2, 1, 3]
 
 
 def test_a_whole_person_is_taken_from_the_proposal_that_promises_most() -> None:

@@ -14,10 +14,14 @@ import torch
 from posefix import formats
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST
+from posefix.core.neighbours import OtherPeople
+from posefix.core.people import FARTHEST, People
+from posefix.formats.source import Source
 from posefix.models.interface import Evidence, InputPose, NetworkOutput
+from posefix.refine.one_batch import input_pose
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
+from posefix.refine.views import Views
 from tests.tiny import fusion_checkpoint, random_people, tiny_checkpoint
 
 
@@ -284,3 +288,21 @@ def test_missing_keypoints_stay_missing_where_the_format_cannot_hold_them(
     refined = refiner.refine(read, {int(read.image_ids[0]): photos[1]})
     assert not refined.keypoints[:, 5].any()
     assert refiner.refine(people, photos).keypoints[:, 5].any()
+
+
+def test_confidences_that_a_file_does_not_have_are_unknown_and_others_are_believed(rng: np.random.Generator) -> None:
+    people = random_people(rng, 3, images=1)
+    people.scores[1] = rng.uniform(0.2, 0.9, people.scores[1].shape)
+    views = Views.of(people, np.arange(3), (61, 45), 1.25)
+
+    def told(given: People) -> np.ndarray:
+        return input_pose(given, views, OtherPeople(given), torch.device("cpu")).scores.numpy()
+
+    np.testing.assert_allclose(told(people), people.scores)
+    source = Source("ultralytics-labels", {1: 1}, "id", {}, None)
+    unscored = told(replace(people, source=source))
+    assert (unscored[[0, 2]] == 0.5).all()
+    np.testing.assert_allclose(unscored[1], people.scores[1])
+    np.testing.assert_allclose(
+        told(replace(people, source=replace(source, holds=frozenset({"scores"})))), people.scores
+    )

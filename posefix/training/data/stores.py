@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from posefix import formats
+from posefix.core import geometry
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
 from posefix.evaluation.ground_truth import GroundTruth
@@ -66,10 +67,11 @@ def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray,
 
 
 def match_boxes(people: People, found: People) -> np.ndarray:
-    """(N,) int64 row in ``found`` whose box is that of each person, to a hair; -1 where there is none."""
+    """(N,) int64 row in ``found`` whose box is that of each person, to the pixel; -1 where there is none or no box."""
 
     def keys(of: People) -> list[tuple[int, ...]]:
         return list(zip(of.image_ids.tolist(), *(np.round(of.boxes, 0).astype(np.int64).T.tolist()), strict=True))
 
     rows = {key: row for row, key in enumerate(keys(found))}
-    return np.array([rows.get(key, -1) for key in keys(people)], np.int64)
+    matched = np.array([rows.get(key, -1) for key in keys(people)], np.int64)
+    return np.where(geometry.known_boxes(people.boxes), matched, -1)
