@@ -292,6 +292,7 @@ def test_missing_keypoints_stay_missing_where_the_format_cannot_hold_them(
 
 def test_confidences_that_a_file_does_not_have_are_unknown_and_others_are_believed(rng: np.random.Generator) -> None:
     people = random_people(rng, 3, images=1)
+    people.scores[:] = 1
     people.scores[1] = rng.uniform(0.2, 0.9, people.scores[1].shape)
     views = Views.of(people, np.arange(3), (61, 45), 1.25)
 
