@@ -27,14 +27,14 @@ class ModelConfig(StrictModel):
     pretrained: str | None = None
     pad_type: Literal["", "same"] = ""
     head: Literal["deconv", "fpn", "fusion"] = "deconv"
-    head_channels: int = Field(256, ge=1)
+    head_channels: int = Field(default=256, ge=1)
     input_size: tuple[int, int] = (256, 192)
-    sigma: float = Field(7.0, gt=0)
-    box_padding: float = Field(1.25, gt=0)
+    sigma: float = Field(default=7.0, gt=0)
+    box_padding: float = Field(default=1.25, gt=0)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     channels_last: bool = True
-    keep_margin: float = Field(0.0, ge=0, le=1)
+    keep_margin: float = Field(default=0.0, ge=0, le=1)
 
     @property
     def frame_size(self) -> tuple[int, int]:

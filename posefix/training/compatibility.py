@@ -7,7 +7,7 @@ from typing import Any
 from posefix.core.errors import InputError
 from posefix.training.config import Config
 
-NOT_DECISIVE = {  # for the losses
+NOT_DECISIVE: dict[str, bool | set[str]] = {  # for the losses
     "name": True,
     "evaluation": True,
     "model": {"keep_margin"},

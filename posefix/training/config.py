@@ -52,7 +52,7 @@ class DataSource(StrictModel):
 
     annotations: DataPath
     images: DataPath
-    repeat: int = Field(1, ge=1)
+    repeat: int = Field(default=1, ge=1)
     observed: tuple[DataPath, ...] = ()
     held_out: Fold | None = None
 
@@ -73,18 +73,18 @@ class SynthesisConfig(StrictModel):
     """
 
     statistics: str = "posefix"
-    leg_occlusion: float = Field(0.0, ge=0, le=1)
-    dropout: float = Field(0.0, ge=0, le=1)
-    observed: float = Field(0.0, ge=0, le=1)
-    guessed: float = Field(0.0, ge=0, le=1)
-    fixed: float = Field(0.0, ge=0, le=1)
-    clean: float = Field(0.0, ge=0, le=1)
-    inverted: float = Field(0.0, ge=0, le=1)
-    warped: float = Field(0.0, ge=0, le=1)
-    neighbour: float = Field(0.0, ge=0, le=1)
+    leg_occlusion: float = Field(default=0.0, ge=0, le=1)
+    dropout: float = Field(default=0.0, ge=0, le=1)
+    observed: float = Field(default=0.0, ge=0, le=1)
+    guessed: float = Field(default=0.0, ge=0, le=1)
+    fixed: float = Field(default=0.0, ge=0, le=1)
+    clean: float = Field(default=0.0, ge=0, le=1)
+    inverted: float = Field(default=0.0, ge=0, le=1)
+    warped: float = Field(default=0.0, ge=0, le=1)
+    neighbour: float = Field(default=0.0, ge=0, le=1)
     scores: bool = False
-    placeholder: float = Field(0.0, ge=0, le=1)
-    empty: float = Field(0.0, ge=0, le=1)
+    placeholder: float = Field(default=0.0, ge=0, le=1)
+    empty: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _shares_of_a_whole(self) -> SynthesisConfig:
@@ -96,28 +96,28 @@ class SynthesisConfig(StrictModel):
 class AugmentationConfig(StrictModel):
     """Geometry and appearance; see ``training.data.augment``. ``resolution``: shrunk up to 4.5 times and enlarged."""
 
-    scale: float = Field(0.3, ge=0, lt=1)
-    rotation: float = Field(40.0, ge=0, le=180)
-    rotation_probability: float = Field(0.6, ge=0, le=1)
-    shift: float = Field(0.0, ge=0, le=1)
-    flip: float = Field(0.5, ge=0, le=1)
-    pose_box: float = Field(0.5, ge=0, le=1)
-    photometric: float = Field(0.5, ge=0, le=1)
-    occlusion: float = Field(0.0, ge=0, le=1)
-    resolution: float = Field(0.0, ge=0, le=1)
+    scale: float = Field(default=0.3, ge=0, lt=1)
+    rotation: float = Field(default=40.0, ge=0, le=180)
+    rotation_probability: float = Field(default=0.6, ge=0, le=1)
+    shift: float = Field(default=0.0, ge=0, le=1)
+    flip: float = Field(default=0.5, ge=0, le=1)
+    pose_box: float = Field(default=0.5, ge=0, le=1)
+    photometric: float = Field(default=0.5, ge=0, le=1)
+    occlusion: float = Field(default=0.0, ge=0, le=1)
+    resolution: float = Field(default=0.0, ge=0, le=1)
 
 
 class OptimizerConfig(StrictModel):
     """Optimizer and learning rate. At the epochs ``milestones`` the schedule ``step`` multiplies it by ``decay``."""
 
     name: Literal["adam", "adamw"] = "adam"
-    learning_rate: float = Field(5e-4, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[int, ...] = (90, 120)
-    decay: float = Field(0.1, gt=0, le=1)
-    warmup_steps: int = Field(0, ge=0)
-    clip: float = Field(0.0, ge=0)
+    decay: float = Field(default=0.1, gt=0, le=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    clip: float = Field(default=0.0, ge=0)
 
 
 class TrainingConfig(StrictModel):
@@ -129,16 +129,16 @@ class TrainingConfig(StrictModel):
     """
 
     cache: DataPath | None = None
-    cached_epochs: int = Field(1, ge=1)
-    epochs: int = Field(140, ge=1)
-    batch: int = Field(128, ge=1)
-    test_batch: int = Field(128, ge=1)
+    cached_epochs: int = Field(default=1, ge=1)
+    epochs: int = Field(default=140, ge=1)
+    batch: int = Field(default=128, ge=1)
+    test_batch: int = Field(default=128, ge=1)
     flip_test: bool = True
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    coordinate_weight: float = Field(1.0, ge=0)
-    workers: int = Field(4, ge=0)
-    evaluate_every: int = Field(5, ge=0)
-    save_minutes: float = Field(10.0, gt=0)
+    coordinate_weight: float = Field(default=1.0, ge=0)
+    workers: int = Field(default=4, ge=0)
+    evaluate_every: int = Field(default=5, ge=0)
+    save_minutes: float = Field(default=10.0, gt=0)
 
 
 class EvaluationSource(StrictModel):
@@ -154,7 +154,7 @@ class Config(StrictModel):
     """One experiment."""
 
     name: str
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     skeleton: str = "coco17"
     model: ModelConfig = ModelConfig()
     train: tuple[DataSource, ...] = ()

@@ -67,8 +67,9 @@ class Trainer:
         pretrained = not (folder / STATE_FILE).is_file() or config.training.cache is not None
         self.network = build_network(config.model, self.skeleton, pretrained).to(device)
         if config.model.channels_last:
-            self.network = self.network.to(memory_format=torch.channels_last)
-        self.batches = people if config.training.cache is None else self._cached(people)
+            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        cache = config.training.cache
+        self.batches = people if cache is None else self._cached(people, cache)
         self.epoch_steps = len(self.batches) // self.world
         if not self.epoch_steps:
             raise InputError(
@@ -90,14 +91,14 @@ class Trainer:
             observed.append(observed_poses(stores[-1].people, results) if results else None)
         return TrainingBatches(self.config, stores, observed, self.config.training.batch)
 
-    def _cached(self, people: TrainingBatches) -> CachedBatches:
+    def _cached(self, people: TrainingBatches, folder: str) -> CachedBatches:
         """Batches of what the frozen backbone sees, which the first process computes where it is missing."""
         if not isinstance(self.network, FusionNetwork):
             raise InputError("training.cache needs the fusion head, whose eyes do not depend on the pose")
         self.network.backbone.requires_grad_(False)
         if self.rank:
             distributed.barrier()  # the first process fills it
-        cache = fill_cache(Path(self.config.training.cache), people, self.network, self.device)
+        cache = fill_cache(Path(folder), people, self.network, self.device)
         if self.world > 1 and not self.rank:
             distributed.barrier()
         return CachedBatches(people, cache)
@@ -198,7 +199,7 @@ class Trainer:
             now = time.monotonic()
             self.trained_seconds, last = self.trained_seconds + now - last, now
             speed = count * config.batch * self.world / (now - begun)
-            progress = {"epoch": self.batches.epoch + 1, "loss": sums.total() / count, "speed": speed}
+            progress: dict[str, Any] = {"epoch": self.batches.epoch + 1, "loss": sums.total() / count, "speed": speed}
             display.update(display.task_ids[0], completed=self.step, **progress)
             if count % LOG_EVERY == 0 or self.step % self.epoch_steps == 0:
                 means = {name: value / count for name, value in sums.items()}
@@ -226,7 +227,7 @@ class Trainer:
             losses = self.model(batch)
         loss = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if config.optimizer.clip:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip)
@@ -258,7 +259,7 @@ class Trainer:
             TimeRemainingColumn(),
             disable=bool(self.rank),
         )
-        begun = {"epoch": self.step // self.epoch_steps + 1, "loss": 0.0, "speed": 0.0}
+        begun: dict[str, Any] = {"epoch": self.step // self.epoch_steps + 1, "loss": 0.0, "speed": 0.0}
         display.add_task("", total=epochs * self.epoch_steps, completed=self.step, **begun)
         return display
 

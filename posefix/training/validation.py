@@ -47,7 +47,7 @@ class RealResults:
         report: dict[str, Any] = {}
         settings = RefineSettings(self._options.test_batch, self._options.flip_test, rescore=False)
         for source, folder, people, truth in self._sources:
-            refined = refiner.refine(people, folder, settings)
+            refined = refiner.refine(people, folder, settings)  # type: ignore[arg-type]  # no Mapping, but indexed by id
             metrics = compare(truth, people, refined, rng=np.random.default_rng(0))
             before, after, gain = metrics["before"], metrics["after"], metrics["gain"]
             report[source.results] = {

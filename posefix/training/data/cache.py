@@ -10,12 +10,11 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.data import Dataset
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
@@ -24,7 +23,7 @@ from posefix.engines import create_engine
 from posefix.models import movenet
 from posefix.models.network import FusionNetwork
 from posefix.training.config import Config
-from posefix.training.data.loader import Batch, EpochOrder, TrainingBatches, training_loader
+from posefix.training.data.loader import Batch, Batches, EpochOrder, TrainingBatches, training_loader
 
 STATE = "state.json"
 AVERAGED = 0.7  # share of the people in a batch whose outputs are those with the flip test
@@ -87,7 +86,7 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
     make_folder(folder)
     crops = _Crops(batches.with_held_out())
     count = len(crops) * batches.batch
-    state = {"training": _fingerprint(batches.config, network), "batches": 0}
+    state: dict[str, Any] = {"training": _fingerprint(batches.config, network), "batches": 0}
     if (folder / STATE).is_file():
         found = read_json(folder / STATE)
         if not isinstance(found, dict) or found.keys() != state.keys() or found["training"] != state["training"]:
@@ -95,7 +94,7 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
         state = found
     cache = FeatureCache.open(folder, count, network, len(batches.skeleton), new=not state["batches"])
     write_atomically(folder / STATE, json.dumps(state))
-    fast = create_engine("auto", network, device, precision="bf16").network
+    fast = cast(FusionNetwork, create_engine("auto", network, device, precision="bf16").network)
     columns = (TextColumn("running the backbone"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("", total=count, completed=state["batches"] * batches.batch)
@@ -113,12 +112,12 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
 def _compute(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
     cache.rows[place], cache.maps[place] = batch["rows"].numpy(), batch["maps"].numpy()
     cache.flipped[place] = batch["flipped"].numpy()
-    both, found = network.encode_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
+    both, guess = network.encode_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
     for view, seen in enumerate(both):
         cache.heatmaps[place, view] = seen.heatmaps.float().clamp(-15, 15).cpu().numpy()
         cache.poses[place, view] = seen.poses.float().cpu().numpy()
         cache.centres[place, view] = seen.centres.float().cpu().numpy()
-    found = found.float().cpu().numpy()
+    found = guess.float().cpu().numpy()
     back = geometry.invert(batch["worse_maps"].numpy())
     cache.guesses[place, :, :2] = geometry.transform(found[..., :2].astype(np.float64), back)
     cache.guesses[place, :, 2] = found[..., 2]
@@ -142,7 +141,7 @@ def _fingerprint(config: Config, network: FusionNetwork) -> str:
     return digest.hexdigest()
 
 
-class _Crops(Dataset):
+class _Crops(Batches):
     """Crops of the epochs to be cached, and worse crops of the same people, batch by batch."""
 
     def __init__(self, batches: TrainingBatches) -> None:
@@ -169,7 +168,7 @@ class _Crops(Dataset):
         }
 
 
-class CachedBatches(Dataset):
+class CachedBatches(Batches):
     """Batches of cached crops, each time with other input poses; batch ``index`` of ``epoch`` is a pure function.
 
     Args:

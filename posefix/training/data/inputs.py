@@ -80,8 +80,8 @@ class InputPoses:
             chosen, local, result = chosen[there], local[there], result[there]
             keypoints[chosen], scores[chosen] = found[0][result, local], found[1][result, local]
         if guesses is not None:
-            chosen = (kind >= config.observed) & (kind < config.observed + config.guessed)
-            keypoints[chosen], scores[chosen] = guesses[chosen, :, :2], guesses[chosen, :, 2]
+            guessed = (kind >= config.observed) & (kind < config.observed + config.guessed)
+            keypoints[guessed], scores[guessed] = guesses[guessed, :, :2], guesses[guessed, :, 2]
         keypoints = self._fixed(rows, keypoints, rng)
         if config.placeholder:
             scales = self.scales(rows)

@@ -27,12 +27,20 @@ IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
 Batch = dict[str, torch.Tensor]
 
 
+class Batches(Dataset[Batch]):
+    """Batches of an epoch, by index."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
 class EpochOrder:
     """A random order of rows (R,), drawn anew for each epoch and kept until the next."""
 
     def __init__(self, rows: np.ndarray, seed: int) -> None:
         self._rows, self._seed = rows, seed
-        self._epoch, self._order = -1, rows
+        self._epoch = -1
+        self._order: np.ndarray = rows
 
     def __call__(self, epoch: int) -> np.ndarray:
         """(R,) the rows in the order of an epoch."""
@@ -41,7 +49,7 @@ class EpochOrder:
         return self._order
 
 
-class TrainingBatches(Dataset):
+class TrainingBatches(Batches):
     """Batch ``index`` of epoch ``epoch``: a pure function of the configuration's seed and those two numbers.
 
     Args:
@@ -66,7 +74,7 @@ class TrainingBatches(Dataset):
         self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
         self.trained_on = self._rows_of(config)
         self._order = EpochOrder(self.trained_on, config.seed)
-        self.inputs = InputPoses(config.synthesis, self.people, *self._place.T, observed)
+        self.inputs = InputPoses(config.synthesis, self.people, self._place[:, 0], self._place[:, 1], observed)
         labelled = [s.people.labelled.any(0) for s in stores]
         self._annotated = np.array(labelled)[self._place[:, 0]]  # kinds of keypoints that a source has at all
         self._appearance = Appearance(config.augmentation)
@@ -79,7 +87,7 @@ class TrainingBatches(Dataset):
             if source.held_out:
                 usable &= ~in_fold(store.people.image_ids, store.image_ids, source.held_out)
             rows.append(np.repeat(first + np.flatnonzero(usable), source.repeat))
-            first += len(usable)
+            first += len(store.people)
         return np.concatenate(rows)
 
     def __len__(self) -> int:
@@ -207,7 +215,7 @@ def _hide(crops: np.ndarray, maps: np.ndarray, regions: np.ndarray, rng: np.rand
         cv2.fillConvexPoly(crops[i], corners[i], colours[i])
 
 
-def training_loader(batches: TrainingBatches, start: int, rank: int, world: int, workers: int) -> DataLoader:
+def training_loader(batches: Batches, start: int, rank: int, world: int, workers: int) -> DataLoader[Batch]:
     """Batches of the current epoch for one of ``world`` processes, from its ``start``-th on."""
     usable = len(batches) // world * world
     return DataLoader(
@@ -221,7 +229,7 @@ def training_loader(batches: TrainingBatches, start: int, rank: int, world: int,
     )
 
 
-def checked(loader: DataLoader) -> Iterator[Batch]:
+def checked(loader: DataLoader[Batch]) -> Iterator[Batch]:
     """The batches; an InputError of a worker process comes out as one here, without that process's traceback."""
     try:
         yield from loader
