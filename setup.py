@@ -15,7 +15,7 @@ TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3"
 
 setup(
     name="posefix",
-    version="0.1.0",
+    version="0.2.0.dev0",
     description="Refine human poses, whatever estimator they come from.",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

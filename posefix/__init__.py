@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from posefix.refine.refiner import Refiner
     from posefix.refine.settings import RefineSettings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "ImageFolder",
     "InputError",

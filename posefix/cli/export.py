@@ -24,4 +24,5 @@ def export(checkpoint: str, keep_margin: float | None, out: Path) -> None:
     if keep_margin is not None:
         loaded = replace(loaded, config=loaded.config.model_copy(update={"keep_margin": keep_margin}))
     save_checkpoint(out, loaded, half=True)
-    click.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, {loaded.training_info}")
+    steps = loaded.training_info.get("steps", 0)
+    click.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, trained for {steps:,} steps")

@@ -27,7 +27,7 @@ from posefix.cli.options import (
 UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
 
 
-@click.command(epilog="Example: test.py --detection_json results.json --images val2017 --out refined.json")
+@click.command(epilog="Example: posefix refine --detection_json results.json --images val2017 --out refined.json")
 @click.option(
     "--detection_json", "results", type=PATH, required=True, help="An estimator's results: a file or a folder."
 )

@@ -12,7 +12,7 @@ from posefix.core.errors import InputError
 
 
 @click.command(
-    epilog="Example: train.py --config configs/base_movenet_thunder.yaml --train_batch 64 optimizer.learning_rate=5e-4"
+    epilog="Example: posefix train --config base_movenet_thunder --train_batch 64 optimizer.learning_rate=5e-4"
 )
 @click.option("--config", required=True, help="A YAML file, or the name of one in configs/.")
 @click.option("--train_batch", type=click.IntRange(1), help="People in a training batch, on each process.")

@@ -75,7 +75,13 @@ def _checked_image(images: Mapping[int, np.ndarray], image_id: int) -> np.ndarra
         image = images[image_id]
     except KeyError:
         raise InputError(f"no image for image_id {image_id}") from None
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    if (
+        not isinstance(image, np.ndarray)
+        or image.dtype != np.uint8
+        or image.ndim != 3
+        or image.shape[2] != 3
+        or not image.size
+    ):
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise InputError(f"image {image_id} must be a numpy array (H, W, 3) of uint8, RGB, found {found}")
     return image
