@@ -124,7 +124,7 @@ def test_one_image_as_an_array(refiner: Refiner, rng: np.random.Generator) -> No
     found = refiner(photo, triples, people.boxes)
     np.testing.assert_allclose(found[..., :2], refiner.refine(people, {1: photo}).keypoints, atol=1e-3)
     assert np.array_equal(found[..., 2], people.scores)
-    for wrong in (photo.astype(np.float32), photo[..., 0]):
+    for wrong in (photo.astype(np.float32), photo[..., 0], photo[:0]):
         with pytest.raises(ValueError, match="must be a numpy array"):
             refiner(wrong, triples)
     with pytest.raises(ValueError, match=r"\(N, 17, 3\)"):
