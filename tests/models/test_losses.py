@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 
-from posefix.models.losses import refinement_losses
+from posefix.models.fusion import FusionOutput
+from posefix.models.interface import InputPose, Quality
+from posefix.models.losses import fusion_losses, refinement_losses
 
 CROP, MAP = (64, 48), (16, 12)
 
@@ -41,3 +43,29 @@ def test_keypoints_without_annotation_or_outside_the_crop_have_no_gradient() -> 
 def test_a_batch_in_which_nothing_is_annotated_costs_nothing() -> None:
     losses = refinement_losses(torch.randn(1, 2, *MAP), torch.zeros(1, 2, 2), torch.zeros(1, 2, dtype=torch.bool), CROP)
     assert [loss.item() for loss in losses] == [0.0, 0.0]
+
+
+def test_a_fusion_head_learns_what_staying_and_moving_reach() -> None:
+    """The posterior points at the truth; the input of the first person is there, too, that of the second far off."""
+    truth = torch.tensor([[[20.0, 12.0], [32.0, 40.0]]]).expand(2, -1, -1)
+    offset = torch.tensor([0.0, -12.0])[:, None, None]
+    log_posterior = torch.full((2, 2, *MAP), -60.0)
+    log_posterior[:, 0, 3, 5] = log_posterior[:, 1, 10, 8] = 0.0
+    ones = torch.ones(2, 2)
+    pose = InputPose(truth + offset, ones, 4 * ones, torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2), torch.zeros(2, 4))
+    seen = {"target": truth, "target_scales": 4 * ones, "labelled": ones.bool(), "annotated": ones.bool()}
+
+    def losses(stay: list[float], move: list[float]) -> dict[str, float]:
+        sure = torch.full((2, 2), 20.0)
+        quality = Quality(
+            sure, sure[:, 0], torch.tensor(stay), torch.tensor(move), torch.tensor([[20.0], [-20]]) * ones
+        )
+        size = (4 * (MAP[0] - 1) + 1, 4 * (MAP[1] - 1) + 1)
+        found = fusion_losses(FusionOutput(log_posterior, quality), pose, seen, size, margin=0.005)
+        return {name: value.item() for name, value in found.items()}
+
+    right = losses(stay=[20.0, -20.0], move=[20.0, 20.0])
+    assert all(value < 1e-3 for value in right.values()), right
+    assert losses(stay=[20.0, 20.0], move=[20.0, 20.0])["stay"] > 1
+    assert losses(stay=[-20.0, -20.0], move=[20.0, 20.0])["stay"] > 1
+    assert losses(stay=[20.0, -20.0], move=[20.0, -20.0])["move"] > 1

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from posefix.core import geometry
 from posefix.core.skeleton import load
+from posefix.models.interface import InputPose
 from posefix.training.config import Config, Fold
 from posefix.training.data.loader import TrainingBatches, training_loader
 from posefix.training.data.stores import FolderStore, in_fold, match_boxes, observed_poses
@@ -148,3 +150,25 @@ def test_results_on_given_boxes_are_of_the_person_in_the_box() -> None:
     found = match_boxes(people, elsewhere)
     np.testing.assert_array_equal(found, np.arange(6)[::-1])
     np.testing.assert_array_equal(match_boxes(people, replace(elsewhere, boxes=elsewhere.boxes + 5)), -1)
+
+
+def test_all_that_is_said_of_mirrored_people_is_mirrored(world: dict[str, Path]) -> None:
+    batches = make(world)
+    rows, (height, width) = np.arange(4), batches.config.model.frame_size
+    people, flip = batches.people[rows], torch.as_tensor(batches.skeleton.flip)
+    maps = geometry.crop_matrices(people.boxes, (height, width))
+    keypoints = people.keypoints + np.random.default_rng(1).normal(0, 5, people.keypoints.shape)
+    scores = np.random.default_rng(2).random(people.scores.shape).astype(np.float32)
+
+    def batch(maps: np.ndarray, flipped: bool) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng(0)
+        return batches.poses(rows, maps, keypoints.astype(np.float32), scores, rng, np.full(4, flipped))
+
+    straight, mirrored = batch(maps, False), batch(geometry.flip_matrices(maps, width), True)
+    expected = InputPose(*(straight[name] for name in InputPose._fields)).mirrored(flip, width)
+    for name, value in expected._asdict().items():
+        torch.testing.assert_close(mirrored[name], value, atol=1e-3, rtol=0, msg=name)
+    for name in ("labelled", "annotated", "target_scales"):
+        torch.testing.assert_close(mirrored[name], straight[name][:, flip])
+    target = torch.stack([width - 1 - straight["target"][:, flip, 0], straight["target"][:, flip, 1]], dim=-1)
+    torch.testing.assert_close(mirrored["target"], target, atol=1e-3, rtol=0)
