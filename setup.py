@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 
 OPENCV = ["opencv-python-headless>=4.8"]
-TRAIN = ["albumentations>=2.0,<3", "onnx>=1.15,<2"]
+TRAIN = ["albumentations>=2.0,<3"]
 REPORT = ["jinja2>=3.1,<4", "matplotlib>=3.8,<4"]
 VIDEO = ["av>=12"]
 OPENVINO = ["openvino>=2024.4"]

@@ -48,7 +48,7 @@ def train(
     folder = out or Path("runs") / experiment.name
     if (folder / STATE_FILE).exists() and not resume:
         raise InputError(f"{folder}: holds the state of an earlier run; add --resume to go on, or choose another --out")
-    require_files(experiment, resumed=(folder / STATE_FILE).exists())
+    require_files(experiment)
     with distributed.process_group(device) as chosen:
         evaluated = experiment.evaluation and experiment.training.evaluate_every
         evaluate = RealResults(experiment, chosen) if evaluated else None

@@ -23,7 +23,7 @@ class TorchEngine:
 
     def __init__(self, network: RefinementNetwork, device: torch.device, precision: str = "f32") -> None:
         self.device, self.network = device, copy.deepcopy(network).eval()
-        self.network.to(device, memory_format=network.config.memory_format)  # type: ignore[call-overload]
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:

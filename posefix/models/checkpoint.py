@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from posefix.core import resources
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
@@ -20,6 +17,7 @@ from posefix.core.options import validated
 from posefix.core.skeleton import Skeleton
 from posefix.models.config import ModelConfig
 from posefix.models.network import FusionNetwork, PoseFixNetwork, build_network
+from posefix.models.weights import read_weights, resolve
 
 DEFAULT = "posefix-base"
 METADATA_KEY = "posefix"
@@ -58,23 +56,6 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> N
     write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(metadata)}))
 
 
-def resolve(name_or_path: str | Path) -> Path:
-    """The file of a checkpoint given by the name of a shipped one, or by path.
-
-    Raises:
-        InputError: when there is neither.
-    """
-    path = Path(name_or_path)
-    shipped = resources.weights_dir() / f"{name_or_path}.safetensors"
-    with suppress(OSError):  # a name longer than any file's
-        if path.is_file():
-            return path
-        if shipped.is_file():
-            return shipped
-    names = ", ".join(sorted(p.stem for p in resources.weights_dir().glob("*.safetensors"))) or "none"
-    raise InputError(f"no checkpoint {str(name_or_path)!r:.80}: give a .safetensors file or a shipped name ({names})")
-
-
 def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Read a checkpoint by path or shipped name. Never runs code from the file.
 
@@ -83,21 +64,10 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
             network that cannot be built.
     """
     path = resolve(name_or_path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = (file.metadata() or {}).get(METADATA_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path}: not a readable checkpoint, which is a whole .safetensors file ({error}); pickles are never loaded"
-        ) from None
-    if metadata is None:
+    weights, metadata = read_weights(path)
+    if METADATA_KEY not in metadata:
         raise InputError(f"{path}: has weights but no posefix configuration inside; was it made by train.py?")
-    checkpoint = _described(metadata, path)
-    weights = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
-    for name, value in weights.items():
-        if not torch.isfinite(value).all():
-            raise InputError(f"{path}: {name} has values that are not finite; the file is damaged")
+    checkpoint = _described(metadata[METADATA_KEY], path)
     try:
         checkpoint.network.load_state_dict(weights)
     except RuntimeError:
@@ -117,7 +87,7 @@ def _described(metadata: str, path: Path) -> Checkpoint:
         config = validated(ModelConfig, experiment.pop("model"), "model")
         skeleton = skeletons.from_dict(parsed["skeleton"], "skeleton")
         stage = "the network it describes cannot be built"
-        network = build_network(config, skeleton, pretrained=False)
+        network = build_network(config, skeleton)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except Exception as error:  # whatever damaged values make the parsers and timm stumble upon

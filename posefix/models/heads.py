@@ -1,4 +1,4 @@
-"""From backbone features to heatmaps at a quarter of the crop's size."""
+"""What surrounds the backbone of PoseFix's network: the input pose as heatmaps before it, and the head behind it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,31 @@ import itertools
 
 import torch
 from torch import nn
-from torch.nn import functional
+
+
+def render_heatmaps(
+    keypoints: torch.Tensor, amplitudes: torch.Tensor, size: tuple[int, int], sigma: float
+) -> torch.Tensor:
+    """Render one Gaussian per keypoint: ``a exp(-((x - x0)^2 + (y - y0)^2) / (2 sigma^2))``.
+
+    A Gaussian is the product of a column and a row profile, so the whole batch is one outer product and nothing but the
+    result has its size.
+
+    Args:
+        keypoints: (N, K, 2) float, pixels of the crop.
+        amplitudes: (N, K) float, height of each peak; 0 leaves the map empty.
+        size: (height, width) of the crop.
+        sigma: standard deviation in pixels.
+
+    Returns:
+        (N, K, height, width) in the memory layout ``channels_last``, dtype and device of ``keypoints``.
+    """
+    y, x = (torch.arange(side, dtype=keypoints.dtype, device=keypoints.device)[:, None] for side in size)
+    points = keypoints.transpose(1, 2)  # (N, 2, K)
+    factor = -0.5 / sigma**2
+    row = torch.exp(factor * (x - points[:, None, 0]).square())  # (N, width, K)
+    column = torch.exp(factor * (y - points[:, None, 1]).square()) * amplitudes[:, None]
+    return (column[:, :, None] * row[:, None]).permute(0, 3, 1, 2)
 
 
 class DeconvHead(nn.Module):
@@ -28,40 +52,3 @@ class DeconvHead(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, C, H/32, W/32) to (N, K, H/4, W/4)."""
         return self.maps(self.upsample(features))
-
-
-class FPNHead(nn.Module):
-    """A light feature pyramid (Lin et al., CVPR 2017) that meets the input pose again at its finest level.
-
-    Coarse levels are brought up by nearest-neighbour doubling and separable convolutions; at stride 4 the rendered
-    input pose is concatenated before the last two convolutions.
-    """
-
-    def __init__(self, in_channels: list[int], channels: int, keypoint_count: int) -> None:
-        super().__init__()
-        self.lateral = nn.ModuleList([nn.Conv2d(c, channels, 1) for c in in_channels])
-        self.smooth = nn.ModuleList([_separable(channels, channels) for _ in in_channels[:-1]])
-        self.fuse = nn.Sequential(_separable(channels + keypoint_count, channels), _separable(channels, channels))
-        self.maps = nn.Conv2d(channels, keypoint_count, 1)
-        nn.init.normal_(self.maps.weight, std=0.01)
-        nn.init.zeros_(self.maps.get_parameter("bias"))
-
-    def forward(self, features: list[torch.Tensor], poses: torch.Tensor) -> torch.Tensor:
-        """Features from fine to coarse and poses (N, K, H/4, W/4) to (N, K, H/4, W/4)."""
-        merged = self.lateral[-1](features[-1])
-        for level in reversed(range(len(features) - 1)):
-            finer = self.lateral[level](features[level])
-            merged = functional.interpolate(merged, size=finer.shape[2:], mode="nearest")
-            merged = self.smooth[level](merged + finer)
-        return self.maps(self.fuse(torch.cat([merged, poses.to(merged.dtype)], dim=1)))
-
-
-def _separable(in_channels: int, out_channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
-        nn.BatchNorm2d(in_channels),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(in_channels, out_channels, 1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )

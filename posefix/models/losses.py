@@ -21,7 +21,7 @@ class TrainingLoss(nn.Module):
 
     Args:
         network: what is trained.
-        coordinate_weight: scales the L1 loss of the deconv and fpn heads.
+        coordinate_weight: scales the L1 loss of the deconv head.
     """
 
     def __init__(self, network: PoseFixNetwork | FusionNetwork, coordinate_weight: float = 1.0) -> None:

@@ -7,16 +7,11 @@ Batch norm is folded into weight and bias, as in the published graphs.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-
-from posefix.core.errors import InputError
-from posefix.core.extras import require
 
 WIDTHS = {"movenet_lightning": 1.0, "movenet_thunder": 1.75}  # of MobileNetV2, by the name of the network
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -108,25 +103,6 @@ class MoveNet(nn.Module):
             x = smooth(doubled + lateral(finer))
         poses, offsets, heatmaps, centres = (head(x) for head in self.heads)
         return MoveNetOutput(heatmaps, centres, offsets, poses)
-
-    def load_onnx(self, path: str | Path) -> None:
-        """Take over the weights of a published graph, convolution by convolution.
-
-        Raises:
-            InputError: when the file cannot be read or is another network.
-        """
-        published = onnx_convolutions(Path(path))
-        convolutions = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
-        shapes = [tuple(weight.shape) for weight, _ in published]
-        if shapes != [tuple(module.weight.shape) for module in convolutions]:
-            raise InputError(
-                f"{path}: its {len(shapes)} convolutions are not those of this MoveNet ({len(convolutions)})"
-            )
-        with torch.no_grad():
-            for module, (weight, bias) in zip(convolutions, published, strict=True):
-                module.weight.copy_(torch.from_numpy(weight.copy()))
-                if module.bias is not None:
-                    module.bias.copy_(torch.from_numpy(bias.copy()))
 
 
 def mirror(output: MoveNetOutput, flip: torch.Tensor) -> MoveNetOutput:
@@ -238,29 +214,3 @@ def round_channels(channels: float, divisor: int = 8) -> int:
     """The nearest multiple of ``divisor``, at most a tenth below (MobileNetV2's rule)."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded
-
-
-def onnx_convolutions(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Weight (O, I, kh, kw) and bias (O,) of each convolution of an ONNX graph, in graph order.
-
-    Raises:
-        InputError: when the file is no ONNX graph, or the ``onnx`` package is missing.
-    """
-    onnx = require("onnx", "train", f"{path}: an ONNX file")
-    from google.protobuf.message import DecodeError
-    from onnx import numpy_helper
-
-    try:
-        graph = onnx.load(path).graph
-        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    except (DecodeError, OSError, ValueError, TypeError, onnx.checker.ValidationError) as error:
-        raise InputError(f"{path}: cannot be read as an ONNX graph ({error})") from None
-    convolutions = []
-    for node in graph.node:
-        if node.op_type == "Conv":
-            if not constants.keys() >= set(node.input[1:]):
-                raise InputError(f"{path}: the weights of convolution {node.name!r} are not stored as constants")
-            weight = constants[node.input[1]]
-            bias = constants[node.input[2]] if len(node.input) > 2 else np.zeros(len(weight), np.float32)
-            convolutions.append((weight, bias))
-    return convolutions

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.models import decode, movenet
-from posefix.models.backbone import create_backbone
-from posefix.models.config import ModelConfig
+from posefix.models.backbone import create_backbone, load_first_weights
+from posefix.models.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from posefix.models.fusion import FusionOutput, PoseFusion
-from posefix.models.heads import DeconvHead, FPNHead
-from posefix.models.heatmaps import render_heatmaps
+from posefix.models.heads import DeconvHead, render_heatmaps
 from posefix.models.interface import InputPose, NetworkOutput, Quality, RefinementNetwork
 
 
-def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> PoseFixNetwork | FusionNetwork:
+def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = False) -> PoseFixNetwork | FusionNetwork:
     """Build the network that a configuration describes.
 
     Args:
         config: sizes and choices; see :class:`posefix.models.config.ModelConfig`.
         skeleton: of the poses.
-        pretrained: whether to start from ``config.pretrained``; False when a checkpoint is loaded anyway.
+        pretrained: whether to start from ``config.pretrained``, if there are any, or from scratch.
 
     Raises:
         InputError: when there is no such network, or its first weights cannot be had.
     """
     kind = FusionNetwork if config.head == "fusion" else PoseFixNetwork
-    return kind(config, skeleton, pretrained)
+    network = kind(config, skeleton)
+    if pretrained and config.pretrained:
+        load_first_weights(network.backbone, config.backbone, config.pretrained)
+    return network
 
 
 class Crops(NamedTuple):
@@ -45,25 +47,19 @@ class Crops(NamedTuple):
 class PoseFixNetwork(RefinementNetwork):
     """Image crop plus input pose to corrected heatmaps, one network for both (PoseFix, CVPR 2019, section 4).
 
-    The input pose enters as K extra channels of the first convolution and, with the ``fpn`` head, once more at the
-    head's finest level, where it need not survive the backbone's downsampling.
+    The input pose enters as K extra channels of the first convolution.
     """
 
-    backbone: Any
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> None:
+    def __init__(self, config: ModelConfig, skeleton: Skeleton) -> None:
         super().__init__()
         self.config, k = config, len(skeleton)
         self.heatmap_size = config.input_size[0] // 4, config.input_size[1] // 4
-        self.backbone = create_backbone(config, 3 + k, pretrained)
-        channels = self.backbone.feature_info.channels()
-        if config.head == "deconv":
-            self.head: DeconvHead | FPNHead = DeconvHead(channels[-1], config.head_channels, k)
-        else:
-            self.head = FPNHead(channels, config.head_channels, k)
-        for name, values in (("mean", config.mean), ("std", config.std)):
+        self.backbone = create_backbone(config.backbone, 3 + k)
+        self.head = DeconvHead(self.backbone.feature_info.channels()[-1], config.head_channels, k)
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
 
@@ -92,15 +88,9 @@ class PoseFixNetwork(RefinementNetwork):
         Returns:
             (N, K, H/4, W/4) logits of the spatial softmax.
         """
-        size, sigma, channels_last = self.config.input_size, self.config.sigma, self.config.channels_last
-        poses = render_heatmaps(keypoints, amplitudes, size, sigma, channels_last=channels_last)
-        image = (crops.to(poses.dtype).contiguous(memory_format=self.config.memory_format) - self.mean) / self.std
-        features = self.backbone(torch.cat([image, poses], dim=1))
-        if isinstance(self.head, DeconvHead):
-            return self.head(features[-1])
-        stride = decode.map_stride(size, self.heatmap_size)
-        small = render_heatmaps(keypoints, amplitudes, self.heatmap_size, sigma, stride, channels_last)
-        return self.head(features, small)
+        poses = render_heatmaps(keypoints, amplitudes, self.config.input_size, self.config.sigma)
+        image = (crops.to(poses.dtype).contiguous(memory_format=torch.channels_last) - self.mean) / self.std
+        return self.head(self.backbone(torch.cat([image, poses], dim=1))[-1])
 
 
 class FusionNetwork(RefinementNetwork):
@@ -112,15 +102,13 @@ class FusionNetwork(RefinementNetwork):
 
     backbone: movenet.MoveNet
 
-    def __init__(self, config: ModelConfig, skeleton: Skeleton, pretrained: bool = True) -> None:
+    def __init__(self, config: ModelConfig, skeleton: Skeleton) -> None:
         super().__init__()
         if skeleton.keypoint_names != movenet.KEYPOINTS:
             raise InputError(f"the fusion head knows COCO's 17 keypoints, not those of {skeleton.name}")
         self.config = config
         self.heatmap_size = config.input_size[0] // movenet.STRIDE, config.input_size[1] // movenet.STRIDE
         self.backbone = movenet.MoveNet(movenet.WIDTHS[config.backbone])
-        if pretrained and config.pretrained:
-            self.backbone.load_onnx(config.pretrained)
         self.backbone.heads[movenet.OFFSETS].requires_grad_(False)  # not used by the fusion
         self.head = PoseFusion(skeleton, self.heatmap_size, config.head_channels)
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
@@ -148,7 +136,7 @@ class FusionNetwork(RefinementNetwork):
         return torch.cat([found[..., :2] - self.config.frame_margin, found[..., 2:]], dim=-1)
 
     def _images(self, crops: torch.Tensor) -> torch.Tensor:
-        return (crops.float() / 127.5 - 1).contiguous(memory_format=self.config.memory_format)
+        return (crops.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
     def forward(self, evidence: movenet.Evidence, pose: InputPose) -> FusionOutput:
         """Run the head alone, as it is trained."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from posefix.core.errors import InputError
 from posefix.core.extras import require
 from posefix.core.files import make_folder, require_distinct, require_new_folder, require_writable
-from posefix.models import checkpoint as checkpoints
+from posefix.models.checkpoint import DEFAULT
+from posefix.models.weights import resolve
 from posefix.refine.settings import RefineSettings
 from posefix.report.pictures import INDEX
 from posefix.run.journal import fingerprint, journal_path
@@ -44,7 +45,7 @@ class Plan:
     metrics: Path | None = None
     visualize: Path | None = None
     report: Path | None = None
-    checkpoint: str = checkpoints.DEFAULT
+    checkpoint: str = DEFAULT
     device: str | None = None
     engine: str = "auto"
     format: str = "auto"
@@ -89,7 +90,7 @@ class Plan:
 
     def signature(self, settings: RefineSettings, engine: str, device: str) -> str:
         """What tells the work of one run from another's: the content of its inputs, and how they are used."""
-        files = [*self._result_files(), checkpoints.resolve(self.checkpoint)]
+        files = [*self._result_files(), resolve(self.checkpoint)]
         files += [self.annotations] if self.annotations else []
         source = self.video or self.images
         used: dict[str, object] = {"engine": engine, "device": device, "source": str(source and source.resolve())}

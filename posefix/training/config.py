@@ -123,7 +123,7 @@ class OptimizerConfig(StrictModel):
 class TrainingConfig(StrictModel):
     """The loop.
 
-    ``coordinate_weight`` scales the L1 loss of the deconv and fpn heads. ``cache`` is a folder for the outputs of the
+    ``coordinate_weight`` scales the L1 loss of the deconv head. ``cache`` is a folder for the outputs of the
     fusion head's backbone on ``cached_epochs`` epochs of crops: computed where they are missing, after which only the
     head is trained.
     """

@@ -65,9 +65,8 @@ class Trainer:
         people = self._training_people()
         # A state holds all weights itself, but a cache is filled before the state is read.
         pretrained = not (folder / STATE_FILE).is_file() or config.training.cache is not None
-        self.network = build_network(config.model, self.skeleton, pretrained).to(device)
-        if config.model.channels_last:
-            self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = build_network(config.model, self.skeleton, pretrained)
+        self.network = self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         cache = config.training.cache
         self.batches = people if cache is None else self._cached(people, cache)
         self.epoch_steps = len(self.batches) // self.world

@@ -11,6 +11,8 @@ import torch
 from posefix.core.errors import InputError
 from posefix.core.skeleton import load
 from posefix.media.images import decode
+from posefix.models.backbone import load_first_weights
+from posefix.models.checkpoint import load_checkpoint
 from posefix.models.movenet import SEEN_PEOPLE, WIDTHS, MoveNet, MoveNetOutput, evidence, mirror, single_poses
 
 FLIP = torch.as_tensor(load("coco17").flip)
@@ -45,22 +47,24 @@ def test_mirroring_twice_is_nothing() -> None:
         torch.testing.assert_close(after, before)
 
 
-def test_weights_of_another_file_are_refused(tmp_path: Path) -> None:
-    pytest.importorskip("onnx")
-    (tmp_path / "no.onnx").write_bytes(b"no graph")
-    with pytest.raises(InputError, match=r"no\.onnx"):
-        MoveNet(1.0).load_onnx(tmp_path / "no.onnx")
+def test_first_weights_are_those_of_a_shipped_checkpoint_and_of_no_other_network() -> None:
+    network = MoveNet(WIDTHS["movenet_lightning"])
+    load_first_weights(network, "movenet_lightning", "posefix-small")
+    shipped = load_checkpoint("posefix-small").network.backbone.state_dict()
+    assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
+    with pytest.raises(InputError, match="posefix-base: weights do not fit movenet_lightning"):
+        load_first_weights(network, "movenet_lightning", "posefix-base")
 
 
-@pytest.mark.parametrize(("name", "size"), [("movenet_lightning", 192), ("movenet_thunder", 256)])
-def test_it_says_what_the_published_graph_says(data_root: Path, name: str, size: int) -> None:
+@pytest.mark.parametrize(("name", "kind", "size"), [("small", "lightning", 192), ("base", "thunder", 256)])
+def test_the_shipped_movenets_say_what_the_published_graphs_say(
+    data_root: Path, name: str, kind: str, size: int
+) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
-    path = data_root.parent / "weights" / f"{name.replace('_', '-')}.onnx"
+    path = data_root.parent / "weights" / f"movenet-{kind}.onnx"
     if not path.is_file():
         pytest.skip(f"no {path}")
-    network = MoveNet(WIDTHS[name]).eval()
-    network.load_onnx(path)
+    network = load_checkpoint(f"posefix-{name}").network.backbone
     session = onnxruntime.InferenceSession(str(path))
     photo = decode(sorted((data_root / "coco" / "train").glob("*.jpg"))[3])[:size, :size]
     image = np.zeros((size, size, 3), np.uint8)

@@ -178,12 +178,12 @@ def test_what_cannot_be_refined_is_said(refiner: Refiner, rng: np.random.Generat
 def test_the_network_sees_the_pose_and_the_image() -> None:
     network = tiny_checkpoint().network
     generator = torch.Generator().manual_seed(0)
-    crops = torch.randint(0, 256, (2, 3, 64, 48), dtype=torch.uint8, generator=generator)
+    crops = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=generator)
     poses = torch.rand(2, 17, 2, generator=generator) * 40
     heights = torch.ones(2, 17)
     with torch.inference_mode():
         logits = network(crops, poses, heights)
-        assert logits.shape == (2, 17, 16, 12)
+        assert logits.shape == (2, 17, 16, 16)
         assert (network(crops.flip(0), poses, heights) - logits).abs().max() > 1e-4
         assert (network(crops, poses.flip(0), heights) - logits).abs().max() > 1e-4
 
@@ -226,7 +226,7 @@ def test_refined_neighbours_do_not_run_through_the_network_and_steer_nobody(
         def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
             return refiner.engine.predict(evidence, pose)
 
-    counting = Refiner(tiny_checkpoint() if refiner.config.head == "fpn" else fusion_checkpoint(), engine=Counting())
+    counting = Refiner(tiny_checkpoint() if refiner.config.head == "deconv" else fusion_checkpoint(), engine=Counting())
     some, everybody = counting.refine(marked, photos), refiner.refine(people, photos)
     assert len(crops) == 4
     np.testing.assert_allclose(some.keypoints[~before], everybody.keypoints[~before], atol=1e-2)

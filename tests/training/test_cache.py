@@ -127,7 +127,7 @@ def test_a_training_with_a_cache_changes_the_head_alone_and_learns(world: dict[s
 
 
 def test_a_network_whose_eyes_need_the_pose_cannot_be_cached(world: dict[str, Path], tmp_path: Path) -> None:
-    model = {"backbone": "test_resnet", "head": "fpn", "head_channels": 16, "input_size": [64, 48]}
+    model = {"backbone": "test_resnet", "head": "deconv", "head_channels": 16, "input_size": [64, 64]}
     config = from_dict({**config_of(world).model_dump(mode="json"), "model": model})
     with pytest.raises(InputError, match="fusion head"):
         Trainer(config, tmp_path / "run", CPU)

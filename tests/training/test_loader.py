@@ -104,7 +104,7 @@ def test_flipping_the_crop_flips_the_coordinates(world: dict[str, Path]) -> None
     difference = (straight["crops"].flip(3).int() - flipped["crops"].int()).abs().float()
     assert difference.mean() < 1.5
     for name in ("keypoints", "target"):
-        expected = straight[name][:, exchange] * torch.tensor([-1.0, 1.0]) + torch.tensor([47.0, 0.0])
+        expected = straight[name][:, exchange] * torch.tensor([-1.0, 1.0]) + torch.tensor([63.0, 0.0])
         present = straight["scores"][:, exchange] > 0
         torch.testing.assert_close(flipped[name][present], expected[present], atol=1e-2, rtol=0)
 
@@ -112,7 +112,7 @@ def test_flipping_the_crop_flips_the_coordinates(world: dict[str, Path]) -> None
 def test_targets_lie_where_the_people_are_drawn(world: dict[str, Path]) -> None:
     batches = make(world, augmentation={**PLAIN, "rotation": 40.0, "scale": 0.3, "flip": 0.5})
     batch = batches[0]
-    assert batch["crops"].shape == (4, 3, 64, 48)
+    assert batch["crops"].shape == (4, 3, 64, 64)
     inside = ((batch["target"] > -8) & (batch["target"] < torch.tensor([56.0, 72.0]))).all(-1)
     assert inside.float().mean() > 0.9
 

@@ -1,0 +1,50 @@
+"""Files of weights: where they are, and what is in them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from posefix.core import resources
+from posefix.core.errors import InputError
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """The file of a checkpoint given by the name of a shipped one, or by path.
+
+    Raises:
+        InputError: when there is neither.
+    """
+    path = Path(name_or_path)
+    shipped = resources.weights_dir() / f"{name_or_path}.safetensors"
+    with suppress(OSError):  # a name longer than any file's
+        if path.is_file():
+            return path
+        if shipped.is_file():
+            return shipped
+    names = ", ".join(sorted(p.stem for p in resources.weights_dir().glob("*.safetensors"))) or "none"
+    raise InputError(f"no checkpoint {str(name_or_path)!r:.80}: give a .safetensors file or a shipped name ({names})")
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors by name, floats as float32, and the metadata of a safetensors file. Never runs code from the file.
+
+    Raises:
+        InputError: when the file is missing, truncated or not safetensors, or holds values that are not finite.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path}: not a readable checkpoint, which is a whole .safetensors file ({error}); pickles are never loaded"
+        ) from None
+    weights = {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+    for name, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"{path}: {name} has values that are not finite; the file is damaged")
+    return weights, metadata
