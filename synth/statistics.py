@@ -15,7 +15,6 @@ is where Jitters and Misses lie on average between the inner (0) and the outer (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +34,7 @@ from synth.errors import ErrorType
 ERRORS = (ErrorType.JITTER, ErrorType.INVERSION, ErrorType.SWAP, ErrorType.MISS)
 DEFAULT = "default"
 
-Count = Annotated[StrictInt, Field(ge=0)]
+Count = Annotated[StrictInt, Field(ge=0, le=200)]
 
 
 def _ordered(limits: tuple[int, int | None]) -> tuple[int, int | None]:
@@ -60,19 +59,6 @@ class Rule(StrictModel):
 
     when: Condition = Condition()
     probability: dict[str, Annotated[StrictFloat, Field(ge=0, le=1)]] = Field(min_length=1)
-
-    def fits(self, visible: np.ndarray, overlaps: np.ndarray) -> np.ndarray:
-        """(N,) bool for people with ``visible`` (N,) keypoints and ``overlaps`` (N,)."""
-        fits = np.ones(len(visible), bool)
-        for counts, (low, high) in ((visible, self.when.visible), (overlaps, self.when.overlaps)):
-            fits &= (counts >= low) & (counts <= (np.inf if high is None else high))
-        return fits
-
-    def row(self, skeleton: Skeleton) -> np.ndarray:
-        """(K,) float64 probabilities of a skeleton's keypoints, NaN for those that the rule says nothing about."""
-        names = zip(skeleton.keypoint_names, skeleton.parts(), skeleton.groups, strict=True)
-        found = (next((n for n in (*own, DEFAULT) if n in self.probability), None) for own in names)
-        return np.array([np.nan if name is None else self.probability[name] for name in found])
 
 
 class Distance(StrictModel):
@@ -101,10 +87,6 @@ class Statistics(StrictModel):
 
     __hash__ = object.__hash__  # the probabilities of a skeleton are kept
 
-    def rules(self, error: ErrorType) -> tuple[Rule, ...]:
-        """The rules of one of ``ERRORS``."""
-        return getattr(self, error.name.lower())
-
     def probabilities(self, visible: np.ndarray, overlaps: np.ndarray, skeleton: Skeleton) -> np.ndarray:
         """Probability of each error type for each keypoint of N people.
 
@@ -119,7 +101,8 @@ class Statistics(StrictModel):
         Raises:
             InputError: when a rule says nothing about one of the keypoints, or errors sum to more than 1.
         """
-        return _table(self, _checked_rows(self, skeleton), np.asarray(visible), np.asarray(overlaps), len(skeleton))
+        table = _table(self, skeleton)
+        return table[np.minimum(visible, table.shape[0] - 1), np.minimum(overlaps, table.shape[1] - 1)]
 
     def powers(self) -> np.ndarray:
         """(5,) float32 p for each type from GOOD on: the mean of ``uniform ** p`` is the type's mean place."""
@@ -155,17 +138,12 @@ class Statistics(StrictModel):
         """
         statistics = validated(cls, spec, source)
         statistics._source = source
-        shipped = [skeletons.load(name) for name in resources.available("skeletons")]
-        known = shipped if skeleton is None else [*shipped, skeleton]
+        known = [skeletons.load(name) for name in resources.available("skeletons")]
+        known += [] if skeleton is None else [skeleton]
         names = {n for s in known for n in (*s.keypoint_names, *s.parts())} | {*skeletons.GROUPS, DEFAULT}
-        rules = [(error, i, rule) for error in ERRORS for i, rule in enumerate(statistics.rules(error), 1)]
-        for error, i, rule in rules:
+        for place, _, rule in statistics._rules():
             if unknown := sorted(set(rule.probability) - names):
-                where = f"{source}: rule {i} of {error.name.lower()}"
-                raise InputError(f"{where}: {unknown[0]!r} is no keypoint, part or group of any known skeleton")
-        for candidate in known:
-            if all(np.isfinite(rule.row(candidate)).all() for _, _, rule in rules):
-                _checked_rows(statistics, candidate)
+                raise InputError(f"{place}: {unknown[0]!r} is no keypoint, part or group of any known skeleton")
         return statistics
 
     @classmethod
@@ -178,51 +156,40 @@ class Statistics(StrictModel):
         spec, path = resources.read_yaml("statistics", name_or_path, "statistics")
         return cls.from_dict(spec, str(path), skeleton)
 
-
-def _table(
-    statistics: Statistics,
-    rows: Mapping[ErrorType, list[np.ndarray]],
-    visible: np.ndarray,
-    overlaps: np.ndarray,
-    k: int,
-) -> np.ndarray:
-    """(N, K, 5) probabilities from the (K,) rows of every rule."""
-    table = np.zeros((len(visible), k, 1 + len(ERRORS)))
-    for error in ERRORS:
-        for rule, row in zip(reversed(statistics.rules(error)), reversed(rows[error]), strict=True):
-            table[rule.fits(visible, overlaps), :, error] = row
-    table[..., ErrorType.GOOD] = np.maximum(1 - table[..., 1:].sum(-1), 0)
-    return table
+    def _rules(self) -> list[tuple[str, ErrorType, Rule]]:
+        """All rules, with what to call each in messages."""
+        named = [(error, error.name.lower()) for error in ERRORS]
+        return [
+            (f"{self._source}: rule {i} of {name}", error, rule)
+            for error, name in named
+            for i, rule in enumerate(getattr(self, name), 1)
+        ]
 
 
-@lru_cache(maxsize=64)
-def _checked_rows(statistics: Statistics, skeleton: Skeleton) -> dict[ErrorType, list[np.ndarray]]:
-    """(K,) probabilities of every rule, once it is certain that they cover the skeleton and never sum to over 1."""
-    rows = {error: [rule.row(skeleton) for rule in statistics.rules(error)] for error in ERRORS}
-    for error in ERRORS:
-        for i, row in enumerate(rows[error], 1):
-            if np.isnan(row).any():
-                name = skeleton.keypoint_names[int(np.isnan(row).argmax())]
-                raise InputError(
-                    f"{statistics._source}: rule {i} of {error.name.lower()} says nothing about {name!r} of skeleton "
-                    f"{skeleton.name}; add its name, its group or 'default'"
-                )
-    conditions = [rule.when for error in ERRORS for rule in statistics.rules(error)]
-    visible = [v for v in _turning_points(c.visible for c in conditions) if v <= len(skeleton)]
-    grid = np.array([(v, o) for v in visible for o in _turning_points(c.overlaps for c in conditions)])
-    total = _table(statistics, rows, grid[:, 0], grid[:, 1], len(skeleton))[..., 1:].sum(-1)
+@lru_cache(maxsize=16)
+def _table(statistics: Statistics, skeleton: Skeleton) -> np.ndarray:
+    """(K + 1, V, K, 5) probabilities by annotated keypoints and by overlaps, the last of which is for more, too."""
+    rules = statistics._rules()
+    bounds = [bound or 0 for _, _, rule in rules for bound in rule.when.overlaps]
+    table = np.zeros((len(skeleton) + 1, 2 + max(bounds, default=0), len(skeleton), 1 + len(ERRORS)))
+    names = list(zip(skeleton.keypoint_names, skeleton.parts(), skeleton.groups, strict=True))
+    for place, error, rule in reversed(rules):
+        found = [next((name for name in (*own, DEFAULT) if name in rule.probability), None) for own in names]
+        if None in found:
+            raise InputError(
+                f"{place} says nothing about {skeleton.keypoint_names[found.index(None)]!r} of skeleton "
+                f"{skeleton.name}; add its name, its group or 'default'"
+            )
+        visible, overlaps = (
+            slice(low, None if high is None else high + 1) for low, high in (rule.when.visible, rule.when.overlaps)
+        )
+        table[visible, overlaps, :, error] = [rule.probability[name] for name in found if name]
+    total = table.sum(-1)
     if (total > 1 + 1e-9).any():
-        cell, keypoint = np.unravel_index(int(total.argmax()), total.shape)
+        v, o, keypoint = np.unravel_index(int(total.argmax()), total.shape)
         raise InputError(
             f"{statistics._source}: the errors of {skeleton.keypoint_names[keypoint]!r} sum to {total.max():.4g}, "
-            f"over 1, with {grid[cell, 0]} visible keypoints and {grid[cell, 1]} overlaps"
+            f"over 1, with {v} visible keypoints and {o} overlaps"
         )
-    return rows
-
-
-def _turning_points(ranges: Iterable[tuple[int, int | None]]) -> list[int]:
-    """One count from each interval between the ends of ranges, so that every combination of rules is met."""
-    points = {0}
-    for low, high in ranges:
-        points |= {low} if high is None else {low, high + 1}
-    return sorted(points)
+    table[..., ErrorType.GOOD] = np.maximum(1 - table[..., 1:].sum(-1), 0)
+    return table

@@ -26,5 +26,4 @@ def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: s
     for name, observed in seen.items():
         if not (observed.truth.labelled & observed.given).any():
             raise InputError(f"{name}: no result matches an annotated person, so there is nothing to measure")
-    fitted = fit_statistics(list(seen.values()), description)
-    return Statistics.from_dict(fitted.to_dict(), "fitted statistics", truth.skeleton)
+    return fit_statistics(seen.values(), description)
