@@ -134,3 +134,14 @@ def write_world(folder: Path, rng: np.random.Generator, count: int = 10) -> dict
     write_results(paths["results"], people, rng)
     save_checkpoint(paths["checkpoint"], tiny_checkpoint())
     return paths
+
+
+def people_records(people: People) -> list[dict]:
+    """People as records of COCO's result format, with the category of ``people.extra`` and their boxes if known."""
+    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
+    records = []
+    for i, extra in enumerate(people.extra):
+        record = {"image_id": int(people.image_ids[i]), "category_id": extra.get("category_id", 1)}
+        record |= {"keypoints": triples[i].ravel().tolist(), "score": float(people.person_scores[i])}
+        records.append(record | ({"bbox": people.boxes[i].tolist()} if (people.boxes[i, 2:] > 0).all() else {}))
+    return records

@@ -113,6 +113,11 @@ def refine(**options: Any) -> None:
             f"{doubtful} people have a box that is not where their pose is, or far larger: they were looked at "
             "where the pose is, or in both places (boxes must be x, y, width, height)"
         )
+    if beyond := measured["scores_beyond_one"]:
+        click.echo(
+            f"{beyond} people have keypoint scores far above 1: expected were confidences from 0 to 1, and with others "
+            "(logits, percent) poses may be refined worse; scale them before refining"
+        )
     if before := measured["refined_before"]:
         click.echo(f"{before} people have an original_score: they were refined before, and stay as they are")
     if refined.problems:

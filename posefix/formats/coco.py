@@ -1,4 +1,4 @@
-"""COCO's keypoint JSON: the images that annotations list, and people as records of its results format."""
+"""COCO's annotation files: the images that they list, and which annotations are people with keypoints."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import People
 from posefix.formats import records as checks
 
 
@@ -22,32 +18,6 @@ class ImageRecord:
     file_name: str
     width: int = 0
     height: int = 0
-
-
-def people_records(people: People) -> list[dict]:
-    """People as new records in COCO's result format, with their boxes where they are known.
-
-    They are of category 1, or of the one in the raw records of ``people.extra``.
-    """
-    triples = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
-    records = [
-        {
-            "image_id": image_id,
-            "category_id": extra.get("category_id", 1) if isinstance(extra, Mapping) else 1,
-            "keypoints": keypoints,
-            "score": score,
-        }
-        for image_id, extra, keypoints, score in zip(
-            people.image_ids.tolist(),
-            people.extra,
-            triples.reshape(len(people), 3 * len(people.skeleton)).tolist(),
-            people.person_scores.tolist(),
-            strict=True,
-        )
-    ]
-    for row in np.flatnonzero(geometry.known_boxes(people.boxes)):
-        records[row]["bbox"] = people.boxes[row].tolist()
-    return records
 
 
 def read_images(path: str | Path, content: Any) -> dict[int, ImageRecord]:
@@ -78,7 +48,7 @@ def read_images(path: str | Path, content: Any) -> dict[int, ImageRecord]:
     return images
 
 
-def has_keypoints(annotation: Mapping) -> bool:
+def has_keypoints(annotation: Mapping[str, Any]) -> bool:
     """Whether an annotation is of one person with annotated keypoints."""
     crowd, count = annotation.get("iscrowd"), annotation.get("num_keypoints", 1)
     return bool(annotation.get("keypoints")) and not crowd and count != 0

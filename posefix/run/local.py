@@ -31,6 +31,7 @@ from posefix.run.plan import Plan
 from posefix.run.progress import people_progress
 
 BOOTSTRAP_SEED = 0
+FARTHEST_CONFIDENCE = 1.5  # peaks of heatmaps exceed 1 a little; what is further out is no probability
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "checkpoint": str(plan.checkpoint),
         "flip_test": settings.flip_test,
         "passes": settings.passes,
+        "scores_beyond_one": int((before.scores > FARTHEST_CONFIDENCE).any(1).sum()),
         "contradicted_boxes": work.batches.contradicted_boxes,
         "refined_before": int(was_rescored(before).sum()),
         "rescored": int((after.person_scores != before.person_scores).sum()),

@@ -10,10 +10,9 @@ import pytest
 
 from posefix.cli.fit import fit
 from posefix.core.skeleton import load
-from posefix.formats import coco
 from synth import Statistics
 from tests.cli.test_measuring import assert_clear, run
-from tests.tiny import random_people
+from tests.tiny import people_records, random_people
 
 
 @pytest.fixture
@@ -21,14 +20,14 @@ def world(tmp_path: Path, rng: np.random.Generator) -> dict[str, Path]:
     """Annotations of 120 people and results near them."""
     people = random_people(rng, 120, images=40, side=160)
     people.areas = np.full(120, 70.0**2)
-    annotations = [{**r, "id": i, "area": 70.0**2} for i, r in enumerate(coco.people_records(people), 1)]
+    annotations = [{**r, "id": i, "area": 70.0**2} for i, r in enumerate(people_records(people), 1)]
     images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(1, 41)]
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
     noise = rng.normal(0, 4, people.keypoints.shape)
     found = people.with_keypoints(people.keypoints + noise, rng.uniform(0.1, 1, (120, 17)))
     files = {"truth": tmp_path / "truth.json", "results": tmp_path / "results.json"}
     files["truth"].write_text(json.dumps(content))
-    files["results"].write_text(json.dumps(coco.people_records(found)))
+    files["results"].write_text(json.dumps(people_records(found)))
     return files
 
 

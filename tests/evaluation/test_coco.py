@@ -13,8 +13,8 @@ from posefix.core.skeleton import from_dict
 from posefix.evaluation.coco import METRICS, evaluate
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.results import read_results, unlisted
-from posefix.formats.coco import people_records
 from tests.evaluation_scenes import flat, people_of, reference, scene, truth_of
+from tests.tiny import people_records
 
 
 def percent(stats) -> list[float | None]:

@@ -18,9 +18,9 @@ from posefix.evaluation.diagnosis import KINDS, diagnose, transitions
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.impact import ap_impact, optimal_scores
 from posefix.formats import read
-from posefix.formats.coco import people_records
 from synth import ErrorType, Statistics, neighbours_of, synthesize
 from tests.evaluation_scenes import people_of, scene, truth_of
+from tests.tiny import people_records
 
 COCO = skeletons.load("coco17")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posefix.core.errors import InputError
@@ -173,6 +173,7 @@ json_values = (
 )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_quick_look_at_all_numbers_agrees_with_the_look_at_each(data: st.DataObject) -> None:
     numbers = data.draw(st.lists(json_numbers, min_size=51, max_size=51))
@@ -247,6 +248,7 @@ person = st.builds(
 result_lists = st.lists(person, max_size=4)
 
 
+@settings(deadline=None)
 @given(result_lists)
 def test_unchanged_people_give_the_json_that_was_read(content: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -255,6 +257,7 @@ def test_unchanged_people_give_the_json_that_was_read(content: list) -> None:
         assert out.read_text() == json.dumps(content) + "\n"
 
 
+@settings(deadline=None)
 @given(result_lists, st.integers(0, 2**32 - 1))
 def test_what_is_written_is_what_is_read_again(content: list, seed: int) -> None:
     rng = np.random.default_rng(seed)

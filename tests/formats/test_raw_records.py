@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from posefix.core.errors import InputError
 from posefix.core.people import People
-from posefix.formats import coco, coco_files, raw_records, read, write
+from posefix.formats import coco_files, raw_records, read, write
 from posefix.formats.raw_records import RawRecords, read_raw
 from posefix.refine.rescoring import estimator_scores, rescored, was_rescored
-from tests.tiny import random_people
+from tests.tiny import people_records, random_people
 
 VALUES = st.recursive(
     st.none()
@@ -81,7 +81,7 @@ def test_what_is_wrong_is_one_sentence(text: bytes, says: str, tmp_path: Path) -
 @pytest.fixture
 def files(tmp_path: Path, rng: np.random.Generator) -> dict[str, Path]:
     """Results as they are, with an unusable record among them, and gzipped."""
-    records = coco.people_records(random_people(rng, 40))
+    records = people_records(random_people(rng, 40))
     for i, record in enumerate(records):
         record["note"] = f"é{i}"
     del records[3]["score"]

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose, same_people, transitions
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.formats import coco, read, write
+from posefix.formats import read, write
 from posefix.refine.rescoring import estimator_scores, expected_oks, rescored
-from tests.tiny import random_people
+from tests.tiny import people_records, random_people
 
 
 def people_of(scores: list[float], rng: np.random.Generator) -> People:
@@ -62,7 +62,7 @@ def test_results_that_were_rescored_are_followed_person_by_person(
     known: list, rng: np.random.Generator, tmp_path: Path
 ) -> None:
     path, again = tmp_path / "results.json", tmp_path / "again.json"
-    records = coco.people_records(people_of([0.9, 0.7, 0.4], rng))
+    records = people_records(people_of([0.9, 0.7, 0.4], rng))
     for record, score in zip(records, known, strict=True):
         record["score"] = score
     path.write_text(json.dumps(records))
@@ -88,7 +88,7 @@ def test_people_who_were_not_refined_keep_their_score(rng: np.random.Generator) 
 
 def test_people_are_rescored_once(rng: np.random.Generator, tmp_path: Path) -> None:
     path, again = tmp_path / "results.json", tmp_path / "again.json"
-    path.write_text(json.dumps(coco.people_records(people_of([0.2, 0.7, 0.4], rng))))
+    path.write_text(json.dumps(people_records(people_of([0.2, 0.7, 0.4], rng))))
     expected = np.array([0.9, 0.3, np.nan], np.float32)
     once = rescored(read(path), expected)
     np.testing.assert_allclose(once.person_scores[:2], np.array([0.2, 0.7]) ** 0.25 * expected[:2], rtol=1e-5)
@@ -107,7 +107,7 @@ def test_people_are_rescored_once(rng: np.random.Generator, tmp_path: Path) -> N
 def test_records_without_a_score_get_one_and_odd_originals_are_not_believed(
     rng: np.random.Generator, tmp_path: Path
 ) -> None:
-    records = coco.people_records(people_of([0.5, 0.5, 0.5], rng))
+    records = people_records(people_of([0.5, 0.5, 0.5], rng))
     del records[0]["score"]
     records[1]["original_score"] = "high"
     records[2]["original_score"] = float("inf")

@@ -12,10 +12,9 @@ from click.testing import CliRunner
 
 from posefix.cli.measure import measure
 from posefix.core.people import People
-from posefix.formats import coco
 from posefix.models.checkpoint import save_checkpoint
 from posefix.run.data_sets import displaced, gains_by_score
-from tests.tiny import random_people, tiny_checkpoint
+from tests.tiny import people_records, random_people, tiny_checkpoint
 
 
 @pytest.fixture
@@ -45,14 +44,14 @@ def test_displaced_truth_is_as_far_as_it_says(truth: People, rng: np.random.Gene
 
 def test_every_results_file_and_the_truth_are_measured(tmp_path: Path, rng: np.random.Generator) -> None:
     people = random_people(rng, 4, images=2)
-    records = [{**r, "id": i, "area": 900.0, "num_keypoints": 17} for i, r in enumerate(coco.people_records(people), 1)]
+    records = [{**r, "id": i, "area": 900.0, "num_keypoints": 17} for i, r in enumerate(people_records(people), 1)]
     images = [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2)]
     folder = tmp_path / "data" / "mine"
     for name in ("annotations", "val", "results/val"):
         (folder / name).mkdir(parents=True)
     content = {"images": images, "annotations": records, "categories": [{"id": 1, "name": "person"}]}
     (folder / "annotations" / "person_keypoints_val.json").write_text(json.dumps(content))
-    (folder / "results" / "val" / "some.json").write_text(json.dumps(coco.people_records(people)))
+    (folder / "results" / "val" / "some.json").write_text(json.dumps(people_records(people)))
     for i in (1, 2):
         cv2.imwrite(str(folder / "val" / f"{i}.jpg"), np.full((120, 120, 3), 90, np.uint8))
     checkpoint = tmp_path / "tiny.safetensors"

@@ -364,6 +364,15 @@ def test_people_who_have_but_a_box_get_a_pose_with_scores(world: dict[str, Path]
     assert [r["keypoints"][2::3] for r in others] == [r["keypoints"][2::3] for r in records[1:]]
 
 
+def test_keypoint_scores_that_are_no_probabilities_are_said(world: dict[str, Path], tmp_path: Path) -> None:
+    records = json.loads(world["results"].read_text())
+    for score, says in ((1.2, False), (9.0, True)):  # peaks of heatmaps exceed 1 a little; logits are far above
+        records[1]["keypoints"][2::3] = [score] * 17
+        world["results"].write_text(json.dumps(records))
+        result = run(world, "--out", tmp_path / f"{score}.json")
+        assert result.exit_code == 0 and ("1 people have keypoint scores far above 1" in result.output) == says
+
+
 def test_results_in_fractions_of_the_image_are_refused(world: dict[str, Path], tmp_path: Path) -> None:
     records = json.loads(world["results"].read_text())
     for record in records:

@@ -13,8 +13,7 @@ from click.testing import CliRunner, Result
 
 from posefix.core.errors import InputError
 from posefix.core.skeleton import load
-from posefix.formats import coco
-from tests.tiny import random_people
+from tests.tiny import people_records, random_people
 from tools.experiments import occlusion, train_arms
 
 COCO = load("coco17")
@@ -40,7 +39,7 @@ def world(tmp_path: Path, rng: np.random.Generator) -> dict[str, Path]:
     found = people.with_keypoints(
         people.keypoints + rng.normal(0, 4, people.keypoints.shape), rng.uniform(0.1, 1, (120, 17))
     )
-    files["results"].write_text(json.dumps(coco.people_records(found)))
+    files["results"].write_text(json.dumps(people_records(found)))
     files["images"].mkdir()
     for i in range(1, 41):
         cv2.imwrite(str(files["images"] / f"{i}.jpg"), np.full((160, 160, 3), 90, np.uint8))
