@@ -95,7 +95,7 @@ def test_people_say_what_the_object_says(library: Library, count: int, rng: np.r
     assert kept.mean() > 0.8
     np.testing.assert_allclose(people.keypoints[kept], keypoints[:n][kept], rtol=1e-6)
     if "scores" in library.without:
-        assert (people.scores == 1).all()
+        assert (people.scores == 0.5).all()
     else:
         np.testing.assert_allclose(people.scores[kept], scores[:n][kept], rtol=5e-3)
     if "boxes" in library.without:
@@ -217,8 +217,8 @@ def test_poses_refined_elsewhere_in_another_skeleton_can_be_put_back(rng: np.ran
     np.testing.assert_array_equal(moved.xy[:, 17:], given.xy[:, 17:])
 
 
-def test_mediapipe_landmarks_without_a_visibility_count_fully() -> None:
-    for visibility, score in ((None, 1.0), (0.0, 0.0), (0.25, 0.25)):
+def test_mediapipe_landmarks_without_a_visibility_are_not_certain() -> None:
+    for visibility, score in ((None, 0.5), (0.0, 0.0), (0.25, 0.25)):
         pose = [NormalizedLandmark(0.5, 0.5, 0, visibility)] * 33
         assert posefix.from_mediapipe(PoseLandmarkerResult([pose], []), SIZE).scores[0, 0] == score
 
@@ -227,7 +227,7 @@ def test_supervision_without_confidences_and_of_three_dimensions() -> None:
     xy = np.arange(2 * 17 * 3).reshape(2, 17, 3)
     given = KeyPoints(xy)
     people = posefix.from_supervision(given)
-    assert (people.scores == 1).all()
+    assert (people.scores == 0.5).all()
     moved = posefix.to_supervision(people.with_keypoints(people.keypoints + 0.5), given)
     np.testing.assert_array_equal(moved.xy[..., :2], xy[..., :2] + 0.5)
     np.testing.assert_array_equal(moved.xy[..., 2], xy[..., 2])
@@ -289,7 +289,7 @@ def test_people_from_elsewhere_become_rtmlibs_arrays(rng: np.random.Generator) -
     given = KeyPoints(rng.uniform(1, 100, (2, 17, 2)).astype(np.float32))
     keypoints, scores = posefix.to_rtmlib(posefix.from_supervision(given))
     np.testing.assert_array_equal(keypoints, given.xy)
-    np.testing.assert_array_equal(scores, np.ones((2, 17)))
+    np.testing.assert_array_equal(scores, np.full((2, 17), 0.5))
     wholebody = posefix.from_rtmlib(*arrays(rng, 133)[:2])
     assert posefix.to_rtmlib(wholebody.to_skeleton(COCO))[0].shape == (3, 17, 2)
 
@@ -352,7 +352,7 @@ def _vitpose(count: int = 17, **more: object) -> dict:
         (lambda: posefix.from_supervision(KeyPoints(np.ones((17, 2)))), r"shape \(N, K, 2\), got \(17, 2\)"),
         (
             lambda: posefix.from_supervision(KeyPoints(np.ones((1, 17, 2)), keypoint_confidence=np.ones(17))),
-            r"shape \(17\), expected \(1, 17\)",
+            r"shape \(17,\), expected \(1, 17\)",
         ),
         (lambda: posefix.from_supervision(KeyPoints([["a"]])), "keypoints of sv.KeyPoints must be an array of numbers"),
         (lambda: posefix.from_supervision(KeyPoints(np.full((1, 17, 2), 2e6))), "beyond"),
@@ -361,7 +361,7 @@ def _vitpose(count: int = 17, **more: object) -> dict:
         (lambda: posefix.from_ultralytics(Results(np.zeros((4, 4, 3)), "", {})), "Results without keypoints"),
         (lambda: posefix.from_mediapipe([], SIZE), "pose_landmarks, got list"),
         (lambda: posefix.from_mediapipe(PoseLandmarkerResult(["a"], []), SIZE), "list of landmarks for each person"),
-        (lambda: posefix.from_mediapipe(PoseLandmarkerResult("a", []), SIZE), "lists of landmarks, got str"),
+        (lambda: posefix.from_mediapipe(PoseLandmarkerResult("a", []), SIZE), "list of landmarks for each person"),
         (
             lambda: posefix.from_mediapipe(PoseLandmarkerResult([[NormalizedLandmark(0, 0)] * 21], []), SIZE),
             "33 landmarks, got 21",
@@ -373,8 +373,7 @@ def _vitpose(count: int = 17, **more: object) -> dict:
         (lambda: posefix.from_mediapipe(PoseLandmarkerResult([], []), (640, 0)), r"\(width, height\).*\(640, 0\)"),
         (lambda: posefix.from_mediapipe(PoseLandmarkerResult([], []), None), "size must be"),
         (lambda: posefix.from_mediapipe(PoseLandmarkerResult([], []), (480, 640, 3)), "size must be"),
-        (lambda: posefix.from_rtmlib(np.ones((1, 18, 2)), np.ones((1, 18))), "to_openpose=False"),
-        (lambda: posefix.from_rtmlib(np.ones((1, 133, 3)), np.ones((1, 133))), "two dimensions"),
+        (lambda: posefix.from_rtmlib(np.ones((1, 18, 2)), np.ones((1, 18))), "has 18 keypoints.*expected one of 17"),
         (lambda: posefix.from_rtmlib(np.ones((1, 17, 2)), np.ones((2, 17))), r"\(2, 17\), expected \(1, 17\)"),
         (lambda: posefix.from_rtmlib(None, None), "must be an array of numbers, got NoneType"),
         (lambda: posefix.from_rtmlib([[1, 2], [3]], []), "must be an array of numbers, got list"),

@@ -12,6 +12,7 @@ from posefix.core.people import FARTHEST, People, require_shared, with_refined
 from posefix.core.skeleton import load
 
 SKELETONS = {17: "coco17", 26: "halpe26", 33: "blazepose33", 133: "coco_wholebody133"}  # by number of keypoints
+UNKNOWN_CONFIDENCE = 0.5  # of keypoints without scores; 1 throughout would say that all of them are certain
 
 
 def as_array(values: Any) -> np.ndarray:
@@ -48,7 +49,7 @@ def people_from(
     Args:
         what: names the object in messages.
         keypoints: (N, K, 2 or more) x, y in pixels, then whatever else.
-        scores: (N, K), or None: 1 for each keypoint that has coordinates.
+        scores: (N, K), or None: ``UNKNOWN_CONFIDENCE`` for each keypoint that has coordinates.
         corners: (N, 4) x1, y1, x2, y2 of boxes in pixels, or None.
         person_scores: (N,), or None: the means of the keypoints' scores.
 
@@ -57,7 +58,7 @@ def people_from(
     """
     keypoints = as_floats(keypoints, f"keypoints of {what}")
     if keypoints.ndim != 3 or keypoints.shape[2] < 2:
-        raise InputError(f"{what} must have keypoints of shape (N, K, 2), got {_shape(keypoints)}")
+        raise InputError(f"{what} must have keypoints of shape (N, K, 2), got {keypoints.shape}")
     n, k = keypoints.shape[:2]
     if n and k not in SKELETONS:
         known = ", ".join(f"{count} ({name})" for count, name in SKELETONS.items())
@@ -69,26 +70,26 @@ def people_from(
     def checked(values: Any, name: str, shape: tuple[int, ...], default: float) -> np.ndarray:
         found = np.full(shape, default) if values is None else as_floats(values, f"{name} of {what}")
         if found.shape != shape:
-            raise InputError(f"{what} has {name} of shape {_shape(found)}, expected {shape} for its keypoints")
+            raise InputError(f"{what} has {name} of shape {found.shape}, expected {shape} for its keypoints")
         return found
 
-    points, scores = keypoints[..., :2], checked(scores, "scores of keypoints", (n, k), 1.0)
-    corners = checked(corners, "boxes", (n, 4), 0.0)
+    points = keypoints[..., :2]
+    scores = checked(scores, "scores of keypoints", (n, k), UNKNOWN_CONFIDENCE)
     known = np.isfinite(points).all(-1) & np.isfinite(scores) & (scores > 0) & (points != 0).any(-1)
     points, scores = np.where(known[..., None], points, 0.0), np.where(known, scores, 0.0)
     if (np.abs(points) > FARTHEST).any():
         raise InputError(f"{what} has a keypoint beyond +-{FARTHEST:,.0f} px")
+    corners = checked(corners, "boxes", (n, 4), 0.0)
     usable = np.isfinite(corners).all(1) & (corners[:, 2:] > corners[:, :2]).all(1)
     boxes = np.where(usable[:, None], np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]), 0.0)
-    if person_scores is None:
-        person_scores = scores.mean(1)
+    person_scores = scores.mean(1) if person_scores is None else checked(person_scores, "scores of people", (n,), 0.0)
     return People(
         skeleton,
         points,
         scores,
         np.zeros(n),
         boxes=boxes,
-        person_scores=np.nan_to_num(checked(person_scores, "scores of people", (n,), 0.0)),
+        person_scores=np.nan_to_num(person_scores),
         areas=geometry.areas_of(boxes),
     )
 
@@ -126,7 +127,3 @@ def with_moved(original: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
     if not hasattr(original, "new_tensor"):
         return new
     return (original.float() if whole else original).new_tensor(new)
-
-
-def _shape(array: np.ndarray) -> str:
-    return f"({', '.join(map(str, array.shape))})"

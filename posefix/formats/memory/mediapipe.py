@@ -17,7 +17,7 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.people import People
-from posefix.formats.memory.arrays import as_floats, moved_from, people_from
+from posefix.formats.memory.arrays import UNKNOWN_CONFIDENCE, as_floats, moved_from, people_from
 
 _WHAT = "MediaPipe's result"
 _LANDMARKS = 33
@@ -62,26 +62,23 @@ def _poses(landmarks: Any) -> Sequence[Sequence[Any]]:
         return []
     if hasattr(landmarks, "landmark"):
         return [landmarks.landmark]
-    if not isinstance(landmarks, (list, tuple)):
-        raise InputError(f"MediaPipe's pose_landmarks must be lists of landmarks, got {type(landmarks).__name__}")
-    if landmarks and hasattr(landmarks[0], "x"):
-        return [landmarks]
-    if not all(isinstance(pose, (list, tuple)) for pose in landmarks):
+    poses = [landmarks] if isinstance(landmarks, list) and landmarks and hasattr(landmarks[0], "x") else landmarks
+    if not isinstance(poses, (list, tuple)) or not all(isinstance(pose, (list, tuple)) for pose in poses):
         raise InputError("MediaPipe's pose_landmarks must be a list of landmarks for each person")
-    return landmarks
+    return poses
 
 
 def _visibility(landmark: Any) -> Any:
-    """Confidence of a landmark; 1 where it has none. In protobuf's landmarks, 0 may also say that there is none."""
+    """Confidence of a landmark. In protobuf's landmarks, 0 may also say that there is none."""
     value = getattr(landmark, "visibility", None)
     if value is None or (not value and hasattr(landmark, "HasField") and not landmark.HasField("visibility")):
-        return 1.0
+        return UNKNOWN_CONFIDENCE
     return value
 
 
 def _size(size: Any) -> np.ndarray:
     values = as_floats(size, "size")
-    if values.shape != (2,) or not (np.isfinite(values).all() and (values > 0).all()):
+    if values.shape != (2,) or not (np.isfinite(values) & (values > 0)).all():
         raise InputError(f"size must be the image's (width, height) in pixels, got {size!r}")
     return values
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.formats.memory.arrays import as_array, as_floats, people_from, with_moved
 
@@ -26,12 +25,7 @@ def from_rtmlib(keypoints: Any, scores: Any) -> People:
         InputError: other shapes, or a number of keypoints that no known skeleton has.
     """
     xy = as_floats(keypoints, "rtmlib's keypoints")
-    if xy.size == 0:
-        xy = xy if xy.ndim == 3 else np.zeros((0, 0, 2))
-    elif xy.ndim == 3 and xy.shape[2] != 2:
-        raise InputError(f"from_rtmlib takes poses of two dimensions, got keypoints of shape {xy.shape}")
-    elif xy.ndim == 3 and xy.shape[1] in (18, 134):
-        raise InputError("from_rtmlib takes poses as the models give them: call rtmlib with to_openpose=False")
+    xy = np.zeros((0, 0, 2)) if xy.size == 0 and xy.ndim != 3 else xy
     people = people_from("rtmlib's result", xy, as_floats(scores, "rtmlib's scores"))
     if len(people):
         pairs = zip(as_array(keypoints).copy(), as_array(scores).copy(), strict=True)

@@ -16,7 +16,7 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import vitpose
-from posefix.formats.memory.arrays import as_array, moved_from, people_from, with_moved
+from posefix.formats.memory.arrays import UNKNOWN_CONFIDENCE, as_array, moved_from, people_from, with_moved
 
 _WHAT = "ViTPose's result"
 _BODY, _WHOLE_BODY = "coco17", "coco_wholebody133"
@@ -73,4 +73,4 @@ def _as_lists(person: Mapping[str, Any]) -> dict[str, list[Any]]:
     keys = [key for key in ("keypoints", "scores", "labels", "bbox") if key in person]
     found = {key: as_array(person[key]).tolist() for key in keys}
     count = len(person["keypoints"])
-    return {"scores": [1.0] * count, "labels": list(range(count)), **found}
+    return {"scores": [UNKNOWN_CONFIDENCE] * count, "labels": list(range(count)), **found}
