@@ -53,8 +53,9 @@ def train(
         evaluated = experiment.evaluation and experiment.training.evaluate_every
         evaluate = RealResults(experiment, chosen) if evaluated else None
         trainer = Trainer(experiment, folder, chosen, evaluate)
-        if resume and trainer.resume():
-            click.echo(f"going on at step {trainer.step}")
+        if resume:
+            went_on = trainer.resume()
+            click.echo(f"going on at step {trainer.step}" if went_on else f"{folder}: nothing to resume, starting anew")
         try:
             finished = trainer.fit(minutes)
         except KeyboardInterrupt:

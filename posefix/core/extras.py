@@ -23,4 +23,9 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         missing = (error.name or module).partition(".")[0]
-        raise InputError(f"{purpose} needs {missing}, which is not installed: pip install 'posefix[{extra}]'") from None
+        raise InputError(f"{purpose} needs {missing}, which is not installed; {how_to_install(extra)}") from None
+
+
+def how_to_install(extra: str) -> str:
+    """Say how to install an extra; the package is on no index, so that it is installed from its repository."""
+    return f'in a copy of the PoseFix repository: pip install ".[{extra}]"'

@@ -7,13 +7,14 @@ PoseFix depends on none by itself and takes what is there.
 from __future__ import annotations
 
 from posefix.core.errors import InputError
+from posefix.core.extras import how_to_install
 
 try:
     import cv2
 except ModuleNotFoundError:
     raise InputError(
-        "PoseFix needs OpenCV 4.8 or newer, and none is installed: pip install 'posefix[opencv]' for the one without "
-        "windows (opencv-python-headless), or pip install opencv-python"
+        f"PoseFix needs OpenCV 4.8 or newer, and none is installed; {how_to_install('opencv')} (the one without "
+        "windows, opencv-python-headless), or anywhere: pip install opencv-python"
     ) from None
 
 __all__ = ["cv2"]

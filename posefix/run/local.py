@@ -90,6 +90,8 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             signature = plan.signature(settings, refiner.engine.name, str(refiner.device))
             shape = work.before.scores.shape
             journal = stack.enter_context(Journal(plan.out, signature, plan.resume, shape))
+            if plan.resume and not journal.finished:
+                console.print(f"{plan.out}: nothing to resume, starting anew", markup=False, soft_wrap=True)
         started = time.perf_counter()
         refinement, count = refine(refiner, work, settings, journal, console)
         seconds = time.perf_counter() - started

@@ -16,7 +16,7 @@ def test_an_installed_module_is_returned() -> None:
 
 
 def test_a_missing_module_is_named_with_its_extra() -> None:
-    with pytest.raises(InputError, match=r"^a report needs no_such_module, .*: pip install 'posefix\[report\]'$"):
+    with pytest.raises(InputError, match=r'^a report needs no_such_module, .*repository: pip install "\.\[report\]"$'):
         require("no_such_module.part", "report", "a report")
 
 
@@ -30,7 +30,7 @@ def printed(program: str) -> str:
     ("missing", "imported", "called", "sentence"),
     [
         ("cv2", "posefix", "Refiner", "PoseFix needs OpenCV 4.8 or newer"),
-        ("albumentations", "posefix.training.data.augment", "Appearance(None)", "pip install 'posefix[train]'"),
+        ("albumentations", "posefix.training.data.augment", "Appearance(None)", 'pip install ".[train]"'),
     ],
 )
 def test_what_is_missing_is_said(missing: str, imported: str, called: str, sentence: str) -> None:

@@ -273,6 +273,13 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(
     assert out.read_bytes() == expected.read_bytes()
 
 
+def test_resuming_with_nothing_to_resume_starts_anew_and_says_so(world: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    result = run(world, "--out", out, "--resume")
+    assert result.exit_code == 0 and out.exists()
+    assert f"{out}: nothing to resume" in result.stderr
+
+
 def test_a_video_frame_is_an_image(world: dict[str, Path], tmp_path: Path, rng: np.random.Generator) -> None:
     film = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, (120, 120))
