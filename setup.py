@@ -8,10 +8,11 @@ ROOT = Path(__file__).parent
 
 OPENCV = ["opencv-python-headless>=4.8"]
 TRAIN = ["albumentations>=2.0,<3"]
-REPORT = ["jinja2>=3.1,<4", "matplotlib>=3.8,<4"]
+REPORT = ["jinja2>=3.1,<4"]
 VIDEO = ["av>=12"]
 OPENVINO = ["openvino>=2024.4"]
-TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML", "scipy>=1.10,<2"]
+TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML"]
+EXPERIMENTS = ["scipy>=1.10,<2", "matplotlib>=3.8,<4"]
 
 setup(
     name="posefix",
@@ -48,7 +49,7 @@ setup(
         "video": VIDEO,
         "openvino": OPENVINO,
         "docs": ["mkdocs-material>=9.5,<10"],
-        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *TEST],
+        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *TEST, *EXPERIMENTS],
     },
     entry_points={"console_scripts": ["posefix = posefix.cli.main:main"]},
 )

@@ -12,7 +12,7 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Import a module that belongs to an optional extra of this package.
 
     Args:
-        module: name to import, such as ``matplotlib.figure``.
+        module: name to import, such as ``jinja2``.
         extra: the extra that installs it, such as ``report``.
         purpose: what needs it, the subject of the sentence: ``"a report"``.
 

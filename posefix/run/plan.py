@@ -67,7 +67,6 @@ class Plan:
             if self.annotations is None:
                 raise InputError("--report needs --annotations: without ground truth there is nothing to compare with")
             require("jinja2", "report", "--report")
-            require("matplotlib", "report", "--report")
         journal = None if self.out is None else journal_path(self.out)
         index = None if self.visualize is None else self.visualize / INDEX
         inputs = (self.results, self.images, self.annotations, self.video, Path(self.checkpoint))
