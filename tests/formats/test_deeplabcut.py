@@ -38,13 +38,6 @@ coords,x,y,likelihood,y,x,likelihood,x,y
 1,,,,6,5,0.25,100,200
 2,,,,,,,100,200
 """
-LABELED = """scorer,,,Ada,Ada,Ada,Ada
-bodyparts,,,nose,nose,tail_base,tail_base
-coords,,,x,y,x,y
-labeled-data,run,img1.png,1.5,2.5,,
-labeled-data,run,img2.png,,,,
-labeled-data,walk,img1.png,3,4,5,6
-"""
 
 
 def saved(folder: Path, text: str, name: str = "runDLC.csv") -> Path:
@@ -76,27 +69,26 @@ def test_each_individual_is_a_person_where_it_has_coordinates(tmp_path: Path) ->
     np.testing.assert_allclose(people.scores[:, 0], [0.5, 0.75, 0.25])
 
 
-def test_labeled_images_are_named_by_three_cells_and_have_score_1(tmp_path: Path) -> None:
-    path = saved(tmp_path, LABELED)
+def test_rows_of_images_start_with_their_paths(tmp_path: Path) -> None:
+    path = saved(tmp_path, NAMED.replace("\n0,", "\nwalk/img1.png,").replace("\n1,", "\nrun/img1.png,"))
     found = FORMATS["deeplabcut"].read(path, MOUSE, "stop")
-    names = ["labeled-data/run/img1.png", "labeled-data/run/img2.png", "labeled-data/walk/img1.png"]
-    assert (found.images, found.kind) == (names, "name")
-    assert found.scores.tolist() == [[1, 0, 0], [1, 0, 1]]
-    records = {
-        i: ImageRecord(name, 640, 480) for i, name in ((4, "walk/img1.png"), (5, "run/img1.png"), (6, "run/img2.png"))
-    }
-    assert read(path, images=ImageIndex(records, "the images")).image_ids.tolist() == [5, 4]
+    assert (found.images, found.kind) == (["walk/img1.png", "run/img1.png", "2"], "name")
+    records = {4: ImageRecord("walk/img1.png"), 5: ImageRecord("run/img1.png"), 6: ImageRecord("2.png")}
+    assert read(path, images=ImageIndex(records, "the images")).image_ids.tolist() == [4, 6]
 
 
 def test_body_parts_are_found_in_any_order_and_spelling(tmp_path: Path) -> None:
-    header = "scorer,s,s,s,s,s\nbodyparts,LeftEar,tailBase,tailBase,LeftEar,whisker\ncoords,y,x,y,x,x\n"
-    people = read(saved(tmp_path, header + "img7.png,2,3,4,1,9\n"))
+    header = (
+        "scorer,s,s,s,s,s,s,s\nbodyparts,LeftEar,tailBase,tailBase,LeftEar,whisker,tailBase,LeftEar\n"
+        "coords,y,x,y,x,x,likelihood,likelihood\n"
+    )
+    people = read(saved(tmp_path, header + "img7.png,2,3,4,1,9,0.5,0.5\n"))
     assert people.keypoints[0].tolist() == [[0, 0], [1, 2], [3, 4]]
     assert people.image_ids.tolist() == [7]
 
 
 def test_the_names_of_a_shipped_skeleton_need_none(tmp_path: Path) -> None:
-    for name in ("walkingDLC_Resnet50.csv", "twoDLC_el.csv", "CollectedData_Ada.csv"):
+    for name in ("walkingDLC_Resnet50.csv", "twoDLC_el.csv"):
         assert formats.read(SAMPLES / "deeplabcut" / name).skeleton == COCO
     with pytest.raises(InputError, match=r"has the body parts nose, left_ear, tail_base, which are not .*--skeleton"):
         formats.read(saved(tmp_path, NAMED))
@@ -105,7 +97,7 @@ def test_the_names_of_a_shipped_skeleton_need_none(tmp_path: Path) -> None:
 # ---- writing
 
 
-@pytest.mark.parametrize("text", [NAMED, SEVERAL, LABELED, NAMED.replace("\n", "\r\n").rstrip()])
+@pytest.mark.parametrize("text", [NAMED, SEVERAL, NAMED.replace("\n", "\r\n").rstrip()])
 def test_what_does_not_change_keeps_its_text(tmp_path: Path, text: str) -> None:
     people = read(saved(tmp_path, text))
     formats.write(people, tmp_path / "out.csv")
@@ -160,14 +152,17 @@ def test_coco_people_become_a_table_of_one_or_several_individuals(tmp_path: Path
             SINGLE.partition("\n")[2],
             r"does not start as DeepLabCut's CSV does, with rows called scorer, \(individuals,\)",
         ),
-        (NAMED.replace("coords,x,y", "coords,x,z"), "has 3D coordinates, expected x, y and likelihood"),
+        (NAMED.replace("likelihood", "z"), "has columns x, y, z, expected x, y and likelihood"),
         (NAMED.replace("likelihood", "prob").replace(",y", ",row"), "has columns prob, row, x, expected x, y"),
         (NAMED.replace("40,0.5", "forty,0.5"), "line 6 has 'forty' in a cell, expected a number"),
         (NAMED.replace("2,30,40,", "2,30,"), "line 6 has 9 cells, expected the 10 of the header"),
         (NAMED.replace("scorer,DLC", "scorer"), "its header rows are not of the same length"),
-        (NAMED.replace("nose", "a").replace("left_ear", "b").replace("tail_base", "c"), "a, b, c, none of which is a"),
+        (
+            NAMED.replace("nose", "a").replace("left_ear", "b").replace("tail_base", "c"),
+            "a, b, c, which are not those of mouse",
+        ),
         (SEVERAL.replace("6,5,0.25", "6,5e9,0.25"), "line 6, individual 'm2' has a keypoint or score beyond"),
-        ("", "is empty, expected CSV"),
+        ("", "does not start as"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, says: str) -> None:
