@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from pycocotools.coco import COCO
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
-from pydantic_core import PydanticCustomError
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.files import read_json
+from posefix.core.files import first_repeated, read_json
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.coco import ImageRecord, read_images
-from posefix.formats.records import is_image_id
 
 _UNREAD = frozenset({"segmentation", "caption"})  # most of a file's memory, and not about keypoints
+_Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 def quietly() -> contextlib.AbstractContextManager[Any]:
@@ -31,36 +29,25 @@ def quietly() -> contextlib.AbstractContextManager[Any]:
     return contextlib.redirect_stdout(io.StringIO())
 
 
-def _whole(value: int | float) -> int:
-    if not is_image_id(value):
-        raise PydanticCustomError("id", "must be a whole number of 64 bits")
-    return int(value)
+class _Image(msgspec.Struct):
+    id: _Id
 
 
-_ImageId = Annotated[Any, AfterValidator(_whole)]
-
-
-class _Image(BaseModel):
-    id: _ImageId
-
-
-class _Category(BaseModel):
-    id: StrictInt | StrictStr
+class _Category(msgspec.Struct):
+    id: int
     name: Any = None
 
 
-class _Annotation(BaseModel):
+class _Annotation(msgspec.Struct):
     """What evaluation reads of one annotation; fields that are null are as if left out."""
 
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
     id: int
-    image_id: _ImageId
-    category_id: int | float | str | None = None
+    image_id: _Id
+    category_id: int | None = None
     keypoints: list[float] | None = None
     num_keypoints: int | None = None
     iscrowd: Literal[0, 1] | None = None
-    bbox: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
+    bbox: tuple[float, float, float, float] | None = None
     area: float | None = None
 
     def completed(self, keypoint_count: int, name: str) -> dict[str, Any]:
@@ -68,7 +55,7 @@ class _Annotation(BaseModel):
         values = np.array(self.keypoints or [0.0] * 3 * keypoint_count)
         if len(values) != 3 * keypoint_count:
             raise InputError(
-                f"{name}: annotation {self.id!r}: {len(values)} numbers in 'keypoints', expected {3 * keypoint_count} "
+                f"{name}: annotation {self.id}: {len(values)} numbers in 'keypoints', expected {3 * keypoint_count} "
                 f"(x, y, visibility of {keypoint_count} keypoints)"
             )
         points = values.reshape(-1, 3)
@@ -76,21 +63,24 @@ class _Annotation(BaseModel):
         box = self.bbox
         if box is None:
             low, high = (labelled.min(0), labelled.max(0)) if len(labelled) else (np.zeros(2), np.zeros(2))
-            box = [*low.tolist(), *(high - low).tolist()]
+            box = (*low.tolist(), *(high - low).tolist())
+        area = geometry.BOX_AREA_TO_AREA * box[2] * box[3] if self.area is None else self.area
+        if not np.isfinite([*values, *box, area]).all():
+            raise InputError(f"{name}: annotation {self.id}: keypoints, bbox and area must be finite numbers")
         return {
             "image_id": self.image_id,
             "keypoints": values,
             "num_keypoints": len(labelled) if self.num_keypoints is None else self.num_keypoints,
             "iscrowd": self.iscrowd or 0,
             "bbox": box,
-            "area": geometry.BOX_AREA_TO_AREA * box[2] * box[3] if self.area is None else self.area,
+            "area": area,
         }
 
 
-class _Dataset(BaseModel):
+class _Dataset(msgspec.Struct):
     images: list[_Image]
     annotations: list[_Annotation]
-    categories: list[_Category] = Field(min_length=1)
+    categories: Annotated[list[_Category], msgspec.Meta(min_length=1)]
 
 
 class GroundTruth:
@@ -135,25 +125,20 @@ class GroundTruth:
                 category or an annotation is malformed; names the file and the annotation.
         """
         skeleton = skeleton or load("coco17")
-        if not isinstance(dataset, Mapping):
-            found = type(dataset).__name__
-            raise InputError(f"{name}: a COCO annotation file holds an object with images, annotations, not a {found}")
         try:
-            content = _Dataset.model_validate(dataset)
-        except ValidationError as error:
-            raise InputError(f"{name}: {_sentence(error, dataset)}") from None
+            content = msgspec.convert(dataset, _Dataset)
+        except msgspec.ValidationError as error:
+            said = str(error).replace("`$.", "`")
+            raise InputError(f"{name}: {said}; expected COCO's object of images, annotations and categories") from None
         persons = [c for c in content.categories if c.name == "person"] or content.categories
         kept = {category.id for category in persons}
-        if len({isinstance(category, str) for category in kept}) > 1:
-            raise InputError(f"{name}: some categories have numbers as ids, others strings; use one kind")
         people = [
             (raw, a)
             for raw, a in zip(dataset["annotations"], content.annotations, strict=True)
             if a.category_id in kept
         ]
-        repeated, count = Counter(a.id for _, a in people).most_common(1)[0] if people else (0, 1)
-        if count > 1:
-            raise InputError(f"{name}: {count} annotations have the id {repeated}; ids must be unique")
+        if (repeated := first_repeated(a.id for _, a in people)) is not None:
+            raise InputError(f"{name}: several annotations have the id {repeated}; ids must be unique")
         if people and not any("keypoints" in raw for raw, _ in people):
             raise InputError(f"{name}: no annotation has keypoints; give a file like person_keypoints_val2017.json")
         complete = [
@@ -217,17 +202,3 @@ class GroundTruth:
 
     def _with(self, images: list[Any], annotations: list[Any]) -> GroundTruth:
         return GroundTruth(images, annotations, self.coco.dataset["categories"], self.skeleton, self.name)
-
-
-def _sentence(error: ValidationError, dataset: Mapping[str, Any]) -> str:
-    """Say in one sentence what is wrong first with the content of an annotation file, and where."""
-    first = error.errors()[0]
-    key, *place = (str(part) for part in first["loc"])
-    where = f"'{key}'"
-    if place:
-        entry = dataset[key][int(place[0])]
-        named = key == "annotations" and isinstance(entry, Mapping) and "id" in entry
-        where = f"annotation {entry['id']!r:.40}" if named else f"entry {place[0]} of '{key}'"
-        where += f": '{place[1]}'" if len(place) > 1 else ""
-    found = "" if first["type"] == "missing" else f", found {first['input']!r:.40}"
-    return f"{where}: {first['msg']}{found}; expected COCO annotations with images, annotations and categories"
