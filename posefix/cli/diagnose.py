@@ -42,10 +42,10 @@ def diagnose(
     truth, read = read_measured((results, other), annotations, skeleton, format_name)
     report = report_errors(truth, read)
     if as_json:
-        click.echo(json.dumps(report.to_dict()))
+        click.echo(json.dumps(report))
     else:
         console = Console()
         for part in report_tables(report):
             console.print(part)
     if out is not None:
-        write_atomically(out, json.dumps(report.to_dict(), indent=1) + "\n")
+        write_atomically(out, json.dumps(report, indent=1) + "\n")

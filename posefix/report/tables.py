@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from posefix.evaluation.coco import Metrics
-from posefix.evaluation.diagnosis import KIND_NAMES, Diagnosis, same_people
-from posefix.evaluation.error_report import ErrorReport
+from posefix.evaluation.diagnosis import KIND_NAMES
 
 
 def titled_table(title: str | None, *headings: str) -> Table:
@@ -43,32 +42,30 @@ def summary_table(metrics: Mapping[str, Metrics], title: str | None = None) -> T
     return table
 
 
-def report_tables(report: ErrorReport) -> Iterator[Table | str]:
-    """Yield a diagnosis of each file, what its errors cost, and what became of each, to be printed in turn."""
-    for name, found in report.diagnoses.items():
-        if not found.found.any():
-            yield escape(f"{name}: no result matches any of the {len(found.truth)} annotated people")
+def report_tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
+    """Yield the tables of a report of :func:`posefix.evaluation.error_report.report_errors`, to be printed in turn."""
+    for found in report["diagnoses"]:
+        if not found["found"]:
+            yield escape(f"{found['file']}: no result matches any of the {found['people']} annotated people")
             continue
         title = (
-            f"{Path(name).name}: {found.found.sum():,} of {len(found.truth):,} people found, "
-            f"{found.background.sum():,} results match no annotated person"
+            f"{Path(found['file']).name}: {found['found']:,} of {found['people']:,} people found, "
+            f"{found['background']:,} results match no annotated person"
         )
         yield diagnosis_table(found, escape(title))
-        if name in report.impacts:
-            yield impact_table(report.impacts[name])
-    if report.transitions is not None:
-        first, *_, last = report.diagnoses.values()
-        followed = "each result followed" if same_people(first, last) else "people found both times"
-        yield transition_table(report.transitions, f"From (row) to (column), keypoints, {followed}")
+        yield impact_table(found["impact"])
+    if "transitions" in report:
+        followed = "each result followed" if report["followed"] else "people found both times"
+        yield transition_table(report["transitions"], f"From (row) to (column), keypoints, {followed}")
 
 
-def diagnosis_table(diagnosis: Diagnosis, title: str) -> Table:
+def diagnosis_table(found: Mapping[str, Any], title: str) -> Table:
     """Show error types over all keypoints, and by keypoint, body group, condition, size and score, in percent."""
     table = titled_table(title, "", "keypoints", *KIND_NAMES)
-    for name, rows in {"": {"all": diagnosis.counts()}, **diagnosis.breakdown()}.items():
+    for name, rows in {"": {"all": found["errors"]}, **found["by"]}.items():
         for label, counts in rows.items():
-            total = int(counts.sum())
-            shares = (f"{count / total:.1%}" if total else "-" for count in counts)
+            total = sum(counts.values())
+            shares = (f"{count / total:.1%}" if total else "-" for count in counts.values())
             table.add_row(label if name in ("", "keypoint") else f"{name}: {label}", f"{total:,}", *shares)
         table.add_section()
     return table
@@ -85,10 +82,11 @@ def impact_table(impact: Mapping[str, Metrics]) -> Table:
     return table
 
 
-def transition_table(moves: np.ndarray, title: str) -> Table:
-    """Show what became of the keypoints of each error type; moves (5, 5) as from ``posefix.evaluation.diagnosis``."""
+def transition_table(moves: Mapping[str, Mapping[str, int]], title: str) -> Table:
+    """Show what became of the keypoints of each error type: their counts by error type before, and after."""
     table = titled_table(title, "", *KIND_NAMES, "before")
-    for name, row in zip(KIND_NAMES, moves, strict=True):
-        table.add_row(name, *(f"{count:,}" for count in row), f"{row.sum():,}")
-    table.add_row("after", *(f"{count:,}" for count in moves.sum(0)), f"{moves.sum():,}", style="dim")
+    after = [sum(row[name] for row in moves.values()) for name in KIND_NAMES]
+    for name, counts in [*((name, [*row.values()]) for name, row in moves.items()), ("after", after)]:
+        style = "dim" if name == "after" else None
+        table.add_row(name, *(f"{count:,}" for count in [*counts, sum(counts)]), style=style)
     return table

@@ -202,7 +202,7 @@ def test_ids_that_cannot_tell_apart_are_refused(rng) -> None:
         changed[place][2][key] = value
         with pytest.raises(InputError, match=said):
             truth_of(changed)
-    with pytest.raises(InputError, match="`categories.1..id`"):
+    with pytest.raises(InputError, match=r"`categories.1..id`"):
         truth_of({**dataset, "categories": [{"id": 1}, {"id": "dog"}]})
 
 
