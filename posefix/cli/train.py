@@ -37,8 +37,7 @@ def train(
 ) -> None:
     """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too."""
     from posefix.training import config as configuration
-    from posefix.training import distributed
-    from posefix.training.requirements import require_files
+    from posefix.training.processes import process_group
     from posefix.training.train import STATE_FILE, Trainer
     from posefix.training.validation import RealResults
 
@@ -48,8 +47,8 @@ def train(
     folder = out or Path("runs") / experiment.name
     if (folder / STATE_FILE).exists() and not resume:
         raise InputError(f"{folder}: holds the state of an earlier run; add --resume to go on, or choose another --out")
-    require_files(experiment)
-    with distributed.process_group(device) as chosen:
+    experiment.require_data()
+    with process_group(device) as chosen:
         evaluated = experiment.evaluation and experiment.training.evaluate_every
         evaluate = RealResults(experiment, chosen) if evaluated else None
         trainer = Trainer(experiment, folder, chosen, evaluate)

@@ -16,6 +16,14 @@ _BY_NAME = {"auto": TorchEngine, "openvino": OpenVinoEngine, "torch": TorchEngin
 ENGINES = tuple(_BY_NAME)
 
 
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device of a name such as ``cpu`` or ``cuda:0``; InputError if nothing can be computed there."""
+    try:
+        return torch.zeros(1, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
+
+
 def create_engine(name: str, network: RefinementNetwork, device: str | torch.device, precision: str = "f32") -> Engine:
     """Make an engine that runs a copy of a network, for inference only.
 
@@ -28,10 +36,7 @@ def create_engine(name: str, network: RefinementNetwork, device: str | torch.dev
     Raises:
         InputError: when the engine is unknown, not installed, or cannot run this network, or the device is not there.
     """
-    try:
-        device = torch.zeros(1, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
+    device = usable_device(device)
     if name not in ENGINES:
         raise InputError(f"no engine {name!r:.40}; there are {', '.join(ENGINES)}")
     if name == "auto":

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
 
 from posefix.core import resources
 from posefix.core.errors import InputError
@@ -16,24 +16,18 @@ from posefix.core.options import StrictModel, validated
 from posefix.models.config import ModelConfig
 
 DATA = "../shared/data"  # where data is looked for unless $POSEFIX_DATA says otherwise
+NOT_DECISIVE: dict[str, bool | set[str]] = {  # for the losses of a training
+    "name": True,
+    "evaluation": True,
+    "model": {"keep_margin"},
+    "training": {"test_batch", "flip_test", "workers", "evaluate_every", "save_minutes", "cache"},
+}
+MOST_LISTED = 3  # files
 
 
-def data_root() -> str:
-    """The folder that ``{data}`` stands for."""
-    return (os.environ.get("POSEFIX_DATA") or DATA).rstrip("/") or "/"
-
-
-def _placed(text: str) -> str:
-    root = data_root()
-    return text.replace("{data}/", root.rstrip("/") + "/").replace("{data}", root)
-
-
-def _portable(text: str) -> str:
-    root = data_root().rstrip("/")
-    return "{data}" + text[len(root) :] if text == data_root() or text.startswith(root + "/") else text
-
-
-DataPath = Annotated[str, AfterValidator(_placed), PlainSerializer(_portable)]  # ``{data}`` in plain data alone
+def place(path: str) -> Path:
+    """Where a path of a configuration leads: ``{data}`` stands for the folder in ``$POSEFIX_DATA``."""
+    return Path(path.replace("{data}", os.environ.get("POSEFIX_DATA") or DATA))
 
 
 class Fold(StrictModel):
@@ -44,16 +38,16 @@ class Fold(StrictModel):
 
 
 class DataSource(StrictModel):
-    """One training set: COCO annotations and the folder of their images.
+    """One training set: COCO annotations and the folder of their images; see :func:`place` for all paths.
 
     ``repeat`` is how often an epoch sees each person. ``observed`` are result files on these images, whose poses can
     serve as inputs beside synthesised ones. The images of ``held_out`` are not trained on.
     """
 
-    annotations: DataPath
-    images: DataPath
+    annotations: str
+    images: str
     repeat: int = Field(default=1, ge=1)
-    observed: tuple[DataPath, ...] = ()
+    observed: tuple[str, ...] = ()
     held_out: Fold | None = None
 
 
@@ -128,7 +122,7 @@ class TrainingConfig(StrictModel):
     head is trained.
     """
 
-    cache: DataPath | None = None
+    cache: str | None = None
     cached_epochs: int = Field(default=1, ge=1)
     epochs: int = Field(default=140, ge=1)
     batch: int = Field(default=128, ge=1)
@@ -144,9 +138,9 @@ class TrainingConfig(StrictModel):
 class EvaluationSource(StrictModel):
     """A real estimator's results to refine while training, to see when to stop; on the images of ``fold`` if given."""
 
-    annotations: DataPath
-    images: DataPath
-    results: DataPath
+    annotations: str
+    images: str
+    results: str
     fold: Fold | None = None
 
 
@@ -164,11 +158,30 @@ class Config(StrictModel):
     training: TrainingConfig = TrainingConfig()
     evaluation: tuple[EvaluationSource, ...] = ()
 
+    def decisive(self) -> dict[str, Any]:
+        """All that the losses depend on, by dotted name."""
+        found: dict[str, Any] = {}
+        for group, value in self.model_dump(mode="json", exclude=NOT_DECISIVE).items():
+            found |= {f"{group}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {group: value}
+        return found
+
+    def require_data(self) -> None:
+        """Raise InputError unless all data is where the paths say, naming what is not, and how to get it."""
+        named = [path for source in self.train for path in (source.annotations, source.images, *source.observed)]
+        for source in self.evaluation if self.training.evaluate_every else ():
+            named += [source.annotations, source.images, source.results]
+        if not (lacking := [str(place(path)) for path in dict.fromkeys(named) if not place(path).exists()]):
+            return
+        more = f" and {len(lacking) - MOST_LISTED} more" if len(lacking) > MOST_LISTED else ""
+        raise InputError(
+            f"{self.name}: needs files that are not here: {', '.join(lacking[:MOST_LISTED])}{more}; {{data}} in a "
+            f"configuration is $POSEFIX_DATA, now {place('{data}')}; put COCO's annotations and images there, or name "
+            "yours: 'train=[{annotations: A.json, images: FOLDER}]' 'evaluation=[]'"
+        )
+
 
 def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read an experiment by shipped name or path and apply overrides such as ``optimizer.learning_rate=1e-3``.
-
-    ``{data}`` in a path stands for the folder in ``$POSEFIX_DATA`` (``../shared/data`` when unset).
 
     Raises:
         InputError: naming the file and the first key that does not fit.

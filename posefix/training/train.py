@@ -7,9 +7,7 @@ import json
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +22,18 @@ from posefix.core.files import write_atomically
 from posefix.models.checkpoint import Checkpoint, save_checkpoint
 from posefix.models.losses import TrainingLoss
 from posefix.models.network import FusionNetwork, build_network
-from posefix.training.compatibility import require_same_training
-from posefix.training.config import Config, from_dict
+from posefix.training.config import Config, from_dict, place
 from posefix.training.data.cache import CachedBatches, fill_cache
 from posefix.training.data.loader import Batch, TrainingBatches, checked, training_loader
 from posefix.training.data.stores import FolderStore, observed_poses
 from posefix.training.optimization import make_optimizer, rate_at
-from posefix.training.stopping import Stop
+from posefix.training.processes import Stop
 
 STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 LOG_EVERY = 20  # steps
 
-Evaluator = Callable[[Checkpoint], dict[str, Any]]
+Evaluate = Callable[[Checkpoint], dict[str, Any]]
 
 
 class Trainer:
@@ -55,7 +52,7 @@ class Trainer:
         InputError: for data that cannot be used, or too few people for a batch.
     """
 
-    def __init__(self, config: Config, folder: Path, device: torch.device, evaluate: Evaluator | None = None) -> None:
+    def __init__(self, config: Config, folder: Path, device: torch.device, evaluate: Evaluate | None = None) -> None:
         self.config, self.folder, self.device, self.evaluate = config, folder, device, evaluate
         self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
         if not config.train:
@@ -85,8 +82,8 @@ class Trainer:
     def _training_people(self) -> TrainingBatches:
         stores, observed = [], []
         for source in self.config.train:
-            stores.append(FolderStore(Path(source.annotations), Path(source.images), self.skeleton))
-            results = [Path(path) for path in source.observed]
+            stores.append(FolderStore(place(source.annotations), place(source.images), self.skeleton))
+            results = [place(path) for path in source.observed]
             observed.append(observed_poses(stores[-1].people, results) if results else None)
         return TrainingBatches(self.config, stores, observed, self.config.training.batch)
 
@@ -97,7 +94,7 @@ class Trainer:
         self.network.backbone.requires_grad_(False)
         if self.rank:
             distributed.barrier()  # the first process fills it
-        cache = fill_cache(Path(folder), people, self.network, self.device)
+        cache = fill_cache(place(folder), people, self.network, self.device)
         if self.world > 1 and not self.rank:
             distributed.barrier()
         return CachedBatches(people, cache)
@@ -143,10 +140,14 @@ class Trainer:
             return False
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            other, world = from_dict(json.loads(state["config"]), str(path)), state["world"]
-            require_same_training(path, self.config, other)
-            if world != self.world:
-                raise InputError(f"{path}: was trained by {world} processes, these are {self.world}")
+            then = {
+                **from_dict(json.loads(state["config"]), str(path)).decisive(),
+                "number of processes": state["world"],
+            }
+            for name, now in {**self.config.decisive(), "number of processes": self.world}.items():
+                if then[name] != now:
+                    said = f"{path}: was trained with another {name} ({then[name]!r:.200}, now {now!r:.200})"
+                    raise InputError(f"{said}; choose another --out to start anew")
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
@@ -166,16 +167,13 @@ class Trainer:
         if minutes is not None and not minutes > 0:
             raise InputError(f"minutes to train must be above 0, found {minutes}")
         total = self.config.training.epochs * self.epoch_steps
-        stop = Stop(minutes, self.world, self.device)
-        display = self._display()
-        with display, stop.on_interrupt():
+        with self._display() as display, Stop(minutes, self.device) as stop:
             self._evaluate_when_due()  # an epoch that an earlier run finished and did not get to evaluate
             stopped = False
             while self.step < total and not stopped:
                 stopped = self._run_epoch(display, stop, on_step)
                 self.save()
-                if self.step % self.epoch_steps == 0:
-                    self._evaluate_when_due()
+                self._evaluate_when_due()
         if stop.interrupted:
             raise KeyboardInterrupt
         return self.step >= total
@@ -187,23 +185,19 @@ class Trainer:
         self.model.train()
         loader = training_loader(self.batches, start, self.rank, self.world, config.workers)
         begun = saved = last = time.monotonic()
-        sums: Counter[str] = Counter()
-        count = 0
+        recent: list[dict[str, float]] = []  # losses since the last entry in the log
         for batch in checked(loader):
-            losses = self._train_step(batch)
-            if not math.isfinite(total := sum(losses.values())):
+            recent.append(self._train_step(batch))
+            if not math.isfinite(total := sum(recent[-1].values())):
                 raise InputError(f"the loss is {total} at step {self.step}; lower optimizer.learning_rate")
-            sums.update(losses)
-            count += 1
             now = time.monotonic()
             self.trained_seconds, last = self.trained_seconds + now - last, now
-            speed = count * config.batch * self.world / (now - begun)
-            progress: dict[str, Any] = {"epoch": self.batches.epoch + 1, "loss": sums.total() / count, "speed": speed}
-            display.update(display.task_ids[0], completed=self.step, **progress)
-            if count % LOG_EVERY == 0 or self.step % self.epoch_steps == 0:
-                means = {name: value / count for name, value in sums.items()}
+            means = {name: sum(losses[name] for losses in recent) / len(recent) for name in recent[0]}
+            speed = len(recent) * config.batch * self.world / (now - begun)
+            self._show(display, sum(means.values()), speed)
+            if len(recent) == LOG_EVERY or self.step % self.epoch_steps == 0:
                 self._log(kind="train", epoch=self.batches.epoch + 1, **means, crops_per_second=speed)
-                sums, count, begun = Counter(), 0, now
+                recent, begun = [], now
             if on_step is not None:
                 on_step(self.step)
             if stop.due():
@@ -220,9 +214,8 @@ class Trainer:
         factor = rate_at(config.optimizer, self.step, self.epoch_steps, config.training.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = config.optimizer.learning_rate * factor
-        precision = PRECISIONS[config.training.precision]
-        half = precision != torch.float32
-        with torch.autocast(self.device.type, precision) if half else nullcontext():
+        half = HALF.get(config.training.precision)
+        with torch.autocast(self.device.type, half, enabled=half is not None):
             losses = self.model(batch)
         loss = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
@@ -236,7 +229,7 @@ class Trainer:
         return {name: part.item() for name, part in losses.items()}
 
     def _evaluate_when_due(self) -> None:
-        """Evaluate the last finished epoch if it is its turn and was not done; the other processes wait."""
+        """Evaluate the last finished epoch if it is its turn and was not done."""
         epoch, every = self.step // self.epoch_steps, self.config.training.evaluate_every
         due = every and (epoch % every == 0 or epoch == self.config.training.epochs)
         if self.evaluate and due and self.evaluated < epoch:
@@ -244,23 +237,18 @@ class Trainer:
                 self._log(kind="evaluation", epoch=epoch, **self.evaluate(self.checkpoint()))
             self.evaluated = epoch
             self.save()
-        if self.world > 1:
-            distributed.barrier()
 
     def _display(self) -> Progress:
-        """A progress bar of epoch, step, loss, speed and remaining time."""
-        epochs = self.config.training.epochs
-        display = Progress(
-            TextColumn(f"epoch {{task.fields[epoch]}}/{epochs}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:.0f} crops/s"),
-            TimeRemainingColumn(),
-            disable=bool(self.rank),
-        )
-        begun: dict[str, Any] = {"epoch": self.step // self.epoch_steps + 1, "loss": 0.0, "speed": 0.0}
-        display.add_task("", total=epochs * self.epoch_steps, completed=self.step, **begun)
+        """A progress bar of epoch, step, loss, speed and remaining time, for :meth:`_show`."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        display = Progress(*columns, disable=bool(self.rank))
+        display.add_task("", total=self.config.training.epochs * self.epoch_steps, completed=self.step)
         return display
+
+    def _show(self, display: Progress, loss: float, speed: float) -> None:
+        epoch = f"epoch {self.batches.epoch + 1}/{self.config.training.epochs}"
+        description = f"{epoch}  loss {loss:.3f}  {speed:.0f} crops/s"
+        display.update(display.task_ids[0], completed=self.step, description=description)
 
     def _log(self, **entry: Any) -> None:
         """Append an entry to the log of the first process."""

@@ -15,7 +15,7 @@ from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import Checkpoint
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
-from posefix.training.config import Config
+from posefix.training.config import Config, place
 from posefix.training.data.stores import in_fold
 
 
@@ -31,13 +31,13 @@ class RealResults:
         skeleton = load(config.skeleton)
         self._sources = []
         for source in config.evaluation:
-            truth = GroundTruth.read(source.annotations, skeleton)
+            truth = GroundTruth.read(place(source.annotations), skeleton)
             ids = truth.image_ids
             if source.fold:
                 ids = ids[in_fold(ids, ids, source.fold)]
-            people = formats.read(source.results, default=skeleton)
+            people = formats.read(place(source.results), default=skeleton)
             people = people[np.isin(people.image_ids, ids)]
-            folder = ImageFolder(source.images, truth.images)
+            folder = ImageFolder(place(source.images), truth.images)
             folder.require(np.unique(people.image_ids))
             self._sources.append((source, folder, people, truth.on_images(ids.tolist())))
 
@@ -48,14 +48,8 @@ class RealResults:
         settings = RefineSettings(self._options.test_batch, self._options.flip_test, rescore=False)
         for source, folder, people, truth in self._sources:
             refined = refiner.refine(people, folder, settings)  # type: ignore[arg-type]  # no Mapping, but indexed by id
-            metrics = compare(truth, people, refined, rng=np.random.default_rng(0))
-            before, after, gain = metrics["before"], metrics["after"], metrics["gain"]
-            report[source.results] = {
-                "AP_before": before["AP"],
-                "AP_after": after["AP"],
-                "AP_gain": gain["AP"],
-                "AP_low": gain["AP_low"],
-                "AP_high": gain["AP_high"],
-            }
+            measured = compare(truth, people, refined, rng=np.random.default_rng(0))
+            report[source.results] = {f"AP_{name}": measured[name]["AP"] for name in ("before", "after", "gain")}
+            report[source.results] |= {name: measured["gain"][name] for name in ("AP_low", "AP_high")}
         gains = [entry["AP_gain"] for entry in report.values() if entry["AP_gain"] is not None]
         return {"sources": report, "mean_gain": float(np.mean(gains)) if gains else None}
