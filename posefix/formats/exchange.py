@@ -19,6 +19,8 @@ from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
 from posefix.formats.source import Source, refinable
 
+MOST_WIDTHS = 10  # of the image: fractions that mean a place in it are mostly within
+
 
 def read(
     path: str | Path,
@@ -121,11 +123,17 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
     known = _image_records(content, ids, images)
     keypoints, boxes, problems = content.keypoints, content.boxes, list(content.problems)
     absent = {i for i in ids.tolist() if i < 0 and (content.kind != "id" or i == coco_files.NOWHERE)}
-    if content.relative:
+    if one.relative:
         if skip:  # an image whose size is not known is not there: its people come back as they are
             absent |= {i for i, r in known.items() if r.width <= 0 or r.height <= 0}
             known = {i: ImageRecord(r.file_name, 1, 1) if i in absent else r for i, r in known.items()}
         sizes = _sizes(path, one, known, ids[content.frames])
+        fractions = np.abs(keypoints[content.scores > 0])
+        if fractions.size and np.median(fractions) > MOST_WIDTHS:
+            raise InputError(
+                f"{path}: half of all coordinates are beyond {np.median(fractions):.0f}, so they are pixels; "
+                f"{one.title} gives fractions of the image's width and height"
+            )
         keypoints, boxes = keypoints * sizes[:, None], boxes * np.tile(sizes, 2)
         far = np.flatnonzero((np.abs(keypoints) > FARTHEST).any((1, 2)))
         if len(far):
@@ -220,7 +228,6 @@ def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
         people.person_scores.astype(np.float64),
         people.extra if same else [None] * len(people),
         people.original_scores,
-        relative=one.relative,
         listed=[images.get(i, ImageRecord("")) for i in keys],
         document=source.document if same else None,
         new=not same,

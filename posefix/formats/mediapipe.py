@@ -3,10 +3,9 @@
 Each person is a list of 33 landmarks ``{"x", "y", "z", "visibility", "presence"}``, x and y as fractions of the image's
 width and height. MediaPipe itself writes no files; the forms that its results take when they are dumped are read:
 
-- the task's in Python, ``{"pose_landmarks": [[33 landmarks], ...], "pose_world_landmarks": ...}``, and on the web,
-  ``{"landmarks": [[33 landmarks], ...], "worldLandmarks": ...}``;
-- the solution's for its one person, ``{"pose_landmarks": [33 landmarks]}``, on the web ``poseLandmarks``, or, by
-  ``MessageToDict``, ``{"landmark": [33 landmarks]}``, also inside of the first; null if no person was found.
+- the task's, ``{"pose_landmarks": [[33 landmarks], ...]}``, on the web ``{"landmarks": [[33 landmarks], ...]}``;
+- the solution's for its one person, ``{"pose_landmarks": [33 landmarks]}``, on the web ``poseLandmarks``, by
+  ``MessageToDict`` ``landmark``; null if no person was found.
 
 Visibility is the score of a landmark, and 1 where it is not given. z, presence and world landmarks are handed through.
 New files are as the task in Python has it, z as 0.
@@ -18,87 +17,51 @@ tasks/web/vision/pose_landmarker/pose_landmarker_result.d.ts and python/solution
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import first_values
-from posefix.formats.parsed_file import OnError, ParsedFile
-from posefix.formats.per_image import (
-    Layout,
-    PersonLayout,
-    Triples,
-    json_format,
-    looks_like,
-    point_triple,
-    put_point,
-    read_images,
-)
+from posefix.formats.parsed_file import ParsedFile
+from posefix.formats.per_image import Layout, PersonLayout, Triples, json_format, looks_like, point_triple, put_point
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import describe
 
 _PEOPLE = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")  # keys that lead to landmarks
 _TELLING = {"pose_landmarks", "poseLandmarks", "pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks"}
-_PIXELS = 10  # no landmark that means something lies so many widths of the image away
 
 
-def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
-    """Read the landmarks of images or frames."""
-    parsed = read_images(LAYOUT, path, skeleton, on_error)
-    known = np.abs(parsed.keypoints[parsed.scores > 0])
-    if known.size and np.median(known) > _PIXELS:
-        raise InputError(
-            f"{path}: half of all coordinates are beyond {np.median(known):.0f}, so they are pixels; MediaPipe's are "
-            "fractions of the image's width and height"
-        )
-    return replace(parsed, relative=True)
+def _key_of(image: Any) -> str:
+    """The key of an image that leads to its people; empty if it has none."""
+    return next((key for key in _PEOPLE if key in image), "") if isinstance(image, Mapping) else ""
 
 
-def _key_of(image: Any) -> str | None:
-    return next((key for key in _PEOPLE if key in image), None) if isinstance(image, Mapping) else None
-
-
-def _holds_several(found: Any) -> bool:
-    """Whether what lies under the key of an image is a list of people, rather than one person."""
-    return isinstance(found, list) and all(isinstance(one, list) or _key_of(one) == "landmark" for one in found[:1])
+def _is_one_person(found: Any) -> bool:
+    return isinstance(found, list) and bool(found) and isinstance(found[0], Mapping)
 
 
 def _people_in(image: Mapping[str, Any]) -> list[Any]:
-    found = image[_key_of(image) or ""]
-    if found is not None and not isinstance(found, (list, Mapping)):
+    found = image[_key_of(image)]
+    if found is not None and not isinstance(found, list):
         raise ValueError(f"has {describe(found)}, expected a list of landmarks")
-    if found is None or _holds_several(found):
-        return found or []
-    return [found]
+    return [found] if _is_one_person(found) else found or []
 
 
 def _put_people(image: Mapping[str, Any], people: list[Any]) -> dict[str, Any]:
-    key = _key_of(image) or ""
-    several = len(people) > 1 or _holds_several(image[key])
-    return {**image, key: people if several else next(iter(people), None)}
+    key = _key_of(image)
+    if _is_one_person(image[key]) or image[key] is None:
+        return {**image, key: next(iter(people), None)}
+    return {**image, key: people}
 
 
-def _landmarks_of(record: Any) -> list[Any] | None:
-    landmarks = record.get("landmark") if isinstance(record, Mapping) else record
-    usable = isinstance(landmarks, list) and all(isinstance(landmark, Mapping) for landmark in landmarks)
-    return landmarks if usable else None
-
-
-def _keypoints(record: Any, skeleton: Skeleton | None) -> Triples:
-    landmarks = _landmarks_of(record)
-    if landmarks is None:
-        raise ValueError(f"is {describe(record)}, expected a list of 33 landmarks")
+def _keypoints(landmarks: Any, skeleton: Skeleton | None) -> Triples:
+    if not isinstance(landmarks, list) or not all(isinstance(landmark, Mapping) for landmark in landmarks):
+        raise ValueError(f"is {describe(landmarks)}, expected a list of 33 landmarks")
     return [point_triple(landmark, "visibility") for landmark in landmarks]
 
 
-def _put(record: Any, triples: Triples, skeleton: Skeleton) -> Any:
-    pairs = zip(_landmarks_of(record) or (), triples, strict=True)
-    landmarks = [put_point(landmark, triple, "visibility") for landmark, triple in pairs]
-    return {**record, "landmark": landmarks} if isinstance(record, Mapping) else landmarks
+def _put(landmarks: list[Any], triples: Triples, skeleton: Skeleton) -> list[Any]:
+    pairs = zip(landmarks, triples, strict=True)
+    return [put_point(landmark, triple, "visibility") for landmark, triple in pairs]
 
 
 def _new(parsed: ParsedFile, person: int) -> list[Any]:
@@ -106,14 +69,13 @@ def _new(parsed: ParsedFile, person: int) -> list[Any]:
 
 
 def _is_person(record: Any) -> bool:
-    landmarks = _landmarks_of(record)
-    return landmarks is not None and len(landmarks) == 33 and all({"x", "y"} <= one.keys() for one in landmarks)
+    return _is_one_person(record) and len(record) == 33 and {"x", "y"} <= record[0].keys()
 
 
 LAYOUT = Layout(
     PersonLayout(_keypoints, _put, _new, _is_person, decimals=(6, 6)),
     ("blazepose33",),
-    is_image=lambda value: _key_of(value) is not None,
+    is_image=lambda value: bool(_key_of(value)),
     people_in=_people_in,
     put_people=_put_people,
     new_image={"pose_landmarks": []},
@@ -131,7 +93,6 @@ FORMAT = json_format(
     "MediaPipe Pose",
     LAYOUT,
     sniff=_looks_like_mediapipe,
-    read=read,
     any_file_name=True,
     relative=True,
     holds=frozenset({"scores", "empty"}),

@@ -32,17 +32,17 @@ class ParsedFile:
 
     Attributes:
         skeleton: what the keypoints are.
-        keypoints: (N, K, 2) float64, x and y, in pixels unless ``relative``; (0, 0) with score 0 where there is none.
+        keypoints: (N, K, 2) float64, x and y, in pixels, or fractions of the image if the format is
+            ``relative``; (0, 0) with score 0 where there is none.
         scores: (N, K) float64 confidences; 0 says that there is no estimate.
         frames: (N,) int64, for each person the place of its image in ``images``; in the order of the file.
         images: every image that the file tells of, those without people too: ids, names, or places in an order.
         kind: what ``images`` are: ``"id"`` (COCO's image ids), ``"name"`` (file names, with or without folders and
             extension), or ``"index"`` (the n-th image or frame, from 0).
-        boxes: (N, 4) float64 xywh, in pixels unless ``relative``; zeros where there is none.
+        boxes: (N, 4) float64 xywh, as ``keypoints``; zeros where there is none.
         person_scores: (N,) float64.
         records: N records of the format as they came; None for people who come from elsewhere.
         original_scores: (N,) float32 scores before rescoring, as :attr:`People.original_scores`.
-        relative: coordinates and boxes are fractions of the image's width and height.
         listed: name and size of each of the M images, where the file or who writes it knows them; else empty.
         document: what else has to be written back; its form is the format's own. None when written anew.
         problems: one sentence for each person that could not be used and is handed through.
@@ -60,7 +60,6 @@ class ParsedFile:
     person_scores: np.ndarray
     records: Sequence[Any]
     original_scores: np.ndarray
-    relative: bool = False
     listed: Sequence[ImageRecord] = ()
     document: Any = None
     problems: list[str] = field(default_factory=list)
@@ -268,7 +267,7 @@ def skeleton_with(count: int, names: Sequence[str] = ()) -> Skeleton:
     return load(found[0])
 
 
-def keep_equal(raw: Any, new: np.ndarray, decimals: int, keep: np.ndarray | None = None) -> list[Any] | int | float:
+def keep_equal(raw: Any, new: np.ndarray, decimals: int, keep: np.ndarray | None = None) -> Any:
     """New numbers as nested lists (one number if ``new`` has no dimensions), the original ones where they say the same.
 
     Args:

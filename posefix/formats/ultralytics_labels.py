@@ -6,18 +6,16 @@
 
 all coordinates as fractions of the image. The box's confidence is there with ``save_conf=True``, the track id for
 tracked people. Models without visibility have x and y alone. A keypoint at (0, 0) was not found. The frames of a video
-are ``VIDEO_1.txt``, ``VIDEO_2.txt``, ... Labels to train with have COCO's visibility flags 0, 1 and 2 in the place of
-confidences: their scores are half of the flags, and the flags stay as they are. Other classes than 0 are handed
-through.
+are ``VIDEO_1.txt``, ``VIDEO_2.txt``, ... Lines of other classes than 0 are handed through.
 
-Sources: Ultralytics 8.0.196 to 8.4.190, ultralytics/engine/results.py (Results.save_txt);
-https://docs.ultralytics.com/datasets/pose/.
+Sources: Ultralytics 8.0.196 to 8.4.190, ultralytics/engine/results.py (Results.save_txt).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -34,9 +32,7 @@ from posefix.formats.probe import FileProbe
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
 PERSON = 0  # the class
-CLASSES = "classes.txt"  # in a folder of labels; names the classes
 BOX = 5  # columns before the keypoints: class and box
-FARTHEST = 10.0  # fractions of the image: nothing is further out
 
 
 @dataclass(frozen=True)
@@ -46,13 +42,11 @@ class Columns:
     Attributes:
         keypoints: how many there are.
         width: numbers for each, 2 or 3.
-        flags: the third is a visibility flag 0, 1 or 2.
         lone_id: one column behind the keypoints is the track id, not the box's confidence.
     """
 
     keypoints: int
     width: int
-    flags: bool = False
     lone_id: bool = False
 
     @property
@@ -68,61 +62,64 @@ class Columns:
         """Whether a line of so many columns has the box's confidence."""
         return count - self.end == 2 or (count - self.end == 1 and not self.lone_id)
 
-    def triples(self, row: list[float]) -> np.ndarray:
+    def triples(self, row: Sequence[float]) -> np.ndarray:
         """(K, 3) x, y and score of a line; x and y NaN where nothing was found."""
         grid = np.array(row[BOX : self.end]).reshape(self.keypoints, self.width)
-        absent = (grid[:, :2] == 0).all(1) | (grid[:, 2:] == 0).any(1) | ~np.isfinite(grid).all(1)
-        scores = grid[:, 2] / (2 if self.flags else 1) if self.width == 3 else np.ones(self.keypoints)
+        absent = (grid[:, :2] == 0).all(1) | (grid[:, 2:] == 0).any(1)
+        scores = grid[:, 2] if self.width == 3 else np.ones(self.keypoints)
         return np.column_stack([np.where(absent[:, None], np.nan, grid[:, :2]), scores])
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What label files hold besides the people.
+    """Label files as text.
 
     Attributes:
-        names: M file names; one that is empty if there is no folder.
+        files: the lines of M files by name; of one whose name is empty if there is no folder.
         keys: M image names.
-        tails: M texts: empty lines behind the last person.
         columns: of all lines.
+        people: files and lines that are people.
         copied: files of the folder that are no labels.
     """
 
-    names: list[str]
+    files: dict[str, list[str]]
     keys: list[str]
-    tails: list[str]
     columns: Columns
+    people: frozenset[tuple[int, int]]
     copied: tuple[Path, ...]
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read a label file or a folder of them; unless given, the skeleton is found from the number of columns."""
-    files = files_in(path, ".txt") if path.is_dir() else [""]
-    names = [name for name in files if without_gz(name) != CLASSES]
-    texts, copied, problems = usable_files(path, names, lambda name: _lines(path / name if name else path), on_error)
-    everything = [line for lines, _ in texts.values() for line in lines]
-    columns = _columns(path, everything, skeleton)
+    names = files_in(path, ".txt") if path.is_dir() else [""]
+    files, copied, problems = usable_files(path, names, lambda name: _lines(path / name), on_error)
+    detections = [line for line in chain(*files.values()) if _numbers(line)[:1] == [PERSON]]
+    columns = _columns(path, detections, skeleton)
     known = next((name for name in SKELETONS if len(load(name)) == columns.keypoints), SKELETONS[0])
     people = PeopleBuilder(path, skeleton or load(known), on_error)
     people.problems.extend(problems)
-    for place, (name, (lines, _)) in enumerate(texts.items()):
-        number = 0
-        for line in lines:
-            number += line.rstrip().count("\n") + 1
-            where = f"{name}, line {number}" if name else f"line {number}"
-            try:
-                _add(people, where, place, line, columns)
-            except ValueError as error:
-                people.refuse(where, place, {"line": line}, str(error))
-    keys = [without_gz(name or path.name).removesuffix(".txt") for name in texts]
-    copied = (*copied, *(path / name for name in files if name not in names))
-    document = Labels(list(texts), keys, [tail for _, tail in texts.values()], columns, copied)
-    holds = {"boxes", "empty"}
-    if columns.width == 3 and not columns.flags:
-        holds.add("scores")
-    if all(columns.has_confidence(len(line.split())) for line in everything):
+    taken = set()
+    for place, (name, lines) in enumerate(files.items()):
+        for number, line in enumerate(lines):
+            row, where = _numbers(line), f"{name}, line {number + 1}".removeprefix(", ")
+            if not line.strip() or (row and row[0] != PERSON):
+                continue
+            taken.add((place, number))
+            if not columns.fits(len(row)):
+                found = f"has {len(row)} numbers" if row else "has something in it that is no number"
+                expected = f"{columns.end} to {columns.end + 2} for {columns.keypoints} keypoints"
+                people.refuse(where, place, {"line": number}, f"{found}, expected {expected}")
+                continue
+            (cx, cy, width, height), triples = row[1:BOX], columns.triples(row)
+            box = [cx - width / 2, cy - height / 2, width, height]
+            score = row[columns.end] if columns.has_confidence(len(row)) else None
+            people.add(where, place, {"line": number}, triples[:, :2], triples[:, 2], box, score)
+    holds = {"boxes", "empty", *(["scores"] if columns.width == 3 else [])}
+    if all(columns.has_confidence(len(line.split())) for line in detections):
         holds.add("person_scores")
-    parsed = people.parsed(keys, "name", relative=True, document=document, holds=frozenset(holds))
+    keys = [without_gz(name or path.name).removesuffix(".txt") for name in files]
+    labels = Labels(files, keys, columns, frozenset(taken), copied)
+    parsed = people.parsed(keys, "name", document=labels, holds=frozenset(holds))
     require_other_people(problems, parsed)
     return parsed
 
@@ -134,102 +131,76 @@ def write(path: Path, parsed: ParsedFile) -> None:
     """
     labels = parsed.document
     if labels is None or labels.keys != list(parsed.images):
-        names = file_names(path, parsed.images, ".txt")
-        labels = Labels(names, [], [""] * len(names), Columns(0, 3), labels.copied if labels else ())
-    texts = []
-    for people, tail in zip(parsed.people_of(), labels.tails, strict=True):
-        lines = [_written(parsed, person) for person in people]
-        lines[:-1] = [line if line.endswith("\n") else line + "\n" for line in lines[:-1]]
-        texts.append("".join(lines) + tail)
-    if labels.names == [""]:
-        write_atomically(path, texts[0])
+        new = ["".join(_new_line(parsed, person) for person in people) for people in parsed.people_of()]
+        write_folder(path, zip(file_names(path, parsed.images, ".txt"), new, strict=True))
+        return
+    files = {name: list(lines) for name, lines in labels.files.items()}
+    by_place, gone = list(files.values()), set(labels.people)
+    for person, (place, record) in enumerate(zip(parsed.frames.tolist(), parsed.records, strict=True)):
+        gone.discard((place, record["line"]))
+        if not parsed.has_no_estimate(person):
+            line = by_place[place][record["line"]]
+            by_place[place][record["line"]] = _with_numbers(line, labels.columns, parsed, person)
+    for place, number in sorted(gone, reverse=True):
+        del by_place[place][number]
+    texts = {name: "\n".join(lines) for name, lines in files.items()}
+    if "" in texts:
+        write_atomically(path, texts[""])
     else:
-        copied = ((file.name, file) for file in labels.copied)
-        write_folder(path, chain(zip(labels.names, texts, strict=True), copied))
+        write_folder(path, chain(texts.items(), ((file.name, file) for file in labels.copied)))
 
 
-def _lines(path: Path) -> tuple[list[str], str]:
-    """The lines of a file, each with its end and the empty lines before it; and the empty lines after the last."""
+def _lines(path: Path) -> list[str]:
     try:
-        text = read_bytes(path).decode("utf-8")
+        lines = read_bytes(path).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a UTF-8 text file (byte {error.start}), expected labels") from None
-    lines = re.findall(r"\s*\S[^\n]*\n?", text)
-    if lines and all(len(_numbers(line) or []) < BOX for line in lines):
-        raise InputError(f"{path}: is no label file, its first line is {lines[0].strip()[:40]!r}, expected numbers")
-    return lines, text[sum(map(len, lines)) :]
+    filled = [line for line in lines if line.strip()]
+    if filled and all(len(_numbers(line)) < BOX for line in filled):
+        raise InputError(f"{path}: is no label file, its first line is {filled[0].strip()[:40]!r}, expected numbers")
+    return lines
 
 
-def _numbers(line: str) -> list[float] | None:
-    """The numbers of a line; None if there is anything else in it, or nothing."""
+def _numbers(line: str) -> list[float]:
+    """The numbers of a line; none if there is anything else in it."""
     try:
-        return [float(token) for token in line.removeprefix("\ufeff").split()] or None
+        return [float(token) for token in line.split()]
     except ValueError:
-        return None
+        return []
 
 
-def _columns(path: Path, lines: list[str], skeleton: Skeleton | None) -> Columns:
+def _columns(path: Path, lines: Sequence[str], skeleton: Skeleton | None) -> Columns:
     """What the columns are; three numbers for each keypoint of a usual skeleton, rather than two, if both can be."""
-    rows = [row for row in map(_numbers, lines) if row and row[0] == PERSON]
-    counts = Counter(map(len, rows))
+    counts = Counter(len(line.split()) for line in lines)
     sizes = [len(skeleton)] if skeleton else [len(load(name)) for name in SKELETONS]
     possible = [Columns(size, width) for width in (3, 2) for size in sizes]
     fitting = [sum(n for count, n in counts.items() if columns.fits(count)) for columns in possible]
-    if rows and not any(fitting):
-        count = counts.most_common(1)[0][0]
-        if count <= BOX + 2:
-            raise InputError(f"{path}: has lines of {count} numbers, a box without keypoints, expected labels of poses")
+    if lines and not any(fitting):
         raise InputError(
-            f"{path}: has lines of {count} numbers, expected {BOX}, 2 or 3 for each of {', '.join(map(str, sizes))} "
-            "keypoints, and up to 2 more; give other keypoints with --skeleton"
+            f"{path}: has lines of {counts.most_common(1)[0][0]} numbers, expected class and box, 2 or 3 for each of "
+            f"{', '.join(map(str, sizes))} keypoints, and up to 2 more; give other keypoints with --skeleton"
         )
     best = possible[int(np.argmax(fitting))]
-    third = {v for row in rows if best.fits(len(row)) and best.width == 3 for v in row[BOX + 2 : best.end : 3]}
-    lone = [tokens[-1] for tokens in map(str.split, lines) if len(tokens) == best.end + 1]
-    lone_id = bool(lone) and all(re.fullmatch("[1-9][0-9]*", token) for token in lone)
-    return Columns(best.keypoints, best.width, third <= {0, 1, 2} and 2 in third, lone_id)
+    lone = [line.split()[-1] for line in lines if len(line.split()) == best.end + 1]
+    return Columns(best.keypoints, best.width, bool(lone) and all(re.fullmatch("[1-9][0-9]*", text) for text in lone))
 
 
-def _add(people: PeopleBuilder, where: str, place: int, line: str, columns: Columns) -> None:
-    """Take the person of a line; ValueError with the rest of a sentence if there is none."""
-    row = _numbers(line)
-    if row is None:
-        raise ValueError("has something in it that is no number")
-    if not row[0].is_integer():
-        raise ValueError(f"has {row[0]} as its class, expected an integer")
-    if row[0] != PERSON:
-        people.hand_through(place, {"line": line})
-        return
-    if not columns.fits(len(row)):
-        expected = f"{columns.end} to {columns.end + 2} for {columns.keypoints} keypoints"
-        raise ValueError(f"has {len(row)} numbers, expected {expected}")
-    (cx, cy, width, height), triples = row[1:BOX], columns.triples(row)
-    far = np.nanmax(np.abs([*row[1:BOX], *triples[:, :2].ravel().tolist()]), initial=0.0)
-    if far > FARTHEST:
-        raise ValueError(f"has {far:g} as a coordinate, expected fractions of the image")
-    box = [cx - width / 2, cy - height / 2, width, height]
-    score = row[columns.end] if columns.has_confidence(len(row)) else None
-    people.add(where, place, {"line": line}, triples[:, :2], triples[:, 2], box, score)
+def _new_line(parsed: ParsedFile, person: int) -> str:
+    x1, y1, x2, y2 = to_corners(parsed, person)
+    triples = np.column_stack([parsed.keypoints[person], parsed.scores[person]])
+    numbers = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, *triples.ravel().tolist()]
+    confidence = round(float(parsed.person_scores[person]), 6)  # has a point, so that it is no track id
+    return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {confidence!r}\n"
 
 
-def _written(parsed: ParsedFile, person: int) -> str:
-    record, labels = parsed.records[person], parsed.document
-    points, scores = parsed.keypoints[person], parsed.scores[person]
-    if record is None:
-        x1, y1, x2, y2 = to_corners(parsed, person)
-        box = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
-        confidence = round(float(parsed.person_scores[person]), 6)  # has a point, so that it is no track id
-        numbers = [*box, *np.column_stack([points, scores]).ravel().tolist()]
-        return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {confidence!r}\n"
-    if parsed.has_no_estimate(person):
-        return record["line"]
-    columns, row = labels.columns, _numbers(record["line"])
+def _with_numbers(line: str, columns: Columns, parsed: ParsedFile, person: int) -> str:
+    """A line with the numbers of a person in the place of those that changed."""
+    row, points, scores = _numbers(line), parsed.keypoints[person], parsed.scores[person]
     keep = (scores == 0) & np.isnan(columns.triples(row)[:, 0])
-    width = 2 if columns.flags else columns.width  # flags are no scores
-    grid = np.array(row[BOX : columns.end]).reshape(-1, columns.width)[:, :width]
-    new = keep_equal(grid.tolist(), np.column_stack([points, scores])[:, :width], 7, keep[:, None])
-    parts = re.split(r"(\S+)", record["line"])  # every second one is a number
-    for k, i in np.argwhere(np.array(new) != grid).tolist():
+    old = np.array(row[BOX : columns.end]).reshape(-1, columns.width)
+    new = keep_equal(old.tolist(), np.column_stack([points, scores])[:, : columns.width], 7, keep[:, None])
+    parts = re.split(r"(\S+)", line)  # every second one is a number
+    for k, i in np.argwhere(np.array(new) != old).tolist():
         parts[2 * (BOX + k * columns.width + i) + 1] = f"{new[k][i]:.7g}"
     if columns.has_confidence(len(row)):
         confidence = keep_equal(row[columns.end], parsed.person_scores[person], 6)
@@ -238,15 +209,11 @@ def _written(parsed: ParsedFile, person: int) -> str:
     return "".join(parts)
 
 
-def _looks(probe: FileProbe) -> bool:
+def _looks_like_labels(probe: FileProbe) -> bool:
     if probe.is_folder:
-        files = [file for file in probe.files(".txt") if file.name != CLASSES]
-        first = next((file for file in files if file.text.strip()), None)
-        return first is not None and _looks(first)
-    if not probe.name.endswith(".txt"):
-        return False
+        return any(map(_looks_like_labels, probe.files(".txt")))
     row = _numbers(next((line for line in probe.text.split("\n") if line.strip()), ""))
-    return bool(row) and len(row) >= BOX and row[0].is_integer()
+    return probe.name.endswith(".txt") and len(row) >= BOX and row[0].is_integer()
 
 
 FORMAT = Format(
@@ -254,7 +221,7 @@ FORMAT = Format(
     title="Ultralytics' labels",
     skeletons=SKELETONS,
     kind="name",
-    sniff=_looks,
+    sniff=_looks_like_labels,
     read=read,
     write=write,
     relative=True,

@@ -159,7 +159,7 @@ def test_coco_people_become_a_table_of_one_or_several_individuals(tmp_path: Path
         (NAMED.replace("scorer,DLC", "scorer"), "its header rows are not of the same length"),
         (
             NAMED.replace("nose", "a").replace("left_ear", "b").replace("tail_base", "c"),
-            "a, b, c, which are not those of mouse",
+            "b, c, which are not",
         ),
         (SEVERAL.replace("6,5,0.25", "6,5e9,0.25"), "line 6, individual 'm2' has a keypoint or score beyond"),
         ("", "does not start as"),
