@@ -117,8 +117,9 @@ def test_flip_maps_pixel_centres_as_an_array_flip_does(rng: np.random.Generator)
 def test_pose_box_holds_every_point_of_an_ordinary_pose(seed: int, padding: float) -> None:
     """Ordinary: twelve keypoints all around, 60 to 95 px from the middle, so that the same box holds the rest.
 
-    Any eight of the twelve hold two opposite ones, so that no disc of less than 60 px does, and none is four times as
-    far from the median. (Of poses drawn evenly from a square, one in 100,000 has a keypoint that is.)
+    Two thirds of the keypoints are at least seven of the twelve, so that two of them are opposite and no disc of less
+    than 60 px holds them; none is four times as far from the median. (Of poses drawn evenly from a square, one in
+    100,000 has a keypoint that is.)
     """
     generator = np.random.default_rng(seed)
     angles = generator.uniform(0, 2 * np.pi, (3, 17))
