@@ -1,8 +1,8 @@
 """AlphaPose's ``alphapose-results.json`` in the three forms of its ``--format``.
 
-- default: a list of people, each with ``image_id`` (the file name of the image, ``17.jpg`` for frame 17 of a video; an
-  integer in evaluations), ``category_id``, ``keypoints`` (x, y and score of each, one after the other), ``score``
-  (up to 3.25), ``box`` (xywh) and ``idx`` (of the track).
+- default: a list of people, each with ``image_id`` (the file name of the image, ``17.jpg`` for frame 17 of a video),
+  ``category_id``, ``keypoints`` (x, y and score of each, one after the other), ``score`` (up to 3.25), ``box`` (xywh)
+  and ``idx`` (of the track). Evaluations have integers as ``image_id``: these files are COCO's results.
 - ``cmu``: by image name an object with ``version`` and ``bodies``, each with ``joints``.
 - ``open``: the same with ``people`` and ``pose_keypoints_2d``, as in OpenPose.
 
@@ -32,7 +32,7 @@ from posefix.formats.openpose import is_alphapose, is_posed, people_in_object, w
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
 from posefix.formats.per_image import Layout, flat_person, json_format, read_person, write_images, write_person
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import describe, is_image_id, is_number
+from posefix.formats.records import describe
 
 SKELETONS = ("coco17", "halpe26", "halpe136", "coco_wholebody133", "mpii16", "crowdpose14")
 VERSION = "AlphaPose v0.3"
@@ -44,32 +44,23 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     records = read_json(path)
     if not isinstance(records, list):
         raise InputError(f"{path}: holds {describe(records)}, expected a list of people")
-    image_ids = [record.get("image_id") if isinstance(record, Mapping) else None for record in records]
-    known = [value for value in image_ids if _is_image(value)]
-    numbered = bool(known) and not any(isinstance(value, str) for value in known)
-    key_of = int if numbered else str
-    places = {key: place for place, key in enumerate(dict.fromkeys(map(key_of, known)))}
+    names = [record.get("image_id") if isinstance(record, Mapping) else None for record in records]
+    places = {name: place for place, name in enumerate(dict.fromkeys(n for n in names if isinstance(n, str)))}
     people = PeopleBuilder(path, skeleton, on_error, SKELETONS)
-    for i, (record, image_id) in enumerate(zip(records, image_ids, strict=True)):
-        if _is_image(image_id):
-            read_person(PERSON, people, f"record {i}", places[key_of(image_id)], record)
+    for i, (record, name) in enumerate(zip(records, names, strict=True)):
+        if isinstance(name, str):
+            read_person(PERSON, people, f"record {i}", places[name], record)
         else:  # kept with the people of the first image
-            found = f"has {describe(image_id)} as image_id" if isinstance(record, Mapping) else f"is {describe(record)}"
+            found = f"has {describe(name)} as image_id" if isinstance(record, Mapping) else f"is {describe(record)}"
             people.refuse(f"record {i}", 0, record, f"{found}, expected an object with the name of an image")
-    images = list(places) or [""] * bool(records)
-    return people.parsed(images, "id" if numbered else "name")
+    return people.parsed(list(places) or [""] * bool(records), "name")
 
 
 def write(path: Path, parsed: ParsedFile) -> None:
     """Write the default form, new people image by image."""
-    parsed = replace(parsed, images=parsed.images if parsed.kind == "id" else _names(parsed.images))
-    new = all(record is None for record in parsed.records)
-    order = np.argsort(parsed.frames, kind="stable") if new else np.arange(len(parsed))
+    parsed = replace(parsed, images=_names(parsed.images))
+    order = np.argsort(parsed.frames, kind="stable") if parsed.new else np.arange(len(parsed))
     write_atomically(path, json.dumps([write_person(PERSON, parsed, person) for person in order.tolist()]) + "\n")
-
-
-def _is_image(value: Any) -> bool:
-    return isinstance(value, str) or is_image_id(value)
 
 
 def _names(images: Sequence[int | str]) -> list[str]:
@@ -88,19 +79,14 @@ def _is_result(record: Any) -> bool:
     if not isinstance(record, Mapping) or not isinstance(record.get("image_id"), str) or "bbox" in record:
         return False
     keypoints = record.get("keypoints")
-    if not isinstance(keypoints, list) or not keypoints or len(keypoints) % 3:
-        return False
-    return all(value is None or is_number(value) for value in keypoints)
+    return isinstance(keypoints, list) and len(keypoints) > 0 and not isinstance(keypoints[0], list)
 
 
 PERSON = flat_person(["keypoints"], _new, _is_result, "box", score="score")
 
 
 def _looks_like_results(probe: FileProbe) -> bool:
-    value, first = probe.json, probe.first
-    if not isinstance(value, list) or (isinstance(first, Mapping) and is_image_id(first.get("image_id"))):
-        return False
-    return any(map(_is_result, value[:LOOKED_AT]))
+    return isinstance(probe.json, list) and any(map(_is_result, probe.json[:LOOKED_AT]))
 
 
 def _looks_like(layout: Layout, people: str, probe: FileProbe) -> bool:

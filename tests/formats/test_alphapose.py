@@ -123,16 +123,11 @@ def test_frames_of_a_video_are_its_numbers(tmp_path: Path) -> None:
     assert list(formats.read(path).source.keys.values()) == ["0.jpg", "2.jpg", "10.jpg"]
 
 
-def test_integer_image_ids_are_cocos_unless_told(tmp_path: Path) -> None:
+def test_results_with_integer_image_ids_are_cocos(tmp_path: Path) -> None:
     path = saved(tmp_path, [record(139), record(7)])
     assert formats.sniff(path) == "coco"
-    images = ImageIndex({7: ImageRecord("a.jpg"), 139: ImageRecord("b.jpg")}, "the images")
-    people = formats.read(path, "alphapose", images=images)
-    assert people.image_ids.tolist() == [139, 7] and people.boxes.any()
-    people.keypoints[0, 0] = 1
-    formats.write(people, tmp_path / "out.json")
-    written = json.loads((tmp_path / "out.json").read_text())
-    assert written == [record(139, keypoints=[1.0, 1.0, *triples()[2:]]), record(7)]
+    with pytest.raises(InputError, match=r"record 0 has the number 139 as image_id, .*--format coco"):
+        formats.read(path, "alphapose")
 
 
 @each_form

@@ -45,7 +45,6 @@ from tests.format_samples import (
 # Files of the first that the reader of the second can read as well, told to, though it would not take them for its own.
 READ_ALIKE = {
     ("alphapose-open", "openpose"),
-    *((coco, "alphapose") for coco in ("coco", "detectron2", "mmpose-results")),  # its evaluations have integer ids
 }
 MUTATIONS = (15, pytest.param(250, marks=pytest.mark.fuzz))  # of each sample, in each of two ways of reading
 
