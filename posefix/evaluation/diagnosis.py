@@ -169,12 +169,18 @@ def transitions(before: Diagnosis, after: Diagnosis) -> np.ndarray:
     Where the two are the same people in the same order (see :func:`same_people`), each keypoint is followed in the
     result that was matched before; else people are compared who were found both times.
     """
-    earlier = before.types
     later = before.with_results(after.results).types if same_people(before, after) else after.types
-    moves = np.zeros((len(KINDS), len(KINDS)), np.int64)
-    both = (earlier >= 0) & (later >= 0)
-    np.add.at(moves, (earlier[both], later[both]), 1)
-    return moves
+    return count_moves(before.types, later)
+
+
+def count_moves(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """(5, 5) int64 counts of keypoints by error type before (rows) and after (columns), of those that have one in both.
+
+    ``before`` and ``after`` are int8 :class:`synth.ErrorType` of the same keypoints, of any shape.
+    """
+    both = (before >= 0) & (after >= 0)
+    pairs = len(KINDS) * before[both].astype(np.int64) + after[both]
+    return np.bincount(pairs, minlength=len(KINDS) ** 2).reshape(len(KINDS), len(KINDS))
 
 
 def same_people(before: Diagnosis, after: Diagnosis) -> bool:
