@@ -17,11 +17,6 @@ from posefix.core.errors import InputError
 
 GZIP = b"\x1f\x8b"
 SMALL, LARGEST_RATIO = 1 << 26, 200  # what unzips to more bytes than this, and to more than so many times its size
-NOT_READ: dict[type[Exception], str] = {
-    FileNotFoundError: "no such file",
-    IsADirectoryError: "is a folder, expected a file",
-    PermissionError: "no permission to read this file",
-}
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -32,12 +27,6 @@ def read_bytes(path: str | Path) -> bytes:
     """
     with opened(path) as file:
         return file.read()
-
-
-def read_start(path: str | Path, length: int) -> bytes:
-    """Read at most the first ``length`` bytes of what :func:`read_bytes` reads; raises as it does."""
-    with opened(path) as file:
-        return file.read(length)
 
 
 @contextmanager
@@ -62,8 +51,7 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: the gzip file is damaged or cut off ({error})") from None
     except (OSError, ValueError) as error:
-        said = NOT_READ.get(type(error), f"cannot be read ({_reason(error)})")
-        raise InputError(f"{path}: {said}") from None
+        raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
 
 
 class _BoundedGzip(gzip.GzipFile):
@@ -137,35 +125,28 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: holds an integer of thousands of digits, which is no usable number") from None
 
 
-def write_atomically(path: str | Path, content: str | bytes) -> None:
+def write_atomically(path: str | Path, content: str | bytes | Iterable[str | bytes]) -> None:
     """Write a file so that at any moment either the old content or the whole new one is there.
 
-    The content goes to a file in a temporary folder next to ``path``, is forced to the disk and then takes the place of
-    ``path``; the target of a symbolic link is replaced, not the link. A name that ends in ``.gz`` is written gzipped.
+    The content, whole or in pieces, is forced to the disk before it takes the place of ``path``; see :func:`replacing`.
+    A name that ends in ``.gz`` is written gzipped.
 
     Raises:
         InputError: the folder is missing or cannot be written, or ``path`` is a folder.
     """
-    write_pieces(path, [content])
-
-
-def write_pieces(path: str | Path, pieces: Iterable[str | bytes]) -> None:
-    """Write a file as :func:`write_atomically` does, from a content that comes in pieces."""
-    with _replacing(path, _file_target(path)) as new:
-        _write(new, pieces)
+    with replacing(path) as new:
+        _write(new, [content] if isinstance(content, str | bytes) else content)
 
 
 def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path]]) -> None:
     """Write a folder of files, by name and content, so that it is there as a whole or not at all.
 
-    The files go to a temporary folder next to ``path``, which then takes its name. Files whose names end in ``.gz`` are
-    gzipped. Instead of a content, a path to copy may be given.
+    Files whose names end in ``.gz`` are gzipped. Instead of a content, a path to copy may be given.
 
     Raises:
         InputError: ``path`` is a file or a folder with something in it, or cannot be written.
     """
-    require_new_folder(path)
-    with _replacing(path, Path(os.path.realpath(path))) as new:
+    with replacing(path, folder=True) as new:
         new.mkdir()
         for name, content in files:
             if isinstance(content, Path):
@@ -184,27 +165,13 @@ def require_distinct(outputs: Iterable[Path | None], inputs: Iterable[Path | Non
             taken.add(path.resolve())
 
 
-def require_new_folder(path: str | Path) -> None:
-    """Find out before long work whether :func:`write_folder` will be able to write ``path``; leaves nothing behind.
+def require_writable(path: str | Path, folder: bool = False) -> None:
+    """Find out before long work whether :func:`replacing` will be able to write ``path``; leaves nothing behind.
 
     Raises:
-        InputError: as :func:`write_folder` would.
+        InputError: as it would.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{path}: is a file, expected the name of a new folder")
-    with _replacing(path, target, probe=True):
-        if target.exists() and os.listdir(target):
-            raise InputError(f"{path}: is a folder with something in it, expected the name of a new one")
-
-
-def require_writable(path: str | Path) -> None:
-    """Find out before long work whether :func:`write_atomically` will be able to write ``path``; leaves nothing behind.
-
-    Raises:
-        InputError: as :func:`write_atomically` would.
-    """
-    with _replacing(path, _file_target(path), probe=True):
+    with replacing(path, folder, probe=True):
         pass
 
 
@@ -220,30 +187,33 @@ def make_folder(path: str | Path) -> None:
         raise InputError(f"{path}: cannot be made a folder ({_reason(error)})") from None
 
 
-def _file_target(path: str | Path) -> Path:
+@contextmanager
+def replacing(path: str | Path, folder: bool = False, probe: bool = False) -> Iterator[Path]:
+    """Give a new path to write, a file or a folder, which takes the place of ``path`` at the end.
+
+    It lies in a temporary folder next to ``path`` and goes on failure, or for a probe. The target of a symbolic link is
+    replaced, not the link; a folder only if there is nothing in it.
+
+    Raises:
+        InputError: ``path`` cannot be written, or is not of this kind.
+    """
+    target = Path()
     try:
         target = Path(os.path.realpath(path))
-    except ValueError as error:
-        raise InputError(f"{path!r}: is no file name ({error})") from None
-    if os.path.isdir(target):
-        raise InputError(f"{path}: is a folder, expected the name of a file to write")
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise InputError(f"{path}: is a device or a pipe, expected the name of a file to write")
-    return target
-
-
-@contextmanager
-def _replacing(path: str | Path, target: Path, probe: bool = False) -> Iterator[Path]:
-    """Give a new path whose content takes the place of ``target`` at the end; on failure, or for a probe, it goes.
-
-    ``path`` is what the user calls the target.
-    """
-    try:
-        with TemporaryDirectory(".part", ".", target.parent, ignore_cleanup_errors=True) as folder:
-            new = Path(folder) / target.name
+        if folder and target.exists() and not target.is_dir():
+            raise InputError(f"{path}: is a file, expected the name of a new folder")
+        if folder and target.exists() and os.listdir(target):
+            raise InputError(f"{path}: is a folder with something in it, expected the name of a new one")
+        if not folder and target.exists() and not target.is_file():
+            kind = "folder" if target.is_dir() else "device or a pipe"
+            raise InputError(f"{path}: is a {kind}, expected the name of a file to write")
+        with TemporaryDirectory(".part", ".", target.parent, ignore_cleanup_errors=True) as beside:
+            new = Path(beside) / target.name
             yield new
             if not probe:
                 os.replace(new, target)
+    except InputError:
+        raise
     except OSError as error:
         missing = not target.parent.is_dir()
         why = f", there is no folder {target.parent}" if missing else f" ({_reason(error)})"
@@ -263,7 +233,8 @@ def _write(path: Path, pieces: Iterable[str | bytes]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    """What the system says, as part of a sentence."""
+    return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def _json_mishap(error: json.JSONDecodeError, text: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.core.files import read_json, write_pieces
+from posefix.core.files import read_json, write_atomically
 from posefix.core.skeleton import Skeleton, load, with_keypoint_count
 from posefix.formats import records as checks
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, keep_equal
@@ -102,7 +102,7 @@ def write_results(path: Path, content: ParsedFile) -> None:
                 yield (", " if i else "[") + json.dumps(record)
         yield "]\n" if len(content) else "[]\n"
 
-    write_pieces(path, pieces())
+    write_atomically(path, pieces())
 
 
 def _block(content: ParsedFile, start: int) -> list:

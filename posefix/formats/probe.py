@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from posefix.core.errors import InputError
-from posefix.core.files import read_json, read_start, without_gz
+from posefix.core.files import opened, read_json, without_gz
 
 HEAD = 1 << 18  # bytes
 WHOLE = 1 << 25  # a JSON file up to so long is parsed as a whole
@@ -63,7 +63,8 @@ class FileProbe:
     def head(self) -> bytes:
         """The first bytes of a file, after unzipping."""
         try:
-            return read_start(self.path, HEAD)
+            with opened(self.path) as file:
+                return file.read(HEAD)
         except InputError:
             return b""
 

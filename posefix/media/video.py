@@ -15,6 +15,7 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.extras import require
+from posefix.core.files import replacing
 from posefix.media.images import require_all
 
 DEFAULT_FPS = 25.0  # where the source does not know
@@ -56,10 +57,6 @@ class VideoFrames:
         """Frame number and (H, W, 3) uint8 RGB frame, up to the end or the first frame that cannot be decoded."""
         with self._open() as container:
             yield from self._decoded(container)
-
-    def count(self) -> int:
-        """How many frames can be decoded; goes through the whole file, whatever it says of itself."""
-        return sum(1 for _ in self)
 
     def _open(self) -> Any:
         if not os.path.isfile(self.path):
@@ -127,7 +124,7 @@ class VideoImages:
         wanted = {int(i) for i in image_ids}
         count = self.frames.frame_count
         if count is None or max(wanted, default=0) >= count:
-            count = self.frames.count()
+            count = sum(1 for _ in self.frames)
         problem = f"are not among its {count} frames from 0 on"
         require_all(wanted, range(count).__contains__, self.frames.path, problem)
 
@@ -148,10 +145,6 @@ def write_video(path: str | Path, fps: float | None, frames: Iterable[np.ndarray
         ValueError: a frame has another size than the first.
     """
     path = Path(path)
-    if not os.path.isdir(path.parent):
-        raise InputError(f"{path}: cannot be written, there is no folder {path.parent}")
-    if os.path.isdir(path):
-        raise InputError(f"{path}: is a folder, expected the name of a video to write")
     if path.suffix.lower() != ".mp4":
         raise InputError(f"{path}: videos are written as MP4; use a name that ends in .mp4")
     av = require("av", "video", "a video")
@@ -162,26 +155,22 @@ def write_video(path: str | Path, fps: float | None, frames: Iterable[np.ndarray
     first = next(frames, None)
     if first is None:
         return 0
-    height, width = first.shape[:2]
-    temporary, count = path.with_name(f".{path.stem}.{os.getpid()}.part.mp4"), 0
+    (height, width), count = first.shape[:2], 0
     try:
-        with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream(encoder, Fraction(fps or DEFAULT_FPS).limit_denominator(1001))
-            stream.width, stream.height = width + width % 2, height + height % 2  # 4:2:0 stores even sizes only
-            stream.pix_fmt, stream.options = "yuv420p", ENCODERS[encoder]
-            for frame in chain([first], frames):
-                if frame.shape != first.shape:
-                    raise ValueError(f"a frame of shape {frame.shape} in a video of {width}x{height}")
-                count += 1
-                even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-            container.mux(stream.encode(None))
-        written = VideoFrames(temporary).frame_count
-        if written != count:
-            raise OSError(f"{written} of them can be read")
-        os.replace(temporary, path)
-    except (av.error.FFmpegError, OSError) as error:
-        raise InputError(f"{path}: {count} frames could not be written ({error.strerror or error})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        with replacing(path) as new:
+            with av.open(str(new), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+                stream = container.add_stream(encoder, Fraction(fps or DEFAULT_FPS).limit_denominator(1001))
+                stream.width, stream.height = width + width % 2, height + height % 2  # 4:2:0 stores even sizes only
+                stream.pix_fmt, stream.options = "yuv420p", ENCODERS[encoder]
+                for frame in chain([first], frames):
+                    if frame.shape != first.shape:
+                        raise ValueError(f"a frame of shape {frame.shape} in a video of {width}x{height}")
+                    count += 1
+                    even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
+                    container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+                container.mux(stream.encode(None))
+            if (written := VideoFrames(new).frame_count) != count:
+                raise OSError(f"{written} of {count} frames can be read")
+    except av.error.FFmpegError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
     return count

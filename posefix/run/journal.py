@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from posefix.core.errors import InputError
@@ -30,6 +30,35 @@ def fingerprint(files: Iterable[Path], options: dict[str, Any]) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+class _Work(msgspec.Struct):
+    """The first line of a journal: the signature of the work."""
+
+    work: str
+
+
+class _Line(msgspec.Struct):
+    """A finished batch, as :class:`RefinedBatch`; arrays are the bytes of little-endian float32, in base64."""
+
+    rows: list[int]
+    keypoints: bytes
+    expected: bytes
+    keypoint_scores: bytes
+    problems: list[tuple[int, str]]
+
+    def batch(self, people: int, keypoints: int) -> RefinedBatch:
+        """Build the batch; raises ValueError where it is none of so many people with so many keypoints."""
+        if any(not 0 <= row < people for row in [*self.rows, *(row for row, _ in self.problems)]):
+            raise ValueError("a row of nobody")
+        count = len(self.rows)
+        poses = np.frombuffer(self.keypoints, "<f4").reshape(count, keypoints, 2)
+        expected = np.frombuffer(self.expected, "<f4").reshape(count)
+        scores = np.frombuffer(self.keypoint_scores, "<f4").reshape(count, keypoints)
+        shares = np.concatenate([expected, scores.ravel()])
+        if not np.isfinite(poses).all() or not (np.isnan(shares) | ((shares >= 0) & (shares <= 1.001))).all():
+            raise ValueError("a keypoint is not finite, or an expected similarity not between 0 and 1")
+        return RefinedBatch(np.array(self.rows, np.int64), poses, expected, scores, self.problems)
 
 
 class Journal:
@@ -58,16 +87,13 @@ class Journal:
         length = 0
         try:
             if self.path.is_file():
-                if resume:
-                    length = self._read(signature, shape)
-                else:
-                    self._require_unused()
+                length = self._read(signature, shape) if resume else self._require_unused()
             self._file = self.path.open("r+b" if length else "wb")
             self._file.truncate(length)
             self._file.seek(length)
             self._holds_batches = bool(self.finished)
             if not length:
-                self._append({"work": signature})
+                self._append(_Work(signature))
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror})") from None
 
@@ -82,78 +108,46 @@ class Journal:
     def append(self, batch: RefinedBatch) -> None:
         """Keep a finished batch."""
         self._holds_batches = True
-        self._append(
-            {
-                "rows": batch.rows.tolist(),
-                "keypoints": _encoded(batch.keypoints),
-                "expected": _encoded(batch.expected),
-                "keypoint_scores": _encoded(batch.keypoint_scores),
-                "problems": batch.problems,
-            }
-        )
+        arrays = (np.asarray(a, "<f4").tobytes() for a in (batch.keypoints, batch.expected, batch.keypoint_scores))
+        self._append(_Line(batch.rows.tolist(), *arrays, batch.problems))
 
     def remove(self) -> None:
         """Delete the file, once the output is written."""
         self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def _require_unused(self) -> None:
-        """Raise InputError if the file is more than the first line of a journal."""
+    def _require_unused(self) -> int:
+        """Raise InputError if the file is more than the first line of a journal; returns 0, the length to keep."""
         with self.path.open("rb") as file:
             first, second = file.readline(1 << 20), file.readline(1 << 20)
-        if first and (second.endswith(b"\n") or not first.startswith(b'{"work": ')):
+        if first and (second.endswith(b"\n") or not first.startswith(b'{"work":')):
             raise InputError(
                 f"{self.path}: holds what an interrupted run has refined; --resume goes on, or delete it to start anew"
             )
+        return 0
 
-    def _append(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry).encode() + b"\n")
+    def _append(self, line: msgspec.Struct) -> None:
+        self._file.write(msgspec.json.encode(line) + b"\n")
         self._file.flush()
 
     def _read(self, signature: str, shape: tuple[int, int]) -> int:
         """Take in the whole lines of an existing journal; returns their length in bytes."""
-        length = 0
+        length, work = 0, signature
         with self.path.open("rb") as file:
             for number, line in enumerate(file):
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    entry = json.loads(line)
-                    other_work = number == 0 and entry["work"] != signature
                     if number:
-                        self.finished.append(_batch(entry, *shape))
-                except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                        self.finished.append(msgspec.json.decode(line, type=_Line).batch(*shape))
+                    else:
+                        work = msgspec.json.decode(line, type=_Work).work
+                except (ValueError, RecursionError):
                     raise InputError(f"{self.path}: line {number + 1} is damaged; delete it to start anew") from None
-                if other_work:
+                if work != signature:
                     raise InputError(
                         f"{self.path}: is of another run (other results, images, checkpoint or options); "
                         "delete it to start anew"
                     )
                 length += len(line)
         return length
-
-
-def _batch(entry: dict[str, Any], people: int, keypoints: int) -> RefinedBatch:
-    """Build the batch of one line; ValueError, KeyError, TypeError or OverflowError where it is none."""
-    problems = [(row, str(text)) for row, text in entry["problems"]]
-    for row in [*entry["rows"], *(row for row, _ in problems)]:
-        if type(row) is not int or not 0 <= row < people:
-            raise ValueError(f"{row!r} is no row of {people} people")
-    count = len(entry["rows"])
-    poses = _decoded(entry["keypoints"]).reshape(count, keypoints, 2)
-    expected = _decoded(entry["expected"]).reshape(count)
-    keypoint_scores = _decoded(entry["keypoint_scores"]).reshape(count, keypoints)
-    if not np.isfinite(poses).all():
-        raise ValueError("a keypoint is not finite")
-    for values in (expected, keypoint_scores):
-        if not (np.isnan(values) | ((values >= 0) & (values <= 1.001))).all():
-            raise ValueError("an expected similarity is not between 0 and 1")
-    return RefinedBatch(np.array(entry["rows"], np.int64), poses, expected, keypoint_scores, problems)
-
-
-def _encoded(values: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
-
-
-def _decoded(text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text, validate=True), "<f4")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from posefix.core.errors import InputError
 from posefix.core.extras import require
-from posefix.core.files import make_folder, require_distinct, require_new_folder, require_writable
+from posefix.core.files import make_folder, require_distinct, require_writable
 from posefix.models.checkpoint import DEFAULT
 from posefix.models.weights import resolve
 from posefix.refine.settings import RefineSettings
@@ -73,11 +73,10 @@ class Plan:
         require_distinct((journal, self.out, self.metrics, self.visualize, index, self.report), inputs)
         if self.visualize is not None:
             make_folder(self.visualize)
-        if self.out is not None and self.results.is_dir():
-            require_new_folder(self.out)
-        for path in (self.metrics, index, self.report, None if self.results.is_dir() else self.out):
-            if path is not None:
-                require_writable(path)
+        if self.out is not None:
+            require_writable(self.out, folder=self.results.is_dir())
+        for path in filter(None, (self.metrics, index, self.report)):
+            require_writable(path)
 
     def require_output(self) -> None:
         """Raise InputError if nothing would remain of the work."""

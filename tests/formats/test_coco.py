@@ -85,7 +85,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file") as error:
         read(tmp_path / "none.json", "coco")
     one_sentence(error, tmp_path / "none.json")
-    with pytest.raises(InputError, match="is a folder") as error:
+    with pytest.raises(InputError, match="is a directory") as error:
         read(tmp_path, "coco")
     one_sentence(error, tmp_path)
 
@@ -99,7 +99,7 @@ def test_a_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.
             raise PermissionError(13, "Permission denied", str(file))
 
         monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(InputError, match="no permission") as error:
+    with pytest.raises(InputError, match="permission denied") as error:
         read(path, "coco", skeleton=COCO)
     one_sentence(error, path)
 
@@ -329,7 +329,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(InputError, match="no space left"):
         write_atomically(path, "new")
     monkeypatch.setattr(os, "fsync", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

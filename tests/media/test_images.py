@@ -117,7 +117,7 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
         assert str(path) in str(error.value)
     with pytest.raises(InputError, match="no such file"):
         decode(tmp_path / "2.jpg")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="is a directory"):
         decode(tmp_path)
     with pytest.raises(InputError, match="5 bytes"):
         decode(b"hello")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,9 +65,9 @@ def test_an_interrupted_video_leaves_nothing_and_keeps_the_old_one(tmp_path) -> 
 def test_a_video_that_vanished_is_not_called_written(tmp_path) -> None:
     def vanishing() -> Iterator[np.ndarray]:
         yield from shades(20) * 10
-        next(tmp_path.iterdir()).unlink()
+        shutil.rmtree(next(tmp_path.iterdir()))
 
-    with pytest.raises(InputError, match=r"v\.mp4: 200 frames could not be written"):
+    with pytest.raises(InputError, match=r"v\.mp4: cannot be written"):
         write_video(tmp_path / "v.mp4", 25, vanishing())
     assert not list(tmp_path.iterdir())
 
@@ -74,7 +75,7 @@ def test_a_video_that_vanished_is_not_called_written(tmp_path) -> None:
 def test_frames_are_required_as_they_are_not_as_the_file_says(tmp_path) -> None:
     write_video(tmp_path / "v.mp4", 25, shades())
     images = VideoImages(tmp_path / "v.mp4")
-    assert images.frames.count() == 20
+    assert sum(1 for _ in images.frames) == 20
     for said in (20, 5, None):
         images.frames.frame_count = said
         images.require([0, 19])
