@@ -123,17 +123,12 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
     known = _image_records(content, ids, images)
     keypoints, boxes, problems = content.keypoints, content.boxes, list(content.problems)
     absent = {i for i in ids.tolist() if i < 0 and (content.kind != "id" or i == coco_files.NOWHERE)}
+    _require_unit(path, one, np.abs(keypoints[content.scores > 0]))
     if one.relative:
         if skip:  # an image whose size is not known is not there: its people come back as they are
             absent |= {i for i, r in known.items() if r.width <= 0 or r.height <= 0}
             known = {i: ImageRecord(r.file_name, 1, 1) if i in absent else r for i, r in known.items()}
         sizes = _sizes(path, one, known, ids[content.frames])
-        fractions = np.abs(keypoints[content.scores > 0])
-        if fractions.size and np.median(fractions) > MOST_WIDTHS:
-            raise InputError(
-                f"{path}: half of all coordinates are beyond {np.median(fractions):.0f}, so they are pixels; "
-                f"{one.title} gives fractions of the image's width and height"
-            )
         keypoints, boxes = keypoints * sizes[:, None], boxes * np.tile(sizes, 2)
         far = np.flatnonzero((np.abs(keypoints) > FARTHEST).any((1, 2)))
         if len(far):
@@ -167,6 +162,20 @@ def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | N
         extra=content.records,
         source=source,
     )
+
+
+def _require_unit(path: Path, one: Format, found: np.ndarray) -> None:
+    """Raise InputError if absolute coordinates are pixels that should be fractions, or the other way round."""
+    if one.relative and found.size and np.median(found) > MOST_WIDTHS:
+        raise InputError(
+            f"{path}: half of all coordinates are beyond {np.median(found):.0f}, so they are pixels; {one.title} gives "
+            "fractions of the image's width and height"
+        )
+    if one.pixels_by and found.any() and (found <= 1).all():
+        raise InputError(
+            f"{path}: all coordinates are within -1 and 1, so they are fractions of the image, expected pixels: "
+            f"write it with {one.pixels_by}"
+        )
 
 
 def _image_records(content: ParsedFile, ids: np.ndarray, images: ImageIndex | None) -> dict[int, ImageRecord]:

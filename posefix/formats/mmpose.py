@@ -41,7 +41,6 @@ from posefix.formats.probe import FileProbe
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14", "halpe136")
 DEMO_PREFIX = "results_"  # of the files that the demo scripts write
-INSTANCE_LISTS = ("instances", "instance_info")
 
 
 def _with_keys(path: Path, frames: Frames) -> Frames:
@@ -57,33 +56,27 @@ def _with_keys(path: Path, frames: Frames) -> Frames:
 
 def _is_image(value: Any) -> bool:
     listed = value.get("instance_info") if isinstance(value, Mapping) else value
-    return is_list_of_people(listed) and not any(isinstance(one, Mapping) and "instances" in one for one in listed)
+    return is_list_of_people(listed) and not any(map(_is_frame, listed))
 
 
 def _is_frame(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("instances"), list)
 
 
-def _put_people(value: Any, people: list[Any]) -> Any:
-    if not isinstance(value, Mapping):
-        return people
-    return {**value, next(key for key in INSTANCE_LISTS if key in value): people}
-
-
-def _people_in(value: Any) -> list[Any]:
-    return next(value[key] for key in INSTANCE_LISTS if key in value) if isinstance(value, Mapping) else value
+def _key_of(value: Mapping[str, Any]) -> str:
+    return "instances" if "instances" in value else "instance_info"
 
 
 def _skeleton_of(path: Path, frames: Frames) -> Skeleton | None:
     """The skeleton whose keypoints the first ``meta_info`` names; None if there is none."""
     for value in [frames.outer[0]] if frames.outer else frames.values:
-        meta = value.get("meta_info") if isinstance(value, Mapping) else None
+        meta: Any = value.get("meta_info") if isinstance(value, Mapping) else None
         by_id = meta.get("keypoint_id2name") if isinstance(meta, Mapping) else None
         if isinstance(by_id, Mapping) and by_id:
             names = tuple(by_id.values())
-            known = [load(name) for name in with_keypoint_count(len(names))]
-            if found := [skeleton for skeleton in known if skeleton.keypoint_names == names]:
-                return found[0]
+            found = [load(name) for name in with_keypoint_count(len(names))]
+            if skeleton := next((one for one in found if one.keypoint_names == names), None):
+                return skeleton
             raise InputError(
                 f"{path}: the {len(names)} keypoints that meta_info names, of the dataset "
                 f"{str(meta.get('dataset_name'))[:40]!r}, are of no known skeleton; give one with --skeleton"
@@ -123,8 +116,8 @@ LAYOUT = Layout(
     SKELETONS,
     _is_image,
     is_image_among_others=lambda value: _is_image(value) or _is_frame(value),
-    people_in=_people_in,
-    put_people=_put_people,
+    people_in=lambda value: value[_key_of(value)] if isinstance(value, Mapping) else value,
+    put_people=lambda value, people: {**value, _key_of(value): people} if isinstance(value, Mapping) else people,
     noun="instance",
     inside="instance_info",
     skeleton_of=_skeleton_of,

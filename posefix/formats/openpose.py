@@ -97,13 +97,6 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
             f"{path}: holds files of several cameras ({other}); put those of each into a folder of its own, "
             f"named *{SUFFIX}"
         )
-    found = parsed.keypoints[parsed.scores > 0]
-    if found.any() and (np.abs(found) <= 1).all():
-        scale, low = (3, 0) if (found >= 0).all() else (4, -1)
-        raise InputError(
-            f"{path}: all coordinates lie between {low} and 1, as written with --keypoint_scale {scale}, expected "
-            "pixels: write it with --keypoint_scale 0"
-        )
     return parsed
 
 
@@ -139,5 +132,6 @@ FORMAT = json_format(
     sniff=_looks_like_openpose,
     read=read,
     write=write,
+    pixels_by="--keypoint_scale 0",
     holds=frozenset({"scores", "empty"}),
 )

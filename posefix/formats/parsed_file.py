@@ -94,6 +94,7 @@ class Format:
         read: ``(path, skeleton or None, on_error) -> ParsedFile``; raises InputError.
         write: ``(path, content)``: whole or not at all; what is as in its record stays as it is written there.
         relative: whether its coordinates are fractions of the image.
+        pixels_by: what makes its tool write pixels, where it may write fractions of the image instead.
         folder: whether it is written as a folder.
         any_file_name: the name of a single file with the people of one image need not be the image's.
         first_frame: the number that names give the first frame of a video.
@@ -111,6 +112,7 @@ class Format:
     read: Callable[[Path, Skeleton | None, OnError], ParsedFile]
     write: Callable[[Path, ParsedFile], None]
     relative: bool = False
+    pixels_by: str = ""
     folder: bool = False
     any_file_name: bool = False
     first_frame: int = 0

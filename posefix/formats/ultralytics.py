@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.formats.parsed_file import OnError, ParsedFile, numbers
 from posefix.formats.per_image import (
@@ -43,12 +42,6 @@ _COLUMNS = ("x", "y", "visible")
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read the detections of one or several images, in any of the ways of :mod:`posefix.formats.frames`."""
     parsed = read_images(LAYOUT, path, skeleton, on_error)
-    inside = (parsed.keypoints >= 0) & (parsed.keypoints <= 1)
-    if parsed.scores.any() and inside.all() and (parsed.boxes[:, :2] + parsed.boxes[:, 2:] <= 1).all():
-        raise InputError(
-            f"{path}: all coordinates are within 0 and 1, as to_json(normalize=True) gives them, expected pixels: "
-            "use to_json()"
-        )
     usable = (record for record, scores in zip(parsed.records, parsed.scores, strict=True) if scores.any())
     if any(record["keypoints"].get("visible") is None for record in usable):
         return replace(parsed, holds=FORMAT.holds - {"scores"})
@@ -109,4 +102,6 @@ LAYOUT = Layout(
     SKELETONS,
     noun="detection",
 )
-FORMAT = json_format("ultralytics-json", "Ultralytics' JSON", LAYOUT, read=read, any_file_name=True)
+FORMAT = json_format(
+    "ultralytics-json", "Ultralytics' JSON", LAYOUT, read=read, any_file_name=True, pixels_by="to_json()"
+)

@@ -287,18 +287,16 @@ def test_names_that_cannot_be_files_are_told(tmp_path: Path, names: tuple[str, s
 
 
 @pytest.mark.parametrize(
-    ("scale", "offset", "says"),
-    [(1 / 700, 0, "0 and 1, .*keypoint_scale 3"), (1 / 350, -1, "-1 and 1, .*keypoint_scale 4")],
+    ("scale", "offset"),
+    [(1 / 700, 0), (1 / 350, -1)],
 )
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
-def test_scaled_coordinates_are_no_pixels(
-    tmp_path: Path, scale: float, offset: float, says: str, on_error: str
-) -> None:
+def test_scaled_coordinates_are_no_pixels(tmp_path: Path, scale: float, offset: float, on_error: str) -> None:
     triples = np.reshape(pose(Nose=[0, 0, 0]), (25, 3))
     triples[1:, :2] = triples[1:, :2] * scale + offset
     saved(tmp_path / "in", frame(), "0_keypoints.json")
     path = saved(tmp_path / "in", frame(triples.ravel().tolist()), "1_keypoints.json").parent
-    with pytest.raises(InputError, match=f"lie between {says}.*write it with --keypoint_scale 0") as error:
+    with pytest.raises(InputError, match=r"within -1 and 1, .*write it with --keypoint_scale 0") as error:
         formats.read(path, on_error=on_error)
     one_sentence(error, path)
     saved(path, frame(pose()), "2_keypoints.json")

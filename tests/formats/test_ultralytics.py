@@ -343,7 +343,7 @@ def test_normalised_coordinates_are_refused(tmp_path: Path) -> None:
     )
     box = {"x1": 0.1, "y1": 0.2, "x2": 0.9, "y2": 1.0}
     path = saved(tmp_path, [detection(keypoints=small, box=box)])
-    with pytest.raises(InputError, match=r"within 0 and 1, as to_json\(normalize=True\) gives them, expected pixels"):
+    with pytest.raises(InputError, match=r"within -1 and 1, .* expected pixels: write it with to_json\(\)"):
         formats.read(path)
     assert len(formats.read(saved(tmp_path, [detection(keypoints=small, box=box), detection()]))) == 2
 
