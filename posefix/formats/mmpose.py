@@ -55,7 +55,7 @@ def _with_keys(path: Path, frames: Frames) -> Frames:
 
 
 def _is_image(value: Any) -> bool:
-    listed = value.get("instance_info") if isinstance(value, Mapping) else value
+    listed: Any = value.get("instance_info") if isinstance(value, Mapping) else value
     return is_list_of_people(listed) and not any(map(_is_frame, listed))
 
 
