@@ -25,4 +25,4 @@ venv/bin/posefix convert refined.json --to openpose --images photos --out openpo
 test -s refined.json && test -s openpose/000001_keypoints.json
 # What an extra installs is asked for in one sentence.
 venv/bin/posefix refine --detection_json results.json --images photos --out again.json --annotations refined.json \
-  --report report.html 2>&1 | grep "posefix\[report\]"
+  --report report.html 2>&1 | grep "pip install \"\.\[report\]\""

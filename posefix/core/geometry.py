@@ -197,13 +197,6 @@ def flip_matrices(matrices: np.ndarray, width: int, flipped: np.ndarray | bool =
     return np.where(chosen, compose(np.broadcast_to(mirror, matrices.shape), matrices), matrices)
 
 
-def flip_keypoints(keypoints: np.ndarray, width: float, flip: np.ndarray) -> np.ndarray:
-    """Mirror keypoints (..., K, 2) in an image of ``width`` pixels and exchange left and right by ``flip`` (K,)."""
-    mirrored = keypoints[..., flip, :].copy()
-    mirrored[..., 0] = width - 1 - mirrored[..., 0]
-    return mirrored
-
-
 def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(...) intersection over union of boxes (..., 4) and others (..., 4), xywh, which broadcast; 0 of empty boxes."""
     boxes, others = np.asarray(boxes, np.float64), np.asarray(others, np.float64)

@@ -23,28 +23,18 @@ def weights_dir() -> Path:
     return _PACKAGE / "weights"
 
 
-def find(kind: str, name_or_path: str | Path, suffix: str = ".yaml") -> Path | None:
-    """Resolve a name (``"coco17"``) or a path to an existing file; None when there is neither.
-
-    ``kind`` is the folder below the configurations (``"skeletons"``, ``"statistics"``, or ``"."`` for experiments).
-    """
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    shipped = configs_dir() / kind / f"{name_or_path}{suffix}"
-    return shipped if shipped.is_file() else None
-
-
 def read_yaml(kind: str, name_or_path: str | Path, what: str) -> tuple[dict[str, Any], Path]:
-    """Read the YAML file that a name or a path stands for (see :func:`find`); also returns its path.
+    """Read the YAML file that a path, or the name of a shipped one (``"coco17"``), stands for; also returns its path.
 
+    ``kind`` is the folder below the configurations (``"skeletons"``, ``"statistics"``, or ``"."`` for experiments),
     ``what`` is what the file holds, for messages: ``"configuration"``.
 
     Raises:
         InputError: when there is no such file, or it does not hold a mapping.
     """
+    places = (Path(name_or_path), configs_dir() / kind / f"{name_or_path}.yaml")
     try:
-        path = find(kind, name_or_path)
+        path = next((place for place in places if place.is_file()), None)
     except OSError:  # a name longer than any file's
         path = None
     if path is None:
@@ -59,6 +49,6 @@ def read_yaml(kind: str, name_or_path: str | Path, what: str) -> tuple[dict[str,
     return content, path
 
 
-def available(kind: str, suffix: str = ".yaml") -> list[str]:
-    """Names that :func:`find` knows for a kind, sorted."""
-    return sorted(p.stem for p in (configs_dir() / kind).glob(f"*{suffix}"))
+def available(kind: str) -> list[str]:
+    """Names of the shipped YAML files of a kind, sorted."""
+    return sorted(p.stem for p in (configs_dir() / kind).glob("*.yaml"))

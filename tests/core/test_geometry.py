@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posefix.core import geometry
-from posefix.core.skeleton import load
 
-FLIP = load("coco17").flip
 coordinate = st.floats(-2000, 2000, width=32)
 length = st.floats(0, 3000, width=32)
 some_boxes = st.lists(st.tuples(coordinate, coordinate, length, length), min_size=1, max_size=4).map(np.array)
@@ -84,32 +82,6 @@ def test_flipped_maps_flip_the_points(
     np.testing.assert_allclose(mirrored[~flipped], plain[~flipped])
     np.testing.assert_allclose(mirrored[..., 1], plain[..., 1], atol=1e-6)
     np.testing.assert_allclose(geometry.flip_matrices(both, width, flipped), matrices, atol=1e-6)
-
-
-@given(seeds, st.integers(1, 4000))
-def test_flipping_keypoints_twice_is_the_identity(seed: int, width: int) -> None:
-    keypoints = points(seed, 2)
-    before = keypoints.copy()
-    twice = geometry.flip_keypoints(geometry.flip_keypoints(keypoints, width, FLIP), width, FLIP)
-    np.testing.assert_allclose(twice, before, atol=1e-9)
-    np.testing.assert_array_equal(keypoints, before)
-
-
-@given(seeds, st.integers(2, 800), st.integers(2, 800))
-def test_flip_and_change_of_resolution_commute(seed: int, width: int, other: int) -> None:
-    keypoints = points(seed, 2, 0, width - 1)
-    zoom = np.array([(other - 1) / (width - 1), 1.0])
-    one = geometry.flip_keypoints(keypoints, width, FLIP) * zoom
-    two = geometry.flip_keypoints(keypoints * zoom, other, FLIP)
-    np.testing.assert_allclose(one, two, atol=1e-9)
-
-
-def test_flip_maps_pixel_centres_as_an_array_flip_does(rng: np.random.Generator) -> None:
-    image = rng.uniform(size=(5, 7))
-    x, y = np.meshgrid(np.arange(7), np.arange(5))
-    centres = np.stack([x, y], axis=-1).reshape(-1, 1, 2).astype(float)
-    mirrored = geometry.flip_keypoints(centres, 7, np.array([0]))[:, 0].astype(int)
-    np.testing.assert_array_equal(image[:, ::-1][mirrored[:, 1], mirrored[:, 0]], image.ravel())
 
 
 @settings(deadline=None)
