@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from posefix.evaluation.coco import METRICS, Evaluation
+from posefix.evaluation.coco import METRICS, Evaluation, Metrics
 
 CONFIDENCE = 0.95
 _CHUNK_ELEMENTS = 4_000_000  # detections x resamples that are in memory at a time
@@ -42,7 +42,7 @@ class _Detections:
 
 def paired_bootstrap(
     before: Evaluation, after: Evaluation, resamples: int = 1000, *, rng: np.random.Generator
-) -> dict[str, dict[str, float | None]]:
+) -> Metrics:
     """Measure the gain of each metric and its 95 % percentile interval, over resamples of the images.
 
     Args:
@@ -52,7 +52,8 @@ def paired_bootstrap(
         rng: where the draws come from.
 
     Returns:
-        For each metric ``gain``, ``low`` and ``high`` in percent points; all None where it cannot be measured.
+        For each metric its gain, such as ``AP``, and the interval, ``AP_low`` and ``AP_high``, in percent points; all
+        None where it cannot be measured.
 
     Raises:
         ValueError: when the two were evaluated on different images.
@@ -63,15 +64,15 @@ def paired_bootstrap(
     weights = draw_multiplicities(len(images), resamples, rng)
     differences = 100 * (resampled_metrics(after, weights) - resampled_metrics(before, weights))
     values_before, values_after = before.metrics(), after.metrics()
-    summary: dict[str, dict[str, float | None]] = {}
+    gains: Metrics = {}
     for name, difference in zip(METRICS, differences, strict=True):
-        summary[name] = dict.fromkeys(("gain", "low", "high"))
+        gains |= dict.fromkeys((name, f"{name}_low", f"{name}_high"))
         measured = difference[np.isfinite(difference)]
         first, second = values_before[name], values_after[name]
         if first is not None and second is not None and len(measured):
             low, high = np.quantile(measured, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-            summary[name] = {"gain": second - first, "low": float(low), "high": float(high)}
-    return summary
+            gains |= {name: second - first, f"{name}_low": float(low), f"{name}_high": float(high)}
+    return gains
 
 
 def draw_multiplicities(images: int, resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -30,10 +30,11 @@ def compare(
         ...}}``; None where a metric cannot be measured.
     """
     first, second = evaluate(truth, before), evaluate(truth, after)
-    gain: Metrics = {}
-    for name, values in paired_bootstrap(first, second, resamples, rng=rng).items():
-        gain |= {name: values["gain"], f"{name}_low": values["low"], f"{name}_high": values["high"]}
-    return {"before": first.metrics(), "after": second.metrics(), "gain": gain}
+    return {
+        "before": first.metrics(),
+        "after": second.metrics(),
+        "gain": paired_bootstrap(first, second, resamples, rng=rng),
+    }
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,13 @@ class OksChange:
 
     def worst(self, count: int) -> np.ndarray:
         """Rows of the at most ``count`` results that lost most, the greatest loss first; only those that lost."""
-        return _least(self.after - self.before, count)
+        change = self.after - self.before
+        order = np.argsort(change, kind="stable")
+        return order[change[order] < 0][:count]
 
     def best(self, count: int) -> np.ndarray:
         """Rows of the at most ``count`` results that won most, the greatest gain first; only those that won."""
-        return _least(self.before - self.after, count)
-
-
-def _least(change: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the at most ``count`` smallest values below 0, the smallest first."""
-    order = np.argsort(change, kind="stable")
-    return order[change[order] < 0][:count]
+        return OksChange(self.after, self.before, self.truth_rows).worst(count)
 
 
 def oks_change(truth: People, before: People, after: People) -> OksChange:
