@@ -89,14 +89,11 @@ def _looks_like_results(probe: FileProbe) -> bool:
     return isinstance(probe.json, list) and any(map(_is_result, probe.json[:LOOKED_AT]))
 
 
-def _looks_like(layout: Layout, people: str, probe: FileProbe) -> bool:
+def _looks_like(layout: Layout, probe: FileProbe) -> bool:
     """By image name, or one image alone: then told from OpenPose's by the version."""
     value = probe.json
     if isinstance(value, Mapping) and not layout.is_image(value):
         return any(is_posed(layout, image) for image in islice(value.values(), LOOKED_AT))
-    if value is None and not probe.is_folder:  # too long to be parsed
-        start = probe.text.lstrip()[:1000]
-        return start.startswith("{") and '"AlphaPose' in start and f'"{people}"' in start
     images = first_values(probe) if probe.is_folder else [value]
     return any(is_posed(layout, image) and is_alphapose(image) for image in images)
 
@@ -114,7 +111,7 @@ def _format(form: str, people: str, key: str) -> Format:
         f"alphapose-{form}",
         f"AlphaPose with --format {form}",
         layout,
-        sniff=partial(_looks_like, layout, people),
+        sniff=partial(_looks_like, layout),
         write=lambda path, parsed: write_images(layout, path, with_middles(parsed)),
         holds=frozenset({"scores"}),
     )
