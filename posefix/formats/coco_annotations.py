@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from posefix.core import geometry
 from posefix.core.files import read_json, write_atomically
 from posefix.core.skeleton import Skeleton
 from posefix.formats import coco
-from posefix.formats import records as checks
-from posefix.formats.coco_files import NOWHERE, skeleton_of
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal
+from posefix.formats.coco_files import NOWHERE, image_id_of
+from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
+from posefix.formats.per_image import PersonLayout, Triples, flat_person, read_person, to_corners, write_person
 from posefix.formats.probe import FileProbe
 
 
@@ -27,28 +27,19 @@ def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -
     content = read_json(path)
     listed = coco.read_images(path, content)
     places = {image_id: place for place, image_id in enumerate(listed)}
-    skeleton = skeleton or skeleton_of(next(filter(_posed, content["annotations"]), None))
     people = PeopleBuilder(path, skeleton, on_error)
-    nowhere: list[int] = []
     for i, annotation in enumerate(content["annotations"]):
-        where, image_id = f"annotation {i}", annotation.get("image_id") if isinstance(annotation, Mapping) else None
-        place = places.get(int(image_id)) if checks.is_image_id(image_id) else None
-        if place is None:
-            people.refuse(where, len(listed), annotation, "is of no image that the file lists")
-            nowhere = [NOWHERE]
-        elif not _posed(annotation):
-            people.hand_through(place, annotation)
-        elif problem := checks.problem(annotation, skeleton):
-            people.refuse(where, place, annotation, problem)
+        try:
+            place = places[image_id_of(annotation)]
+        except (ValueError, KeyError):
+            place = places.setdefault(NOWHERE, len(places))
+            people.refuse(f"annotation {i}", place, annotation, "is of no image that the file lists")
         else:
-            triples = np.array(annotation["keypoints"], np.float64).reshape(-1, 3)
-            flags = np.clip(triples[:, 2], 0, 2) / 2
-            box = annotation["bbox"] if checks.is_box(annotation.get("bbox")) else None
-            people.add(where, place, annotation, triples[:, :2], flags, box, annotation.get("score", 1.0))
+            read_person(PERSON, people, f"annotation {i}", place, annotation)
     return people.parsed(
-        [*listed, *nowhere],
+        list(places),
         "id",
-        listed=[*listed.values(), *(coco.ImageRecord("") for _ in nowhere)],
+        listed=[listed.get(image_id, coco.ImageRecord("")) for image_id in places],
         document={key: value for key, value in content.items() if key != "annotations"},
     )
 
@@ -63,45 +54,45 @@ def write_annotations(path: Path, content: ParsedFile) -> None:
         for i, image in zip(content.images, content.listed, strict=True)
     ]
     document = content.document or {"images": images, "categories": [category]}
-    annotations = []
-    for person in range(len(content)):
-        record = content.records[person]
-        if content.has_no_estimate(person):
-            annotations.append(record)
-        elif record is not None:
-            old = np.array(record["keypoints"], object).reshape(-1, 3)
-            points = keep_equal(old[:, :2].tolist(), content.keypoints[person], 3, keep=(old[:, 2:] == 0))
-            flags = old[:, 2].tolist()
-            keypoints = [v for xy, flag in zip(points, flags, strict=True) for v in (*xy, flag)]
-            record = checks.with_original_score(record, content.original_scores[person])
-            annotations.append({**record, "keypoints": keypoints})
-        else:
-            annotations.append(_new_annotation(content, person))
+    annotations = [write_person(PERSON, content, person) for person in range(len(content))]
     write_atomically(path, json.dumps({**document, "annotations": annotations}) + "\n")
 
 
-def _new_annotation(content: ParsedFile, person: int) -> dict:
-    flags = np.where(content.scores[person] > 0, 2, 0)
-    points = np.where(flags[:, None] > 0, np.round(content.keypoints[person], 3), 0.0)
-    triples = np.concatenate([points, flags[:, None]], axis=1)
-    box = content.boxes[person]
-    if not box.any() and flags.any():
-        low, high = points[flags > 0].min(0), points[flags > 0].max(0)
-        box = np.concatenate([low, high - low])
+def _keypoints(annotation: Any, skeleton: Skeleton | None) -> Triples:
+    return [[x, y, min(max(flag, 0), 2) / 2] for x, y, flag in _FLAT.keypoints(annotation, skeleton)]
+
+
+def _put(annotation: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
+    """An annotation with other coordinates; its flags are no scores, and stay."""
+    flags: Sequence[Any] = annotation["keypoints"][2::3]
+    points = [value for (x, y, _), flag in zip(triples, flags, strict=True) for value in (x, y, flag)]
+    return {**annotation, "keypoints": points}
+
+
+def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
+    flags = np.where(parsed.scores[person] > 0, 2, 0)
+    x1, y1, x2, y2 = to_corners(parsed, person)
+    box = np.array([x1, y1, x2 - x1, y2 - y1])
     return {
         "id": person + 1,
-        "image_id": content.images[content.frames[person]],
+        "image_id": parsed.images[parsed.frames[person]],
         "category_id": 1,
         "iscrowd": 0,
         "num_keypoints": int((flags > 0).sum()),
-        "keypoints": [int(v) if i % 3 == 2 else v for i, v in enumerate(triples.ravel().tolist())],
+        "keypoints": [value for flag in flags.tolist() for value in (0.0, 0.0, flag)],
         "bbox": np.round(box, 3).tolist(),
         "area": round(float(geometry.areas_of(box[None])[0]), 3),
     }
 
 
-def _posed(annotation: Any) -> bool:
-    return isinstance(annotation, Mapping) and coco.has_keypoints(annotation)
+def _is_annotation(value: Any) -> bool:
+    return isinstance(value, Mapping) and coco.has_keypoints(value)
+
+
+_FLAT = flat_person(["keypoints"], _new, _is_annotation, "bbox")
+PERSON = PersonLayout(
+    _keypoints, _put, _new, _is_annotation, is_other=lambda value: not _is_annotation(value), box=_FLAT.box
+)
 
 
 def _looks_like_annotations(probe: FileProbe) -> bool:

@@ -73,7 +73,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
                 if not np.isfinite(values[:, :2]).all(1).any():
                     continue
                 points = np.where(values[:, 2:] == 0, np.nan, values[:, :2])
-                people.add(where, frames[key], record, points, values[:, 2])
+                people.add(where, frames[key], record, np.column_stack([points, values[:, 2]]))
             taken.add((line, individual))
     table = Table(rows, newline, columns, frozenset(taken))
     return people.parsed(list(frames), "index" if numbered else "name", document=table)

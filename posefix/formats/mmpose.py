@@ -34,10 +34,10 @@ from posefix.formats.per_image import (
     json_format,
     looks_like,
     pairs_with_scores,
-    require_object,
     to_corners,
 )
 from posefix.formats.probe import FileProbe
+from posefix.formats.records import require_object
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14", "halpe136")
 DEMO_PREFIX = "results_"  # of the files that the demo scripts write

@@ -17,7 +17,7 @@ from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST
 from posefix.core.skeleton import Skeleton, load, with_keypoint_count
 from posefix.formats.coco import ImageRecord
-from posefix.formats.records import describe, original_scores
+from posefix.formats.records import describe, original_score
 
 if TYPE_CHECKING:
     from posefix.formats.probe import FileProbe
@@ -32,15 +32,15 @@ class ParsedFile:
 
     Attributes:
         skeleton: what the keypoints are.
-        keypoints: (N, K, 2) float64, x and y, in pixels, or fractions of the image if the format is
+        keypoints: (N, K, 2) float, x and y, in pixels, or fractions of the image if the format is
             ``relative``; (0, 0) with score 0 where there is none.
-        scores: (N, K) float64 confidences; 0 says that there is no estimate.
+        scores: (N, K) float confidences; 0 says that there is no estimate.
         frames: (N,) int64, for each person the place of its image in ``images``; in the order of the file.
         images: every image that the file tells of, those without people too: ids, names, or places in an order.
         kind: what ``images`` are: ``"id"`` (COCO's image ids), ``"name"`` (file names, with or without folders and
             extension), or ``"index"`` (the n-th image or frame, from 0).
-        boxes: (N, 4) float64 xywh, as ``keypoints``; zeros where there is none.
-        person_scores: (N,) float64.
+        boxes: (N, 4) float xywh, as ``keypoints``; zeros where there is none.
+        person_scores: (N,) float.
         records: N records of the format as they came; None for people who come from elsewhere.
         original_scores: (N,) float32 scores before rescoring, as :attr:`People.original_scores`.
         listed: name and size of each of the M images, where the file or who writes it knows them; else empty.
@@ -129,44 +129,45 @@ class PeopleBuilder:
         skeleton: what the keypoints are; None: found from the number of keypoints of the first person.
         on_error: at an unusable person, raise InputError, or keep their record without estimates and go on.
         skeletons: names among which a number of keypoints decides; all that are shipped if empty.
+        records: the records of all people, if they are not to be collected.
     """
 
     def __init__(
-        self, path: str | Path, skeleton: Skeleton | None, on_error: OnError, skeletons: Sequence[str] = ()
+        self,
+        path: str | Path,
+        skeleton: Skeleton | None,
+        on_error: OnError,
+        skeletons: Sequence[str] = (),
+        records: Sequence[Any] | None = None,
     ) -> None:
         self.path, self.skeleton, self.on_error, self._skeletons = path, skeleton, on_error, skeletons
-        self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray, float] | None] = []
-        self._frames: list[int] = []
-        self._records: list[Any] = []
+        self._records, self._collected = records, list[Any]()
+        self._numbers = (
+            bytearray()
+        )  # float32 of each usable person: keypoints, box, score; small, whatever their number
+        self._usable: list[bool] = []
+        self.frames: list[int] = []
+        self._original_scores: list[float] = []
         self.problems: list[str] = []
 
-    def add(
-        self,
-        where: str,
-        frame: int,
-        record: Any,
-        keypoints: Any,
-        scores: Any,
-        box: Any = None,
-        person_score: Any = None,
-    ) -> None:
+    def add(self, where: str, frame: int, record: Any, triples: Any, box: Any = None, person_score: Any = None) -> None:
         """Take a person.
 
         Args:
             where: names the person in a message, such as ``"record 3"``.
             frame: place of their image among the images.
             record: as it came.
-            keypoints: K pairs of numbers; None or NaN where there is no estimate.
-            scores: K numbers.
+            triples: x, y and score of K keypoints; None or NaN where there is no estimate.
             box: xywh, or None.
             person_score: None: the mean of the scores.
         """
         try:
-            row = self._checked(keypoints, scores, box, person_score)
+            row = self._checked(triples, box, person_score)
         except ValueError as error:
             self.refuse(where, frame, record, str(error))
             return
-        self._append(frame, record, row)
+        self._numbers += row.astype(np.float32).tobytes()
+        self._append(frame, record, True)
 
     def refuse(self, where: str, frame: int, record: Any, problem: str) -> None:
         """Take a person who cannot be used; ``problem`` goes on after ``where``. Raises InputError unless skipping."""
@@ -174,66 +175,68 @@ class PeopleBuilder:
         if self.on_error == "stop":
             raise InputError(sentence)
         self.problems.append(sentence)
-        self._append(frame, record, None)
+        self.hand_through(frame, record)
 
     def hand_through(self, frame: int, record: Any) -> None:
         """Take a record that is of no person: it is written as it came, in its place among the people."""
-        self._append(frame, record, None)
+        self._append(frame, record, False)
 
     def parsed(self, images: Sequence[int | str], kind: ImageKind, fallback: str = "coco17", **rest: Any) -> ParsedFile:
         """All that was taken; ``fallback`` names the skeleton of a file without any usable person."""
         skeleton = self.skeleton or load(fallback)
         k = len(skeleton)
-        unusable = (np.zeros((k, 2)), np.zeros(k), np.zeros(4), 0.0)
-        rows = [unusable if row is None else row for row in self._rows]
-        points, scores, boxes, person_scores = zip(*rows, strict=True) if rows else [()] * 4
+        rows = np.zeros((len(self._usable), 3 * k + 5), np.float32)
+        rows[np.array(self._usable, bool)] = np.frombuffer(self._numbers, np.float32).reshape(-1, 3 * k + 5)
+        triples = rows[:, : 3 * k].reshape(-1, k, 3)
         return ParsedFile(
             skeleton,
-            np.array(points, np.float64).reshape(-1, k, 2),
-            np.array(scores, np.float64).reshape(-1, k),
-            np.array(self._frames, np.int64),
+            triples[..., :2],
+            triples[..., 2],
+            np.array(self.frames, np.int64),
             images,
             kind,
-            np.array(boxes, np.float64).reshape(-1, 4),
-            np.array(person_scores, np.float64),
-            self._records,
-            original_scores(self._records),
+            rows[:, 3 * k : -1],
+            rows[:, -1],
+            self._collected if self._records is None else self._records,
+            np.array(self._original_scores, np.float32),
             problems=self.problems,
             **rest,
         )
 
-    def _append(self, frame: int, record: Any, row: tuple[Any, ...] | None) -> None:
-        self._rows.append(row)
-        self._frames.append(frame)
-        self._records.append(record)
+    def _append(self, frame: int, record: Any, usable: bool) -> None:
+        self._usable.append(usable)
+        self.frames.append(frame)
+        self._original_scores.append(original_score(record))
+        if self._records is None:
+            self._collected.append(record)
 
-    def _checked(
-        self, keypoints: Any, scores: Any, box: Any, person_score: Any
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        points = numbers(keypoints, "keypoints")
-        if points.ndim != 2 or points.shape[1] != 2:
-            raise ValueError(f"has keypoints of shape {points.shape}, expected pairs of x and y")
+    def _checked(self, triples: Any, box: Any, person_score: Any) -> np.ndarray:
+        """(3 K + 5,) float64: the keypoints, the box, the score. ValueError with the rest of a sentence."""
+        points = numbers(triples, "keypoints").reshape(-1, 3)
         if self.skeleton is None:
             self.skeleton = skeleton_with(len(points), self._skeletons)
-        k, confidences = len(self.skeleton), numbers(scores, "scores of keypoints")
-        if len(points) != k:
-            raise ValueError(f"has {len(points)} keypoints, expected the {k} of {self.skeleton.name}")
-        if confidences.shape != (k,):
-            raise ValueError(f"has {confidences.size} scores for {k} keypoints")
-        known = np.isfinite(points).all(1) & np.isfinite(confidences)
-        points = np.where(known[:, None], points, 0.0)
-        confidences = np.where(known, confidences, 0.0)
-        if not (np.abs(points) <= FARTHEST).all() or not (np.abs(confidences) <= FARTHEST).all():
-            raise ValueError(f"has a keypoint or score beyond +-{FARTHEST:,.0f}")
+        if len(points) != len(self.skeleton):
+            others = " or ".join(with_keypoint_count(len(points)))
+            hint = f"; with --skeleton {others} they can be read" if others else ""
+            raise ValueError(
+                f"has {len(points)} keypoints, expected the {len(self.skeleton)} of {self.skeleton.name}{hint}"
+            )
+        points = np.where(np.isfinite(points).all(1, keepdims=True), points, 0.0)
+        if np.abs(points).max() > FARTHEST:
+            place, column = divmod(int(np.abs(points).argmax()), 3)
+            raise ValueError(
+                f"has {points[place, column]:g} as the {('x', 'y', 'score')[column]} of "
+                f"{self.skeleton.keypoint_names[place]}, expected a number within +-{FARTHEST:,.0f}"
+            )
         xywh = np.zeros(4)
         if box is not None:
             xywh = np.nan_to_num(numbers(box, "a box"), nan=0.0, posinf=0.0, neginf=0.0)
             if xywh.shape != (4,) or not (np.abs(xywh) <= FARTHEST).all():
                 raise ValueError(f"has {describe(box)} as a box, expected four numbers within +-{FARTHEST:,.0f}")
-        score = confidences.mean() if person_score is None else numbers(person_score, "a score")
+        score = points[:, 2].mean() if person_score is None else numbers(person_score, "a score")
         if np.ndim(score) or not abs(score) <= FARTHEST:
             raise ValueError(f"has {describe(person_score)} as its score, expected a number within +-{FARTHEST:,.0f}")
-        return points, confidences, xywh, float(score)
+        return np.concatenate([points.ravel(), xywh, [score]])
 
 
 def numbers(values: Any, what: str) -> np.ndarray:
@@ -242,20 +245,19 @@ def numbers(values: Any, what: str) -> np.ndarray:
     Raises:
         ValueError: with the rest of a sentence, when something in it is no number or the lists are uneven.
     """
+    wrong = values
     try:
         found = np.array(values)
-        if found.dtype.kind == "O":
-            flat = found.ravel()
-            if not all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in flat):
-                raise TypeError
-            found = np.array([np.nan if v is None else float(v) for v in flat]).reshape(found.shape)
-        if found.dtype.kind not in "iuf":
-            if found.size == 0:
-                return found.astype(np.float64)
-            raise TypeError
+        if found.dtype.kind not in "iuf" and found.size:
+            flat = np.array(values, object)
+            for value in flat.ravel():
+                if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                    wrong = value
+                    raise TypeError
+            found = np.array([np.nan if v is None else float(v) for v in flat.ravel()]).reshape(flat.shape)
         return found.astype(np.float64)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        raise ValueError(f"has {describe(values)} as {what}, expected numbers") from None
+        raise ValueError(f"has {describe(wrong)} as {what}, expected numbers") from None
 
 
 def skeleton_with(count: int, names: Sequence[str] = ()) -> Skeleton:
@@ -266,19 +268,21 @@ def skeleton_with(count: int, names: Sequence[str] = ()) -> Skeleton:
         raise ValueError(
             f"has {count} keypoints, which no skeleton of this format has{known}; give one with --skeleton"
         )
-    return load(found[0])
+    return load("coco17" if "coco17" in found else found[0])
 
 
-def keep_equal(raw: Any, new: np.ndarray, decimals: int, keep: np.ndarray | None = None) -> Any:
+def keep_equal(raw: Any, new: np.ndarray, decimals: Any, keep: np.ndarray | None = None) -> Any:
     """New numbers as nested lists (one number if ``new`` has no dimensions), the original ones where they say the same.
 
     Args:
         raw: the numbers as they came; if of another shape than ``new``, or no numbers, they are not used.
         new: an array.
-        decimals: new numbers are rounded to so many; a difference of less than half of the last one is none.
+        decimals: new numbers are rounded to so many, broadcast to ``new``; a difference of less than half of the last
+            one is none.
         keep: bool, broadcast to ``new``: where the original is to stay, whatever ``new`` says.
     """
-    rounded = np.array((np.round(np.asarray(new, np.float64), decimals) + 0.0).tolist(), object)
+    scale = 10.0 ** np.asarray(decimals)
+    rounded = np.round(np.asarray(new, np.float64) * scale) / scale + 0.0
     try:
         old = numbers(raw, "")
     except ValueError:
@@ -286,7 +290,7 @@ def keep_equal(raw: Any, new: np.ndarray, decimals: int, keep: np.ndarray | None
     if old.shape != rounded.shape:
         return rounded.tolist()
     with np.errstate(invalid="ignore"):
-        same = np.abs(new - old) <= 0.5 * 10.0**-decimals + 2e-7 * np.abs(old)
+        same = np.abs(new - old) <= 0.5 / scale + 2e-7 * np.abs(old)
     if keep is not None:
-        same |= np.broadcast_to(keep, same.shape)
-    return np.where(same, np.array(raw, object).reshape(old.shape), rounded).tolist()
+        same |= keep
+    return np.where(same, np.array(raw, object), rounded.astype(object)).tolist()

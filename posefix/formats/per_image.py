@@ -26,7 +26,7 @@ from posefix.formats.parsed_file import (
     numbers,
 )
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import ORIGINAL_SCORE, describe, is_box, with_original_score
+from posefix.formats.records import ORIGINAL_SCORE, describe, is_box, require_object, with_original_score
 
 Triples = Sequence[Sequence[Any]]
 
@@ -185,30 +185,26 @@ def read_person(layout: PersonLayout, people: PeopleBuilder, where: str, place: 
     except ValueError as error:
         people.refuse(where, place, record, str(error))
         return
-    points = np.where(layout.estimated(triples)[:, None], triples[:, :2], np.nan)
+    triples[~layout.estimated(triples), :2] = np.nan
     score = record.get(layout.score) if layout.score else None
     score = score[0] if isinstance(score, list) and len(score) == 1 else score
-    people.add(where, place, record, points, triples[:, 2], box, score)
+    people.add(where, place, record, triples, box, score)
 
 
 def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
     """The record of a person with their keypoints and scores; numbers that say the same stay as they stand there."""
-    record, points, scores = parsed.records[person], parsed.keypoints[person], parsed.scores[person]
+    record, new = parsed.records[person], np.column_stack([parsed.keypoints[person], parsed.scores[person]])
     if parsed.has_no_estimate(person):
         return record
-    digits, score_digits = layout.decimals
-    is_new = record is None
-    record = layout.new(parsed, person) if is_new else record
-    if isinstance(record, Mapping):
-        record = with_original_score(record, parsed.original_scores[person])
-    if is_new:
-        triples = (np.column_stack([np.round(points, digits), np.round(scores, score_digits)]) + 0.0).tolist()
+    decimals = (*layout.decimals[:1] * 2, layout.decimals[1])
+    if record is None:
+        record, triples = layout.new(parsed, person), keep_equal(None, new, decimals)
     else:
         raw = layout.keypoints(record, parsed.skeleton)
-        keep = (scores == 0) & ~layout.estimated(numbers(raw, "keypoints"))
-        xy = keep_equal([triple[:2] for triple in raw], points, digits, keep[:, None])
-        new_scores = keep_equal([triple[2] for triple in raw], scores, score_digits, keep)
-        triples = [[x, y, score] for (x, y), score in zip(xy, new_scores, strict=True)]
+        keep = (new[:, 2] == 0) & ~layout.estimated(numbers(raw, "keypoints"))
+        triples = keep_equal(raw, new, decimals, keep[:, None])
+    if isinstance(record, Mapping):
+        record = with_original_score(record, parsed.original_scores[person])
     written = layout.put(record, triples, parsed.skeleton)
     if layout.score and (record.get(layout.score) is not None or ORIGINAL_SCORE in record):
         old = record.get(layout.score)
@@ -234,11 +230,13 @@ def flat_person(
     def keypoints(record: Any, skeleton: Skeleton | None) -> Triples:
         key = key_in(record)
         require_object(record, key)
-        flat = numbers(record[key], key)
-        if flat.ndim != 1 or flat.size % 3 or flat.size == 0:
-            found = f"{flat.size} numbers" if flat.ndim == 1 and flat.size else describe(record[key])
+        flat = record[key]
+        if not isinstance(flat, list) or len(flat) % 3 or not flat:
+            found = f"{len(flat)} numbers" if isinstance(flat, list) else describe(flat)
             raise ValueError(f"has {found} as {key}, expected x, y and score of each keypoint, one after the other")
-        return [record[key][i : i + 3] for i in range(0, flat.size, 3)]
+        if any(isinstance(value, list) for value in flat):
+            raise ValueError(f"has a list within {key}, expected numbers")
+        return [flat[i : i + 3] for i in range(0, len(flat), 3)]
 
     def put(record: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
         return {**record, key_in(record): [value for triple in triples for value in triple]}
@@ -273,14 +271,6 @@ def put_point(point: Mapping[str, Any], triple: Sequence[Any], score: str) -> Ma
     new = {"x": triple[0], "y": triple[1]}
     new = {**point, "position": {**point["position"], **new}} if "position" in point else {**point, **new}
     return new if triple[2] == old[2] else {**new, score: triple[2]}
-
-
-def require_object(record: Any, *keys: str) -> None:
-    """Raise ValueError, with the rest of a sentence, about a record that is no object or lacks a key."""
-    if not isinstance(record, Mapping):
-        raise ValueError(f"is {describe(record)}, expected an object{' with ' + keys[0] if keys else ''}")
-    if missing := [key for key in keys if key not in record]:
-        raise ValueError(f"has no {missing[0]}")
 
 
 def from_corners(corners: Any) -> list[float] | None:

@@ -29,9 +29,9 @@ from posefix.formats.per_image import (
     from_corners,
     json_format,
     read_images,
-    require_object,
     to_corners,
 )
+from posefix.formats.records import require_object
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
 PERSON = 0  # the class

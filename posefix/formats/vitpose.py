@@ -21,8 +21,8 @@ import numpy as np
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import Frames
 from posefix.formats.parsed_file import ParsedFile, numbers
-from posefix.formats.per_image import Layout, PersonLayout, Triples, json_format, pairs_with_scores, require_object
-from posefix.formats.records import describe, is_box
+from posefix.formats.per_image import Layout, PersonLayout, Triples, json_format, pairs_with_scores
+from posefix.formats.records import describe, is_box, require_object
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133")
 SIDE_PER_SCALE = 200 / 1.25  # px: a side of the box for a scale of 1

@@ -20,7 +20,7 @@ from posefix.core.errors import InputError
 from posefix.core.files import require_writable, write_atomically
 from posefix.core.skeleton import load
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.formats import ImageIndex, coco, read, records, refinable, write
+from posefix.formats import ImageIndex, coco, read, refinable, write
 
 COCO = load("coco17")
 GOOD = {"image_id": 139, "category_id": 1, "keypoints": [10, 20.5, 0.9] * 17, "score": 0.5}
@@ -116,21 +116,20 @@ BAD_RECORDS = [
     (record(keypoints=None), "null as keypoints"),
     (record(keypoints="10 20 0.9"), "the string"),
     (record(keypoints={"nose": [1, 2, 3]}), "an object"),
-    (record(keypoints=[[10, 20, 0.9]] * 17), "17 numbers in keypoints, expected 51"),
-    (record(keypoints=[[1]] * 51), "a list of 1 as the x of nose"),
-    (record(keypoints=GOOD["keypoints"][:48]), r"16 keypoints \(48 numbers\), expected 51.*mpii16"),
-    (record(keypoints=[1] * 26 * 3), r"26 keypoints.*halpe26"),
+    (record(keypoints=[[10, 20, 0.9]] * 17), "17 numbers as keypoints, expected x, y and score"),
+    (record(keypoints=[[1]] * 51), "a list within keypoints"),
+    (record(keypoints=GOOD["keypoints"][:48]), "16 keypoints, expected the 17 of coco17; with --skeleton mpii16"),
+    (record(keypoints=[1] * 26 * 3), "26 keypoints.*halpe26"),
     (record(keypoints=GOOD["keypoints"][:50]), "50 numbers"),
-    (record(keypoints=[]), "0 keypoints"),
-    (record(keypoints=with_number("12")), "'12' as the x of left_eye"),
-    (record(keypoints=with_number(None)), "null as the x of left_eye"),
-    (record(keypoints=with_number(True, 4)), "true as the y of left_eye"),
-    (record(keypoints=with_number(math.nan)), "nan as the x of left_eye"),
-    (record(keypoints=with_number(math.inf, 50)), "inf as the score of right_ankle"),
-    (record(keypoints=with_number(-math.inf, 0)), "-inf as the x of nose"),
+    (record(keypoints=[]), "0 numbers"),
+    (record(keypoints=with_number("12")), "the string '12' as keypoints"),
+    (record(keypoints=with_number(None)), "null, NaN or Infinity in keypoints"),
+    (record(keypoints=with_number(math.nan)), "null, NaN or Infinity in keypoints"),
+    (record(keypoints=with_number(math.inf, 50)), "null, NaN or Infinity in keypoints"),
+    (record(keypoints=with_number(-math.inf, 0)), "null, NaN or Infinity in keypoints"),
     (record(keypoints=with_number(1e30)), r"1e\+30 as the x of left_eye"),
-    (record(keypoints=with_number(-1_000_001)), "-1000001 as the x"),
-    (record(keypoints=with_number(10**400)), "as the x of left_eye"),
+    (record(keypoints=with_number(-1_000_001)), r"-1e\+06 as the x of left_eye"),
+    (record(keypoints=with_number(10**400)), "as keypoints, expected numbers"),
     (record(image_id="139"), "image_id the string '139'"),
     (record(image_id=None), "image_id null"),
     (record(image_id=True), "image_id true"),
@@ -139,8 +138,8 @@ BAD_RECORDS = [
     (record(image_id=2**63), "image_id"),
     (record(image_id=10**400), "image_id"),
     (record(image_id=[139]), "image_id a list"),
-    (record(score="high"), "the score the string 'high'"),
-    (record(score=math.nan), "the score the number nan"),
+    (record(score="high"), "the string 'high' as a score"),
+    (record(score=math.nan), "the number nan as its score"),
 ]
 
 
@@ -165,22 +164,6 @@ def test_bad_records_are_skipped_told_of_and_handed_through(tmp_path: Path, bad:
     written = json.loads(out.read_text())
     assert repr([written[1], written[3]]) == repr([bad, bad])  # nan equals nan here
     assert written[2]["keypoints"][:3] == [11.0, 21.5, 0.9]
-
-
-json_numbers = st.integers(-10, 10) | st.floats(-1e6, 1e6) | st.sampled_from([1e6, -1e6, 0, -0.0])
-json_values = (
-    st.sampled_from([None, True, "x", math.nan, math.inf, 1e30, 10**400, [], {}, [1], 2**63, 1.5, 3.0]) | json_numbers
-)
-
-
-@settings(deadline=None)
-@given(st.data())
-def test_the_quick_look_at_all_numbers_agrees_with_the_look_at_each(data: st.DataObject) -> None:
-    numbers = data.draw(st.lists(json_numbers, min_size=51, max_size=51))
-    if data.draw(st.booleans()):
-        numbers[data.draw(st.integers(0, 50))] = data.draw(json_values)
-    problem = records.problem({"image_id": 1, "keypoints": numbers}, COCO)
-    assert (problem is None) == all(map(records.is_score, numbers))
 
 
 # ---- what is fine

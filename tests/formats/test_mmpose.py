@@ -253,7 +253,7 @@ def test_images_of_one_name_cannot_be_in_one_folder(tmp_path: Path) -> None:
         ([instance(keypoint_scores=[1] * 16)], "has 16 scores for 17 keypoints"),
         ([instance(keypoints=[[1, 2]] * 21, keypoint_scores=[1] * 21)], "has 21 keypoints, .* --skeleton"),
         ([instance(bbox_score="high")], "the string 'high'"),
-        ([instance(), instance(keypoints=[[1e7, 2]] * 17)], "instance 1 has a keypoint or score beyond"),
+        ([instance(), instance(keypoints=[[1e7, 2]] * 17)], "instance 1 has .* expected a number within"),
         ([{"frame_id": 0, "instances": []}, {"frame_id": 1}], "entry 1 is not what this format says of an image"),
         ([{"instances": []}], "entry 0 has null as its frame_id"),
         ([*frames(3, []), *frames(3, [])], "has frame_id 3 twice"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from posefix.core.errors import InputError
 from posefix.core.people import People
-from posefix.formats import coco_files, raw_records, read, write
+from posefix.formats import raw_records, read, write
 from posefix.formats.raw_records import RawRecords, read_raw
 from posefix.refine.rescoring import estimator_scores, rescored, was_rescored
 from tests.tiny import people_records, random_people
@@ -96,11 +96,10 @@ def files(tmp_path: Path, rng: np.random.Generator) -> dict[str, Path]:
 
 
 def both(path: Path, monkeypatch: pytest.MonkeyPatch, on_error: str = "stop") -> tuple[People, People]:
-    """The same file read at once and as a long one, in small pieces."""
+    """The same file read at once and as a long one."""
     whole = read(path, on_error=on_error)
     monkeypatch.setattr(raw_records, "LONG", 10)
     monkeypatch.setattr(raw_records, "LONG_ZIPPED", 10)
-    monkeypatch.setattr(coco_files, "BLOCK", 7)
     return whole, read(path, on_error=on_error)
 
 
@@ -117,8 +116,7 @@ def test_a_long_file_is_read_as_a_short_one(name: str, files: dict[str, Path], m
 
 def test_a_long_file_with_a_bad_record_says_which(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw_records, "LONG", 10)
-    monkeypatch.setattr(coco_files, "BLOCK", 3)
-    with pytest.raises(InputError, match=r"bad.json: record 7 has 1 numbers in keypoints"):
+    with pytest.raises(InputError, match=r"bad.json: record 7 has 1 numbers as keypoints"):
         read(files["bad"])
 
 
