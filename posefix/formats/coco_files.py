@@ -104,7 +104,7 @@ def _is_result(record: Any) -> bool:
 
 
 _FLAT = flat_person(["keypoints"], _new, _is_result, "bbox", score="score", decimals=(3, 4))
-PERSON = replace(_FLAT, keypoints=_keypoints)
+PERSON = replace(_FLAT, keypoints=_keypoints, zero_is_nothing=False)
 
 
 def _looks_like_results(probe: FileProbe) -> bool:

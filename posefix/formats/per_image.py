@@ -46,6 +46,7 @@ class PersonLayout:
         score: the key of the person's score; empty if there is none.
         decimals: of coordinates and of scores that are written anew.
         origin_is_nothing: a keypoint at (0, 0) was not found, whatever its score.
+        zero_is_nothing: a keypoint of score 0 was not found; if not, its coordinates are read and written all the same.
     """
 
     keypoints: Callable[[Any, Skeleton | None], Triples]
@@ -57,10 +58,12 @@ class PersonLayout:
     score: str = ""
     decimals: tuple[int, int] = (3, 6)
     origin_is_nothing: bool = False
+    zero_is_nothing: bool = True
 
     def estimated(self, triples: np.ndarray) -> np.ndarray:
         """(K,) bool: which of the triples (K, 3) are estimates."""
-        found = np.isfinite(triples).all(1) & (triples[:, 2] != 0)
+        found = np.isfinite(triples).all(1)
+        found &= (triples[:, 2] != 0) | (not self.zero_is_nothing)
         return found & (triples[:, :2] != 0).any(1) if self.origin_is_nothing else found
 
 

@@ -172,7 +172,7 @@ def test_other_people_are_written_as_predict_does(tmp_path: Path) -> None:
         ([5], "annotation 0 is the number 5, expected an object"),
         ([annotation(), annotation(keypoints=None)], "annotation 1 has null as keypoints"),
         ([annotation(keypoints=FLAT[:-1])], "50 numbers as keypoints"),
-        ([annotation(keypoints=[[1, 2, 3]] * 17)], "a list of 17 as keypoints, .* one after the other"),
+        ([annotation(keypoints=[[1, 2, 3]] * 17)], "17 numbers as keypoints, .* one after the other"),
         ([annotation(keypoints=[1] * 75)], "has 25 keypoints, .* --skeleton"),
         ([annotation(keypoints=with_triple(3, "x", 1, 1))], "expected numbers"),
         ([annotation(score="high")], "the string 'high'"),

@@ -317,14 +317,14 @@ PERSON = frame(pose())["people"][0]
         ({"version": 1.3, "people": {}}, "an object of 0 as people, expected a list"),
         ({"version": 1.3, "people": [PERSON, 5]}, "person 1 is the number 5, expected an object"),
         ({"version": 1.3, "people": [{"person_id": [0]}]}, "person 0 has no pose_keypoints_2d"),
-        (frame([]), "person 0 has a list of 0 as pose_keypoints_2d"),  # --body 0
+        (frame([]), "person 0 has 0 numbers as pose_keypoints_2d"),  # --body 0
         (frame(pose(18), pose()), "person 1 has 25 keypoints, expected the 18 of openpose18"),
         (frame([1, 2, 0.5] * 15), r"15 keypoints.*body25 \(25\), openpose18 \(18\).*--skeleton"),  # --model_pose MPI
         (frame(pose()[:-1]), "person 0 has 74 numbers as pose_keypoints_2d, expected x, y and score"),
-        (frame([[1, 2, 0.5]] * 25), "a list of 25 as pose_keypoints_2d"),
+        (frame([[1, 2, 0.5]] * 25), "25 numbers as pose_keypoints_2d"),
         (frame("1 2 3"), "the string '1 2 3' as pose_keypoints_2d"),
         (frame({"0": 1}), "an object of 1 as pose_keypoints_2d"),
-        (frame(pose(Nose=["1", 2, 3])), "pose_keypoints_2d, expected numbers"),
+        (frame(pose(Nose=["1", 2, 3])), "as keypoints, expected numbers"),
         (frame(pose(Nose=[1e9, 2, 0.5])), r"expected a number within"),
         ([{"image_id": 1, "keypoints": [1, 2, 0.5] * 17}], "--format coco"),
     ],
