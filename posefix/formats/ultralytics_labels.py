@@ -113,7 +113,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
             (cx, cy, width, height), triples = row[1:BOX], columns.triples(row)
             box = [cx - width / 2, cy - height / 2, width, height]
             score = row[columns.end] if columns.has_confidence(len(row)) else None
-            people.add(where, place, {"line": number}, triples[:, :2], triples[:, 2], box, score)
+            people.add(where, place, {"line": number}, triples, box, score)
     holds = {"boxes", "empty", *(["scores"] if columns.width == 3 else [])}
     if all(columns.has_confidence(len(line.split())) for line in detections):
         holds.add("person_scores")
