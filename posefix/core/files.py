@@ -29,6 +29,14 @@ def read_bytes(path: str | Path) -> bytes:
         return file.read()
 
 
+def as_text(path: str | Path, content: bytes, expected: str) -> str:
+    """The content of a UTF-8 text file without a byte order mark; InputError if it is none."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a UTF-8 text file (byte {error.start}), expected {expected}") from None
+
+
 @contextmanager
 def opened(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a file to read bytes from, unzipped on the way if it is gzipped.

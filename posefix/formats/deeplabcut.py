@@ -19,7 +19,7 @@ import numpy as np
 
 from posefix.core import resources
 from posefix.core.errors import InputError
-from posefix.core.files import read_bytes, write_atomically
+from posefix.core.files import as_text, read_bytes, write_atomically
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.names import places, plain
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal
@@ -105,10 +105,7 @@ def _read_cells(path: Path) -> tuple[list[list[str]], str]:
             f"{path}: is HDF5; save it as CSV (deeplabcut.analyze_videos_converth5_to_csv(folder), or "
             "save_as_csv=True in analyze_videos) and give that"
         )
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a UTF-8 text file (byte {error.start}), expected CSV") from None
+    text = as_text(path, content, "CSV")
     newline = "\r\n" if "\r\n" in text else "\n"
     return [line.split(",") for line in text.split(newline)], newline
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.core.files import files_in, read_bytes, without_gz, write_atomically, write_folder
+from posefix.core.files import as_text, files_in, read_bytes, without_gz, write_atomically, write_folder
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import file_names, usable_files
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal
@@ -151,10 +151,7 @@ def write(path: Path, parsed: ParsedFile) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        lines = read_bytes(path).decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a UTF-8 text file (byte {error.start}), expected labels") from None
+    lines = as_text(path, read_bytes(path), "labels").split("\n")
     filled = [line for line in lines if line.strip()]
     if filled and all(len(_numbers(line)) < BOX for line in filled):
         raise InputError(f"{path}: is no label file, its first line is {filled[0].strip()[:40]!r}, expected numbers")

@@ -45,11 +45,12 @@ def _labels(person: Mapping[str, Any]) -> Any:
 
 def _skeleton_of(path: Path, frames: Frames) -> Skeleton:
     """The smallest of the format's skeletons that has all labels."""
-    most = 0
-    for person in (person for people in frames.values for person in people if _is_person(person)):
-        labels = _labels(person) if isinstance(person["keypoints"], list) else None
-        most = max([most, *(n + 1 for n in labels if type(n) is int)]) if isinstance(labels, list) else most
-    return load(next((name for name in SKELETONS if len(load(name)) >= most), SKELETONS[-1]))
+    people = (person for people in frames.values for person in people if _is_person(person))
+    listed = (_labels(person) for person in people if isinstance(person["keypoints"], list))
+    most = max(
+        (label for labels in listed if isinstance(labels, list) for label in labels if type(label) is int), default=0
+    )
+    return load(next((name for name in SKELETONS if len(load(name)) > most), SKELETONS[-1]))
 
 
 def _keypoints(person: Any, skeleton: Skeleton | None) -> Triples:
@@ -97,9 +98,7 @@ def _box(person: Mapping[str, Any]) -> list[float] | None:
 
 
 def _is_labelled_person(value: Any) -> bool:
-    if not _is_person(value) or not isinstance(value.get("labels"), list):
-        return False
-    return isinstance(value["keypoints"], list) and all(isinstance(point, list) for point in value["keypoints"])
+    return _is_person(value) and isinstance(value.get("labels"), list) and isinstance(value["keypoints"], list)
 
 
 LAYOUT = Layout(

@@ -70,7 +70,6 @@ def _as_lists(person: Mapping[str, Any]) -> dict[str, list[Any]]:
     """A person as JSON has them."""
     if "keypoints" not in person:
         raise InputError(f"{_WHAT} must have keypoints for each person, got {', '.join(map(str, person))}")
-    keys = [key for key in ("keypoints", "scores", "labels", "bbox") if key in person]
-    found = {key: as_array(person[key]).tolist() for key in keys}
+    found = {k: as_array(person[k]).tolist() for k in ("keypoints", "scores", "labels", "bbox") if k in person}
     count = len(person["keypoints"])
     return {"scores": [UNKNOWN_CONFIDENCE] * count, "labels": list(range(count)), **found}
