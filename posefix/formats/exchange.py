@@ -207,14 +207,14 @@ def _sizes(path: Path | str, one: Format, known: Mapping[int, ImageRecord], imag
 
 def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
     """People as the content of a file of a format."""
-    same = source is not None and source.format == one.name
-    if not same:
+    same = source if source is not None and source.format == one.name else None  # read from this format
+    if same is None:
         people = fitted(people, one)
         people = people[writable(people)]
     images = source.images if source else {}
     present = np.unique(people.image_ids).tolist()
-    if same and set(present) <= source.keys.keys():
-        keys: dict[int, int | str] = dict(source.keys)
+    if same is not None and set(present) <= same.keys.keys():
+        keys: dict[int, int | str] = dict(same.keys)
     else:
         everything = sorted({*present, *(source.keys.keys() - source.absent if source else ())})
         video = source.video if source else None
@@ -232,14 +232,14 @@ def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
         people.scores.astype(number),
         np.array([place_of[i] for i in people.image_ids.tolist()], np.int64),
         list(keys.values()),
-        source.kind if same else one.kind,
+        same.kind if same else one.kind,
         boxes,
         people.person_scores.astype(np.float64),
         people.extra if same else [None] * len(people),
         people.original_scores,
         listed=[images.get(i, ImageRecord("")) for i in keys],
-        document=source.document if same else None,
-        new=not same,
+        document=same.document if same else None,
+        new=same is None,
     )
 
 

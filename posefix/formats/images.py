@@ -132,9 +132,9 @@ class ImageIndex:
         if self._video is not None:
             return self._video
         record = self.records.get(image_id)
-        if record is None or (record.width > 0 and record.height > 0):
-            return record and (record.width, record.height)
-        if self._folder is None:
+        if record is not None and record.width > 0 and record.height > 0:
+            return record.width, record.height
+        if record is None or self._folder is None:
             return None
         named = (self._folder / record.file_name, self._folder / _parts(record.file_name)[-1])
         found = next((size for path in named if (size := _size_of(path, self.upright))), None)
@@ -190,8 +190,8 @@ class ImageIndex:
 
 def ids_of(names: Sequence[str]) -> tuple[list[int], bool]:
     """Ids for images: the numbers that their names end in, if each has its own, else places; and whether they are."""
-    numbers = [number_of(name) for name in names]
-    numbered = None not in numbers and len(set(numbers)) == len(names)
+    numbers = [number for number in map(number_of, names) if number is not None]
+    numbered = len(set(numbers)) == len(names)
     return (numbers if numbered else list(range(len(names)))), numbered
 
 

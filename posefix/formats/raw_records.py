@@ -69,7 +69,7 @@ def read_raw(path: str | Path) -> RawRecords:
         zipped = isinstance(file, gzip.GzipFile)
         content = file.read() if zipped else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     text = memoryview(content)
-    text = text[len(codecs.BOM_UTF8) :] if text[:3] == codecs.BOM_UTF8 else text
+    text = text[len(codecs.BOM_UTF8) :] if bytes(text[:3]) == codecs.BOM_UTF8 else text
     try:
         return RawRecords(path, msgspec.json.decode(text, type=list[msgspec.Raw]))
     except msgspec.ValidationError:

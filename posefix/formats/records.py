@@ -32,7 +32,7 @@ def is_score(value: Any) -> bool:
 def original_score(record: Any) -> float:
     """The score that a record had before it was rescored; NaN if it was not."""
     score = record.get(ORIGINAL_SCORE) if isinstance(record, Mapping) else None
-    return score if is_score(score) else np.nan
+    return float(score) if score is not None and is_score(score) else np.nan
 
 
 def with_original_score(record: Mapping[str, Any], score: float) -> dict[str, Any]:
