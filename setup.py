@@ -12,7 +12,7 @@ REPORT = ["jinja2>=3.1,<4"]
 VIDEO = ["av>=12"]
 OPENVINO = ["openvino>=2024.4"]
 TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML"]
-EXPERIMENTS = ["scipy>=1.10,<2", "matplotlib>=3.8,<4"]
+EXPERIMENTS = ["matplotlib>=3.8,<4"]
 
 setup(
     name="posefix",

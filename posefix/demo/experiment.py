@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from posefix.core.people import People
-from posefix.evaluation.oks import oks
+from posefix.evaluation.matching import oks
 from synth import Statistics, classify, draw_scores, neighbours_of, synthesize
 
 

@@ -1,13 +1,51 @@
-"""Match results to annotated people, and measure their OKS."""
+"""Match results to annotated people, and measure their OKS (object keypoint similarity)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from posefix.core.people import People
-from posefix.evaluation.oks import oks
 
 MATCH_OKS = 0.1  # Ronchi and Perona, ICCV 2017; below it nothing is matched
+
+
+def keypoint_similarity(keypoints: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """Measure each keypoint by ``exp(-d^2 / (2 s^2 k^2))`` with ``k = 2 sigma``; all arguments broadcast.
+
+    Args:
+        keypoints: (..., K, 2) pixels.
+        truth: (..., K, 2) pixels, annotated.
+        areas: (...) px^2, the annotated person's area s^2.
+        sigmas: (K,) the skeleton's OKS sigmas.
+
+    Returns:
+        (..., K) float64 in [0, 1].
+    """
+    offset = np.asarray(keypoints, np.float64) - np.asarray(truth, np.float64)
+    variance = (2.0 * np.asarray(sigmas, np.float64)) ** 2
+    scale = np.asarray(areas, np.float64)[..., None] + np.spacing(1)
+    with np.errstate(over="ignore"):
+        return np.exp(-(offset**2).sum(-1) / variance / scale / 2)
+
+
+def oks(
+    keypoints: np.ndarray, truth: np.ndarray, labelled: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
+) -> np.ndarray:
+    """Average the similarity over the annotated keypoints, as pycocotools' ``computeOks``; all arguments broadcast.
+
+    Args:
+        keypoints: (..., K, 2) pixels.
+        truth: (..., K, 2) pixels, annotated.
+        labelled: (..., K) bool, which keypoints are annotated.
+        areas: (...) px^2, the annotated person's area.
+        sigmas: (K,) the skeleton's OKS sigmas.
+
+    Returns:
+        (...) float64 in [0, 1]; 0 for a person without annotated keypoints.
+    """
+    labelled = np.asarray(labelled, bool)
+    similarity = keypoint_similarity(keypoints, truth, areas, sigmas)
+    return np.where(labelled, similarity, 0.0).sum(-1) / np.maximum(labelled.sum(-1), 1)
 
 
 def match_people(truth: People, found: People) -> np.ndarray:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posefix.core.skeleton import load
-from posefix.evaluation.oks import keypoint_similarity, oks
+from posefix.evaluation.matching import keypoint_similarity, oks
 from tests.evaluation_scenes import reference, scene
 
 SIGMAS = load("coco17").sigmas

@@ -13,8 +13,7 @@ from posefix.core import geometry, resources
 from posefix.core import skeleton as skeletons
 from posefix.core.people import People
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.matching import match_people
-from posefix.evaluation.oks import keypoint_similarity, oks
+from posefix.evaluation.matching import keypoint_similarity, match_people, oks
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings

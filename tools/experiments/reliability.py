@@ -17,8 +17,7 @@ import numpy as np
 from posefix import formats
 from posefix.cli.options import CHECKPOINT, PATH, friendly, require_output
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.matching import match_people
-from posefix.evaluation.oks import keypoint_similarity, oks
+from posefix.evaluation.matching import keypoint_similarity, match_people, oks
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings

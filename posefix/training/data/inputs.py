@@ -9,7 +9,7 @@ import numpy as np
 from posefix.core import geometry
 from posefix.core.neighbours import COUNT, OtherPeople
 from posefix.core.people import People
-from posefix.evaluation.oks import keypoint_similarity
+from posefix.evaluation.matching import keypoint_similarity
 from posefix.training.config import SynthesisConfig
 from synth import (
     Statistics,
