@@ -10,7 +10,7 @@ Example::
 from synth.errors import ErrorType, classify
 from synth.fit import Observation, fit_statistics
 from synth.neighbours import NeighbourIndex, Neighbours, neighbour_index, neighbours_of
-from synth.occlusion import leg_regions, shorten_legs
+from synth.occlusion import leg_regions
 from synth.person_errors import invert_limbs, place_faces, take_neighbours, warp_poses
 from synth.sampler import Synthesized, synthesize
 from synth.scores import claim_certainty, draw_scores
@@ -33,7 +33,6 @@ __all__ = [
     "neighbour_index",
     "neighbours_of",
     "place_faces",
-    "shorten_legs",
     "synthesize",
     "take_neighbours",
     "warp_poses",

@@ -63,7 +63,7 @@ class SynthesisConfig(StrictModel):
     the probability that the face is somewhere with a confidence near 0, as of estimators that know no face;
     ``fixed`` that most or all of the keypoints of any input are put right, as a better estimator's; ``dropout`` that
     an input keypoint is withheld, ``empty`` that all of a person's are.
-    ``leg_occlusion`` is the probability that a person's legs are cut out of the image, and shortened in the input.
+    ``leg_occlusion`` is the probability that a person's legs are cut out of the image.
     """
 
     statistics: str = "posefix"
@@ -102,14 +102,15 @@ class AugmentationConfig(StrictModel):
 
 
 class OptimizerConfig(StrictModel):
-    """Optimizer and learning rate. At the epochs ``milestones`` the schedule ``step`` multiplies it by ``decay``."""
+    """AdamW and its learning rate, of which the schedule ``step`` leaves a tenth at each of the epochs ``milestones``.
 
-    name: Literal["adam", "adamw"] = "adam"
+    Gradients are clipped to the norm ``clip``; 0: not at all.
+    """
+
     learning_rate: float = Field(default=5e-4, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[int, ...] = (90, 120)
-    decay: float = Field(default=0.1, gt=0, le=1)
     warmup_steps: int = Field(default=0, ge=0)
     clip: float = Field(default=0.0, ge=0)
 
@@ -118,17 +119,15 @@ class TrainingConfig(StrictModel):
     """The loop.
 
     ``coordinate_weight`` scales the L1 loss of the deconv head. ``cache`` is a folder for the outputs of the
-    fusion head's backbone on ``cached_epochs`` epochs of crops: computed where they are missing, after which only the
-    head is trained.
+    fusion head's backbone on an epoch of crops: computed where they are missing, after which only the head is trained.
     """
 
     cache: str | None = None
-    cached_epochs: int = Field(default=1, ge=1)
     epochs: int = Field(default=140, ge=1)
     batch: int = Field(default=128, ge=1)
     test_batch: int = Field(default=128, ge=1)
     flip_test: bool = True
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     coordinate_weight: float = Field(default=1.0, ge=0)
     workers: int = Field(default=4, ge=0)
     evaluate_every: int = Field(default=5, ge=0)

@@ -26,11 +26,10 @@ from posefix.training.config import Config, from_dict, place
 from posefix.training.data.cache import CachedBatches, fill_cache
 from posefix.training.data.loader import Batch, TrainingBatches, checked, training_loader
 from posefix.training.data.stores import FolderStore, observed_poses
-from posefix.training.optimization import make_optimizer, rate_at
+from posefix.training.optimization import rate_at
 from posefix.training.processes import Stop
 
 STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 LOG_EVERY = 20  # steps
 
 Evaluate = Callable[[Checkpoint], dict[str, Any]]
@@ -72,8 +71,8 @@ class Trainer:
                 f"the training people of an epoch do not fill one batch of {config.training.batch} on {self.world} "
                 f"process(es), of {len(self.batches.people)} in the sets; lower --train_batch"
             )
-        self.optimizer = make_optimizer(self.network, config.optimizer)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config.training.precision == "fp16")
+        trained = [weights for weights in self.network.parameters() if weights.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, weight_decay=config.optimizer.weight_decay)
         loss = TrainingLoss(self.network, config.training.coordinate_weight)
         self.model: nn.Module = DistributedDataParallel(loss) if self.world > 1 else loss
         self.step, self.evaluated, self.trained_seconds = 0, 0, 0.0
@@ -118,7 +117,6 @@ class Trainer:
         state = {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
             "step": self.step,
             "evaluated": self.evaluated,
             "world": self.world,
@@ -150,7 +148,6 @@ class Trainer:
                     raise InputError(f"{said}; choose another --out to start anew")
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
             self.step, self.trained_seconds, self.evaluated = state["step"], state["seconds"], state["evaluated"]
         except InputError:
             raise
@@ -214,17 +211,14 @@ class Trainer:
         factor = rate_at(config.optimizer, self.step, self.epoch_steps, config.training.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = config.optimizer.learning_rate * factor
-        half = HALF.get(config.training.precision)
-        with torch.autocast(self.device.type, half, enabled=half is not None):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.training.precision == "bf16"):
             losses = self.model(batch)
         loss = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if config.optimizer.clip:
-            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        self.optimizer.step()
         self.step += 1
         return {name: part.item() for name, part in losses.items()}
 

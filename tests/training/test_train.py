@@ -31,7 +31,7 @@ def experiment(folder: Path, rng: np.random.Generator, **training: object) -> Co
     return tiny_config(
         train=[source],
         training=settings,
-        optimizer={"name": "adamw", "learning_rate": 1e-3, "warmup_steps": 2, "clip": 5.0},
+        optimizer={"learning_rate": 1e-3, "warmup_steps": 2, "clip": 5.0},
         evaluation=[{**source, "results": str(world["results"])}],
     )
 

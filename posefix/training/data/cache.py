@@ -131,7 +131,7 @@ def _fingerprint(config: Config, network: FusionNetwork) -> str:
     plain = config.model_dump(mode="json")
     kept: dict[str, Any] = {name: plain[name] for name in ("seed", "skeleton", "train", "augmentation", "synthesis")}
     kept["model"] = {name: plain["model"][name] for name in ("input_size", "box_padding")}
-    kept["training"] = {name: plain["training"][name] for name in ("batch", "cached_epochs")}
+    kept["training"] = {"batch": plain["training"]["batch"]}
     for source in kept["train"]:
         del source["observed"], source["held_out"]
     kept["synthesis"] = {"leg_occlusion": kept["synthesis"]["leg_occlusion"]}
@@ -142,19 +142,16 @@ def _fingerprint(config: Config, network: FusionNetwork) -> str:
 
 
 class _Crops(Batches):
-    """Crops of the epochs to be cached, and worse crops of the same people, batch by batch."""
+    """Crops of an epoch, and worse crops of the same people, batch by batch."""
 
     def __init__(self, batches: TrainingBatches) -> None:
         self._good, self._worse = batches, batches.augmented(**WORSE)
-        self._epoch = len(batches)
 
     def __len__(self) -> int:
-        return self._epoch * self._good.config.training.cached_epochs
+        return len(self._good)
 
     def __getitem__(self, index: int) -> Batch:
-        epoch, index = divmod(index, self._epoch)
-        self._good.epoch = epoch
-        rng = np.random.default_rng([self._good.config.seed, epoch, index])
+        rng = np.random.default_rng([self._good.config.seed, 0, index])
         rows = self._good.rows(index)
         crops, _, _, maps, flipped = self._good.look(rows, rng)
         worse, _, _, worse_maps, _ = self._worse.look(rows, rng)

@@ -20,7 +20,7 @@ from posefix.training.config import Config
 from posefix.training.data.augment import Appearance, random_maps
 from posefix.training.data.inputs import InputPoses
 from posefix.training.data.stores import FolderStore, in_fold
-from synth import leg_regions, shorten_legs
+from synth import leg_regions
 
 IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
 
@@ -134,8 +134,7 @@ class TrainingBatches(Batches):
         keypoints, scores = self.inputs.draw(rows, rng)
         regions = np.zeros((len(rows), 4), np.float32)
         if self.config.synthesis.leg_occlusion:
-            probability = self.config.synthesis.leg_occlusion
-            keypoints, occluded = shorten_legs(keypoints, scores, self.skeleton, rng, probability)
+            occluded = rng.random(len(rows)) < self.config.synthesis.leg_occlusion
             regions = leg_regions(people.keypoints, people.labelled, self.skeleton, occluded, rng)
         boxes = self._boxes(rows, keypoints, scores, rng)
         maps, flipped = random_maps(boxes, model.frame_size, model.box_padding, self.config.augmentation, rng)
