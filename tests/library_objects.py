@@ -328,7 +328,13 @@ def _transformers(
         return found
 
     return Library(
-        name, (17, 133), make, posefix.from_transformers, posefix.to_transformers, xy, without=("person_scores",)
+        name,
+        (17, 133),
+        make,
+        posefix.from_transformers,
+        posefix.to_transformers,
+        xy,
+        without=("boxes", "person_scores"),
     )
 
 

@@ -14,6 +14,7 @@ from posefix.core.skeleton import Skeleton
 
 COLUMNS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores")
 FARTHEST = 1e6  # px: nothing further out can mean a pixel
+UNKNOWN_CONFIDENCE = 0.5  # of keypoints without scores; 1 throughout would say that all of them are certain
 
 
 class Records(Sequence[Any]):

@@ -1,11 +1,8 @@
 """ViTPose in HuggingFace transformers: JSON of what ``image_processor.post_process_pose_estimation()`` returns.
 
 For each image a list of people ``{"keypoints": [[x, y], ...], "scores": [...], "labels": [...], "bbox": [4 numbers]}``
-in pixels, tensors as lists. Labels say which of the model's keypoints those are. There is no score of a person.
-
-``bbox`` is not the box that the model was given, but centre x and y and then centre + size / 160 - 1: the processor
-takes its own centre and scale (of 200 pixels, padded by 1.25) for xywh and makes corners of them. Boxes much
-smaller than the pose are turned back, others are read as corners. New people get their box in the processor's way.
+in pixels, tensors as lists. Labels say which of the model's keypoints those are. There is no score of a person, and
+``bbox`` is handed through: it is no box of the image, but made of the centre and the scale of the crop.
 
 Source: transformers 5.23.0, models/vitpose/image_processing_vitpose.py.
 """
@@ -20,13 +17,11 @@ import numpy as np
 
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import Frames
-from posefix.formats.parsed_file import ParsedFile, numbers
+from posefix.formats.parsed_file import ParsedFile
 from posefix.formats.per_image import Layout, PersonLayout, Triples, json_format, pairs_with_scores
-from posefix.formats.records import describe, is_box, require_object
+from posefix.formats.records import describe, require_object
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133")
-SIDE_PER_SCALE = 200 / 1.25  # px: a side of the box for a scale of 1
-_SMALL, _LARGEST_SCALE = 0.25, 30.0  # a box below this part of the pose's extent, or of a point, is centre and scale
 
 
 def _is_person(value: Any) -> bool:
@@ -73,28 +68,7 @@ def _put(person: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dic
 
 
 def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
-    x, y, w, h = parsed.boxes[person].tolist()
-    centre, scale = np.array([x + w / 2, y + h / 2]), np.array([w, h]) / SIDE_PER_SCALE
-    box = {"bbox": np.round(np.concatenate([centre, centre + scale - 1]), 6).tolist()} if w > 0 else {}
-    return {"keypoints": [], "scores": [], "labels": np.flatnonzero(parsed.scores[person] > 0).tolist(), **box}
-
-
-def _box(person: Mapping[str, Any]) -> list[float] | None:
-    """xywh of a box that is a centre and a scale, or corners if it is too large for that; None if it is none."""
-    if person.get("bbox") is None:
-        return None
-    values = numbers(person["bbox"], "a box")
-    if not is_box(values.tolist()):
-        return None
-    points, scores = numbers(person["keypoints"], "keypoints"), numbers(person["scores"], "scores")
-    known = points.reshape(-1, 2)[np.isfinite(points).all(-1) & (scores != 0)]
-    extent = float(np.ptp(known, axis=0).max()) if len(known) else 0.0
-    start, sides = values[:2], values[2:] - values[:2]
-    if (sides + 1).max() < (_SMALL * extent if extent > 1 else _LARGEST_SCALE):
-        sides = (sides + 1) * SIDE_PER_SCALE
-        start = start - sides / 2
-    box = [*start.tolist(), *sides.tolist()]
-    return box if is_box(box) and (sides > 0).all() else None
+    return {"keypoints": [], "scores": [], "labels": np.flatnonzero(parsed.scores[person] > 0).tolist()}
 
 
 def _is_labelled_person(value: Any) -> bool:
@@ -102,7 +76,7 @@ def _is_labelled_person(value: Any) -> bool:
 
 
 LAYOUT = Layout(
-    PersonLayout(_keypoints, _put, _new, _is_labelled_person, box=_box),
+    PersonLayout(_keypoints, _put, _new, _is_labelled_person),
     SKELETONS,
     _is_image,
     store="names",
@@ -114,5 +88,5 @@ FORMAT = json_format(
     LAYOUT,
     skeletons=("coco17",),
     any_file_name=True,
-    holds=frozenset({"scores", "boxes", "empty"}),
+    holds=frozenset({"scores", "empty"}),
 )

@@ -10,15 +10,13 @@ import torch
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.neighbours import OtherPeople
-from posefix.core.people import People
+from posefix.core.people import UNKNOWN_CONFIDENCE, People
 from posefix.engines import Engine
 from posefix.models.interface import InputPose
 from posefix.refine.batches import RefinedBatch
 from posefix.refine.decisions import Forward, best_views, decide
 from posefix.refine.settings import RefineSettings
 from posefix.refine.views import Views
-
-UNKNOWN_CONFIDENCE = 0.5  # of keypoints whose format has no confidences
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""ViTPose: keypoints go where their labels say, and the box that the processor makes is understood."""
+"""ViTPose: keypoints go where their labels say, and the rest stays."""
 
 from __future__ import annotations
 
@@ -27,14 +27,6 @@ def person(labels: range | list = range(17), **rest: object) -> dict:
         "labels": labels,
         **rest,
     }
-
-
-def processors_box(x: float, y: float, w: float, h: float) -> list[float]:
-    """What ``post_process_pose_estimation`` returns of a box that its model of 192 x 256 pixels was given."""
-    widened = (max(w, h * 192 / 256), max(h, w * 256 / 192))
-    scale = [side / 200 * 1.25 for side in widened]
-    centre = [x + w / 2, y + h / 2]
-    return [*centre, scale[0] + centre[0] - 1, scale[1] + centre[1] - 1]
 
 
 def saved(folder: Path, content: object, name: str = "street.json") -> Path:
@@ -78,17 +70,9 @@ def test_more_keypoints_mean_another_skeleton(tmp_path: Path) -> None:
     assert formats.read(saved(tmp_path, [[person(range(16))]]), skeleton=load("mpii16")).labelled.sum() == 15
 
 
-@pytest.mark.parametrize("box", [(20, 30, 150, 200), (-10, 0, 90, 330), (5, 40, 600, 300), (700.5, 20.25, 15, 20)])
-def test_the_processors_box_is_turned_back(tmp_path: Path, box: tuple) -> None:
-    x, y, w, h = box
-    people = formats.read(saved(tmp_path, [[person(bbox=np.float32(processors_box(*box)).tolist())]]))
-    side = np.array([max(w, h * 0.75), max(h, w / 0.75)])
-    np.testing.assert_allclose(people.boxes[0], [*(np.array([x + w / 2, y + h / 2]) - side / 2), *side], atol=0.02)
-
-
-def test_corners_are_corners(tmp_path: Path) -> None:
-    people = formats.read(saved(tmp_path, [[person(bbox=[5, 7, 170, 330]), person([4], bbox=[5, 7, 170, 330])]]))
-    np.testing.assert_allclose(people.boxes, [[5, 7, 165, 323]] * 2)
+def test_the_processors_box_is_no_box_of_the_image(tmp_path: Path) -> None:
+    people = formats.read(saved(tmp_path, [[person(bbox=[85, 167, 85.2, 167.6]), person(bbox="none")]]))
+    assert not people.boxes.any() and people.labelled.any(1).all()
 
 
 # ---- storage
@@ -120,7 +104,7 @@ def test_a_batch_is_of_the_images_in_their_order(tmp_path: Path) -> None:
 
 
 def test_only_what_moved_is_written_anew(tmp_path: Path) -> None:
-    before = [[person([9, 3, 12], bbox=processors_box(0, 0, 90, 120)), person()], []]
+    before = [[person([9, 3, 12], bbox=[45, 60, 44.5, 59.75]), person()], []]
     before[0][0]["keypoints"][2] = [1.123456789, 2]
     people = formats.read(saved(tmp_path, before))
     moved = people.keypoints.copy()
@@ -140,11 +124,9 @@ def test_coco_people_become_what_the_processor_returns(tmp_path: Path) -> None:
     people = People(COCO, keypoints, scores, np.array([5]), np.array([[5, 7, 165, 220]]))
     formats.write(people, tmp_path / "out.json", "vitpose")
     (written,) = json.loads((tmp_path / "out.json").read_text())["000000000005"]
-    assert list(written) == ["keypoints", "scores", "labels", "bbox"]
+    assert list(written) == ["keypoints", "scores", "labels"]
     assert written["labels"] == [i for i in range(17) if i != 4] and len(written["scores"]) == 16
     assert written["keypoints"][4] == [55, 107]
-    np.testing.assert_allclose(written["bbox"], processors_box(5, 7, 165, 220), atol=1e-6)
-    np.testing.assert_allclose(formats.read(tmp_path / "out.json").boxes, people.boxes, atol=1e-3)
 
 
 # ---- mistakes
@@ -162,7 +144,6 @@ def test_coco_people_become_what_the_processor_returns(tmp_path: Path) -> None:
         ({"keypoints": [[1, 2, 3]] * 17}, r"has keypoints of shape \(17, 3\)"),
         ({"keypoints": [[1, 2]] * 16 + [[1]]}, "has .* as keypoints, expected numbers"),
         ({"keypoints": [[1e9, 2]] * 17}, "has .* expected a number within"),
-        ({"bbox": "none"}, "has the string 'none' as a box, expected numbers"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, change: dict, says: str) -> None:

@@ -1,18 +1,58 @@
-"""Arrays and tensors to people, and moved keypoints back into arrays and tensors."""
+"""What all libraries have in common: arrays and tensors to people, and moved keypoints back into them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST, People, require_shared, with_refined
+from posefix.core.people import FARTHEST, UNKNOWN_CONFIDENCE, People, require_shared, with_refined
 from posefix.core.skeleton import load
 
 SKELETONS = {17: "coco17", 26: "halpe26", 33: "blazepose33", 133: "coco_wholebody133"}  # by number of keypoints
-UNKNOWN_CONFIDENCE = 0.5  # of keypoints without scores; 1 throughout would say that all of them are certain
+
+
+@dataclass(frozen=True)
+class Converter:
+    """How the objects of one library become people and back.
+
+    Attributes:
+        expected: what the object has to be, for messages.
+        read: the people of an object, by :func:`people_from`; whatever it raises means that the object is another.
+        put: ``(object, keypoints (N, K, 2) float32, moved (N, K, 2) bool)`` to a new object in which the keypoints that
+            moved are new.
+    """
+
+    expected: str
+    read: Callable[[Any], People]
+    put: Callable[[Any, np.ndarray, np.ndarray], Any]
+
+    def people(self, given: Any) -> People:
+        """The people of an object; InputError if it is not what is expected."""
+        try:
+            return self.read(given)
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            why = str(error).partition("\n")[0]
+            raise InputError(f"expected {self.expected}, got {type(given).__name__}: {why}") from None
+
+    def put_back(self, people: People, like: Any) -> Any:
+        """A new object like ``like`` with the keypoints of its people in any skeleton that shares some with theirs.
+
+        Raises:
+            InputError: other people, of a skeleton without any common keypoint, or with keypoints that are not finite.
+        """
+        before, name = self.people(like), type(like).__name__
+        if len(people) != len(before):
+            raise InputError(f"{name} of {len(before)} people cannot take the keypoints of {len(people)}")
+        require_shared(people, before.skeleton, f"{name} holds")
+        keypoints = with_refined(before, people).keypoints if len(before) else before.keypoints
+        if not np.isfinite(keypoints).all():
+            raise InputError(f"keypoints must be finite to be put into {name}")
+        return self.put(like, keypoints, keypoints != before.keypoints)
 
 
 def as_array(values: Any) -> np.ndarray:
@@ -26,92 +66,45 @@ def as_array(values: Any) -> np.ndarray:
         return np.asarray(values.float().numpy())
 
 
-def as_floats(values: Any, what: str) -> np.ndarray:
-    """Numbers of any kind as float64; InputError that names ``what`` if they are none."""
-    try:
-        found = as_array(values)
-    except (TypeError, ValueError, RuntimeError):
-        found = np.array(None)
-    if found.dtype.kind not in "iuf" and found.size:
-        raise InputError(f"{what} must be an array of numbers, got {type(values).__name__}")
-    return found.astype(np.float64)
-
-
-def people_from(
-    what: str,
-    keypoints: Any,
-    scores: Any = None,
-    corners: Any = None,
-    person_scores: Any = None,
-) -> People:
+def people_from(keypoints: Any, scores: Any = None, corners: Any = None, person_scores: Any = None) -> People:
     """People of one image.
 
     Args:
-        what: names the object in messages.
         keypoints: (N, K, 2 or more) x, y in pixels, then whatever else.
         scores: (N, K), or None: ``UNKNOWN_CONFIDENCE`` for each keypoint that has coordinates.
         corners: (N, 4) x1, y1, x2, y2 of boxes in pixels, or None.
         person_scores: (N,), or None: the means of the keypoints' scores.
 
     Raises:
-        InputError: no numbers, numbers of another shape, or of no skeleton.
+        TypeError, ValueError: no numbers, numbers of another shape, or of no skeleton.
     """
-    keypoints = as_floats(keypoints, f"keypoints of {what}")
-    if keypoints.ndim != 3 or keypoints.shape[2] < 2:
-        raise InputError(f"{what} must have keypoints of shape (N, K, 2), got {keypoints.shape}")
-    n, k = keypoints.shape[:2]
-    if n and k not in SKELETONS:
-        known = ", ".join(f"{count} ({name})" for count, name in SKELETONS.items())
-        raise InputError(f"{what} has {k} keypoints for each person, expected one of {known}")
-    skeleton = load(SKELETONS.get(k, "coco17"))
+    points = as_array(keypoints).astype(np.float64)
+    if points.ndim != 3 or points.shape[2] < 2:
+        raise ValueError(f"keypoints of shape {points.shape}, not (N, K, 2)")
+    n, k = points.shape[:2]
     if n == 0:
-        return People.empty(skeleton)
+        return People.empty(load(SKELETONS.get(k, "coco17")))
+    if k not in SKELETONS:
+        known = ", ".join(f"{count} ({name})" for count, name in SKELETONS.items())
+        raise ValueError(f"{k} keypoints for each person, not one of {known}")
 
-    def checked(values: Any, name: str, shape: tuple[int, ...], default: float) -> np.ndarray:
-        found = np.full(shape, default) if values is None else as_floats(values, f"{name} of {what}")
+    def column(values: Any, shape: tuple[int, ...], default: float) -> np.ndarray:
+        found = np.full(shape, default) if values is None else as_array(values).astype(np.float64)
         if found.shape != shape:
-            raise InputError(f"{what} has {name} of shape {found.shape}, expected {shape} for its keypoints")
+            raise ValueError(f"scores or boxes of shape {found.shape}, not {shape} as the keypoints")
         return found
 
-    points = keypoints[..., :2]
-    scores = checked(scores, "scores of keypoints", (n, k), UNKNOWN_CONFIDENCE)
+    points, scores = points[..., :2], column(scores, (n, k), UNKNOWN_CONFIDENCE)
     known = np.isfinite(points).all(-1) & np.isfinite(scores) & (scores > 0) & (points != 0).any(-1)
     points, scores = np.where(known[..., None], points, 0.0), np.where(known, scores, 0.0)
     if (np.abs(points) > FARTHEST).any():
-        raise InputError(f"{what} has a keypoint beyond +-{FARTHEST:,.0f} px")
-    corners = checked(corners, "boxes", (n, 4), 0.0)
+        raise ValueError(f"a keypoint beyond +-{FARTHEST:,.0f} px")
+    corners = column(corners, (n, 4), 0.0)
     usable = np.isfinite(corners).all(1) & (corners[:, 2:] > corners[:, :2]).all(1)
     boxes = np.where(usable[:, None], np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]), 0.0)
-    person_scores = scores.mean(1) if person_scores is None else checked(person_scores, "scores of people", (n,), 0.0)
-    return People(
-        skeleton,
-        points,
-        scores,
-        np.zeros(n),
-        boxes=boxes,
-        person_scores=np.nan_to_num(person_scores),
-        areas=geometry.areas_of(boxes),
-    )
-
-
-def moved_from(before: People, people: People, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 2) float32 of people in the skeleton of an object, and which numbers (N, K, 2) bool moved.
-
-    Args:
-        before: the people as the object has them.
-        people: the same people in the same order, of any skeleton that shares keypoints with theirs.
-        what: names the object in messages.
-
-    Raises:
-        InputError: other people, or of a skeleton without any common keypoint.
-    """
-    if len(people) != len(before):
-        raise InputError(f"{what} holds {len(before)} people and cannot take the keypoints of {len(people)}")
-    require_shared(people, before.skeleton, f"{what} holds")
-    keypoints = with_refined(before, people).keypoints if len(before) else before.keypoints
-    if not np.isfinite(keypoints).all():
-        raise InputError(f"keypoints must be finite to be put into {what}")
-    return keypoints, keypoints != before.keypoints
+    means = np.nan_to_num(scores.mean(1) if person_scores is None else column(person_scores, (n,), 0.0))
+    areas = geometry.areas_of(boxes)
+    return People(load(SKELETONS[k]), points, scores, np.zeros(n), boxes=boxes, person_scores=means, areas=areas)
 
 
 def with_moved(original: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:

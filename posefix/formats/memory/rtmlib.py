@@ -13,24 +13,31 @@ from typing import Any
 import numpy as np
 
 from posefix.core.people import People
-from posefix.formats.memory.arrays import as_array, as_floats, people_from, with_moved
+from posefix.formats.memory.arrays import Converter, as_array, people_from, with_moved
 
 _ORIGINAL = "rtmlib"  # in ``People.extra``: a person's keypoints (K, 2) and scores (K,) as they came
 
 
-def from_rtmlib(keypoints: Any, scores: Any) -> People:
-    """People of what a solution of rtmlib gives: keypoints (N, K, 2) and scores (N, K).
-
-    Raises:
-        InputError: other shapes, or a number of keypoints that no known skeleton has.
-    """
-    xy = as_floats(keypoints, "rtmlib's keypoints")
-    xy = np.zeros((0, 0, 2)) if xy.size == 0 and xy.ndim != 3 else xy
-    people = people_from("rtmlib's result", xy, as_floats(scores, "rtmlib's scores"))
+def _read(pair: tuple[Any, Any]) -> People:
+    keypoints, scores = map(as_array, pair)
+    if keypoints.shape == (0,):
+        keypoints = np.zeros((0, 0, 2))
+    people = people_from(keypoints, scores)
     if len(people):
-        pairs = zip(as_array(keypoints).copy(), as_array(scores).copy(), strict=True)
-        people.extra = [{_ORIGINAL: pair} for pair in pairs]
+        people.extra = [{_ORIGINAL: one} for one in zip(keypoints.copy(), scores.copy(), strict=True)]
     return people
+
+
+_CONVERTER = Converter(
+    "rtmlib's keypoints and scores",
+    _read,
+    lambda pair, keypoints, moved: (with_moved(pair[0], keypoints, moved), pair[1]),
+)
+
+
+def from_rtmlib(keypoints: Any, scores: Any) -> People:
+    """People of what a solution of rtmlib gives: keypoints (N, K, 2) and scores (N, K); InputError for other shapes."""
+    return _CONVERTER.people((keypoints, scores))
 
 
 def to_rtmlib(people: People) -> tuple[np.ndarray, np.ndarray]:
@@ -43,6 +50,4 @@ def to_rtmlib(people: People) -> tuple[np.ndarray, np.ndarray]:
     keypoints, scores = (np.stack(parts) for parts in zip(*(r[_ORIGINAL] for r in people.extra), strict=True))
     if keypoints.shape != people.keypoints.shape:
         return people.keypoints, people.scores
-    before = from_rtmlib(keypoints, scores)
-    moved = before.labelled[..., None] & (people.keypoints != before.keypoints)
-    return with_moved(keypoints, people.keypoints, moved), scores
+    return _CONVERTER.put_back(people, (keypoints, scores))

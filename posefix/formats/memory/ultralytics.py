@@ -10,37 +10,32 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from posefix.core.errors import InputError
-from posefix.core.people import People
-from posefix.formats.memory.arrays import as_floats, moved_from, people_from, with_moved
+import numpy as np
 
-_WHAT = "ultralytics Results"
+from posefix.core.people import People
+from posefix.formats.memory.arrays import Converter, as_array, people_from, with_moved
+
+
+def _read(result: Any) -> People:
+    triples, boxes = as_array(result.keypoints.data), getattr(result, "boxes", None)
+    scores = triples[..., 2] if triples.shape[2:] == (3,) else None
+    return people_from(triples, scores, getattr(boxes, "xyxy", None), getattr(boxes, "conf", None))
+
+
+def _put(like: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
+    new, old = copy.copy(like), like.keypoints
+    new.keypoints = type(old)(with_moved(old.data, keypoints, moved), old.orig_shape)
+    return new
+
+
+_CONVERTER = Converter("the Results of a pose model for one image", _read, _put)
 
 
 def from_ultralytics(result: Any) -> People:
-    """People of the ``Results`` of one image.
-
-    Raises:
-        InputError: it is something else, without keypoints, or of a number of keypoints that no known skeleton has.
-    """
-    if isinstance(result, (list, tuple)):
-        raise InputError(
-            f"from_ultralytics takes the Results of one image, got a list of {len(result)}: give one of them"
-        )
-    keypoints: Any = getattr(result, "keypoints", None)
-    if not (hasattr(keypoints, "data") and hasattr(keypoints, "orig_shape")):
-        raise InputError(
-            f"from_ultralytics takes the Results of a pose model, got {type(result).__name__} without keypoints"
-        )
-    triples = as_floats(keypoints.data, "Results.keypoints")
-    scores = triples[..., 2] if triples.shape[2:] == (3,) else None
-    boxes = getattr(result, "boxes", None)
-    return people_from(_WHAT, triples, scores, getattr(boxes, "xyxy", None), getattr(boxes, "conf", None))
+    """People of the ``Results`` of one image; InputError if it has no keypoints, or those of no known skeleton."""
+    return _CONVERTER.people(result)
 
 
 def to_ultralytics(people: People, like: Any) -> Any:
     """New ``Results`` with the people's keypoints, and all else as in ``like``, that they came from."""
-    new_xy, moved = moved_from(from_ultralytics(like), people, _WHAT)
-    new = copy.copy(like)
-    new.keypoints = type(like.keypoints)(with_moved(like.keypoints.data, new_xy, moved), like.keypoints.orig_shape)
-    return new
+    return _CONVERTER.put_back(people, like)
