@@ -11,6 +11,7 @@ TRAIN = ["albumentations>=2.0,<3"]
 REPORT = ["jinja2>=3.1,<4"]
 VIDEO = ["av>=12"]
 OPENVINO = ["openvino>=2024.4"]
+ONNX = ["onnxruntime>=1.17"]
 TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML"]
 EXPERIMENTS = ["matplotlib>=3.8,<4"]
 
@@ -48,8 +49,9 @@ setup(
         "report": REPORT,
         "video": VIDEO,
         "openvino": OPENVINO,
+        "onnx": ONNX,
         "docs": ["mkdocs-material>=9.5,<10"],
-        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *TEST, *EXPERIMENTS],
+        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *ONNX, *TEST, *EXPERIMENTS],
     },
     entry_points={"console_scripts": ["posefix = posefix.cli.main:main"]},
 )

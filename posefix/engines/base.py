@@ -23,13 +23,12 @@ class Engine(Protocol):
     device: torch.device
     network: RefinementNetwork
 
-    def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
-        """Compute all that does not depend on the poses.
+    def encode(self, crops: np.ndarray) -> Evidence:
+        """Compute all that does not depend on the poses, of crops (N, H, W, 3) uint8 RGB."""
+        ...
 
-        Args:
-            crops: (N, H, W, 3) uint8, RGB.
-            flip_test: whether to average over the mirrored crops, too.
-        """
+    def with_mirrored(self, evidence: Evidence, crops: np.ndarray) -> Evidence:
+        """Average the evidence of N crops with that of the mirrored crops: the flip test."""
         ...
 
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:

@@ -8,12 +8,12 @@ import torch
 
 from posefix.core.errors import InputError
 from posefix.engines.base import Engine
-from posefix.engines.openvino import OpenVinoEngine
+from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine
 from posefix.engines.torch import TorchEngine
 from posefix.models.interface import RefinementNetwork
 
-_BY_NAME = {"auto": TorchEngine, "openvino": OpenVinoEngine, "torch": TorchEngine}
-ENGINES = tuple(_BY_NAME)
+_BY_NAME = {engine.name: engine for engine in (OpenVinoEngine, OnnxRuntimeEngine, TorchEngine)}  # fastest first
+ENGINES = ("auto", *_BY_NAME)
 
 
 def usable_device(device: str | torch.device) -> torch.device:
@@ -24,14 +24,14 @@ def usable_device(device: str | torch.device) -> torch.device:
         raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
 
 
-def create_engine(name: str, network: RefinementNetwork, device: str | torch.device, precision: str = "f32") -> Engine:
+def create_engine(name: str, network: RefinementNetwork, device: str | torch.device, precision: str = "auto") -> Engine:
     """Make an engine that runs a copy of a network, for inference only.
 
     Args:
         name: one of ``ENGINES``; ``auto`` is the fastest that is installed and can run the network.
         network: stays as it is.
         device: where the network runs, such as ``cpu`` or ``cuda:0``.
-        precision: ``f32`` or ``bf16``, of OpenVINO.
+        precision: ``f32``, ``bf16``, or ``auto`` for the faster one; OpenVINO alone has a choice.
 
     Raises:
         InputError: when the engine is unknown, not installed, or cannot run this network, or the device is not there.
@@ -39,7 +39,7 @@ def create_engine(name: str, network: RefinementNetwork, device: str | torch.dev
     device = usable_device(device)
     if name not in ENGINES:
         raise InputError(f"no engine {name!r:.40}; there are {', '.join(ENGINES)}")
-    if name == "auto":
+    for engine in _BY_NAME.values() if name == "auto" else ():
         with suppress(InputError):  # not installed, or not for this network
-            return OpenVinoEngine(network, device, precision)
+            return engine(network, device, precision)
     return _BY_NAME[name](network, device, precision)

@@ -91,8 +91,8 @@ class PoseFusion(nn.Module):
         matching = matching_person(evidence, pose)
         central = evidence.poses[:, 0]
         described = description.describe(evidence, heatmaps, pose, matching, self.flip)
-        tokens = self.embed(torch.cat([described, self.names.expand(len(described), -1, -1)], dim=-1))
-        tokens = self.encoder(torch.cat([self.person_token.expand(len(tokens), -1, -1), tokens], dim=1))
+        tokens = self.embed(torch.cat([described, self.names.expand(described.shape[0], -1, -1)], dim=-1))
+        tokens = self.encoder(torch.cat([self.person_token.expand(tokens.shape[0], -1, -1), tokens], dim=1))
         person, stay, move = self.person(tokens[:, 0]).unbind(-1)
         weights = torch.split(self.weights(tokens[:, 1:]), self._counts, dim=-1)
         sharpness, around_input, around_found, others, similarity, presence = weights
@@ -142,4 +142,4 @@ def matching_person(evidence: Evidence, pose: InputPose) -> torch.Tensor:
     given = (pose.scores > 0).float()[:, None]
     fit = (1 / (1 + distance / 3) * given).sum(-1) / given.sum(-1).clamp(min=1)
     best = (fit + 0.2 * evidence.centres.sigmoid()).argmax(1)
-    return evidence.poses[torch.arange(len(best), device=best.device), best]
+    return evidence.poses.gather(1, best[:, None, None, None].expand(-1, 1, *evidence.poses.shape[2:]))[:, 0]

@@ -100,14 +100,20 @@ class RefinementNetwork(nn.Module):
         config: what it was built from.
         flip: (K,) left/right counterpart of each keypoint.
         heatmap_size: (h, w).
+        knows_quality: whether ``predict`` says how good poses are, so that the flip test can be left to the unsure.
     """
 
     config: ModelConfig
     flip: torch.Tensor
     heatmap_size: tuple[int, int]
+    knows_quality: bool
 
-    def encode(self, crops: torch.Tensor, flip_test: bool) -> Evidence:
+    def encode(self, crops: torch.Tensor) -> Evidence:
         """Compute all that does not depend on the pose, of crops (N, 3, H, W) uint8 RGB."""
+        raise NotImplementedError
+
+    def with_mirrored(self, evidence: Evidence, crops: torch.Tensor) -> Evidence:
+        """Average what was computed of crops with what is computed of the mirrored crops: the flip test."""
         raise NotImplementedError
 
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:

@@ -96,8 +96,12 @@ def decide(forward: Forward, pose: InputPose, passes: int) -> Proposal:
 def most_passed(proposals: Sequence[Proposal]) -> Proposal:
     """Choose for each view the proposal that is expected to pass most OKS thresholds, the first of equal ones."""
     choice = torch.stack([proposal.passed for proposal in proposals]).argmax(0)
-    rows = torch.arange(len(choice), device=choice.device)
-    return Proposal(*(torch.stack(options)[choice, rows] for options in zip(*proposals, strict=True)))
+
+    def chosen(options: Sequence[torch.Tensor]) -> torch.Tensor:
+        index = choice.view(1, -1, *[1] * (options[0].dim() - 1))
+        return torch.stack([*options]).gather(0, index.expand(1, *options[0].shape))[0]
+
+    return Proposal(*(chosen(options) for options in zip(*proposals, strict=True)))
 
 
 def further_passes(

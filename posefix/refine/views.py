@@ -9,6 +9,8 @@ import numpy as np
 from posefix.core import geometry
 from posefix.core.people import FARTHEST, People
 
+LEAST_POSED = 3  # keypoints, from which on a pose has an extent
+
 
 @dataclass(frozen=True, eq=False)
 class Views:
@@ -35,11 +37,12 @@ class Views:
     def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:
         """Make the views of the people at ``rows``, in that order; boxes are widened by ``padding`` to fill the frame.
 
-        People without box and pose have none.
+        People without box whose pose has fewer than ``LEAST_POSED`` keypoints have none.
         """
         chosen = people[rows]
         elsewhere, loose = geometry.contradicted_boxes(chosen.boxes, chosen.keypoints, chosen.scores)
         extents = geometry.pose_boxes(chosen.keypoints, chosen.labelled)
+        extents[chosen.labelled.sum(1) < LEAST_POSED] = 0
         usable = geometry.known_boxes(chosen.boxes) & (np.abs(chosen.boxes) <= FARTHEST).all(1) & ~loose
         first = np.where(usable[:, None], chosen.boxes, extents)
         number = np.repeat(np.arange(len(rows)), geometry.known_boxes(first) * (1 + elsewhere))

@@ -38,8 +38,8 @@ class FeatureCache:
         rows: (N,) int64 of the training person.
         maps: (N, 2, 3) float64 from original pixels to the frame's.
         heatmaps: (N, 2, K, h, w) float16 logits: of the crop alone, and averaged with the mirrored crop.
-        poses: (N, 2, P, K, 2) float32 people found, in pixels of the frame.
-        centres: (N, 2, P) float32 their logits.
+        poses: (N, P, K, 2) float32 people found, in pixels of the frame.
+        centres: (N, P) float32 their logits.
         flipped: (N,) bool, whether the map mirrors.
         guesses: (N, K, 3) float32 x, y in original pixels and score: the pose that the backbone finds in a worse crop.
     """
@@ -59,8 +59,8 @@ class FeatureCache:
             "rows": (np.int64, ()),
             "maps": (np.float64, (2, 3)),
             "heatmaps": (np.float16, (2, keypoints, *network.heatmap_size)),
-            "poses": (np.float32, (2, movenet.SEEN_PEOPLE, keypoints, 2)),
-            "centres": (np.float32, (2, movenet.SEEN_PEOPLE)),
+            "poses": (np.float32, (movenet.SEEN_PEOPLE, keypoints, 2)),
+            "centres": (np.float32, (movenet.SEEN_PEOPLE,)),
             "flipped": (np.bool_, ()),
             "guesses": (np.float32, (keypoints, 3)),
         }
@@ -112,12 +112,12 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
 def _compute(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
     cache.rows[place], cache.maps[place] = batch["rows"].numpy(), batch["maps"].numpy()
     cache.flipped[place] = batch["flipped"].numpy()
-    both, guess = network.encode_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
-    for view, seen in enumerate(both):
-        cache.heatmaps[place, view] = seen.heatmaps.float().clamp(-15, 15).cpu().numpy()
-        cache.poses[place, view] = seen.poses.float().cpu().numpy()
-        cache.centres[place, view] = seen.centres.float().cpu().numpy()
-    found = guess.float().cpu().numpy()
+    crops = batch["crops"].to(device)
+    seen = network.encode(crops)
+    for view, evidence in enumerate((seen, network.with_mirrored(seen, crops))):
+        cache.heatmaps[place, view] = evidence.heatmaps.float().clamp(-15, 15).cpu().numpy()
+    cache.poses[place], cache.centres[place] = seen.poses.float().cpu().numpy(), seen.centres.float().cpu().numpy()
+    found = network.estimate(batch["worse"].to(device)).float().cpu().numpy()
     back = geometry.invert(batch["worse_maps"].numpy())
     cache.guesses[place, :, :2] = geometry.transform(found[..., :2].astype(np.float64), back)
     cache.guesses[place, :, 2] = found[..., 2]
@@ -186,10 +186,13 @@ class CachedBatches(Batches):
         config = self._batches.config
         chosen = np.sort(self._order(self.epoch)[index * self.batch : (index + 1) * self.batch])
         rng = np.random.default_rng([config.seed, self.epoch, index])
-        rows, maps = self._cache.rows[chosen], self._cache.maps[chosen]
-        keypoints, scores = self._batches.inputs.draw(rows, rng, self._cache.guesses[chosen])
-        batch = self._batches.poses(rows, maps, keypoints, scores, rng, self._cache.flipped[chosen])
+        cache, rows = self._cache, self._cache.rows[chosen]
+        keypoints, scores = self._batches.inputs.draw(rows, rng, cache.guesses[chosen])
+        batch = self._batches.poses(rows, cache.maps[chosen], keypoints, scores, rng, cache.flipped[chosen])
         view = (rng.random(len(chosen)) < AVERAGED).astype(int)
-        for name in ("heatmaps", "poses", "centres"):
-            batch[name] = torch.from_numpy(getattr(self._cache, name)[chosen, view]).float()
+        batch["heatmaps"] = torch.from_numpy(cache.heatmaps[chosen, view]).float()
+        batch["poses"], batch["centres"] = (
+            torch.from_numpy(cache.poses[chosen]),
+            torch.from_numpy(cache.centres[chosen]),
+        )
         return batch

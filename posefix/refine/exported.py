@@ -1,0 +1,77 @@
+"""A whole refiner as one graph of tensors, to run without this package: crops and poses in, better poses out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from posefix.core import geometry
+from posefix.core.errors import InputError
+from posefix.engines.compiled import to_onnx
+from posefix.engines.torch import TorchEngine
+from posefix.models.checkpoint import Checkpoint
+from posefix.models.interface import InputPose
+from posefix.refine.decisions import Forward, decide
+
+INPUTS, OUTPUTS = ["crops", "poses", "boxes"], ["refined", "expected_oks"]
+
+
+class ExportedRefiner(nn.Module):
+    """Refines N people in one pass, without the flip test and without their neighbours."""
+
+    sigmas: torch.Tensor
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__()
+        self._engine = TorchEngine(checkpoint.network, torch.device("cpu"))
+        self.network, self._config = self._engine.network, checkpoint.config
+        self.register_buffer("sigmas", torch.as_tensor(checkpoint.skeleton.sigmas, dtype=torch.float32))
+
+    def forward(
+        self, crops: torch.Tensor, poses: torch.Tensor, boxes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Refine.
+
+        Args:
+            crops: (N, H, W, 3) uint8, RGB: the person's box, widened by ``box_padding`` and to the crop's shape.
+            poses: (N, K, 3) float32 x, y in pixels of the crop and confidence; 0 says that there is no estimate.
+            boxes: (N, 4) float32 x0, y0, x1, y1 of the person in pixels of the crop.
+
+        Returns:
+            refined (N, K, 3): x, y in pixels of the crop, and the expected similarity to the truth; expected_oks (N,).
+        """
+        margin = self._config.frame_margin
+        size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
+        lengths = (geometry.BOX_AREA_TO_AREA * size.prod(1)).sqrt()
+        nobody = torch.zeros_like(poses)[:, None]
+        pose = InputPose(
+            poses[..., :2] - margin,
+            poses[..., 2],
+            2 * lengths[:, None] * self.sigmas,
+            nobody[..., :2],
+            nobody[..., 2],
+            boxes - margin,
+        )
+        evidence = self.network.encode(crops.permute(0, 3, 1, 2))
+        proposal = decide(Forward(self._engine, evidence, self._config.keep_margin), pose, passes=1)
+        found = torch.cat([proposal.keypoints + margin, proposal.keypoint_scores[..., None]], dim=-1)
+        return found, proposal.expected
+
+
+def export_onnx(checkpoint: Checkpoint) -> bytes:
+    """Write a refiner as ONNX: see :class:`ExportedRefiner` for what goes in and comes out.
+
+    Raises:
+        InputError: for a network without the fusion head.
+    """
+    refiner = ExportedRefiner(checkpoint)
+    if not refiner.network.knows_quality:
+        raise InputError("only networks with the fusion head can be exported to ONNX")
+    height, width = checkpoint.config.input_size
+    rng = np.random.default_rng(0)
+    crops = torch.from_numpy(rng.integers(0, 255, (2, height, width, 3)).astype(np.uint8))
+    poses = torch.from_numpy(rng.uniform(0, width, (2, len(checkpoint.skeleton), 3)).astype(np.float32))
+    boxes = torch.tensor([[20.0, 20.0, width - 20.0, height - 20.0]]).expand(2, -1)
+    names = {name: {0: "people"} for name in (*INPUTS, *OUTPUTS)}
+    return to_onnx(refiner.eval(), crops, poses, boxes, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=names)

@@ -1,0 +1,57 @@
+"""The exported graph refines without this package, and does what the refiner does in one pass without the flip test."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from posefix.cli.main import main
+from posefix.core.errors import InputError
+from posefix.demo import load_photos
+from posefix.demo.experiment import erroneous, measure
+from posefix.models.checkpoint import load_checkpoint
+from posefix.refine.exported import export_onnx
+from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
+from synth import Statistics
+from tests.tiny import tiny_checkpoint
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "onnx.md"
+
+
+def test_the_pages_example_refines_as_the_refiner_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    made = CliRunner().invoke(
+        main, ["export", "posefix-small", "--to", "onnx", "--out", str(tmp_path / "posefix.onnx")]
+    )
+    assert made.exit_code == 0, made.output
+    code = re.search(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert code and not re.search("torch|posefix(?!.onnx)", code[1])
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code[1], names)
+    photos = load_photos()
+    given = erroneous(photos.people, Statistics.load("posefix"), 1, np.random.default_rng(0))
+    refiner = Refiner(load_checkpoint("posefix-small"), engine="torch")
+    for row in range(4):  # one by one, each alone in the image
+        one = replace(given[[row]], boxes=photos.people.boxes[[row]])
+        image = photos.images[int(one.image_ids[0])]
+        whole = refiner(image, one, settings=RefineSettings(flip_test=False))
+        pose = np.concatenate([one.keypoints[0], one.scores[0, :, None]], axis=1)
+        found, expected_oks = names["refine"](image, pose, one.boxes[0])
+        before, refined, exported = (
+            measure(keypoints[None], photos.people[[row]]).oks[0]
+            for keypoints in (one.keypoints[0], whole.keypoints[0], found[:, :2])
+        )
+        assert exported > max(before, refined - 0.05)  # OpenCV's crop is a little coarser than the refiner's
+        assert expected_oks == pytest.approx(exported, abs=0.2)
+
+
+def test_other_networks_are_refused() -> None:
+    with pytest.raises(InputError, match="fusion head"):
+        export_onnx(tiny_checkpoint())
