@@ -21,7 +21,7 @@ def fit(results: tuple[Path, ...], annotations: Path, out: Path, format_name: st
 
     The file that it writes goes into a configuration as synthesis.statistics.
     """
-    from posefix.evaluation.fitting import fit_errors
+    from posefix.evaluation.error_report import fit_errors
 
     require_output(out, (*results, annotations))
     truth, read = read_measured(results, annotations, skeleton, format_name)

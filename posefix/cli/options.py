@@ -99,8 +99,7 @@ def read_measured(
         InputError: for what cannot be read, or results that are all of images that the annotations do not list.
     """
     from posefix.core.skeleton import load
-    from posefix.evaluation.ground_truth import GroundTruth
-    from posefix.evaluation.results import read_results, unlisted
+    from posefix.evaluation.ground_truth import GroundTruth, read_results, unlisted
 
     truth = GroundTruth.read(annotations, load(skeleton))
     results = {str(path): read_results(path, truth, format_name) for path in paths if path is not None}

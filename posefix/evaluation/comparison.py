@@ -1,16 +1,25 @@
-"""Results before and after refinement, side by side: the metrics' gains, and what happened to each person."""
+"""Results before and after refinement: the metrics' gains, and how sure they are by paired bootstrap over images.
+
+A resample draws as many images as there are, with replacement, so it is a vector of image multiplicities. Precision and
+recall of a resample are cumulative sums over the score-sorted detections, weighted by the multiplicities of their
+images; nothing is matched twice. The result is that of COCOeval on copied images, except for the order of different
+detections with equal scores, which is arbitrary in COCOeval too.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from posefix.core.people import People
-from posefix.evaluation.bootstrap import paired_bootstrap
-from posefix.evaluation.coco import Metrics, evaluate
+from posefix.evaluation.coco import METRICS, Evaluation, Metrics, evaluate
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.matching import match_people, oks_with, truth_rows
+
+CONFIDENCE = 0.95
+_CHUNK_ELEMENTS = 4_000_000  # detections x resamples that are in memory at a time
 
 
 def compare(
@@ -37,45 +46,109 @@ def compare(
     }
 
 
-@dataclass(frozen=True)
-class OksChange:
-    """What refinement did to each of N results, by OKS with one and the same annotated person before and after.
-
-    Attributes:
-        before: (N,) float64 OKS; NaN where the result matches no annotated person, before and after.
-        after: (N,) float64 OKS.
-        truth_rows: (N,) int64 row of the annotated person, -1 where there is none.
-    """
-
-    before: np.ndarray
-    after: np.ndarray
-    truth_rows: np.ndarray
-
-    def worst(self, count: int) -> np.ndarray:
-        """Rows of the at most ``count`` results that lost most, the greatest loss first; only those that lost."""
-        change = self.after - self.before
-        order = np.argsort(change, kind="stable")
-        return order[change[order] < 0][:count]
-
-    def best(self, count: int) -> np.ndarray:
-        """Rows of the at most ``count`` results that won most, the greatest gain first; only those that won."""
-        return OksChange(self.after, self.before, self.truth_rows).worst(count)
-
-
-def oks_change(truth: People, before: People, after: People) -> OksChange:
-    """Measure the OKS of each result before and after refinement.
-
-    A result is measured with the person whom it matched before; one that matched none before but one after, with that
-    person.
+def paired_bootstrap(
+    before: Evaluation, after: Evaluation, resamples: int = 1000, *, rng: np.random.Generator
+) -> Metrics:
+    """Measure the gain of each metric and its 95 % percentile interval, over resamples of the images.
 
     Args:
-        truth: annotated people.
-        before: N results.
-        after: the same N results, refined, in the same order.
+        before: one set of results on some images.
+        after: another on the same images.
+        resamples: how many sets of images are drawn; both are measured on each.
+        rng: where the draws come from.
+
+    Returns:
+        For each metric its gain, such as ``AP``, and the interval, ``AP_low`` and ``AP_high``, in percent points; all
+        None where it cannot be measured.
+
+    Raises:
+        ValueError: when the two were evaluated on different images.
     """
-    if len(before) != len(after):
-        raise ValueError(f"{len(before)} results before, {len(after)} after: they must be the same people")
-    rows, later = (truth_rows(match_people(truth, results), len(results)) for results in (before, after))
-    taken = np.isin(later, rows[rows >= 0])
-    rows = np.where((rows < 0) & ~taken, later, rows)
-    return OksChange(oks_with(truth, before, rows), oks_with(truth, after, rows), rows)
+    images = before.coco_eval.params.imgIds
+    if not np.array_equal(images, after.coco_eval.params.imgIds):
+        raise ValueError("before and after must be evaluated on the same images")
+    weights = draw_multiplicities(len(images), resamples, rng)
+    differences = 100 * (resampled_metrics(after, weights) - resampled_metrics(before, weights))
+    values_before, values_after = before.metrics(), after.metrics()
+    gains: Metrics = {}
+    for name, difference in zip(METRICS, differences, strict=True):
+        gains |= dict.fromkeys((name, f"{name}_low", f"{name}_high"))
+        measured = difference[np.isfinite(difference)]
+        first, second = values_before[name], values_after[name]
+        if first is not None and second is not None and len(measured):
+            low, high = np.quantile(measured, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+            gains |= {name: second - first, f"{name}_low": float(low), f"{name}_high": float(high)}
+    return gains
+
+
+def draw_multiplicities(images: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """(I, R) int32: how often each of I images is drawn in each of R resamples of I images."""
+    if images == 0:
+        return np.zeros((0, resamples), np.int32)
+    return rng.multinomial(images, np.full(images, 1 / images), size=resamples).T.astype(np.int32)
+
+
+def resampled_metrics(evaluation: Evaluation, weights: np.ndarray) -> np.ndarray:
+    """Compute COCOeval's metrics with every image counted as often as its weight says.
+
+    Args:
+        evaluation: of I images.
+        weights: (I, R) int, multiplicities of the images in R resamples.
+
+    Returns:
+        (10, R) float64 in [0, 1], in the order of ``METRICS``; NaN where a resample has no people to be found.
+    """
+    parameters = evaluation.coco_eval.params
+    images, count = weights.shape
+    categories, areas = len(parameters.catIds), len(parameters.areaRng)
+    evaluated = np.array(evaluation.coco_eval.evalImgs, object).reshape(categories, areas, images)
+    measured = np.full((2, categories, areas, len(parameters.iouThrs), count), np.nan)
+    for category, area in np.ndindex(categories, areas):
+        seen = np.array([entry is not None for entry in evaluated[category, area]], bool)
+        entries = evaluated[category, area, seen]
+        step = max(1, _CHUNK_ELEMENTS // max(1, sum(len(entry["dtIds"]) for entry in entries)))
+        for first in range(0, count if len(entries) else 0, step):
+            chunk = slice(first, first + step)
+            values = _precision_and_recall(entries, weights[seen, chunk], np.asarray(parameters.recThrs))
+            measured[:, category, area, :, chunk] = values
+    at_50, at_75 = (int(np.argmin(np.abs(parameters.iouThrs - threshold))) for threshold in (0.5, 0.75))
+    rows = [
+        values.reshape(-1, count)
+        for measure in measured
+        for values in (measure[:, 0], measure[:, 0, at_50], measure[:, 0, at_75], measure[:, 1], measure[:, 2])
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice")
+        return np.stack([np.nanmean(row, axis=0) for row in rows])
+
+
+def _precision_and_recall(entries: Sequence[dict[str, Any]], weights: np.ndarray, recalls: np.ndarray) -> np.ndarray:
+    """(2, T, R) mean precision over the recall thresholds, and recall.
+
+    Args:
+        entries: COCOeval's ``evalImgs`` of I images, of one category and area range.
+        weights: (I, R) multiplicities of these images.
+        recalls: the recall thresholds.
+    """
+    order = np.argsort(-np.concatenate([entry["dtScores"] for entry in entries]), kind="mergesort")
+    matched, ignored = (
+        np.concatenate([entry[key] for entry in entries], axis=1)[:, order] != 0 for key in ("dtMatches", "dtIgnore")
+    )
+    positives = np.array([np.count_nonzero(np.equal(entry["gtIgnore"], 0)) for entry in entries]) @ weights
+    weighted = np.repeat(weights, [len(entry["dtIds"]) for entry in entries], axis=0)[order]
+    total = np.maximum(positives, 1)
+    measured = np.empty((2, len(matched), weights.shape[1]))
+    for t, (is_matched, is_counted) in enumerate(zip(matched, ~ignored, strict=True)):
+        # Precision falls at every false positive, so its maxima, all that is needed, are at true positives.
+        true = np.flatnonzero(is_matched & is_counted)
+        false = np.cumsum(weighted * (~is_matched & is_counted)[:, None], axis=0, dtype=np.int32)[true]
+        found = np.cumsum(weighted[true], axis=0, dtype=np.int32)
+        precision = found / (false + found + np.spacing(1))
+        envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+        # Each recall threshold has the precision at the first true positive that reaches it.
+        reached = np.searchsorted(recalls, found / total, side="right")
+        newly_reached = np.diff(reached, axis=0, prepend=0)
+        measured[0, t] = (newly_reached * envelope).sum(0) / len(recalls)
+        measured[1, t] = found[-1:].sum(0) / total
+    measured[..., positives == 0] = np.nan
+    return measured

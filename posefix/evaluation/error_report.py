@@ -1,14 +1,20 @@
-"""What several results files get wrong, and what became of each error between the first and the last of them."""
+"""Errors of several results files: their diagnoses, what AP would be without them, and statistics for training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from posefix.core.errors import InputError
 from posefix.core.people import People
-from posefix.evaluation.diagnosis import KIND_NAMES, diagnose, same_people, transitions
+from posefix.evaluation.coco import Metrics, evaluate
+from posefix.evaluation.diagnosis import KIND_NAMES, KINDS, Diagnosis, diagnose, same_people, transitions
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.impact import ap_impact
+from posefix.evaluation.matching import oks_with, truth_rows
+from synth import ErrorType, Statistics, fit_statistics
 
 
 def report_errors(truth: GroundTruth, results: Mapping[str, People]) -> dict[str, Any]:
@@ -34,3 +40,53 @@ def report_errors(truth: GroundTruth, results: Mapping[str, People]) -> dict[str
         report["transitions"] = dict(zip(KIND_NAMES, rows, strict=True))
         report["followed"] = same_people(first, others[-1])
     return report
+
+
+def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: str) -> Statistics:
+    """Fit error statistics to results, all files counted together.
+
+    Args:
+        truth: ground truth.
+        results: people by the name of their file.
+        description: a line that says where the numbers come from.
+
+    Raises:
+        InputError: when no result in a file matches an annotated person.
+    """
+    seen = {name: diagnose(truth, people).observation() for name, people in results.items()}
+    for name, observed in seen.items():
+        if not (observed.truth.labelled & observed.given).any():
+            raise InputError(f"{name}: no result matches an annotated person, so there is nothing to measure")
+    return fit_statistics(seen.values(), description)
+
+
+def ap_impact(truth: GroundTruth, results: People) -> dict[str, Metrics]:
+    """Measure results as they are, and with each kind of error alone corrected (Ronchi and Perona, ICCV 2017).
+
+    All people and results count, also those too small or too many for a diagnosis, since AP counts them. Keypoint
+    errors are moved to the truth; "scores" ranks the results by how good they are (see :func:`optimal_scores`);
+    "background" drops results that match no annotated person; "missed people" takes people whom no result matches out
+    of the annotations.
+
+    Returns:
+        For ``as it is``, ``jitter``, ``inversion``, ``swap``, ``miss``, ``scores``, ``background`` and
+        ``missed people`` the metrics of :func:`posefix.evaluation.coco.evaluate`.
+    """
+    diagnosis = diagnose(truth, results, min_area=0.0, max_detections=max(len(results), 1))
+    changed = {"as it is": results}
+    changed |= {kind.name.lower(): diagnosis.corrected(kind) for kind in KINDS if kind != ErrorType.GOOD}
+    changed["scores"] = replace(results, person_scores=optimal_scores(diagnosis))
+    changed["background"] = results[~diagnosis.background]
+    impact = {name: evaluate(truth, people).metrics() for name, people in changed.items()}
+    missed = {a["id"] for a, found in zip(diagnosis.truth.extra, diagnosis.found, strict=True) if not found}
+    impact["missed people"] = evaluate(truth.ignoring(missed), results).metrics()
+    return impact
+
+
+def optimal_scores(diagnosis: Diagnosis) -> np.ndarray:
+    """(N,) the scores that rank results best: OKS with the person matched, -1 for results that match no person.
+
+    A second result of the same person is a false positive at any score, so it goes to the end as well.
+    """
+    rows = truth_rows(diagnosis.matched, len(diagnosis.results))
+    return np.where(rows >= 0, oks_with(diagnosis.truth, diagnosis.results, rows), -1.0)

@@ -13,11 +13,13 @@ import msgspec
 import numpy as np
 from pycocotools.coco import COCO
 
+from posefix import formats
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.files import first_repeated, read_json
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton, load
+from posefix.formats import ImageIndex
 from posefix.formats.coco import ImageRecord, read_images
 
 _UNREAD = frozenset({"segmentation", "caption"})  # most of a file's memory, and not about keypoints
@@ -93,12 +95,10 @@ class GroundTruth:
         name: the file, for messages.
     """
 
-    def __init__(
-        self, images: list[Any], annotations: list[Any], categories: list[Any], skeleton: Skeleton, name: str
-    ) -> None:
+    def __init__(self, dataset: dict[str, list[Any]], skeleton: Skeleton, name: str) -> None:
         self.skeleton, self.name = skeleton, name
         self.coco = COCO()
-        self.coco.dataset = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+        self.coco.dataset = dataset
         with quietly():
             self.coco.createIndex()
 
@@ -132,11 +132,8 @@ class GroundTruth:
             raise InputError(f"{name}: {said}; expected COCO's object of images, annotations and categories") from None
         persons = [c for c in content.categories if c.name == "person"] or content.categories
         kept = {category.id for category in persons}
-        people = [
-            (raw, a)
-            for raw, a in zip(dataset["annotations"], content.annotations, strict=True)
-            if a.category_id in kept
-        ]
+        annotations = zip(dataset["annotations"], content.annotations, strict=True)
+        people = [(raw, a) for raw, a in annotations if a.category_id in kept]
         if (repeated := first_repeated(a.id for _, a in people)) is not None:
             raise InputError(f"{name}: several annotations have the id {repeated}; ids must be unique")
         if people and not any("keypoints" in raw for raw, _ in people):
@@ -146,7 +143,8 @@ class GroundTruth:
             for raw, a in people
         ]
         categories = [raw for raw in dataset["categories"] if raw["id"] in kept]
-        return cls(dataset["images"], complete, categories, skeleton, name)
+        whole = {"images": dataset["images"], "annotations": complete, "categories": categories}
+        return cls(whole, skeleton, name)
 
     @cached_property
     def image_ids(self) -> np.ndarray:
@@ -191,14 +189,35 @@ class GroundTruth:
             first = ", ".join(map(str, missing[:5]))
             raise InputError(f"{len(missing)} of the images to evaluate are not in the annotations; the first: {first}")
         annotations = [a for a in self.coco.dataset["annotations"] if a["image_id"] in wanted]
-        return self._with([self.coco.imgs[i] for i in wanted], annotations)
+        return self._with(images=[self.coco.imgs[i] for i in wanted], annotations=annotations)
 
     def ignoring(self, annotation_ids: set[int]) -> GroundTruth:
         """Return the ground truth with some people neither to be found nor counted as wrongly found."""
-        annotations = [
-            {**a, "num_keypoints": 0} if a["id"] in annotation_ids else a for a in self.coco.dataset["annotations"]
-        ]
-        return self._with(self.coco.dataset["images"], annotations)
+        annotations = self.coco.dataset["annotations"]
+        return self._with(
+            annotations=[{**a, "num_keypoints": 0} if a["id"] in annotation_ids else a for a in annotations]
+        )
 
-    def _with(self, images: list[Any], annotations: list[Any]) -> GroundTruth:
-        return GroundTruth(images, annotations, self.coco.dataset["categories"], self.skeleton, self.name)
+    def _with(self, **changed: list[Any]) -> GroundTruth:
+        return GroundTruth({**self.coco.dataset, **changed}, self.skeleton, self.name)
+
+
+def read_results(path: Path, truth: GroundTruth, format: str = "auto") -> People:
+    """Read results of any format on the images of a ground truth, in its skeleton.
+
+    Raises:
+        InputError: the file cannot be used, or none of its results is of an image that the ground truth lists.
+    """
+    people = formats.read_in(truth.skeleton, path, format, lambda: ImageIndex(truth.images, truth.name))
+    if len(people) and unlisted(people, truth) == len(people):
+        listed = [*map(str, truth.image_ids[:3]), *(["..."] if len(truth.image_ids) > 3 else [])]
+        raise InputError(
+            f"{path}: none of the {len(people)} results is of an image that {truth.name} lists; the first is of "
+            f"image_id {people.image_ids[0]}, the annotations list {', '.join(listed) or 'no image'}"
+        )
+    return people
+
+
+def unlisted(people: People, truth: GroundTruth) -> int:
+    """Count the results of images that a ground truth does not list, which are not measured."""
+    return int((~np.isin(people.image_ids, truth.image_ids)).sum())

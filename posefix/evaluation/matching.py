@@ -1,6 +1,8 @@
-"""Match results to annotated people, and measure their OKS (object keypoint similarity)."""
+"""Match results to annotated people, and measure their OKS (object keypoint similarity), before and after."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -98,3 +100,47 @@ def oks_with(truth: People, results: People, rows: np.ndarray) -> np.ndarray:
         results.keypoints[known], people.keypoints, people.labelled, people.areas, truth.skeleton.sigmas
     )
     return values
+
+
+@dataclass(frozen=True)
+class OksChange:
+    """What refinement did to each of N results, by OKS with one and the same annotated person before and after.
+
+    Attributes:
+        before: (N,) float64 OKS; NaN where the result matches no annotated person, before and after.
+        after: (N,) float64 OKS.
+        truth_rows: (N,) int64 row of the annotated person, -1 where there is none.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    truth_rows: np.ndarray
+
+    def worst(self, count: int) -> np.ndarray:
+        """Rows of the at most ``count`` results that lost most, the greatest loss first; only those that lost."""
+        change = self.after - self.before
+        order = np.argsort(change, kind="stable")
+        return order[change[order] < 0][:count]
+
+    def best(self, count: int) -> np.ndarray:
+        """Rows of the at most ``count`` results that won most, the greatest gain first; only those that won."""
+        return OksChange(self.after, self.before, self.truth_rows).worst(count)
+
+
+def oks_change(truth: People, before: People, after: People) -> OksChange:
+    """Measure the OKS of each result before and after refinement.
+
+    A result is measured with the person whom it matched before; one that matched none before but one after, with that
+    person.
+
+    Args:
+        truth: annotated people.
+        before: N results.
+        after: the same N results, refined, in the same order.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} results before, {len(after)} after: they must be the same people")
+    rows, later = (truth_rows(match_people(truth, results), len(results)) for results in (before, after))
+    taken = np.isin(later, rows[rows >= 0])
+    rows = np.where((rows < 0) & ~taken, later, rows)
+    return OksChange(oks_with(truth, before, rows), oks_with(truth, after, rows), rows)

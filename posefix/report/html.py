@@ -16,10 +16,10 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from posefix.core.files import write_atomically
 from posefix.core.people import People
 from posefix.core.skeleton import GROUPS
-from posefix.evaluation.comparison import OksChange, oks_change
 from posefix.evaluation.diagnosis import KINDS, Diagnosis, diagnose, transitions
+from posefix.evaluation.error_report import ap_impact
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.impact import ap_impact
+from posefix.evaluation.matching import OksChange, oks_change
 from posefix.report.overlay import ANNOTATED, POSE, keypoint_sides
 from posefix.report.pictures import NamedImages, changed_people, encode_jpeg
 from synth import ErrorType

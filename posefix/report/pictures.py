@@ -12,7 +12,7 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, write_atomically
 from posefix.core.people import People
-from posefix.evaluation.comparison import OksChange, oks_change
+from posefix.evaluation.matching import OksChange, oks_change
 from posefix.media.opencv import cv2
 from posefix.report.panels import PANEL_HEIGHT, people_view, scene_view, side_by_side
 

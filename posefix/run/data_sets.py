@@ -16,9 +16,8 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.evaluation.comparison import compare
-from posefix.evaluation.ground_truth import GroundTruth
+from posefix.evaluation.ground_truth import GroundTruth, read_results
 from posefix.evaluation.matching import match_people, oks_with
-from posefix.evaluation.results import read_results
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings

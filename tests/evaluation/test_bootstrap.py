@@ -7,10 +7,9 @@ import copy
 import numpy as np
 import pytest
 
-from posefix.evaluation.bootstrap import draw_multiplicities, paired_bootstrap, resampled_metrics
 from posefix.evaluation.coco import METRICS, evaluate
-from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.results import read_results
+from posefix.evaluation.comparison import draw_multiplicities, paired_bootstrap, resampled_metrics
+from posefix.evaluation.ground_truth import GroundTruth, read_results
 from tests.evaluation_scenes import people_of, reference, scene, truth_of
 
 

@@ -11,8 +11,7 @@ import pytest
 from posefix.core.errors import InputError
 from posefix.core.skeleton import from_dict
 from posefix.evaluation.coco import METRICS, evaluate
-from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.results import read_results, unlisted
+from posefix.evaluation.ground_truth import GroundTruth, read_results, unlisted
 from tests.evaluation_scenes import flat, people_of, reference, scene, truth_of
 from tests.tiny import people_records
 

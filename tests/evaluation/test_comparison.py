@@ -12,8 +12,8 @@ from rich.console import Console
 from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.evaluation.coco import METRICS, evaluate
-from posefix.evaluation.comparison import compare, oks_change
-from posefix.evaluation.matching import match_people, oks_with, truth_rows
+from posefix.evaluation.comparison import compare
+from posefix.evaluation.matching import match_people, oks_change, oks_with, truth_rows
 from posefix.report.tables import summary_table
 from tests.evaluation_scenes import people_of, scene, truth_of
 

@@ -15,8 +15,8 @@ from posefix.core import skeleton as skeletons
 from posefix.core.people import People
 from posefix.evaluation.coco import evaluate
 from posefix.evaluation.diagnosis import KINDS, diagnose, transitions
+from posefix.evaluation.error_report import ap_impact, optimal_scores
 from posefix.evaluation.ground_truth import GroundTruth
-from posefix.evaluation.impact import ap_impact, optimal_scores
 from posefix.formats import read
 from synth import ErrorType, Statistics, neighbours_of, synthesize
 from tests.evaluation_scenes import people_of, scene, truth_of
