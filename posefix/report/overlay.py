@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,11 +16,9 @@ Color = tuple[int, int, int]
 OUTLINE: Color = (15, 15, 20)  # keeps lines visible on any ground
 WRONG: Color = (240, 20, 47)  # ring around a keypoint that is not right
 _FRACTION_BITS = 4  # of OpenCV's fixed-point coordinates
-_CENTRE, _LEFT, _RIGHT = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class Style:
+class Style(NamedTuple):
     """Colours and widths of a drawn pose.
 
     Left is orange and right is blue: told apart by every kind of colour vision (after Okabe and Ito, 2008).
@@ -40,26 +38,18 @@ class Style:
 
 POSE = Style()
 _GREEN: Color = (110, 255, 90)
-ANNOTATED = Style(centre=_GREEN, left=_GREEN, right=_GREEN, scale=0.4)
+ANNOTATED = Style(_GREEN, _GREEN, _GREEN, scale=0.4)
 
 
 def keypoint_sides(skeleton: Skeleton) -> np.ndarray:
-    """(K,) int64: 0 for keypoints on neither side, 1 for left ones, 2 for right ones.
-
-    Of a pair whose names do not begin with left and right, the first counts as left.
-    """
-    places = np.arange(len(skeleton))
-    named_right = np.array([name.startswith("right") for name in skeleton.keypoint_names])
-    named = named_right | named_right[skeleton.flip]
-    right = np.where(named, named_right, skeleton.flip < places)
-    return np.where(skeleton.flip != places, np.where(right, _RIGHT, _LEFT), _CENTRE)
+    """(K,) int64: 1 for keypoints whose names begin with left, 2 for right ones, 0 for the others."""
+    return np.array([name.startswith("left") + 2 * name.startswith("right") for name in skeleton.keypoint_names])
 
 
 def limb_sides(sides: np.ndarray, limbs: np.ndarray) -> np.ndarray:
     """(L,) side of limbs (L, 2): that of the ends if they are on one side, or one is in the centre; else the centre."""
-    first, second = sides[limbs[:, 0]], sides[limbs[:, 1]]
-    one_side = (first == second) | (first == _CENTRE) | (second == _CENTRE)
-    return np.where(one_side, np.maximum(first, second), _CENTRE)
+    ends = sides[limbs]
+    return np.where(ends.sum(1) == 3, 0, ends.max(1, initial=0))
 
 
 def draw_people(image: np.ndarray, people: People, style: Style = POSE, wrong: np.ndarray | None = None) -> np.ndarray:
@@ -78,43 +68,36 @@ def draw_people(image: np.ndarray, people: People, style: Style = POSE, wrong: n
     canvas = np.array(image, order="C")
     points = np.nan_to_num(people.keypoints.astype(np.float64), nan=np.inf)
     shown = people.labelled & (np.abs(points) < FARTHEST).all(-1)  # OpenCV's coordinates end at 1e8
+    points = np.where(shown[..., None], points, 0)
     extents = geometry.pose_boxes(people.keypoints, shown, padding=0.0)[:, 2:].max(1, initial=0)
     widths = (style.scale * np.clip(extents / 70, 1.2, 9.0)).tolist()
+    sides, limbs, colors = keypoint_sides(people.skeleton), people.skeleton.limbs, style[:3]
+    side_of_limb = limb_sides(sides, limbs)
     for keypoints, drawn, width in zip(points, shown, widths, strict=True):
-        _draw_pose(canvas, keypoints, drawn, people.skeleton, width, style)
-    if wrong is not None:
-        for person, keypoint in np.argwhere(wrong & shown):
-            _ring(canvas, points[person, keypoint], 2.4 * widths[person] + 4)
+        whole = drawn[limbs].all(1)
+        ends = _fixed(keypoints[limbs[whole]])
+        thick, border = max(1, round(width)), max(1, round(0.35 * width))
+        for thickness, inks in ((thick + 2 * border, [OUTLINE] * 3), (thick, colors)):
+            for (start, end), side in zip(ends, side_of_limb[whole], strict=True):
+                cv2.line(canvas, start, end, inks[side], thickness, cv2.LINE_AA, _FRACTION_BITS)
+        for centre, side in zip(keypoints[drawn], sides[drawn], strict=True):
+            dot(canvas, centre, 0.95 * width, colors[side])
+    for person, keypoint in np.argwhere(shown & (False if wrong is None else wrong)):
+        for color, thickness in (((255, 255, 255), 4), (WRONG, 2)):
+            _circle(canvas, points[person, keypoint], 2.4 * widths[person] + 4, color, thickness)
     return canvas
 
 
 def dot(canvas: np.ndarray, centre: np.ndarray, radius: float, color: Color) -> None:
     """Draw a disc with an outline around ``centre`` (2,) px into a canvas (H, W, 3)."""
-    for r, c in ((radius + max(1.0, 0.35 * radius), OUTLINE), (radius, color)):
-        cv2.circle(canvas, _fixed(centre), round(r * (1 << _FRACTION_BITS)), c, -1, cv2.LINE_AA, _FRACTION_BITS)
+    _circle(canvas, centre, radius + max(1.0, 0.35 * radius), OUTLINE)
+    _circle(canvas, centre, radius, color)
 
 
-def _draw_pose(
-    canvas: np.ndarray, keypoints: np.ndarray, drawn: np.ndarray, skeleton: Skeleton, width: float, style: Style
-) -> None:
-    sides, colors = keypoint_sides(skeleton), (style.centre, style.left, style.right)
-    limbs = skeleton.limbs[drawn[skeleton.limbs].all(1)]
-    ends = [(_fixed(keypoints[i]), _fixed(keypoints[j])) for i, j in limbs]
-    thick, border = max(1, round(width)), max(1, round(0.35 * width))
-    for start, end in ends:
-        cv2.line(canvas, start, end, OUTLINE, thick + 2 * border, cv2.LINE_AA, _FRACTION_BITS)
-    for (start, end), side in zip(ends, limb_sides(sides, limbs), strict=True):
-        cv2.line(canvas, start, end, colors[side], thick, cv2.LINE_AA, _FRACTION_BITS)
-    for centre, side in zip(keypoints[drawn], sides[drawn], strict=True):
-        dot(canvas, centre, 0.95 * width, colors[side])
+def _circle(canvas: np.ndarray, centre: np.ndarray, radius: float, color: Color, thickness: int = -1) -> None:
+    cv2.circle(canvas, _fixed(centre), _fixed(radius), color, thickness, cv2.LINE_AA, _FRACTION_BITS)
 
 
-def _ring(canvas: np.ndarray, centre: np.ndarray, radius: float) -> None:
-    size = round(radius * (1 << _FRACTION_BITS))
-    for color, width in (((255, 255, 255), 4), (WRONG, 2)):
-        cv2.circle(canvas, _fixed(centre), size, color, width, cv2.LINE_AA, _FRACTION_BITS)
-
-
-def _fixed(point: np.ndarray) -> tuple[int, int]:
-    x, y = np.rint(point * (1 << _FRACTION_BITS)).astype(int).tolist()
-    return x, y
+def _fixed(pixels: np.ndarray | float) -> Any:
+    """Pixels as whole numbers of OpenCV's fixed-point unit, in lists."""
+    return np.rint(np.multiply(pixels, 1 << _FRACTION_BITS)).astype(int).tolist()

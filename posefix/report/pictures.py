@@ -14,7 +14,7 @@ from posefix.core.files import make_folder, write_atomically
 from posefix.core.people import People
 from posefix.evaluation.matching import OksChange, oks_change
 from posefix.media.opencv import cv2
-from posefix.report.panels import PANEL_HEIGHT, people_view, scene_view, side_by_side
+from posefix.report.panels import PANEL_HEIGHT, people_view, side_by_side
 
 INDEX = "index.json"
 _QUALITY = 92  # of the JPEGs
@@ -86,12 +86,9 @@ def changed_people(
         for rank, row in enumerate(rows.tolist(), start=1):
             oks = {"oks_before": float(change.before[row]), "oks_after": float(change.after[row])}
             entry = {"image_id": int(before.image_ids[row]), "kind": kind, "person": row, **oks}
-            image, picture = _read(images, entry, f"{kind}_{rank:02d}_"), None
-            if image is not None:
-                people = before[[row]], after[[row]], truth[change.truth_rows[[row]]]
-                labels = f"before, OKS {oks['oks_before']:.2f}", f"after, OKS {oks['oks_after']:.2f}"
-                picture = side_by_side(image, *people, entry["image"], labels, people_view(*people), height)
-            yield entry, picture
+            labels = f"before, OKS {oks['oks_before']:.2f}", f"after, OKS {oks['oks_after']:.2f}"
+            people = before[[row]], after[[row]], truth[change.truth_rows[[row]]]
+            yield entry, _draw(images, entry, f"{kind}_{rank:02d}_", *people, labels=labels, height=height)
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
@@ -103,16 +100,13 @@ def encode_jpeg(image: np.ndarray) -> bytes:
 def _whole_images(images: NamedImages, before: People, after: People) -> Iterator[Drawn]:
     for image_id in np.unique(before.image_ids).tolist():
         entry: dict[str, Any] = {"image_id": image_id}
-        image, picture = _read(images, entry), None
-        if image is not None:
-            left, right = (people[people.image_ids == image_id] for people in (before, after))
-            title = f"{entry['image']}, {len(left)} {'person' if len(left) == 1 else 'people'}"
-            picture = side_by_side(image, left, right, title=title, box=scene_view(image, left, right))
-        yield entry, picture
+        yield entry, _draw(images, entry, "", *(people[people.image_ids == image_id] for people in (before, after)))
 
 
-def _read(images: NamedImages, entry: dict[str, Any], prefix: str = "") -> np.ndarray | None:
-    """Read the image of an entry, and note its name and that of the picture, or why there is none."""
+def _draw(
+    images: NamedImages, entry: dict[str, Any], prefix: str, *people: People, **options: Any
+) -> np.ndarray | None:
+    """Draw people into the image of an entry, and note its name and that of the picture, or why there is none."""
     try:
         image, name = images[entry["image_id"]], images.name(entry["image_id"])
     except InputError as error:
@@ -120,7 +114,7 @@ def _read(images: NamedImages, entry: dict[str, Any], prefix: str = "") -> np.nd
         return None
     parts = PurePosixPath(name.replace("\\", "/")).with_suffix("").parts
     entry |= {"image": name, "file": prefix + "_".join(parts).strip("/")}
-    return image
+    return side_by_side(image, *people, title=name, box=people_view(image, *people), **options)
 
 
 def _free_name(entry: dict[str, Any], taken: set[str]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from posefix.core.people import People
 from posefix.media.video import write_video
-from posefix.report.panels import scene_view, side_by_side
+from posefix.report.panels import people_view, side_by_side
 
 
 def write_comparison(
@@ -42,7 +42,7 @@ def write_comparison(
         box: np.ndarray | None = None
         for i, (index, frame) in enumerate(frames):
             if i == 0:
-                box = scene_view(frame, before, after)
+                box = people_view(frame, before, after)
             left, right = (p[slice(*np.searchsorted(p.image_ids, [index, index + 1]))] for p in ordered)
             yield side_by_side(frame, left, right, title=f"frame {index}", box=box)
 

@@ -41,7 +41,7 @@ def test_comparison_shows_the_people_of_each_frame(tmp_path) -> None:
     assert write_comparison(tmp_path / "v.mp4", frames, people, nobody, fps=10) == 5
     seen = []
     for _, frame in VideoFrames(tmp_path / "v.mp4"):
-        mask = np.abs(frame[34:-34].astype(int) - POSE.left).sum(-1) < 100
+        mask = np.abs(frame[34:-68].astype(int) - POSE.left).sum(-1) < 100
         half = frame.shape[1] // 2
         seen.append((mask[:, :half].sum() > 50, mask[:, half:].sum() > 50))
     assert seen == [(False, False), (True, False), (False, False), (True, False), (False, False)]
