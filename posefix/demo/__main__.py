@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -14,15 +16,37 @@ from posefix.cli.options import friendly
 from posefix.core.files import make_folder, require_writable, write_atomically
 from posefix.core.people import People
 from posefix.demo import load_photos
-from posefix.demo.experiment import Poses, erroneous, measure
-from posefix.demo.picture import before_after
 from posefix.evaluation.diagnosis import KIND_NAMES, count_moves
+from posefix.evaluation.matching import oks
 from posefix.media.opencv import cv2
 from posefix.refine.refiner import Refiner
+from posefix.report.overlay import POSE, WRONG
+from posefix.report.panels import caption, side_by_side
 from posefix.report.tables import titled_table
-from synth import Statistics
+from synth import ErrorType, Statistics, classify, draw_scores, neighbours_of, synthesize
 
 DRAWS = 24  # wrong poses of each person
+WIDTH = 1600  # px of the picture
+GAP = 10  # px between people
+LEGEND = {
+    "the person's left": POSE.left,
+    "right": POSE.right,
+    "wrong: not within the tolerance of OKS, or at another joint": WRONG,
+}
+
+
+class Poses(NamedTuple):
+    """D poses of each of N people of K keypoints, and how good they are.
+
+    Attributes:
+        keypoints: (N, D, K, 2) float32 pixels.
+        oks: (N, D) float64 in [0, 1].
+        types: (N, D, K) int8 :class:`synth.ErrorType` of each keypoint.
+    """
+
+    keypoints: np.ndarray
+    oks: np.ndarray
+    types: np.ndarray
 
 
 @click.command(epilog="Example: python -m posefix.demo --out demo_output --seed 1")
@@ -61,6 +85,56 @@ def demonstrate(console: Console, refiner: Refiner, out: Path, seed: int, draws:
         highlight=False,
     )
     return before, after
+
+
+def erroneous(truth: People, statistics: Statistics, draws: int, rng: np.random.Generator) -> People:
+    """Draw erroneous poses of N annotated people, with confidences: N x ``draws`` people, each one's together.
+
+    Keypoints that are not annotated get no estimate. Boxes and areas of the truth are not handed on.
+    """
+    rows = np.repeat(np.arange(len(truth)), draws)
+    everyone, neighbours = truth[rows], neighbours_of(truth).take(rows)
+    drawn = synthesize(everyone, neighbours, statistics, rng, impute=0.0)
+    _, similarity = classify(drawn.keypoints, everyone, neighbours)
+    scores = np.where(drawn.scores > 0, draw_scores(similarity, rng), 0)
+    return People(truth.skeleton, drawn.keypoints, scores, everyone.image_ids, person_scores=np.ones(len(rows)))
+
+
+def measure(keypoints: np.ndarray, truth: People) -> Poses:
+    """Measure D poses of each of N people, (N * D, K, 2) pixels, those of one person together."""
+    rows = np.repeat(np.arange(len(truth)), len(keypoints) // len(truth))
+    everyone = truth[rows]
+    similarity = oks(keypoints, everyone.keypoints, everyone.labelled, everyone.areas, truth.skeleton.sigmas)
+    types, _ = classify(keypoints, everyone, neighbours_of(truth).take(rows))
+    return Poses(*(values.reshape(len(truth), -1, *values.shape[1:]) for values in (keypoints, similarity, types)))
+
+
+def median_draws(before: Poses, after: Poses) -> np.ndarray:
+    """(N,) the draw of each person whose change of OKS is that person's median, of an even number the lower middle."""
+    order = np.argsort(after.oks - before.oks, axis=1, kind="stable")
+    return order[:, (order.shape[1] - 1) // 2]
+
+
+def before_after(
+    truth: People, images: Mapping[int, np.ndarray], before: Poses, after: Poses, title: str
+) -> np.ndarray:
+    """Draw the median draw of N people before and after, two people a row: (H, 1600, 3) uint8 RGB.
+
+    A red ring marks a keypoint that is not Good. Keypoints that are not annotated are not drawn.
+    """
+    cells = []
+    for i, draw in enumerate(median_draws(before, after)):
+        person = truth[[i]]
+        poses = [person.with_keypoints(found.keypoints[[i], draw]) for found in (before, after)]
+        wrong = before.types[[i], draw] > ErrorType.GOOD, after.types[[i], draw] > ErrorType.GOOD
+        labels = f"input, OKS {before.oks[i, draw]:.2f}", f"refined, OKS {after.oks[i, draw]:.2f}"
+        image, box = images[int(person.image_ids[0])], person.boxes[0]
+        cell = side_by_side(image, *poses, labels=labels, box=box, height=600, wrong=wrong)
+        cells.append(np.pad(cell, ((0, 0), (0, GAP), (0, 0))))
+    rows = [np.concatenate(cells[i : i + 2], axis=1)[:, :-GAP] for i in range(0, len(cells), 2)]
+    sizes = [(WIDTH, round(row.shape[0] * WIDTH / row.shape[1])) for row in rows]
+    scaled = [cv2.resize(row, size, interpolation=cv2.INTER_AREA) for row, size in zip(rows, sizes, strict=True)]
+    return np.concatenate([*scaled, caption(title, WIDTH, LEGEND)])
 
 
 def people_table(truth: People, before: Poses, after: Poses) -> Table:

@@ -9,8 +9,7 @@ from rich.console import Console
 
 from posefix.core.files import read_json
 from posefix.demo import ANNOTATIONS, FOLDER, load_photos
-from posefix.demo.__main__ import demonstrate, main
-from posefix.demo.experiment import Poses, erroneous, measure, median_draws
+from posefix.demo.__main__ import Poses, demonstrate, erroneous, main, measure, median_draws
 from posefix.evaluation.diagnosis import count_moves
 from posefix.media.images import decode
 from synth import ErrorType, Statistics

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from posefix.demo import load_photos
-from posefix.demo.experiment import erroneous, measure
+from posefix.demo.__main__ import erroneous, measure
 from posefix.engines.torch import TorchEngine
 from posefix.models.checkpoint import Checkpoint, load_checkpoint
 from posefix.refine.refiner import Refiner
