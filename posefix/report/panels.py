@@ -17,7 +17,7 @@ WIDE = 0.6  # people who fill less than this share of an image's height and widt
 _GAP = 6  # px between the panels
 _LINE = 34  # px, height of a line of text
 _FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.52
-_GROUND: Color = (24, 26, 30)
+_GROUND: Color = (0, 0, 0)  # as what lies outside the image
 _TEXT: Color = (235, 235, 235)
 _DIM: Color = (165, 170, 180)
 
