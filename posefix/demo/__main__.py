@@ -15,7 +15,7 @@ from rich.table import Table
 from posefix.cli.options import friendly
 from posefix.core.files import make_folder, require_writable, write_atomically
 from posefix.core.people import People
-from posefix.demo import load_photos
+from posefix.demo import CREDITS, load_photos
 from posefix.evaluation.diagnosis import KIND_NAMES, count_moves
 from posefix.evaluation.matching import oks
 from posefix.media.opencv import cv2
@@ -69,16 +69,15 @@ def demonstrate(console: Console, refiner: Refiner, out: Path, seed: int, draws:
     picture = out / "before_after.png"
     make_folder(out)
     require_writable(picture)
-    photos = load_photos()
-    truth = photos.people
+    truth, images = load_photos()
     given = erroneous(truth, Statistics.load("posefix"), draws, np.random.default_rng(seed))
     before = measure(given.keypoints, truth)
-    after = measure(refiner.refine(given, photos.images).keypoints, truth)
-    drawn = before_after(truth, photos.images, before, after, f"Photographs: {photos.credits}")
+    after = measure(refiner.refine(given, images).keypoints, truth)
+    drawn = before_after(truth, images, before, after)
     write_atomically(picture, cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
     console.print(people_table(truth, before, after), errors_table(count_moves(before.types, after.types)))
     console.print(
-        f"{draws} wrong poses of each of {len(truth)} people, on {len(photos.images)} photographs that PoseFix was not "
+        f"{draws} wrong poses of each of {len(truth)} people, on {len(images)} photographs that PoseFix was not "
         f"trained on. The errors are drawn from published statistics of estimators (seed {seed}): this shows what "
         "becomes of errors, not what an estimator gains; the README does.\n"
         f"[bold]{picture}[/bold] shows everybody's median draw. Done in {time.perf_counter() - started:.0f} s.",
@@ -115,9 +114,7 @@ def median_draws(before: Poses, after: Poses) -> np.ndarray:
     return order[:, (order.shape[1] - 1) // 2]
 
 
-def before_after(
-    truth: People, images: Mapping[int, np.ndarray], before: Poses, after: Poses, title: str
-) -> np.ndarray:
+def before_after(truth: People, images: Mapping[int, np.ndarray], before: Poses, after: Poses) -> np.ndarray:
     """Draw the median draw of N people before and after, two people a row: (H, 1600, 3) uint8 RGB.
 
     A red ring marks a keypoint that is not Good. Keypoints that are not annotated are not drawn.
@@ -134,7 +131,7 @@ def before_after(
     rows = [np.concatenate(cells[i : i + 2], axis=1)[:, :-GAP] for i in range(0, len(cells), 2)]
     sizes = [(WIDTH, round(row.shape[0] * WIDTH / row.shape[1])) for row in rows]
     scaled = [cv2.resize(row, size, interpolation=cv2.INTER_AREA) for row, size in zip(rows, sizes, strict=True)]
-    return np.concatenate([*scaled, caption(title, WIDTH, LEGEND)])
+    return np.concatenate([*scaled, caption(f"Photographs: {CREDITS}", WIDTH, LEGEND)])
 
 
 def people_table(truth: People, before: Poses, after: Poses) -> Table:

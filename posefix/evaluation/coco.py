@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,19 +19,12 @@ METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL
 Metrics = dict[str, float | None]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One set of results measured against one ground truth.
-
-    Attributes:
-        coco_eval: pycocotools' evaluation after ``evaluate``, ``accumulate`` and ``summarize``.
-    """
-
-    coco_eval: COCOeval
+class Evaluation(COCOeval):  # type: ignore[misc]  # pycocotools has no types
+    """pycocotools' evaluation of one set of results against one ground truth."""
 
     def metrics(self) -> Metrics:
         """Return AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL in percent; None where nothing can be measured."""
-        stats = (float(value) for value in self.coco_eval.stats)
+        stats = (float(value) for value in self.stats)
         return {name: None if value == -1 else 100 * value for name, value in zip(METRICS, stats, strict=True)}
 
 
@@ -51,16 +43,16 @@ def evaluate(truth: GroundTruth, results: People) -> Evaluation:
     Raises:
         InputError: when results are of another number of keypoints, or not finite.
     """
-    coco_eval, _ = coco_evaluation(truth, results)
+    evaluation, _ = prepare(truth, results)
     with quietly(), np.errstate(over="ignore", invalid="ignore"):
-        coco_eval.evaluate()
-        coco_eval.accumulate()
-        coco_eval.summarize()
-    return Evaluation(coco_eval)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
 
 
-def coco_evaluation(truth: GroundTruth, results: People) -> tuple[COCOeval, np.ndarray]:
-    """Prepare pycocotools' evaluation with COCO's own parameters, but for the skeleton's sigmas.
+def prepare(truth: GroundTruth, results: People) -> tuple[Evaluation, np.ndarray]:
+    """Prepare an evaluation with COCO's own parameters, but for the skeleton's sigmas.
 
     pycocotools takes the areas of detections (they decide which false positives count for APM and APL) from the boxes
     if the first result has one, else from the extents of the keypoints; so is it here, with the extent where a box is
@@ -96,9 +88,9 @@ def coco_evaluation(truth: GroundTruth, results: People) -> tuple[COCOeval, np.n
     detections.dataset = {**truth.coco.dataset, "annotations": annotations}
     with quietly():
         detections.createIndex()
-        coco_eval = COCOeval(truth.coco, detections, iouType="keypoints")
-    coco_eval.params.kpt_oks_sigmas = np.asarray(truth.skeleton.sigmas, np.float64)
-    return coco_eval, rows
+        evaluation = Evaluation(truth.coco, detections, iouType="keypoints")
+    evaluation.params.kpt_oks_sigmas = np.asarray(truth.skeleton.sigmas, np.float64)
+    return evaluation, rows
 
 
 def _categories(truth: GroundTruth, results: People, rows: np.ndarray) -> list[Any]:

@@ -64,8 +64,8 @@ def paired_bootstrap(
     Raises:
         ValueError: when the two were evaluated on different images.
     """
-    images = before.coco_eval.params.imgIds
-    if not np.array_equal(images, after.coco_eval.params.imgIds):
+    images = before.params.imgIds
+    if not np.array_equal(images, after.params.imgIds):
         raise ValueError("before and after must be evaluated on the same images")
     weights = draw_multiplicities(len(images), resamples, rng)
     differences = 100 * (resampled_metrics(after, weights) - resampled_metrics(before, weights))
@@ -98,10 +98,10 @@ def resampled_metrics(evaluation: Evaluation, weights: np.ndarray) -> np.ndarray
     Returns:
         (10, R) float64 in [0, 1], in the order of ``METRICS``; NaN where a resample has no people to be found.
     """
-    parameters = evaluation.coco_eval.params
+    parameters = evaluation.params
     images, count = weights.shape
     categories, areas = len(parameters.catIds), len(parameters.areaRng)
-    evaluated = np.array(evaluation.coco_eval.evalImgs, object).reshape(categories, areas, images)
+    evaluated = np.array(evaluation.evalImgs, object).reshape(categories, areas, images)
     measured = np.full((2, categories, areas, len(parameters.iouThrs), count), np.nan)
     for category, area in np.ndindex(categories, areas):
         seen = np.array([entry is not None for entry in evaluated[category, area]], bool)

@@ -16,7 +16,7 @@ import numpy as np
 
 from posefix.core.people import People
 from posefix.core.skeleton import GROUPS
-from posefix.evaluation.coco import coco_evaluation
+from posefix.evaluation.coco import prepare
 from posefix.evaluation.ground_truth import GroundTruth, quietly
 from posefix.evaluation.matching import MATCH_OKS
 from posefix.refine.rescoring import estimator_scores
@@ -151,7 +151,7 @@ def diagnose(
     everyone = truth.people
     counts = everyone.areas >= min_area
     people = everyone[counts]
-    evaluation, rows = coco_evaluation(truth, results)
+    evaluation, rows = prepare(truth, results)
     evaluation.params.iouThrs = np.array([MATCH_OKS])
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[min_area, 1e10]], ["counted"]
     evaluation.params.maxDets = [max_detections]

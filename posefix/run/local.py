@@ -24,8 +24,7 @@ from posefix.refine.batches import BatchPlan, Refinement
 from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
 from posefix.refine.settings import RefineSettings
-from posefix.report.pictures import write_pictures
-from posefix.report.video import write_comparison
+from posefix.report.pictures import write_comparison, write_pictures
 from posefix.run.journal import Journal
 from posefix.run.plan import Plan
 from posefix.run.progress import people_progress

@@ -8,14 +8,13 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from posefix.core.files import read_json
-from posefix.demo import ANNOTATIONS, FOLDER, load_photos
+from posefix.demo import ANNOTATIONS, CREDITS, FOLDER, load_photos
 from posefix.demo.__main__ import Poses, demonstrate, erroneous, main, measure, median_draws
 from posefix.evaluation.diagnosis import count_moves
 from posefix.media.images import decode
 from synth import ErrorType, Statistics
 
-PHOTOS = load_photos()
-TRUTH = PHOTOS.people
+TRUTH, IMAGES = load_photos()
 PEOPLE = pytest.mark.parametrize("person", range(len(TRUTH)), ids=[r["label"] for r in TRUTH.extra])
 
 
@@ -43,7 +42,7 @@ def moves(before: Poses, after: Poses) -> np.ndarray:
 def test_keypoints_lie_inside_the_image_and_the_box(person):
     points, labelled = TRUTH.keypoints[person], TRUTH.labelled[person]
     x, y, w, h = TRUTH.boxes[person]
-    height, width = PHOTOS.images[int(TRUTH.image_ids[person])].shape[:2]
+    height, width = IMAGES[int(TRUTH.image_ids[person])].shape[:2]
     assert x >= 0 and y >= 0 and x + w <= width and y + h <= height
     assert np.all((points[labelled] >= [x, y]) & (points[labelled] <= [x + w, y + h]))
     assert np.all(points[~labelled] == 0)
@@ -75,11 +74,11 @@ def test_limbs_are_of_human_length(person):
 
 def test_every_photo_has_people_and_says_whose_it_is():
     content, notice = read_json(ANNOTATIONS), (FOLDER / "NOTICE.md").read_text(encoding="utf-8")
-    assert set(PHOTOS.images) == set(TRUTH.image_ids.tolist())
+    assert set(IMAGES) == set(TRUTH.image_ids.tolist())
     assert tuple(content["categories"][0]["keypoints"]) == TRUTH.skeleton.keypoint_names
     for image in content["images"]:
-        assert PHOTOS.images[image["id"]].shape == (image["height"], image["width"], 3)
-        assert f"`{image['file_name']}`" in notice and image["credit"] in PHOTOS.credits
+        assert IMAGES[image["id"]].shape == (image["height"], image["width"], 3)
+        assert f"`{image['file_name']}`" in notice and image["credit"] in CREDITS
     pictures = {path.name for path in FOLDER.glob("*.jpg")}
     assert pictures == {image["file_name"] for image in content["images"]}
     assert all((FOLDER / name).stat().st_size <= 120_000 for name in pictures)

@@ -32,16 +32,16 @@ def test_all_multiplicities_one_is_coco_eval(seed: int) -> None:
     dataset, records = scene(np.random.default_rng(seed), images=20)
     evaluation = evaluate(truth_of(dataset), people_of(records))
     value = resampled_metrics(evaluation, np.ones((20, 1), np.int32))[:, 0]
-    np.testing.assert_allclose(value, evaluation.coco_eval.stats, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(value, evaluation.stats, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["movenet-lightning", "movenet-lightning.detbox", "movenet-multipose"])
 def test_all_multiplicities_one_is_coco_eval_on_real_results(data_root, name: str) -> None:
     truth = GroundTruth.read(data_root / "coco" / "annotations" / "person_keypoints_val.json")
     evaluation = evaluate(truth, read_results(data_root / "coco" / "results" / "val" / f"{name}.json", truth))
-    images = len(evaluation.coco_eval.params.imgIds)
+    images = len(evaluation.params.imgIds)
     value = resampled_metrics(evaluation, np.ones((images, 2), np.int32))
-    np.testing.assert_allclose(value, np.stack([evaluation.coco_eval.stats] * 2, 1), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(value, np.stack([evaluation.stats] * 2, 1), rtol=0, atol=1e-12)
 
 
 def test_multiplicities_are_copies_of_images(rng) -> None:

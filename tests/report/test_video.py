@@ -10,7 +10,7 @@ from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.media.video import VideoFrames
 from posefix.report.overlay import POSE
-from posefix.report.video import write_comparison
+from posefix.report.pictures import write_comparison
 
 SKELETON = load("coco17")
 
