@@ -20,8 +20,7 @@ from posefix.evaluation.diagnosis import KIND_NAMES, count_moves
 from posefix.evaluation.matching import oks
 from posefix.media.opencv import cv2
 from posefix.refine.refiner import Refiner
-from posefix.report.overlay import POSE, WRONG
-from posefix.report.panels import caption, side_by_side
+from posefix.report.drawing import POSE, WRONG, caption, side_by_side
 from posefix.report.tables import titled_table
 from synth import ErrorType, Statistics, classify, draw_scores, neighbours_of, synthesize
 

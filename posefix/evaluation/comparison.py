@@ -69,12 +69,11 @@ def paired_bootstrap(
         raise ValueError("before and after must be evaluated on the same images")
     weights = draw_multiplicities(len(images), resamples, rng)
     differences = 100 * (resampled_metrics(after, weights) - resampled_metrics(before, weights))
-    values_before, values_after = before.metrics(), after.metrics()
     gains: Metrics = {}
-    for name, difference in zip(METRICS, differences, strict=True):
+    values = before.metrics().values(), after.metrics().values()
+    for name, difference, first, second in zip(METRICS, differences, *values, strict=True):
         gains |= dict.fromkeys((name, f"{name}_low", f"{name}_high"))
         measured = difference[np.isfinite(difference)]
-        first, second = values_before[name], values_after[name]
         if first is not None and second is not None and len(measured):
             low, high = np.quantile(measured, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
             gains |= {name: second - first, f"{name}_low": float(low), f"{name}_high": float(high)}

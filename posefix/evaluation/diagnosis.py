@@ -20,7 +20,7 @@ from posefix.evaluation.coco import prepare
 from posefix.evaluation.ground_truth import GroundTruth, quietly
 from posefix.evaluation.matching import MATCH_OKS
 from posefix.refine.rescoring import estimator_scores
-from synth import ErrorType, Neighbours, Observation, classify, neighbour_index
+from synth import ErrorType, Neighbours, classify, neighbour_index
 
 MIN_AREA = 32.0**2  # px^2; smaller people are matched but do not count
 LARGE_AREA = 96.0**2  # px^2, COCO's border between medium and large
@@ -107,12 +107,6 @@ class Diagnosis:
         people, columns = np.nonzero(self.types == kind)
         keypoints[self.matched[people], columns] = self.truth.keypoints[people, columns]
         return self.results.with_keypoints(keypoints)
-
-    def observation(self) -> Observation:
-        """What :mod:`synth.fit` measures, of the people who were found."""
-        rows = np.flatnonzero(self.found)
-        results = self.results[self.matched[rows]]
-        return Observation(self.truth[rows], results.keypoints, results.scores > 0, self.neighbours.take(rows))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a JSON file."""

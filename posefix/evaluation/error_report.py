@@ -14,7 +14,7 @@ from posefix.evaluation.coco import Metrics, evaluate
 from posefix.evaluation.diagnosis import KIND_NAMES, KINDS, Diagnosis, diagnose, same_people, transitions
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import oks_with, truth_rows
-from synth import ErrorType, Statistics, fit_statistics
+from synth import ErrorType, Observation, Statistics, fit_statistics
 
 
 def report_errors(truth: GroundTruth, results: Mapping[str, People]) -> dict[str, Any]:
@@ -53,11 +53,15 @@ def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: s
     Raises:
         InputError: when no result in a file matches an annotated person.
     """
-    seen = {name: diagnose(truth, people).observation() for name, people in results.items()}
-    for name, observed in seen.items():
-        if not (observed.truth.labelled & observed.given).any():
+    seen = []
+    for name, people in results.items():
+        found = diagnose(truth, people)
+        rows = np.flatnonzero(found.found)
+        matched = people[found.matched[rows]]
+        seen.append(Observation(found.truth[rows], matched.keypoints, matched.scores > 0, found.neighbours.take(rows)))
+        if not (seen[-1].truth.labelled & seen[-1].given).any():
             raise InputError(f"{name}: no result matches an annotated person, so there is nothing to measure")
-    return fit_statistics(seen.values(), description)
+    return fit_statistics(seen, description)
 
 
 def ap_impact(truth: GroundTruth, results: People) -> dict[str, Metrics]:

@@ -7,19 +7,18 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from posefix.core.files import write_atomically
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose, transitions
 from posefix.evaluation.error_report import ap_impact
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import OksChange, oks_change
-from posefix.report.overlay import ANNOTATED, POSE, keypoint_sides
-from posefix.report.pictures import NamedImages, changed_people, encode_jpeg
+from posefix.media.images import ImageFolder
+from posefix.report.drawing import ANNOTATED, POSE, keypoint_sides
+from posefix.report.pictures import changed_people, encode_jpeg
 
 MOST_RESULTS = 100_000  # of more, what is left to win is not measured: it would take too long
 PEOPLE_SHOWN = 6  # of the best and the worst
@@ -46,21 +45,12 @@ class Subject:
     before: People
     after: People
     metrics: Mapping[str, Any]
-    images: NamedImages | None
+    images: ImageFolder | None
     facts: Mapping[str, str]
 
 
-def write_report(path: str | Path, subject: Subject) -> None:
-    """Write the page; everything in it is in the one file, and nothing is fetched when it is opened.
-
-    Raises:
-        InputError: when it cannot be written.
-    """
-    write_atomically(path, render(subject))
-
-
 def render(subject: Subject) -> str:
-    """Return the page as HTML."""
+    """Return the page as HTML; everything in it is in the one text, and nothing is fetched when it is opened."""
     before = diagnose(subject.truth, subject.before)
     after = before.with_results(subject.after)
     moves = transitions(before, after)

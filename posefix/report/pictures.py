@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from posefix.core.errors import InputError
 from posefix.core.files import make_folder, write_atomically
 from posefix.core.people import People
 from posefix.evaluation.matching import OksChange, oks_change
+from posefix.media.images import ImageFolder
 from posefix.media.opencv import cv2
 from posefix.media.video import write_video
-from posefix.report.panels import PANEL_HEIGHT, people_view, side_by_side
+from posefix.report.drawing import PANEL_HEIGHT, people_view, side_by_side
 
 INDEX = "index.json"
 _QUALITY = 92  # of the JPEGs
@@ -24,16 +25,8 @@ _QUALITY = 92  # of the JPEGs
 Drawn = tuple[dict[str, Any], np.ndarray | None]
 
 
-class NamedImages(Protocol):
-    """Images and their file names by ids, such as :class:`posefix.media.images.ImageFolder`."""
-
-    def __getitem__(self, image_id: int, /) -> np.ndarray: ...
-
-    def name(self, image_id: int, /) -> str: ...
-
-
 def write_pictures(
-    folder: str | Path, images: NamedImages, before: People, after: People, truth: People | None = None, count: int = 12
+    folder: str | Path, images: ImageFolder, before: People, after: People, truth: People | None = None, count: int = 12
 ) -> list[dict[str, Any]]:
     """Write side-by-side pictures before and after refinement, and ``index.json`` saying what each shows.
 
@@ -107,7 +100,7 @@ def write_comparison(
 
 
 def changed_people(
-    images: NamedImages,
+    images: ImageFolder,
     before: People,
     after: People,
     truth: People,
@@ -131,14 +124,14 @@ def encode_jpeg(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
 
 
-def _whole_images(images: NamedImages, before: People, after: People) -> Iterator[Drawn]:
+def _whole_images(images: ImageFolder, before: People, after: People) -> Iterator[Drawn]:
     for image_id in np.unique(before.image_ids).tolist():
         entry: dict[str, Any] = {"image_id": image_id}
         yield entry, _draw(images, entry, "", *(people[people.image_ids == image_id] for people in (before, after)))
 
 
 def _draw(
-    images: NamedImages, entry: dict[str, Any], prefix: str, *people: People, **options: Any
+    images: ImageFolder, entry: dict[str, Any], prefix: str, *people: People, **options: Any
 ) -> np.ndarray | None:
     """Draw people into the image of an entry, and note its name and that of the picture, or why there is none."""
     try:

@@ -85,8 +85,8 @@ def impact_table(impact: Mapping[str, Metrics]) -> Table:
 def transition_table(moves: Mapping[str, Mapping[str, int]], title: str) -> Table:
     """Show what became of the keypoints of each error type: their counts by error type before, and after."""
     table = titled_table(title, "", *KIND_NAMES, "before")
-    after = [sum(row[name] for row in moves.values()) for name in KIND_NAMES]
-    for name, counts in [*((name, [*row.values()]) for name, row in moves.items()), ("after", after)]:
+    after = {name: sum(row[name] for row in moves.values()) for name in KIND_NAMES}
+    for name, counts in {**moves, "after": after}.items():
         style = "dim" if name == "after" else None
-        table.add_row(name, *(f"{count:,}" for count in [*counts, sum(counts)]), style=style)
+        table.add_row(name, *(f"{count:,}" for count in [*counts.values(), sum(counts.values())]), style=style)
     return table

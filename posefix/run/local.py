@@ -12,6 +12,7 @@ from rich.console import Console
 
 from posefix import formats
 from posefix.core.errors import InputError
+from posefix.core.files import write_atomically
 from posefix.core.people import People, require_shared
 from posefix.core.skeleton import load
 from posefix.evaluation.coco import evaluate
@@ -235,7 +236,7 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
     Raises:
         InputError: when it cannot be written.
     """
-    from posefix.report.html import Subject, write_report
+    from posefix.report.html import Subject, render
 
     work = refined.work
     images = None if isinstance(work.images, VideoImages) else work.images
@@ -249,5 +250,5 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
         "interval": "paired bootstrap over images, 1,000 resamples",
     }
     subject = Subject(plan.results.name, work.truth, work.before, refined.people, measured, images, facts)
-    write_report(plan.report, subject)
+    write_atomically(plan.report, render(subject))
     return f"{plan.report}: written"

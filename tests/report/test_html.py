@@ -10,8 +10,8 @@ import pytest
 
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.diagnosis import diagnose, transitions
-from posefix.report.html import Subject, render, write_report
-from posefix.report.overlay import POSE
+from posefix.report.drawing import POSE
+from posefix.report.html import Subject, render
 from posefix.report.pictures import write_pictures
 from tests.evaluation_scenes import people_of, scene, truth_of
 
@@ -145,9 +145,3 @@ def test_the_legend_tells_left_from_right(rng: np.random.Generator) -> None:
     for name, color in (("the person&#39;s left", POSE.left), ("the person&#39;s right", POSE.right)):
         assert "background: #{:02x}{:02x}{:02x}".format(*color) + '"></i>' + name in page
     assert page.count(">left</text>") == page.count(">right</text>") == 2  # on the body, before and after
-
-
-def test_a_report_is_whole_or_absent(rng: np.random.Generator, tmp_path) -> None:
-    write_report(tmp_path / "report.html", subject(rng))
-    assert (tmp_path / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
-    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

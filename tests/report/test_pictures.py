@@ -11,8 +11,7 @@ import pytest
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
-from posefix.report.overlay import POSE
-from posefix.report.panels import people_view, side_by_side
+from posefix.report.drawing import POSE, people_view, side_by_side
 from posefix.report.pictures import write_pictures
 
 SKELETON = load("coco17")

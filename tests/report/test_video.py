@@ -9,7 +9,7 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.media.video import VideoFrames
-from posefix.report.overlay import POSE
+from posefix.report.drawing import POSE
 from posefix.report.pictures import write_comparison
 
 SKELETON = load("coco17")

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from posefix.core.people import People
 from posefix.core.skeleton import load
-from posefix.report.overlay import POSE, WRONG, draw_people, keypoint_sides, limb_sides
+from posefix.report.drawing import POSE, WRONG, draw_people, keypoint_sides, limb_sides
 
 SKELETON = load("coco17")
 GREY = np.full((200, 160, 3), 120, np.uint8)
