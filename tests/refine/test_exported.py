@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from posefix.cli.main import main
 from posefix.core.errors import InputError
 from posefix.demo import load_photos
-from posefix.demo.experiment import erroneous, measure
+from posefix.demo.__main__ import erroneous, measure
 from posefix.models.checkpoint import load_checkpoint
 from posefix.refine.exported import export_onnx
 from posefix.refine.refiner import Refiner
@@ -35,17 +35,17 @@ def test_the_pages_example_refines_as_the_refiner_does(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(code[1], names)
-    photos = load_photos()
-    given = erroneous(photos.people, Statistics.load("posefix"), 1, np.random.default_rng(0))
+    truth, images = load_photos()
+    given = erroneous(truth, Statistics.load("posefix"), 1, np.random.default_rng(0))
     refiner = Refiner(load_checkpoint("posefix-small"), engine="torch")
     for row in range(4):  # one by one, each alone in the image
-        one = replace(given[[row]], boxes=photos.people.boxes[[row]])
-        image = photos.images[int(one.image_ids[0])]
+        one = replace(given[[row]], boxes=truth.boxes[[row]])
+        image = images[int(one.image_ids[0])]
         whole = refiner(image, one, settings=RefineSettings(flip_test=False))
         pose = np.concatenate([one.keypoints[0], one.scores[0, :, None]], axis=1)
         found, expected_oks = names["refine"](image, pose, one.boxes[0])
         before, refined, exported = (
-            measure(keypoints[None], photos.people[[row]]).oks[0]
+            measure(keypoints[None], truth[[row]]).oks[0]
             for keypoints in (one.keypoints[0], whole.keypoints[0], found[:, :2])
         )
         assert exported > max(before, refined - 0.05)  # OpenCV's crop is a little coarser than the refiner's
