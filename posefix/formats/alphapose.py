@@ -27,7 +27,8 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.files import read_json, write_atomically
 from posefix.core.skeleton import Skeleton
-from posefix.formats.frames import base_name, first_values
+from posefix.formats.frames import first_values
+from posefix.formats.images import base_name
 from posefix.formats.openpose import is_alphapose, is_posed, people_in_object, with_middles
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
 from posefix.formats.per_image import Layout, flat_person, json_format, read_person, write_images, write_person
@@ -65,7 +66,7 @@ def write(path: Path, parsed: ParsedFile) -> None:
 
 def _names(images: Sequence[int | str]) -> list[str]:
     """File names as AlphaPose has them, without folders; with them where they would not be different."""
-    names = [base_name(key) for key in images]
+    names = [base_name(str(key)) for key in images]
     return names if len(set(names)) == len(names) else [str(key) for key in images]
 
 

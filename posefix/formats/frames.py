@@ -28,7 +28,7 @@ from posefix.core.files import (
     write_atomically,
     write_folder,
 )
-from posefix.formats.images import without_extension
+from posefix.formats.images import base_name, without_extension
 from posefix.formats.parsed_file import ImageKind, OnError
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import describe, is_image_id
@@ -232,7 +232,7 @@ def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extensio
     Images whose names differ by their extensions alone keep them. InputError, naming ``path``, if two images have the
     same name, in different folders, or one has a name that no file can have.
     """
-    bases = [base_name(key) for key in keys]
+    bases = [base_name(str(key)) for key in keys]
     if impossible := [base for base in bases if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in base)]:
         raise InputError(f"{path}: the image name {impossible[0]!r} cannot be the name of a file")
     names = bases if keep_extension else [without_extension(base) for base in bases]
@@ -242,11 +242,6 @@ def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extensio
         twice = [str(key) for key, name in zip(keys, names, strict=True) if name == first]
         raise InputError(f"{path}: the images {twice[0]!r} and {twice[1]!r} would be written to one file")
     return [name + suffix for name in names]
-
-
-def base_name(key: int | str) -> str:
-    """The last part of an image's name, without folders."""
-    return str(key).replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def _stem(name: str, suffix: str) -> str:

@@ -45,11 +45,8 @@ class ImageIndex:
         self._folder, self._video = folder, video
         self._by_name: dict[str, list[int]] = {}
         for image_id, record in self.records.items():
-            parts = _parts(record.file_name)
-            for start in range(len(parts)):
-                name = "/".join(parts[start:])
-                for key in {name, without_extension(name)}:
-                    self._by_name.setdefault(key, []).append(image_id)
+            for name in {base_name(record.file_name), without_extension(base_name(record.file_name))}:
+                self._by_name.setdefault(name, []).append(image_id)
 
     @classmethod
     def of_annotations(cls, path: Path, folder: Path | None = None) -> ImageIndex:
@@ -136,28 +133,25 @@ class ImageIndex:
             return record.width, record.height
         if record is None or self._folder is None:
             return None
-        named = (self._folder / record.file_name, self._folder / _parts(record.file_name)[-1])
-        found = next((size for path in named if (size := _size_of(path, self.upright))), None)
+        file = file_of(self._folder, record)
+        found = _size_of(file, self.upright) if file else None
         if found is not None:
             self.records[image_id] = ImageRecord(record.file_name, *found)
         return found
 
     def _named(self, key: str) -> list[int]:
-        """The images that a name can mean: of several the one that it names whole, if there is one."""
-        parts = _parts(key)
-        for start in range(len(parts)):
-            name = "/".join(parts[start:])
-            found = self._by_name.get(name) or self._by_name.get(without_extension(name)) or []
-            wholes = {i: "/".join(_parts(self.records[i].file_name)) for i in found}
-            for exact in (
-                [i for i, whole in wholes.items() if whole == name],
-                [i for i, whole in wholes.items() if without_extension(whole) == name],
-            ):
-                if len(exact) == 1:
-                    return exact
-            if found:
-                return found
-        return []
+        """The images that a name can mean: those with the most folders in common, then those of the same extension."""
+        name = base_name(key)
+        found = {*self._by_name.get(name, ()), *self._by_name.get(without_extension(name), ())}
+        folders = _parts(key)[-2::-1]
+
+        def likeness(image_id: int) -> tuple[int, bool, bool]:
+            *theirs, last = _parts(self.records[image_id].file_name)
+            common = len(os.path.commonprefix([folders, theirs[::-1]]))  # noqa: RUF071 (lists of names)
+            return common, last == name, common == len(theirs)
+
+        likest = max(map(likeness, found), default=None)
+        return [image_id for image_id in found if likeness(image_id) == likest]
 
     def _placed(self, places: list[int]) -> np.ndarray:
         ids, frames = list(self.records), np.array(places, np.int64)
@@ -197,10 +191,21 @@ def ids_of(names: Sequence[str]) -> tuple[list[int], bool]:
 
 def number_of(name: str) -> int | None:
     """The number that a file name ends in before its extension: 139 of ``a/COCO_val2014_000000000139.jpg``."""
-    stem = without_extension(_parts(name)[-1]) if _parts(name) else ""
+    stem = without_extension(base_name(name))
     digits = stem[len(stem.rstrip("0123456789")) :]
     significant = digits.lstrip("0")
     return int(significant or "0") if digits and len(significant) <= _DIGITS else None
+
+
+def file_of(folder: Path, record: ImageRecord) -> Path | None:
+    """The file of an image in a folder, or, if it is not there, that of its base name alone; None if there is none."""
+    named = (folder / record.file_name, folder / base_name(record.file_name))
+    return next((path for path in named if os.path.isfile(path)), None)
+
+
+def base_name(name: str) -> str:
+    """The last part of an image's name, without folders."""
+    return (_parts(name) or [""])[-1]
 
 
 def _parts(name: str) -> list[str]:

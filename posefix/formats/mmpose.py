@@ -126,8 +126,6 @@ LAYOUT = Layout(
 
 
 def _looks_like_mmpose(probe: FileProbe) -> bool:
-    if probe.is_partial and '"instance_info"' in probe.text and '"keypoint_scores"' in probe.text:
-        return True
     objects = (value for value in first_values(probe) if isinstance(value, Mapping))
     telling = any(isinstance(value.get("instance_info"), list) or "frame_id" in value for value in objects)
     return telling or looks_like(LAYOUT, probe)

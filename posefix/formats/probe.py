@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from posefix.core.errors import InputError
-from posefix.core.files import opened, read_json, without_gz
+from posefix.core.files import opened, without_gz
 
 HEAD = 1 << 18  # bytes
-WHOLE = 1 << 25  # a JSON file up to so long is parsed as a whole
 ENTRIES = 1000  # of a folder
 OPENED = 20  # files of a folder that are opened
+DEEPEST = 100  # brackets within brackets
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)|[][{},]', re.DOTALL)  # strings, and what gives JSON its form
 
 
 class FileProbe:
@@ -77,22 +78,13 @@ class FileProbe:
             return ""
 
     @cached_property
-    def is_partial(self) -> bool:
-        """Whether it is a JSON file so long that :attr:`json` is only the beginning of it."""
-        return len(self.head) == HEAD and (self.text.lstrip()[:1] == "[" or os.path.getsize(self.path) > WHOLE)
-
-    @cached_property
     def json(self) -> Any:
-        """The JSON value of a file; of a long one the elements or members that :attr:`head` has whole."""
-        start = self.text.lstrip()
-        if self.is_folder or start[:1] not in ("[", "{"):
+        """The JSON value of a file; of a long one as much as :attr:`head` has of it; None if it is none."""
+        if self.text.lstrip()[:1] not in ("[", "{"):
             return None
-        if self.is_partial:
-            values = list(_values(start, 1))
-            return values if start[0] == "[" else dict(zip(map(str, values[::2]), values[1::2], strict=False))
         try:
-            return read_json(self.path)
-        except InputError:
+            return json.loads(self.text if len(self.head) < HEAD else _closed(self.text))
+        except (ValueError, RecursionError):
             return None
 
     @property
@@ -104,14 +96,16 @@ class FileProbe:
         return value
 
 
-def _values(text: str, position: int) -> Iterator[Any]:
-    """The JSON values in a text from a place on, whatever stands between them, as long as they are whole."""
-    decoder = json.JSONDecoder()
-    while True:
-        while position < len(text) and text[position] in ",: \t\r\n":
-            position += 1
-        try:
-            value, position = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError):
-            return
-        yield value
+def _closed(text: str) -> str:
+    """The beginning of a JSON text, up to its last comma, with all brackets closed."""
+    brackets, end, closing = "", 0, ""
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            brackets = ("]" if token[0] == "[" else "}") + brackets
+        elif token[0] in "]}":
+            brackets = brackets[1:]
+        elif token[0] == ",":
+            end, closing = token.start(), brackets
+        if not 0 < len(brackets) < DEEPEST:
+            return text
+    return text[:end] + closing

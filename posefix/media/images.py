@@ -13,7 +13,7 @@ from posefix.core.errors import InputError
 from posefix.core.files import read_bytes
 from posefix.core.people import People
 from posefix.formats.coco import ImageRecord
-from posefix.formats.images import EXTENSIONS, number_of
+from posefix.formats.images import EXTENSIONS, file_of, number_of
 from posefix.media.opencv import cv2
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that begins a segment, or ends the image
@@ -141,10 +141,8 @@ class ImageFolder:
         if self._images is None:
             return [self.folder / name for name in self._names.get(image_id, ())]
         record = self._images.get(image_id)
-        if record is None:
-            return []
-        named = (self.folder / record.file_name, self.folder / re.split(r"[/\\]", record.file_name)[-1])
-        return [path for path in named if os.path.isfile(path)][:1]
+        file = file_of(self.folder, record) if record else None
+        return [file] if file else []
 
 
 def require_all(image_ids: Iterable[int], there: Callable[[int], bool], place: Path, problem: str) -> None:

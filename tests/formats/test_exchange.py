@@ -21,6 +21,7 @@ from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex, coco_files
 from posefix.formats.coco import ImageRecord
 from posefix.formats.images import number_of
+from posefix.formats.probe import HEAD
 from posefix.media.images import ImageFolder
 from posefix.refine.settings import RefineSettings
 from posefix.run.local import refine_file
@@ -324,19 +325,16 @@ def test_one_damaged_file_does_not_cost_the_folder(name: str, sample: str, ident
     assert_same_bytes_or_json(source, out)
 
 
-def test_a_long_annotations_file_is_recognised_by_its_beginning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("posefix.formats.probe.HEAD", 2000)
-    monkeypatch.setattr("posefix.formats.probe.WHOLE", 3000)
-    images = [{"id": i, "file_name": f"{i:012d}.jpg", "width": 640, "height": 480} for i in range(200)]
+def test_a_long_file_is_recognised_by_its_beginning(tmp_path: Path) -> None:
+    images = [{"id": i, "file_name": f"{i:012d}.jpg", "note": 'a"]}, [{', "width": 640} for i in range(4000)]
     path = tmp_path / "long.json"
     path.write_text(json.dumps({"info": {}, "images": images, "annotations": []}))
-    assert formats.sniff(path) == "coco-annotations"
+    assert path.stat().st_size > HEAD and formats.sniff(path) == "coco-annotations"
     landmarks = {"pose_landmarks": [[{"x": 0.5, "y": 0.5, "z": 0.0, "visibility": 0.9}] * 33]}
-    path.write_text(json.dumps({f"{i}.jpg": {"pose_landmarks": []} if i < 5 else landmarks for i in range(9)}))
-    monkeypatch.setattr("posefix.formats.probe.HEAD", 4000)
-    assert formats.sniff(path) == "mediapipe"
+    path.write_text(json.dumps({f"{i}.jpg": {"pose_landmarks": []} if i < 5 else landmarks for i in range(200)}))
+    assert path.stat().st_size > HEAD and formats.sniff(path) == "mediapipe"
+    path.write_text(json.dumps([{"image_id": i, "keypoints": [1.0] * 51, "score": 1.0} for i in range(2000)]))
+    assert path.stat().st_size > HEAD and formats.sniff(path) == "coco"
 
 
 def test_conversion_leaves_out_who_is_in_an_absent_image(tmp_path: Path) -> None:
