@@ -7,7 +7,7 @@
 - ``open``: the same with ``people`` and ``pose_keypoints_2d``, as in OpenPose.
 
 The latter two have 18 keypoints in the order of OpenPose's COCO model, with a neck halfway between the shoulders, and
-no boxes and scores of people. The files of ``sep-json`` hold one image each. No form has images without people.
+no boxes and scores of people. The files of ``sep-json`` hold one image each.
 
 Sources: AlphaPose, alphapose/utils/pPose_nms.py (write_json), alphapose/utils/writer.py, doc/output.md.
 """
@@ -15,10 +15,9 @@ Sources: AlphaPose, alphapose/utils/pPose_nms.py (write_json), alphapose/utils/w
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ from posefix.formats.records import describe
 
 SKELETONS = ("coco17", "halpe26", "halpe136", "coco_wholebody133", "mpii16", "crowdpose14")
 VERSION = "AlphaPose v0.3"
-LOOKED_AT = 100  # records, to recognise the format
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
@@ -59,15 +57,15 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
 
 def write(path: Path, parsed: ParsedFile) -> None:
     """Write the default form, new people image by image."""
-    parsed = replace(parsed, images=_names(parsed.images))
+    parsed = _named(parsed)
     order = np.argsort(parsed.frames, kind="stable") if parsed.new else np.arange(len(parsed))
     write_atomically(path, json.dumps([write_person(PERSON, parsed, person) for person in order.tolist()]) + "\n")
 
 
-def _names(images: Sequence[int | str]) -> list[str]:
-    """File names as AlphaPose has them, without folders; with them where they would not be different."""
-    names = [base_name(str(key)) for key in images]
-    return names if len(set(names)) == len(names) else [str(key) for key in images]
+def _named(parsed: ParsedFile) -> ParsedFile:
+    """With new images' names as AlphaPose has them, without folders; with them where they would not be different."""
+    names = [base_name(str(key)) for key in parsed.images]
+    return replace(parsed, images=names) if parsed.new and len(set(names)) == len(names) else parsed
 
 
 def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
@@ -87,14 +85,14 @@ PERSON = flat_person(["keypoints"], _new, _is_result, "box", score="score")
 
 
 def _looks_like_results(probe: FileProbe) -> bool:
-    return isinstance(probe.json, list) and any(map(_is_result, probe.json[:LOOKED_AT]))
+    return isinstance(probe.json, list) and any(map(_is_result, probe.json))
 
 
 def _looks_like(layout: Layout, probe: FileProbe) -> bool:
     """By image name, or one image alone: then told from OpenPose's by the version."""
     value = probe.json
     if isinstance(value, Mapping) and not layout.is_image(value):
-        return any(is_posed(layout, image) for image in islice(value.values(), LOOKED_AT))
+        return any(is_posed(layout, image) for image in value.values())
     images = first_values(probe) if probe.is_folder else [value]
     return any(is_posed(layout, image) and is_alphapose(image) for image in images)
 
@@ -105,15 +103,13 @@ def _format(form: str, people: str, key: str) -> Format:
         skeletons=("openpose18",),
         store="names",
         suffix=".json",
-        names=_names,
-        empty=False,
     )
     return json_format(
         f"alphapose-{form}",
         f"AlphaPose with --format {form}",
         layout,
         sniff=partial(_looks_like, layout),
-        write=lambda path, parsed: write_images(layout, path, with_middles(parsed)),
+        write=lambda path, parsed: write_images(layout, path, _named(with_middles(parsed))),
         holds=frozenset({"scores"}),
     )
 

@@ -110,5 +110,5 @@ FORMAT = Format(
     sniff=_looks_like_annotations,
     read=read_annotations,
     write=write_annotations,
-    holds=frozenset({"boxes", "empty"}),
+    holds=frozenset({"boxes"}),
 )

@@ -206,5 +206,5 @@ FORMAT = Format(
     sniff=_looks_like_deeplabcut,
     read=read,
     write=write,
-    holds=frozenset({"scores", "empty"}),
+    holds=frozenset({"scores"}),
 )

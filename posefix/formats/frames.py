@@ -4,9 +4,7 @@
 - ``file``: one JSON file with the value of one image, named after it;
 - ``names``: one JSON object, image name to value;
 - ``list``: one JSON list with a value for each image or video frame, in order;
-- ``lines``: a text file with a JSON object for each video frame in a line of its own.
-
-A folder with a single file may also hold one of the last three.
+- ``lines``: a text file with a JSON object for each video frame in a line of its own; OpenPifPaf's alone.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +20,6 @@ from posefix.core.errors import InputError
 from posefix.core.files import (
     files_in,
     first_repeated,
-    read_bytes,
     read_json,
     without_gz,
     write_atomically,
@@ -34,7 +31,6 @@ from posefix.formats.probe import FileProbe
 from posefix.formats.records import describe, is_image_id
 
 Store = Literal["folder", "file", "names", "list", "lines"]
-VALUES = 1000  # of a file, that are looked at to recognise a format
 
 
 @dataclass(frozen=True)
@@ -77,55 +73,42 @@ class Frames:
 
 
 def read_frames(
-    path: Path,
-    is_image: Callable[[Any], bool],
-    is_inner: Callable[[Any], bool],
-    suffix: str = ".json",
-    inside: str = "",
-    on_error: OnError = "stop",
+    path: Path, is_image: Callable[[Any], bool], on_error: OnError, suffix: str = ".json", inside: str = ""
 ) -> Frames:
     """Read a file or folder in any of the ways but ``lines``; InputError if something in it is no value of an image.
 
     Args:
         path: of the file or folder.
-        is_image: whether the JSON value of a file is what the format says of one image.
-        is_inner: likewise for a value in an object, a list or a folder.
+        is_image: whether a JSON value is what the format says of one image.
+        on_error: whether a file in a folder that cannot be used ends the reading, or is left out.
         suffix: of the files; an image's name is the file's without it.
         inside: the key under which an object may hold all values.
-        on_error: whether a file in a folder that cannot be used ends the reading, or is left out.
     """
-
-    def of_file(file: Path, value: Any) -> Frames:
-        if is_image(value):
-            return Frames("file", [_stem(file.name, suffix)], [value])
-        outer = None
-        if inside and isinstance(value, Mapping) and inside in value:
-            outer, value = (value, inside), value[inside]
-        if not isinstance(value, (Mapping, list)):
-            raise InputError(f"{file}: is not what this format says of an image, nor a list or an object of such")
-        pairs = dict(value.items() if isinstance(value, Mapping) else enumerate(value))
-        for key, one in pairs.items():
-            if not is_inner(one):
-                raise InputError(f"{file}: entry {key!r} is not what this format says of an image")
-        store: Store = "names" if isinstance(value, Mapping) else "list"
-        return Frames(store, list(pairs), list(pairs.values()), outer=outer)
 
     def of_folder(name: str) -> Any:
         value = read_json(path / name)
-        if not is_inner(value) and len(names) > 1:
+        if not is_image(value):
             raise InputError(
                 f"{path / name}: is not what this format says of one image; if it holds several, give that file"
             )
         return value
 
-    if not path.is_dir():
-        return of_file(path, read_json(path))
-    names = files_in(path, suffix)
-    values, copied, problems = usable_files(path, names, of_folder, on_error)
-    if len(names) == 1 and not is_inner(values[names[0]]):
-        return replace(of_file(path / names[0], values[names[0]]), files=tuple(names))
-    keys: list[int | str] = [_stem(name, suffix) for name in values]
-    return Frames("folder", keys, list(values.values()), tuple(values), None, copied, problems)
+    if path.is_dir():
+        values, copied, problems = usable_files(path, files_in(path, suffix), of_folder, on_error)
+        keys: list[int | str] = [_stem(name, suffix) for name in values]
+        return Frames("folder", keys, list(values.values()), tuple(values), None, copied, problems)
+    value, outer = read_json(path), None
+    if is_image(value):
+        return Frames("file", [_stem(path.name, suffix)], [value])
+    if inside and isinstance(value, Mapping) and inside in value:
+        outer, value = (value, inside), value[inside]
+    if not isinstance(value, (Mapping, list)):
+        raise InputError(f"{path}: is not what this format says of an image, nor a list or an object of such")
+    pairs = dict(value.items() if isinstance(value, Mapping) else enumerate(value))
+    for key, one in pairs.items():
+        if not is_image(one):
+            raise InputError(f"{path}: entry {key!r} is not what this format says of an image")
+    return Frames("names" if isinstance(value, Mapping) else "list", list(pairs), list(pairs.values()), outer=outer)
 
 
 def usable_files(
@@ -147,33 +130,6 @@ def usable_files(
     if not values:
         raise InputError(next(iter(refused.values()), f"{path}: holds no results"))
     return values, tuple(refused), tuple(refused.values())
-
-
-def read_lines(path: Path, is_frame: Callable[[Any], bool]) -> Frames | None:
-    """Read a text file with a JSON object for each frame in a line; None if its first line is none.
-
-    InputError if a line after the first is none.
-    """
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
-    lines = [line for line in text.split("\n") if line.strip()]
-    if not lines or not is_frame(json_line(lines[0])):
-        return None
-    values = [json_line(line) for line in lines]
-    for i, value in enumerate(values):
-        if not is_frame(value):
-            raise InputError(f"{path}: line {i + 1} is cut off or damaged, expected a JSON object of a frame")
-    return Frames("lines", list(range(len(values))), values)
-
-
-def json_line(line: str) -> Any:
-    """The JSON value in a line; None if there is none."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
 
 
 def numbered(path: Path, frames: Frames, key: str, first: int) -> Frames:
@@ -206,24 +162,15 @@ def write_frames(path: Path, frames: Frames) -> None:
         names = frames.store == "names"
         value: Any = dict(zip(map(str, frames.keys), frames.values, strict=True)) if names else frames.values
         text = _dumped({**frames.outer[0], frames.outer[1]: value} if frames.outer else value)
-    if frames.files:
-        write_folder(path, [(frames.files[0], text)])
-    else:
-        write_atomically(path, text)
+    write_atomically(path, text)
 
 
 def first_values(probe: FileProbe) -> Iterator[Any]:
     """The first values that a file or folder can mean, to recognise a format by."""
-    if probe.is_folder:
-        files = probe.files(".json")
-        if len(files) > 1:
-            yield from (file.json for file in files)
-            return
-        probe = files[0] if files else probe
-    value = probe.json
-    yield value
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    yield from islice(inner, VALUES)
+    values = [file.json for file in probe.files(".json")] if probe.is_folder else [probe.json]
+    yield from values
+    if len(values) == 1:
+        yield from values[0].values() if isinstance(values[0], Mapping) else values[0] or ()
 
 
 def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extension: bool = False) -> list[str]:

@@ -95,5 +95,5 @@ FORMAT = json_format(
     sniff=_looks_like_mediapipe,
     any_file_name=True,
     relative=True,
-    holds=frozenset({"scores", "empty"}),
+    holds=frozenset({"scores"}),
 )

@@ -23,8 +23,8 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.files import first_repeated
 from posefix.core.skeleton import Skeleton, load, with_keypoint_count
-from posefix.formats.frames import Frames, first_values, numbered
-from posefix.formats.parsed_file import ParsedFile
+from posefix.formats.frames import Frames, first_values, numbered, read_frames
+from posefix.formats.parsed_file import OnError, ParsedFile
 from posefix.formats.per_image import (
     Layout,
     PersonLayout,
@@ -34,6 +34,7 @@ from posefix.formats.per_image import (
     json_format,
     looks_like,
     pairs_with_scores,
+    read_images,
     to_corners,
 )
 from posefix.formats.probe import FileProbe
@@ -43,20 +44,26 @@ SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14", 
 DEMO_PREFIX = "results_"  # of the files that the demo scripts write
 
 
-def _with_keys(path: Path, frames: Frames) -> Frames:
-    """Frames by their ``frame_id``, and images without the prefix that the demo scripts put before their names."""
+def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
+    """Read the instances of images, or of a video's frames by their ``frame_id``.
+
+    Images have no prefix that the demo scripts put before their names.
+    """
+    frames = read_frames(path, _is_image, on_error, inside="instance_info")
     if frames.store == "list" and frames.values and all(isinstance(value, Mapping) for value in frames.values):
-        return numbered(path, frames, "frame_id", first=1 if frames.outer else 0)
-    pairs = zip(frames.keys, frames.values, strict=True)
-    keys = [str(key).removeprefix(DEMO_PREFIX) if isinstance(value, Mapping) else key for key, value in pairs]
-    if (twice := first_repeated(keys)) is not None:
-        raise InputError(f"{path}: two of its files are of the image {twice!r}")
-    return replace(frames, keys=keys)
+        frames = numbered(path, frames, "frame_id", first=1 if frames.outer else 0)
+    else:
+        pairs = zip(frames.keys, frames.values, strict=True)
+        keys = [str(key).removeprefix(DEMO_PREFIX) if isinstance(value, Mapping) else key for key, value in pairs]
+        if (twice := first_repeated(keys)) is not None:
+            raise InputError(f"{path}: two of its files are of the image {twice!r}")
+        frames = replace(frames, keys=keys)
+    return read_images(LAYOUT, path, skeleton, on_error, frames)
 
 
 def _is_image(value: Any) -> bool:
     listed: Any = value.get("instance_info") if isinstance(value, Mapping) else value
-    return is_list_of_people(listed) and not any(map(_is_frame, listed))
+    return _is_frame(value) or (is_list_of_people(listed) and not any(map(_is_frame, listed)))
 
 
 def _is_frame(value: Any) -> bool:
@@ -115,13 +122,10 @@ LAYOUT = Layout(
     ),
     SKELETONS,
     _is_image,
-    is_image_among_others=lambda value: _is_image(value) or _is_frame(value),
     people_in=lambda value: value[_key_of(value)] if isinstance(value, Mapping) else value,
     put_people=lambda value, people: {**value, _key_of(value): people} if isinstance(value, Mapping) else people,
     noun="instance",
-    inside="instance_info",
     skeleton_of=_skeleton_of,
-    with_keys=_with_keys,
 )
 
 
@@ -131,4 +135,4 @@ def _looks_like_mmpose(probe: FileProbe) -> bool:
     return telling or looks_like(LAYOUT, probe)
 
 
-FORMAT = json_format("mmpose", "MMPose's predictions", LAYOUT, sniff=_looks_like_mmpose)
+FORMAT = json_format("mmpose", "MMPose's predictions", LAYOUT, sniff=_looks_like_mmpose, read=read)

@@ -12,14 +12,17 @@ Source: OpenPifPaf 0.12.14 and 0.13, openpifpaf/annotation.py (json_data), predi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from posefix.core.errors import InputError
+from posefix.core.files import as_text, read_bytes
 from posefix.core.skeleton import Skeleton
-from posefix.formats.frames import json_line, numbered, read_lines
+from posefix.formats.frames import Frames, numbered
 from posefix.formats.parsed_file import OnError, ParsedFile
 from posefix.formats.per_image import Layout, flat_person, json_format, looks_like, read_images, to_corners
 from posefix.formats.probe import FileProbe
@@ -31,9 +34,26 @@ FIRST_FRAME = 1
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read a file of an image or a video, or a folder of ``*.predictions.json``."""
-    video = None if path.is_dir() else read_lines(path, _is_frame)
-    frames = numbered(path, video, "frame", FIRST_FRAME) if video else None
+    frames = _read_video(path) if _is_video(FileProbe(path)) else None
     return read_images(LAYOUT, path, skeleton, on_error, frames)
+
+
+def _read_video(path: Path) -> Frames:
+    values = [_value_of(line) for line in as_text(path, read_bytes(path), "JSON").split("\n") if line.strip()]
+    if wrong := [number for number, value in enumerate(values, start=1) if not _is_frame(value)]:
+        raise InputError(f"{path}: line {wrong[0]} is cut off or damaged, expected a JSON object of a frame")
+    return numbered(path, Frames("lines", list(range(len(values))), values), "frame", FIRST_FRAME)
+
+
+def _value_of(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_video(probe: FileProbe) -> bool:
+    return _is_frame(_value_of(probe.text.split("\n", 1)[0])) or probe.text.startswith('{"frame":')
 
 
 def _is_frame(value: Any) -> bool:
@@ -76,8 +96,7 @@ def _looks_like_openpifpaf(probe: FileProbe) -> bool:
         return any(name.endswith(SUFFIX) for name in probe.names)
     if probe.json == []:
         return probe.name.endswith(SUFFIX)
-    video = _is_frame(json_line(probe.text.split("\n", 1)[0])) or probe.text.startswith('{"frame":')
-    return video or looks_like(LAYOUT, probe)
+    return _is_video(probe) or looks_like(LAYOUT, probe)
 
 
 FORMAT = json_format("openpifpaf", "OpenPifPaf's predictions", LAYOUT, sniff=_looks_like_openpifpaf, read=read)

@@ -133,5 +133,5 @@ FORMAT = json_format(
     read=read,
     write=write,
     pixels_by="--keypoint_scale 0",
-    holds=frozenset({"scores", "empty"}),
+    holds=frozenset({"scores"}),
 )

@@ -98,8 +98,7 @@ class Format:
         folder: whether it is written as a folder.
         any_file_name: the name of a single file with the people of one image need not be the image's.
         first_frame: the number that names give the first frame of a video.
-        holds: which of ``"scores"`` (of keypoints), ``"boxes"``, ``"person_scores"`` and ``"empty"`` (images without
-            people) survive writing and reading.
+        holds: which of ``"scores"`` (of keypoints), ``"boxes"`` and ``"person_scores"`` survive writing and reading.
         tells_skeleton: whether files say what their keypoints are, by names or by a number that the format gives.
         completed: records without any estimate are people to be refined, too; so are keypoints without one.
     """
@@ -116,7 +115,7 @@ class Format:
     folder: bool = False
     any_file_name: bool = False
     first_frame: int = 0
-    holds: frozenset[str] = frozenset({"scores", "boxes", "person_scores", "empty"})
+    holds: frozenset[str] = frozenset({"scores", "boxes", "person_scores"})
     tells_skeleton: bool = True
     completed: bool = False
 

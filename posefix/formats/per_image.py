@@ -80,42 +80,27 @@ class Layout:
         person: how a person is laid out.
         skeletons: names of those that the number of keypoints tells apart; the first is that of an empty file.
         is_image: whether a JSON value is one image with its people.
-        is_image_among_others: likewise for a value among several, if more of those can be one image.
         people_in: the records of the people in the value of an image; ValueError with the rest of a sentence.
         put_people: ``(value, records)`` to the value with these people.
         new_image: the value of an image without people, as new files have it.
-        empty: whether new files tell of images without people.
         noun: what messages call a person.
-        inside: the key under which an object may hold the values of all images.
         suffix: of the files in a folder.
         keep_extension: whether the name of an image keeps its extension in the name of its file.
         store: how new files are stored.
-        names: how new files call images, from their names.
         skeleton_of: finds the skeleton where the number of keypoints does not tell it.
-        with_keys: ``(path, frames)`` to frames with other keys, where values say which images they are of.
     """
 
     person: PersonLayout
     skeletons: tuple[str, ...]
     is_image: Callable[[Any], bool] = is_list_of_people
-    is_image_among_others: Callable[[Any], bool] | None = None
     people_in: Callable[[Any], list[Any]] = lambda value: value
     put_people: Callable[[Any, list[Any]], Any] = lambda value, people: people
     new_image: Any = field(default_factory=list)
-    empty: bool = True
     noun: str = "person"
-    inside: str = ""
     suffix: str = ".json"
     keep_extension: bool = False
     store: Store = "folder"
-    names: Callable[[Sequence[int | str]], list[Any]] = list
     skeleton_of: Callable[[Path, Frames], Skeleton | None] = lambda path, frames: None
-    with_keys: Callable[[Path, Frames], Frames] = lambda path, frames: frames
-
-    @property
-    def is_inner(self) -> Callable[[Any], bool]:
-        """Whether a JSON value among several is one image with its people."""
-        return self.is_image_among_others or self.is_image
 
 
 def read_images(
@@ -123,8 +108,7 @@ def read_images(
 ) -> ParsedFile:
     """Read the people of images, from ``frames`` if these were read already."""
     if frames is None:
-        frames = read_frames(path, layout.is_image, layout.is_inner, layout.suffix, layout.inside, on_error)
-        frames = layout.with_keys(path, frames)
+        frames = read_frames(path, layout.is_image, on_error, layout.suffix)
     people = PeopleBuilder(path, skeleton or layout.skeleton_of(path, frames), on_error, layout.skeletons)
     people.problems.extend(frames.problems)
     for place, value in enumerate(frames.values):
@@ -157,10 +141,7 @@ def write_images(layout: Layout, path: Path, parsed: ParsedFile) -> None:
                 values[place] = layout.put_people(value, people)
         write_frames(path, replace(old, values=values))
         return
-    named = zip(layout.names(parsed.images), lists, strict=True)
-    kept = [(key, people) for key, people in named if people or layout.empty]
-    keys = [key for key, _ in kept]
-    values = [layout.put_people(layout.new_image, people) for _, people in kept]
+    keys, values = list(parsed.images), [layout.put_people(layout.new_image, people) for people in lists]
     files = file_names(path, keys, layout.suffix, layout.keep_extension) if layout.store == "folder" else ()
     write_frames(path, Frames(layout.store, keys, values, tuple(files)))
 
@@ -169,7 +150,7 @@ def looks_like(layout: Layout, probe: FileProbe) -> bool:
     """Whether the first person in a file or folder is laid out so."""
     for value in first_values(probe):
         try:
-            people = layout.people_in(value) if layout.is_inner(value) else []
+            people = layout.people_in(value) if layout.is_image(value) else []
         except ValueError:
             continue
         if people:

@@ -103,5 +103,5 @@ FORMAT = json_format(
     "TensorFlow.js pose-detection",
     LAYOUT,
     any_file_name=True,
-    holds=frozenset({"scores", "person_scores", "empty"}),
+    holds=frozenset({"scores", "person_scores"}),
 )

@@ -114,7 +114,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
             box = [cx - width / 2, cy - height / 2, width, height]
             score = row[columns.end] if columns.has_confidence(len(row)) else None
             people.add(where, place, {"line": number}, triples, box, score)
-    holds = {"boxes", "empty", *(["scores"] if columns.width == 3 else [])}
+    holds = {"boxes", *(["scores"] if columns.width == 3 else [])}
     if all(columns.has_confidence(len(line.split())) for line in detections):
         holds.add("person_scores")
     keys = [without_gz(name or path.name).removesuffix(".txt") for name in files]

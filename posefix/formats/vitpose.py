@@ -88,5 +88,5 @@ FORMAT = json_format(
     LAYOUT,
     skeletons=("coco17",),
     any_file_name=True,
-    holds=frozenset({"scores", "empty"}),
+    holds=frozenset({"scores"}),
 )
