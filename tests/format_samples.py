@@ -70,7 +70,7 @@ def assert_same_people(people: People, other: People) -> None:
 def with_images(people: People) -> People:
     """The same people of images whose names and sizes are known."""
     known = {i: ImageRecord(f"{i:012d}.jpg", WIDTH, HEIGHT) for i in np.unique(people.image_ids).tolist()}
-    people.source = formats.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    people.source = formats.Source(FORMATS["coco"], None, known)
     return people
 
 

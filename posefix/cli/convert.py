@@ -82,12 +82,12 @@ def convert(
     formats.write(people, out, target.name)
     if source.problems:
         click.echo(f"{len(source.problems)} could not be used, the first: {source.problems[0]}", err=True)
-    kept = people if target.name == source.format else people[formats.writable(written)]
+    kept = people if target.name == source.format.name else people[formats.writable(written)]
     if empty := len(people) - len(kept):
         click.echo(
             f"{empty} without any estimate in {written.skeleton.name}, or of images that are absent, are left out"
         )
-    images_kept, title = len(set(kept.image_ids.tolist())), formats.FORMATS[source.format].title
+    images_kept, title = len(set(kept.image_ids.tolist())), source.format.title
     click.echo(f"{len(kept)} people in {images_kept} images, {title} to {target.title}: {out}")
     if written.skeleton != people.skeleton:
         shared = (people.skeleton.indices_from(written.skeleton) >= 0).sum()

@@ -82,7 +82,6 @@ def refine(**options: Any) -> None:
     from rich.markup import escape
 
     from posefix.core.files import write_atomically
-    from posefix.formats import FORMATS
     from posefix.media.images import quiet_opencv
     from posefix.refine.settings import RefineSettings
     from posefix.report.tables import summary_table
@@ -123,7 +122,7 @@ def refine(**options: Any) -> None:
     if refined.problems:
         click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
     if plan.out is not None:
-        click.echo(f"{plan.out}: written, as {FORMATS[refined.work.people.source.format].title}")
+        click.echo(f"{plan.out}: written, as {refined.work.people.source.format.title}")
     if plan.visualize is not None:
         click.echo(local.draw(plan, refined))
     if plan.report is not None:

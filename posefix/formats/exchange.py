@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,11 +85,10 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
         InputError: the path cannot be written, or the format needs what is not known, such as the images' sizes.
         ValueError: keypoints or scores are not finite.
     """
-    source = people.source
-    one = format_named(format or (source.format if source else "coco"))
+    one = format_named(format or (people.source.format.name if people.source else "coco"))
     if not all(np.isfinite(v).all() for v in (people.keypoints, people.scores, people.person_scores)):
         raise ValueError("keypoints and scores must be finite")
-    one.write(Path(path), _content(people, source, one))
+    one.write(Path(path), _content(people, one))
 
 
 def read_in(
@@ -110,56 +110,51 @@ def read_in(
     return people[refinable(people, skeleton)].to_skeleton(skeleton)
 
 
-def _people(path: Path, one: Format, content: ParsedFile, images: ImageIndex | None, skip: bool) -> People:
-    keys = list(content.images)
-    if images is not None and content.kind != "id":
-        single = one.any_file_name and content.document.store == "file"
-        ids, own_numbers = images.match(keys, content.kind, one.first_frame, single, skip), images.numbered
-    elif content.kind == "name":
+def _people(path: Path, one: Format, parsed: ParsedFile, images: ImageIndex | None, skip: bool) -> People:
+    keys = list(parsed.images)
+    if images is not None and parsed.kind != "id":
+        single = one.any_file_name and parsed.document.store == "file"
+        ids, own_numbers = images.match(keys, parsed.kind, one.first_frame, single, skip), images.numbered
+    elif parsed.kind == "name":
         numbers, own_numbers = ids_of([str(key) for key in keys])
         ids = np.array(numbers, np.int64)
     else:
         ids, own_numbers = np.array(keys, np.int64), True
-    known = _image_records(content, ids, images)
-    keypoints, boxes, problems = content.keypoints, content.boxes, list(content.problems)
-    absent = {i for i in ids.tolist() if i < 0 and (content.kind != "id" or i == coco_files.NOWHERE)}
-    _require_unit(path, one, np.abs(keypoints[content.scores > 0]))
+    known = _image_records(parsed, ids, images)
+    keypoints, boxes = parsed.keypoints, parsed.boxes
+    absent = {i for i in known if i < 0 and (parsed.kind != "id" or i == coco_files.NOWHERE)}
+    _require_unit(path, one, np.abs(keypoints[parsed.scores > 0]))
     if one.relative:
         if skip:  # an image whose size is not known is not there: its people come back as they are
             absent |= {i for i, r in known.items() if r.width <= 0 or r.height <= 0}
             known = {i: ImageRecord(r.file_name, 1, 1) if i in absent else r for i, r in known.items()}
-        sizes = _sizes(path, one, known, ids[content.frames])
+        sizes = _sizes(path, one, known, ids[parsed.frames])
         keypoints, boxes = keypoints * sizes[:, None], boxes * np.tile(sizes, 2)
         far = np.flatnonzero((np.abs(keypoints) > FARTHEST).any((1, 2)))
         if len(far):
-            name = keys[content.frames[far[0]]]
+            name = keys[parsed.frames[far[0]]]
             raise InputError(f"{path}: a keypoint of image {name!r} lies more than {FARTHEST:,.0f} pixels away")
-    if absent and content.kind != "id":
-        names = [keys[frame] for frame in content.frames.tolist() if int(ids[frame]) in absent]
-        problems += [f"{path}: a person of image {name!r}, which is not there or cannot be read" for name in names]
+    if absent and parsed.kind != "id":
+        names = [keys[frame] for frame in parsed.frames.tolist() if int(ids[frame]) in absent]
+        parsed.problems += [f"{path}: a person of image {key!r}, which is not there or cannot be read" for key in names]
     source = Source(
-        one.name,
-        dict(zip(ids.tolist(), keys, strict=True)),
-        content.kind,
+        one if parsed.holds is None else replace(one, holds=parsed.holds),
+        parsed,
         known,
-        content.document,
-        tuple(problems),
+        frozenset(absent),
         synthetic_ids=not own_numbers,
-        absent=frozenset(absent),
-        holds=one.holds if content.holds is None else content.holds,
-        completed=one.completed,
         video=Path(images.what).stem if images is not None and images.is_video else None,
     )
     return People(
-        content.skeleton,
+        parsed.skeleton,
         keypoints,
-        content.scores,
-        ids[content.frames],
+        parsed.scores,
+        ids[parsed.frames],
         boxes=boxes,
-        person_scores=content.person_scores,
+        person_scores=parsed.person_scores,
         areas=geometry.areas_of(boxes),
-        original_scores=content.original_scores,
-        extra=content.records,
+        original_scores=parsed.original_scores,
+        extra=parsed.records,
         source=source,
     )
 
@@ -178,17 +173,14 @@ def _require_unit(path: Path, one: Format, found: np.ndarray) -> None:
         )
 
 
-def _image_records(content: ParsedFile, ids: np.ndarray, images: ImageIndex | None) -> dict[int, ImageRecord]:
+def _image_records(parsed: ParsedFile, ids: np.ndarray, images: ImageIndex | None) -> dict[int, ImageRecord]:
     """What is known of each image: from the data set, else from the file itself."""
-    known = {}
-    for place, image_id in enumerate(ids.tolist()):
-        record = content.listed[place] if content.listed else ImageRecord("")
-        name, size = record.file_name, (record.width, record.height)
-        name = str(content.images[place]) if content.kind == "name" else name
-        if images is not None and (images.numbered or content.kind != "id"):
-            name = images.records[image_id].file_name if image_id in images.records else name
-            size = images.size(image_id) or size
-        known[image_id] = ImageRecord(name, *size)
+    listed = parsed.listed or [ImageRecord(str(key) if parsed.kind == "name" else "") for key in parsed.images]
+    known = dict(zip(ids.tolist(), listed, strict=True))
+    if images is not None and (images.numbered or parsed.kind != "id"):
+        for image_id, own in known.items():
+            size = images.size(image_id) or (own.width, own.height)
+            known[image_id] = ImageRecord(images.records.get(image_id, own).file_name, *size)
     return known
 
 
@@ -205,20 +197,17 @@ def _sizes(path: Path | str, one: Format, known: Mapping[int, ImageRecord], imag
     return np.array([(known[i].width, known[i].height) for i in image_ids.tolist()], np.float64).reshape(-1, 2)
 
 
-def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
+def _content(people: People, one: Format) -> ParsedFile:
     """People as the content of a file of a format."""
-    same = source if source is not None and source.format == one.name else None  # read from this format
+    source: Source = people.source or Source(one, None, {})
+    images, ids = source.images, set(people.image_ids.tolist())
+    same = source.parsed if source.format.name == one.name and ids <= source.keys.keys() else None
+    keys = source.keys
     if same is None:
         people = fitted(people, one)
         people = people[writable(people)]
-    images = source.images if source else {}
-    present = np.unique(people.image_ids).tolist()
-    if same is not None and set(present) <= same.keys.keys():
-        keys: dict[int, int | str] = dict(same.keys)
-    else:
-        everything = sorted({*present, *(source.keys.keys() - source.absent if source else ())})
-        video = source.video if source else None
-        keys = {image_id: _key(image_id, place, images, one, video) for place, image_id in enumerate(everything)}
+        ids = {*people.image_ids.tolist(), *(images.keys() - source.absent)}
+        keys = {i: _key(i, images.get(i), one, source.video) for i in sorted(ids)}
     place_of = {image_id: place for place, image_id in enumerate(keys)}
     number = np.float32 if isinstance(people.extra, Records) else np.float64  # of a long file half the memory
     keypoints, boxes = people.keypoints.astype(number), people.boxes.astype(number)
@@ -232,13 +221,13 @@ def _content(people: People, source: Source | None, one: Format) -> ParsedFile:
         people.scores.astype(number),
         np.array([place_of[i] for i in people.image_ids.tolist()], np.int64),
         list(keys.values()),
-        same.kind if same else one.kind,
+        one.kind if same is None else same.kind,
         boxes,
         people.person_scores.astype(np.float64),
-        people.extra if same else [None] * len(people),
+        people.extra if same is not None else [None] * len(people),
         people.original_scores,
         listed=[images.get(i, ImageRecord("")) for i in keys],
-        document=same.document if same else None,
+        document=None if same is None else same.document,
         new=same is None,
     )
 
@@ -258,10 +247,9 @@ def fitted(people: People, one: Format) -> People:
     return people.to_skeleton(skeleton)
 
 
-def _key(image_id: int, place: int, images: Mapping[int, ImageRecord], one: Format, video: str | None) -> int | str:
+def _key(image_id: int, record: ImageRecord | None, one: Format, video: str | None) -> int | str:
     if one.kind == "id":
         return image_id
-    record = images.get(image_id)
     if record and record.file_name:
         return record.file_name
     return f"{image_id:012d}" if video is None else f"{video}_{image_id + one.first_frame:012d}"

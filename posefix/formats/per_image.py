@@ -134,7 +134,7 @@ def write_images(layout: Layout, path: Path, parsed: ParsedFile) -> None:
     """Write the files that were read with their people's new numbers, or new ones."""
     lists = [[write_person(layout.person, parsed, person) for person in people] for people in parsed.people_of()]
     old = parsed.document
-    if old is not None and old.keys == list(parsed.images):
+    if old is not None:
         values = list(old.values)
         for place, (value, people) in enumerate(zip(old.values, lists, strict=True)):
             if people != [value]:  # else it was unusable, and is handed through as a whole

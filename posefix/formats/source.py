@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from posefix.core.people import People, with_refined
 from posefix.core.skeleton import Skeleton
 from posefix.formats.coco import ImageRecord
-from posefix.formats.parsed_file import ImageKind
+from posefix.formats.parsed_file import Format, ParsedFile
 
 CHANGED = ("keypoints", "scores", "person_scores", "original_scores")  # by refinement
 
@@ -21,30 +20,30 @@ class Source:
     """Where people come from, and what else of the file has to be written again; ``People.source``.
 
     Attributes:
-        format: name of the format.
-        keys: image id to what the file calls the image, in its order, images without people too.
-        kind: what those are.
-        images: image id to name and size, as far as they are known.
-        document: the rest of the file, the format's own.
-        problems: one sentence for each person that could not be used.
+        format: the format; ``holds`` is what this very file has a place for.
+        parsed: the content of the file; None if only its images matter.
+        images: image id to name and size, as far as they are known, in the order of the file's images.
+        absent: ids of images that are not there; the coordinates of their people mean nothing elsewhere.
         synthetic_ids: the image ids are mere places, since names do not end in numbers of their own.
         video: name of the video, without extension, that the images are frames of.
-        absent: ids of images that are not there; the coordinates of their people mean nothing elsewhere.
-        holds: those of :attr:`Format.holds` that this very file has a place for.
-        completed: whether people and keypoints without an estimate are refined, too; :attr:`Format.completed`.
     """
 
-    format: str
-    keys: Mapping[int, int | str]
-    kind: ImageKind
+    format: Format
+    parsed: ParsedFile | None
     images: Mapping[int, ImageRecord]
-    document: Any
-    problems: tuple[str, ...] = ()
+    absent: frozenset[int] = frozenset()
     synthetic_ids: bool = False
     video: str | None = None
-    absent: frozenset[int] = frozenset()
-    holds: frozenset[str] = frozenset()
-    completed: bool = False
+
+    @property
+    def keys(self) -> dict[int, int | str]:
+        """Image id to what the file calls the image, in its order."""
+        return dict(zip(self.images, self.parsed.images, strict=True)) if self.parsed else {}
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for each person that could not be used."""
+        return self.parsed.problems if self.parsed else []
 
 
 def refinable(people: People, skeleton: Skeleton) -> np.ndarray:
@@ -53,7 +52,7 @@ def refinable(people: People, skeleton: Skeleton) -> np.ndarray:
     They have an estimate of a keypoint in it, or their format means people without one too; and their image is there.
     """
     absent = np.isin(people.image_ids, list(people.source.absent))
-    return np.flatnonzero(~absent & (people.source.completed | people.to_skeleton(skeleton).labelled.any(1)))
+    return np.flatnonzero(~absent & (people.source.format.completed | people.to_skeleton(skeleton).labelled.any(1)))
 
 
 def with_refined_rows(people: People, rows: np.ndarray, refined: People) -> People:
@@ -61,7 +60,7 @@ def with_refined_rows(people: People, rows: np.ndarray, refined: People) -> Peop
 
     Keypoints without an estimate stay as they are, unless the format has them completed.
     """
-    new = with_refined(people[rows], refined, missing=people.source.completed)
+    new = with_refined(people[rows], refined, missing=people.source.format.completed)
     columns = {name: getattr(people, name).copy() for name in CHANGED}
     for name, values in columns.items():
         values[rows] = getattr(new, name)
@@ -75,7 +74,7 @@ def as_held(people: People, before: People) -> People:
         people: with new keypoints and scores.
         before: the same people as they were read.
     """
-    holds = people.source.holds
+    holds = people.source.format.holds
     scores = people.scores if "scores" in holds else before.scores
     if "person_scores" in holds:
         return replace(people, scores=scores)

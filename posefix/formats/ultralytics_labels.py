@@ -130,7 +130,7 @@ def write(path: Path, parsed: ParsedFile) -> None:
     New lines have the box's confidence. An image without people has an empty file.
     """
     labels = parsed.document
-    if labels is None or labels.keys != list(parsed.images):
+    if labels is None:
         new = ["".join(_new_line(parsed, person) for person in people) for people in parsed.people_of()]
         write_folder(path, zip(file_names(path, parsed.images, ".txt"), new, strict=True))
         return

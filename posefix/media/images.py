@@ -100,9 +100,10 @@ class ImageFolder:
         Images that are meant by name are upright; ``upright`` makes the others so, too.
         """
         source = people.source
-        if source is None or (source.kind == "id" and not any(image.file_name for image in source.images.values())):
+        by_number = source is None or source.format.kind == "id"
+        if by_number and not (source and any(image.file_name for image in source.images.values())):
             return cls(folder, upright=upright)
-        return cls(folder, source.images, upright=upright or source.kind != "id")
+        return cls(folder, source.images, upright=upright or not by_number)
 
     def __contains__(self, image_id: int) -> bool:
         return bool(self._candidates(image_id))

@@ -94,7 +94,7 @@ def input_pose(people: People, views: Views, others: OtherPeople, device: torch.
     lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * views.boxes[:, 2] * views.boxes[:, 3])
     scales = lengths[:, None] * 2 * people.skeleton.sigmas
     scores = people.scores[rows] * views.posed[:, None]
-    if people.source is not None and "scores" not in people.source.holds:
+    if people.source is not None and "scores" not in people.source.format.holds:
         unknown = ((scores == 0) | (scores == 1)).all(1, keepdims=True)  # else 1 would mean certain
         scores = np.where(unknown, UNKNOWN_CONFIDENCE * scores, scores)
     their_keypoints, their_scores = others.nearest(rows, keypoints, scores > 0, scales, views.boxes)

@@ -126,7 +126,7 @@ class Refiner:
         refined = Refinement.of(known)
         for batch in self.refine_batches(known, images, settings):
             refined.add(batch)
-        holds_missing = people.source is None or people.source.completed
+        holds_missing = people.source is None or people.source.format.completed
         return with_refined(people, refined.apply(known, settings), missing=holds_missing)
 
     def plan(self, people: People, settings: RefineSettings) -> BatchPlan:

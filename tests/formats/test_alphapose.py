@@ -60,7 +60,7 @@ def saved(folder: Path, content: object, name: str = "alphapose-results.json") -
 def with_names(people: People, *names: str) -> People:
     """People of the images 0, 1, ... with these file names."""
     known = {i: ImageRecord(name, 640, 480) for i, name in enumerate(names)}
-    people.source = formats.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    people.source = formats.Source(FORMATS["coco"], None, known)
     return people
 
 

@@ -182,7 +182,7 @@ def test_harmless_oddities_are_no_errors(tmp_path: Path) -> None:
         {**without("score"), "keypoints": [-5000, 5000, -0.1] * 17},
     ]
     people = read(saved(tmp_path, content))
-    assert len(people) == len(refinable(people, COCO)) == 9 and people.source.problems == ()
+    assert len(people) == len(refinable(people, COCO)) == 9 and people.source.problems == []
     np.testing.assert_array_equal(people.image_ids, 139)
     np.testing.assert_array_equal(people.boxes[4:8], [[1, 2, 0, 0], [0] * 4, [0] * 4, [1, 2, 3, 4]])
     np.testing.assert_allclose(people.areas, [0] * 7 + [0.515 * 12, 0])

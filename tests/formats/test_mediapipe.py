@@ -186,7 +186,7 @@ def test_coco_people_become_results_of_the_task(tmp_path: Path) -> None:
     keypoints, scores = np.zeros((1, 17, 2)), np.zeros((1, 17))
     keypoints[0, COCO.index("right_wrist")], scores[0, COCO.index("right_wrist")] = (160, 120), 0.75
     known = {5: ImageRecord("a.jpg", *SIZE), 6: ImageRecord("b.jpg", *SIZE)}
-    source = formats.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    source = formats.Source(FORMATS["coco"], None, known)
     people = People(COCO, keypoints, scores, np.array([5]), source=source)
     formats.write(people, tmp_path / "out.json", "mediapipe")
     written = json.loads((tmp_path / "out.json").read_text())

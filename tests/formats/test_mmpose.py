@@ -231,7 +231,7 @@ def test_images_of_one_name_cannot_be_in_one_folder(tmp_path: Path) -> None:
 
     def write(*names: str) -> list[str]:
         known = {i: ImageRecord(name) for i, name in zip((3, 4), names, strict=True)}
-        people.source = formats.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+        people.source = formats.Source(FORMATS["coco"], None, known)
         out = tmp_path / names[1].replace("/", "_")
         formats.write(people, out, "mmpose")
         return sorted(file.name for file in out.iterdir())

@@ -12,7 +12,7 @@ import pytest
 from posefix import formats
 from posefix.core.errors import InputError
 from posefix.core.skeleton import load
-from posefix.formats import ImageIndex, openpifpaf
+from posefix.formats import FORMATS, ImageIndex, openpifpaf
 from posefix.formats.coco import ImageRecord
 
 POINTS = [(100.25 + 5 * k, 200.5 - 3 * k) for k in range(17)]
@@ -77,7 +77,7 @@ def test_other_objects_are_handed_through(tmp_path: Path) -> None:
     path = saved(tmp_path, content)
     people = formats.read(path)
     np.testing.assert_array_equal(people.labelled.any(1), [False, True, False])
-    assert people.source.problems == ()
+    assert people.source.problems == []
     people.keypoints[1, 0] += 1
     formats.write(people, tmp_path / "out.json")
     written = json.loads((tmp_path / "out.json").read_text())
@@ -156,7 +156,7 @@ def test_other_people_are_written_as_predict_does(tmp_path: Path) -> None:
     results = [{"image_id": 7, "keypoints": flat, "score": 0.75, "bbox": [90.5, 140, 100, 70]}]
     people = formats.read(saved(tmp_path, results, "coco.json"), "coco")
     known = {7: ImageRecord("x/walk.jpg"), 9: ImageRecord("x/nobody.jpg")}
-    people.source = formats.Source("coco", dict.fromkeys(known, 0), "id", known, None)
+    people.source = formats.Source(FORMATS["coco"], None, known)
     formats.write(people, tmp_path / "out", "openpifpaf")
     files = {file.name: json.loads(file.read_text()) for file in (tmp_path / "out").iterdir()}
     assert files == {"walk.jpg.predictions.json": [ANNOTATION], "nobody.jpg.predictions.json": []}

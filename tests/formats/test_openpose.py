@@ -14,7 +14,7 @@ from posefix import formats
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton, from_dict, load
-from posefix.formats import ImageIndex, openpose
+from posefix.formats import FORMATS, ImageIndex, openpose
 from posefix.formats.coco import ImageRecord
 
 COCO = load("coco17")
@@ -75,7 +75,7 @@ def written(path: Path) -> dict:
 def with_names(people: People, *names: str) -> People:
     """People of the images 0, 1, ... with these file names."""
     known = {i: ImageRecord(name, 640, 480) for i, name in enumerate(names)}
-    people.source = formats.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    people.source = formats.Source(FORMATS["coco"], None, known)
     return people
 
 

@@ -182,7 +182,7 @@ def test_the_score_of_a_pose_is_written_when_it_changed(tmp_path: Path) -> None:
 
 def test_coco_people_become_what_movenet_returns(tmp_path: Path) -> None:
     known = {5: ImageRecord("a.jpg", 640, 480), 6: ImageRecord("b.jpg", 640, 480)}
-    source = formats.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    source = formats.Source(FORMATS["coco"], None, known)
     box, scores = np.array([[64, 48, 320, 240]]), np.full((1, 17), 0.5)
     people = People(COCO, EXPECTED[None], scores, np.array([6]), box, np.array([0.75]), source=source)
     formats.write(people, tmp_path / "out.json", "tfjs")

@@ -13,7 +13,7 @@ from posefix import formats
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
-from posefix.formats import ImageIndex, ultralytics, ultralytics_labels
+from posefix.formats import FORMATS, ImageIndex, ultralytics, ultralytics_labels
 from posefix.formats.coco import ImageRecord
 
 LABELS, JSON = "ultralytics-labels", "ultralytics-json"
@@ -47,7 +47,7 @@ def people_of(*names: str) -> People:
     people = People(load("coco17"), points, np.full((count, 17), 0.5), np.arange(count))
     people.boxes, people.person_scores = np.tile([150, 25, 100, 150], (count, 1)), np.ones(count)
     known = {i: ImageRecord(name, WIDTH, HEIGHT) for i, name in enumerate(names)}
-    people.source = formats.Source("nowhere", dict.fromkeys(known, 0), "id", known, None)
+    people.source = formats.Source(FORMATS["coco"], None, known)
     return people
 
 
@@ -139,7 +139,7 @@ def test_a_keypoint_at_the_origin_was_not_found(tmp_path: Path) -> None:
 )
 def test_unchanged_labels_are_the_same_text(text: str, tmp_path: Path) -> None:
     people = read_labels(labels(tmp_path, text))
-    assert people.labelled.any() and people.source.problems == ()
+    assert people.labelled.any() and people.source.problems == []
     formats.write(people, tmp_path / "out.txt")
     assert (tmp_path / "out.txt").read_bytes() == text.encode()
 
@@ -264,7 +264,7 @@ def saved(folder: Path, content: object, name: str = "walk.json") -> Path:
 
 def test_json_is_in_pixels(tmp_path: Path) -> None:
     people = formats.read(saved(tmp_path, [detection()]))
-    assert people.skeleton == load("coco17") and people.source.format == JSON
+    assert people.skeleton == load("coco17") and people.source.format.name == JSON
     points = np.stack([DETECTION["keypoints"]["x"], DETECTION["keypoints"]["y"]], axis=1)
     np.testing.assert_array_equal(people.keypoints[0], points)
     np.testing.assert_array_equal(people.scores[0], np.float32([*[0.75] * 16, 0]))

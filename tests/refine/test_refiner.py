@@ -16,6 +16,7 @@ from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.neighbours import OtherPeople
 from posefix.core.people import FARTHEST, People
+from posefix.formats.registry import FORMATS
 from posefix.formats.source import Source
 from posefix.models.interface import Evidence, InputPose, NetworkOutput
 from posefix.refine.one_batch import FLIP_BELOW, input_pose
@@ -317,10 +318,11 @@ def test_confidences_that_a_file_does_not_have_are_unknown_and_others_are_believ
         return input_pose(given, views, OtherPeople(given), torch.device("cpu")).scores.numpy()
 
     np.testing.assert_allclose(told(people), people.scores)
-    source = Source("ultralytics-labels", {1: 1}, "id", {}, None)
+    unscored_format = replace(FORMATS["ultralytics-labels"], holds=frozenset())
+    source = Source(unscored_format, None, {})
     unscored = told(replace(people, source=source))
     assert (unscored[[0, 2]] == 0.5).all()
     np.testing.assert_allclose(unscored[1], people.scores[1])
     np.testing.assert_allclose(
-        told(replace(people, source=replace(source, holds=frozenset({"scores"})))), people.scores
+        told(replace(people, source=replace(source, format=FORMATS["ultralytics-labels"]))), people.scores
     )
