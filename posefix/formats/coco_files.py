@@ -23,7 +23,7 @@ from posefix.core.skeleton import Skeleton
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, numbers
 from posefix.formats.per_image import Triples, flat_person, read_person, write_person
 from posefix.formats.probe import FileProbe
-from posefix.formats.raw_records import is_long, read_raw
+from posefix.formats.raw_records import read_raw
 from posefix.formats.records import describe, is_image_id, is_number, require_object
 
 NOWHERE = -(2**63)  # image id of a record that has none
@@ -32,9 +32,10 @@ NOWHERE = -(2**63)  # image id of a record that has none
 def read_results(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read results: a list of records with ``image_id`` and ``keypoints`` (x, y and score of each).
 
-    A record without ``score`` gets the mean of its keypoints' scores. Those of a file of more than 64 MB stay text.
+    A record without ``score`` gets the mean of its keypoints' scores.
     """
-    records = read_raw(path) if is_long(path) else _list_of(path)
+    raw = read_raw(path)
+    records = _list_of(path) if raw is None else raw
     people = PeopleBuilder(path, skeleton, on_error, records=records)
     places: dict[int, int] = {}
     for i, record in enumerate(records):

@@ -1,4 +1,4 @@
-"""Long JSON lists, whose records stay text: parsed they would take some ten times as much memory."""
+"""JSON lists whose records stay text: parsed they would take some ten times as much memory."""
 
 from __future__ import annotations
 
@@ -15,21 +15,10 @@ import msgspec
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.core.files import GZIP, opened
+from posefix.core.files import opened
 from posefix.core.people import Records
 
-LONG = 1 << 26  # bytes; shorter files are parsed at once
-LONG_ZIPPED = LONG >> 3
-
-
-def is_long(path: str | Path) -> bool:
-    """Whether the records of a file are better left as text; False for what cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            zipped = file.read(len(GZIP)) == GZIP
-            return os.fstat(file.fileno()).st_size > (LONG_ZIPPED if zipped else LONG)
-    except (OSError, ValueError):
-        return False
+LONG = 1 << 26  # bytes: longer files are not copied to memory
 
 
 class RawRecords(Records):
@@ -59,23 +48,18 @@ class RawRecords(Records):
             raise InputError(f"{self._path}: the record {start!r} cannot be parsed ({error!s:.60})") from None
 
 
-def read_raw(path: str | Path) -> RawRecords:
-    """The elements of a file that is one JSON list, as text.
+def read_raw(path: str | Path) -> RawRecords | None:
+    """The elements of a file that is one JSON list, as text; None if it is none: NaN and Infinity are no JSON.
 
     Raises:
-        InputError: the file cannot be read, or is no JSON list; NaN and Infinity are no JSON.
+        InputError: the file cannot be read.
     """
     with opened(path) as file:
-        zipped = isinstance(file, gzip.GzipFile)
-        content = file.read() if zipped else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped = not isinstance(file, gzip.GzipFile) and os.fstat(file.fileno()).st_size > LONG
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if mapped else file.read()
     text = memoryview(content)
     text = text[len(codecs.BOM_UTF8) :] if bytes(text[:3]) == codecs.BOM_UTF8 else text
     try:
         return RawRecords(path, msgspec.json.decode(text, type=list[msgspec.Raw]))
-    except msgspec.ValidationError:
-        raise InputError(f"{path}: holds no JSON list, expected a list of records") from None
-    except RecursionError:
-        raise InputError(f"{path}: JSON nested too deep to be read") from None
-    except msgspec.DecodeError as error:
-        what = "the JSON is cut off" if "truncated" in str(error) else f"not JSON that can be read ({error})"
-        raise InputError(f"{path}: {what}; NaN and Infinity are no JSON") from None
+    except (RecursionError, msgspec.DecodeError):
+        return None

@@ -38,12 +38,12 @@ class Source:
     @property
     def keys(self) -> dict[int, int | str]:
         """Image id to what the file calls the image, in its order."""
-        return dict(zip(self.images, self.parsed.images, strict=True)) if self.parsed else {}
+        return dict(zip(self.images, self.parsed.images, strict=True)) if self.parsed is not None else {}
 
     @property
     def problems(self) -> list[str]:
         """One sentence for each person that could not be used."""
-        return self.parsed.problems if self.parsed else []
+        return [] if self.parsed is None else self.parsed.problems
 
 
 def refinable(people: People, skeleton: Skeleton) -> np.ndarray:

@@ -63,7 +63,7 @@ def one_sentence(error: pytest.ExceptionInfo, path: Path) -> None:
         (b"[" * 5000, "nested too deep"),
         (b"[" * 5000 + b"]" * 5000, "nested too deep"),
         (b"[]\n[]", "follows the end"),
-        (b"[" + b"9" * 5000 + b"]", "thousands of digits"),
+        (b"[" + b"9" * 5000 + b"]", "digits"),
         (b"\xff\xfe[\x00]\x00", "UTF-8"),
         (b"{}", "object of 0, expected a list"),
         (b"5", "the number 5, expected a list"),
@@ -187,7 +187,7 @@ def test_harmless_oddities_are_no_errors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(people.boxes[4:8], [[1, 2, 0, 0], [0] * 4, [0] * 4, [1, 2, 3, 4]])
     np.testing.assert_allclose(people.areas, [0] * 7 + [0.515 * 12, 0])
     np.testing.assert_allclose(people.person_scores, [0.5] * 3 + [0] + [0.5] * 4 + [-0.1])
-    assert repr(people.extra) == repr(content)
+    assert repr(list(people.extra)) == repr(content)
 
 
 def test_an_empty_list_goes_through(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_what_is_written_is_what_is_read_again(content: list, seed: int) -> None
         }
         originals = np.array(before["keypoints"], object).reshape(17, 3)[kept].tolist()
         assert repr(np.array(after["keypoints"], object).reshape(17, 3)[kept].tolist()) == repr(originals)
-    assert people.extra == content  # reading and writing left the raw records alone
+    assert list(people.extra) == content  # reading and writing left the raw records alone
 
 
 def test_numbers_are_rounded_and_scores_kept(tmp_path: Path) -> None:
