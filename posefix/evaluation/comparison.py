@@ -72,7 +72,7 @@ def paired_bootstrap(
     gains: Metrics = {}
     values = before.metrics().values(), after.metrics().values()
     for name, difference, first, second in zip(METRICS, differences, *values, strict=True):
-        gains |= dict.fromkeys((name, f"{name}_low", f"{name}_high"))
+        gains |= {name: None, f"{name}_low": None, f"{name}_high": None}
         measured = difference[np.isfinite(difference)]
         if first is not None and second is not None and len(measured):
             low, high = np.quantile(measured, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

@@ -62,10 +62,8 @@ class _Annotation(msgspec.Struct):
             )
         points = values.reshape(-1, 3)
         labelled = points[points[:, 2] > 0, :2]
-        box = self.bbox
-        if box is None:
-            low, high = (labelled.min(0), labelled.max(0)) if len(labelled) else (np.zeros(2), np.zeros(2))
-            box = (*low.tolist(), *(high - low).tolist())
+        extent = labelled if len(labelled) else np.zeros((1, 2))
+        box = self.bbox or (*extent.min(0).tolist(), *np.ptp(extent, axis=0).tolist())
         area = geometry.BOX_AREA_TO_AREA * box[2] * box[3] if self.area is None else self.area
         if not np.isfinite([*values, *box, area]).all():
             raise InputError(f"{name}: annotation {self.id}: keypoints, bbox and area must be finite numbers")

@@ -60,14 +60,13 @@ def main(data: Path, checkpoint: str, out: Path) -> None:
         people, true = given[matched[matched >= 0]], annotated[matched >= 0]
         for batch in refiner.refine_batches(people, images, RefineSettings(keypoint_scores=True)):
             own = true[batch.rows]
-            sigmas = refiner.skeleton.sigmas
-            similarity = keypoint_similarity(batch.keypoints, own.keypoints, own.areas, sigmas) * own.labelled
-            reached = oks(batch.keypoints, own.keypoints, own.labelled, own.areas, sigmas)
+            similarity = keypoint_similarity(batch.keypoints, own.keypoints, own.areas, refiner.skeleton.sigmas)
+            reached = oks(batch.keypoints, own.keypoints, own.labelled, own.areas, refiner.skeleton.sigmas)
+            similarity = np.where(own.labelled, similarity, 0)
             parts.append((batch.keypoint_scores.ravel(), similarity.ravel(), batch.expected, reached))
-    keypoints_expected, keypoints_true, expected, reached = (np.concatenate(part) for part in zip(*parts, strict=True))
+    columns = [np.concatenate(part) for part in zip(*parts, strict=True)]
     figure, axes = pyplot.subplots(1, 2, figsize=(8, 4), layout="constrained")
-    pairs = {"keypoints": (keypoints_expected, keypoints_true), "people (OKS)": (expected, reached)}
-    for axis, (title, (x, y)) in zip(axes, pairs.items(), strict=True):
+    for axis, title, x, y in zip(axes, ("keypoints", "people (OKS)"), columns[::2], columns[1::2], strict=True):
         means, trues, counts, error = calibration(x, y)
         axis.plot([0, 1], [0, 1], color="0.8")
         axis.plot(means, trues, marker="o")
