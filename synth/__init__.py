@@ -9,7 +9,7 @@ Example::
 
 from synth.errors import ErrorType, classify
 from synth.fit import Observation, fit_statistics
-from synth.neighbours import NeighbourIndex, Neighbours, neighbour_index, neighbours_of
+from synth.neighbours import Neighbours, neighbours_of
 from synth.occlusion import leg_regions
 from synth.person_errors import invert_limbs, place_faces, take_neighbours, warp_poses
 from synth.sampler import Synthesized, synthesize
@@ -18,7 +18,6 @@ from synth.statistics import Rule, Statistics
 
 __all__ = [
     "ErrorType",
-    "NeighbourIndex",
     "Neighbours",
     "Observation",
     "Rule",
@@ -30,7 +29,6 @@ __all__ = [
     "fit_statistics",
     "invert_limbs",
     "leg_regions",
-    "neighbour_index",
     "neighbours_of",
     "place_faces",
     "synthesize",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from posefix.core import geometry
+from posefix.core.neighbours import OtherPeople
 from posefix.core.people import People
 
 OVERLAP_IOU = 0.1  # two people overlap when their boxes' intersection over union is above this (PoseFix)
@@ -37,49 +38,24 @@ class Neighbours:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class NeighbourIndex:
-    """Neighbours of a whole data set as row numbers, a few bytes a person; :meth:`gather` makes those of a batch.
+def neighbours_of(people: People, rows: np.ndarray | None = None, index: OtherPeople | None = None) -> Neighbours:
+    """Find the other people in each person's image and count overlaps; boxes not given come from the poses.
 
-    Attributes:
-        rows: (N, M) int32 rows of the people it was built from, -1 for padding, which comes last.
-        overlaps: (N,) int64, as in :class:`Neighbours`.
+    Args:
+        people: everybody.
+        rows: (N,) int64 whose neighbours to find; all people's if None.
+        index: that of ``people``, where it is at hand.
     """
+    rows = np.arange(len(people)) if rows is None else rows
+    together = (index or OtherPeople(people)).together(rows)
+    others = together[together != rows[:, None]].reshape(len(rows), max(together.shape[1] - 1, 0))
+    present = others >= 0
+    labelled = (people.scores[others] > 0) & present[..., None]
+    keypoints = np.where(labelled[..., None], people.keypoints[others], np.float32(0))
+    areas = np.where(present, people.areas[others], np.float32(0))
 
-    rows: np.ndarray
-    overlaps: np.ndarray
-
-    def gather(self, people: People, batch: np.ndarray | slice = slice(None)) -> Neighbours:
-        """Neighbours of ``people[batch]``; ``people`` are those that the index was built from."""
-        rows = self.rows[batch]
-        present = rows >= 0
-        most = int(present.sum(1).max(initial=0))
-        rows, present = rows[:, :most], present[:, :most]
-        labelled = people.labelled[rows] & present[..., None]
-        keypoints = np.where(labelled[..., None], people.keypoints[rows], np.float32(0))
-        areas = np.where(present, people.areas[rows], np.float32(0))
-        return Neighbours(keypoints, labelled, areas, self.overlaps[batch])
-
-
-def neighbour_index(people: People) -> NeighbourIndex:
-    """Find the other people of each person's image and count overlaps; boxes not given come from the poses."""
-    n = len(people)
-    order = np.argsort(people.image_ids, kind="stable")
-    _, first, count = np.unique(people.image_ids[order], return_index=True, return_counts=True)
-    group_first, group_count = np.repeat(first, count), np.repeat(count, count)
-    place = np.arange(n) - group_first
-    other = np.arange(int(count.max(initial=1)) - 1)[None]
-    sorted_rows = group_first[:, None] + other + (other >= place[:, None])
-    present = other < group_count[:, None] - 1
-    rows = np.full(present.shape, -1, np.int32)
-    rows[order] = np.where(present, order[np.where(present, sorted_rows, 0)], -1) if n else rows
-
-    boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-    person, column = np.nonzero(rows >= 0)
-    overlapping = geometry.iou(boxes[person], boxes[rows[person, column]]) > OVERLAP_IOU
-    return NeighbourIndex(rows, np.bincount(person[overlapping], minlength=n))
-
-
-def neighbours_of(people: People) -> Neighbours:
-    """The other people in each person's image, ready for :func:`synth.sampler.synthesize`."""
-    return neighbour_index(people).gather(people)
+    involved, place = np.unique(np.column_stack([rows, others]), return_inverse=True)
+    boxes = geometry.person_boxes(people.boxes[involved], people.keypoints[involved], people.scores[involved] > 0)
+    boxes = boxes[place].reshape(len(rows), -1, 4) if len(rows) else np.zeros((0, 1, 4))
+    overlaps = ((geometry.iou(boxes[:, :1], boxes[:, 1:]) > OVERLAP_IOU) & present).sum(1)
+    return Neighbours(keypoints, labelled, areas, overlaps)

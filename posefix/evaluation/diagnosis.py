@@ -20,7 +20,7 @@ from posefix.evaluation.coco import prepare
 from posefix.evaluation.ground_truth import GroundTruth, quietly
 from posefix.evaluation.matching import MATCH_OKS
 from posefix.refine.rescoring import estimator_scores
-from synth import ErrorType, Neighbours, classify, neighbour_index
+from synth import ErrorType, Neighbours, classify, neighbours_of
 
 MIN_AREA = 32.0**2  # px^2; smaller people are matched but do not count
 LARGE_AREA = 96.0**2  # px^2, COCO's border between medium and large
@@ -153,7 +153,7 @@ def diagnose(
         evaluation.evaluate()
     evaluated = [entry for entry in evaluation.evalImgs if entry is not None]
     matched, background = _matches(evaluated, [a["id"] for a in people.extra], rows, len(results))
-    neighbours = neighbour_index(everyone).gather(everyone, counts)
+    neighbours = neighbours_of(everyone, np.flatnonzero(counts))
     return Diagnosis(people, results, matched, background, neighbours, len(results) - len(rows))
 
 

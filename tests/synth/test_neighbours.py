@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from posefix.core import geometry
 from posefix.core import skeleton as skeletons
 from posefix.core.people import People
-from synth import neighbour_index, neighbours_of
+from synth import neighbours_of
 
 COCO = skeletons.load("coco17")
 
@@ -47,12 +47,12 @@ def test_neighbours_are_the_others_of_the_image(seed, n, images):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_a_batch_is_cut_alike_from_the_index_and_from_the_whole(seed):
+def test_a_batch_is_found_alike_and_cut_from_the_whole(seed):
     rng = np.random.default_rng(seed)
     people = scattered(rng, 40, 15)
     people.scores[:, 0] = 1
     batch = rng.integers(0, 40, 7)
-    cut, gathered = neighbours_of(people).take(batch), neighbour_index(people).gather(people, batch)
+    cut, gathered = neighbours_of(people).take(batch), neighbours_of(people, batch)
     for name in ("keypoints", "labelled", "areas", "overlaps"):
         np.testing.assert_array_equal(getattr(cut, name), getattr(gathered, name))
     assert cut.labelled.any((0, 2)).all()

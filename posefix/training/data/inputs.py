@@ -17,7 +17,7 @@ from synth import (
     classify,
     draw_scores,
     invert_limbs,
-    neighbour_index,
+    neighbours_of,
     place_faces,
     synthesize,
     take_neighbours,
@@ -55,7 +55,7 @@ class InputPoses:
         self._config, self._people, self._sources, self._local = config, people, sources, local
         self._observed = observed
         self.boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-        self._neighbours, self._others = neighbour_index(people), OtherPeople(people)
+        self._others = OtherPeople(people)
         self._statistics = Statistics.load(config.statistics, people.skeleton)
         zero = np.zeros(1, int)
         self._statistics.probabilities(zero, zero, people.skeleton)  # raises for keypoints that they do not cover
@@ -150,7 +150,7 @@ class InputPoses:
 
     def _synthesized(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         config, people = self._config, self._people[rows]
-        neighbours = self._neighbours.gather(self._people, rows)
+        neighbours = neighbours_of(self._people, rows, self._others)
         drawn = synthesize(people, neighbours, self._statistics, rng, dropout=config.dropout, clean=config.clean)
         keypoints, scores = drawn.keypoints, drawn.scores
         if config.inverted:
