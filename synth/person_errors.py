@@ -2,6 +2,9 @@
 
 Left and right exchanged in legs, arms or everything; a pose that is displaced, scaled or turned as one; a pose that is
 another person's; faces that an estimator does not know.
+
+All functions take ``keypoints`` (N, K, 2) pixels, mostly ``scores`` (N, K), 0 where there is no input, and the
+``probability`` that a person has the error; and return the same, changed, as new arrays.
 """
 
 from __future__ import annotations
@@ -18,18 +21,7 @@ PLACEHOLDER_SPREAD = 4.0  # OKS scales from where the face is, at most
 def invert_limbs(
     keypoints: np.ndarray, scores: np.ndarray, skeleton: Skeleton, rng: np.random.Generator, probability: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Exchange left and right of some people's legs, arms or all keypoints, a third each.
-
-    Args:
-        keypoints: (N, K, 2).
-        scores: (N, K).
-        skeleton: of the K keypoints.
-        rng: source of randomness.
-        probability: of each person.
-
-    Returns:
-        Both, changed, as new arrays.
-    """
+    """Exchange left and right of some people's legs, arms or all keypoints, a third each."""
     n, k = scores.shape
     parts = np.zeros((3, k), bool)
     parts[0, skeleton.group("lower")], parts[1, skeleton.group("upper")], parts[2] = True, True, True
@@ -42,17 +34,9 @@ def invert_limbs(
 def warp_poses(
     keypoints: np.ndarray, given: np.ndarray, areas: np.ndarray, rng: np.random.Generator, probability: float
 ) -> np.ndarray:
-    """Displace, scale and turn some people's poses as a whole, about their middle.
+    """Displace, scale and turn some people's poses as a whole, about the middle of the ``given`` (N, K) keypoints.
 
-    Args:
-        keypoints: (N, K, 2) pixels.
-        given: (N, K) bool, the keypoints that count for the middle.
-        areas: (N,) px^2.
-        rng: source of randomness.
-        probability: of each person.
-
-    Returns:
-        (N, K, 2), a new array.
+    Displacements go with ``areas`` (N,) px^2.
     """
     n = len(keypoints)
     weight = given[..., None]
@@ -74,18 +58,9 @@ def take_neighbours(
     rng: np.random.Generator,
     probability: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give some people the pose of a neighbour, as a whole.
+    """Give some of the people who have a neighbour the pose of the nearest, as a whole.
 
-    Args:
-        keypoints: (N, K, 2).
-        scores: (N, K).
-        others: (N, M, K, 2) neighbours, the nearest first.
-        other_scores: (N, M, K), 0 where there is nothing.
-        rng: source of randomness.
-        probability: of each person who has a neighbour.
-
-    Returns:
-        Both, changed, as new arrays.
+    ``others`` (N, M, K, 2) and ``other_scores`` (N, M, K) are neighbours, the nearest first.
     """
     chosen = (rng.random(len(scores)) < probability) & (other_scores[:, 0] > 0).any(1)
     taken = np.where(chosen[:, None, None], others[:, 0], keypoints)
@@ -102,16 +77,7 @@ def place_faces(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give some people placeholders for the face, with a confidence near 0: all in one place, or each a little off.
 
-    Args:
-        keypoints: (N, K, 2).
-        scores: (N, K).
-        scales: (N, K) OKS scales s k, in the keypoints' pixels.
-        skeleton: of the K keypoints.
-        rng: source of randomness.
-        probability: of each person who has any keypoint of the face.
-
-    Returns:
-        Both, changed, as new arrays.
+    How far off goes with ``scales`` (N, K), OKS scales s k in pixels. People without any keypoint of a face have none.
     """
     keypoints, scores = keypoints.copy(), scores.copy()
     face = np.flatnonzero(skeleton.group("face"))

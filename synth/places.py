@@ -39,6 +39,7 @@ def propose(
     candidates: Candidates,
     anchors: np.ndarray,
     powers: np.ndarray,
+    noise: np.ndarray,
     attempts: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -49,6 +50,7 @@ def propose(
         candidates: (C, P) points that they can belong to.
         anchors: (C, P) bool, the candidates to draw around.
         powers: (5,) float32; a uniform number to this power is the place between a type's inner and outer radius.
+        noise: (P,) float32 factor on the distance from the anchor.
         attempts: positions for each keypoint.
         rng: source of randomness.
 
@@ -66,7 +68,7 @@ def propose(
     row = np.arange(len(types))[:, None]
     inner, outer = RINGS[types].T[..., None]
     radius = inner + (outer - inner) * rng.random(shape, np.float32) ** powers[types][:, None]
-    radius /= np.sqrt(candidates.inverse_scale[anchor, row])
+    radius *= noise[:, None] / np.sqrt(candidates.inverse_scale[anchor, row])
     angle = np.float32(2 * np.pi) * rng.random(shape, np.float32)
     return candidates.x[anchor, row] + radius * np.cos(angle), candidates.y[anchor, row] + radius * np.sin(angle)
 

@@ -93,8 +93,8 @@ def _draw_errors(
     table = statistics.probabilities(labelled.sum(1), neighbours.overlaps, people.skeleton)
     table[..., ErrorType.INVERSION] *= anchors[1]
     table[..., ErrorType.SWAP] *= anchors[2:].any(0)
-    clean = noise < 1
-    table[clean] = np.eye(1, table.shape[-1])
+    table[noise < 1] = np.eye(1, table.shape[-1])
+    noise = np.repeat(noise, labelled.shape[1])
 
     table, powers = table.reshape(-1, table.shape[-1]), statistics.powers()
     uniform = rng.random(labelled.size)
@@ -105,26 +105,16 @@ def _draw_errors(
     pending = np.flatnonzero(labelled)
     while len(pending):
         drawn = _draw_types(table[pending], uniform[pending])
-        positions, found = _draw_positions(drawn, candidates.take(pending), anchors[:, pending], powers, rng)
+        positions, found = _draw_positions(
+            drawn, candidates.take(pending), anchors[:, pending], powers, noise[pending], rng
+        )
         types[pending] = drawn
         keypoints[pending[found]] = positions[found]
         stuck = ~found & (drawn != ErrorType.GOOD)  # a Good keypoint without room stays at its truth
         pending, drawn = pending[stuck], drawn[stuck]
         table[pending, drawn] = 0
         uniform[pending] = rng.random(len(pending))
-    if clean.any():
-        _shrink_displacements(keypoints, np.flatnonzero(labelled & clean[:, None]), noise, candidates)
     return keypoints.reshape(people.keypoints.shape), types.reshape(labelled.shape)
-
-
-def _shrink_displacements(keypoints: np.ndarray, rows: np.ndarray, noise: np.ndarray, candidates: Candidates) -> None:
-    """Draw the Good keypoints at ``rows`` of (N*K, 2) nearer to their truth, in place; never into another's reach."""
-    own = candidates.take(rows)
-    truth = np.stack([own.x[0], own.y[0]], axis=-1)
-    share = np.repeat(noise, len(keypoints) // len(noise))[rows, None]
-    nearer = truth + share * (keypoints[rows] - truth)
-    good = own.decide(nearer[:, 0], nearer[:, 1])[0] == ErrorType.GOOD
-    keypoints[rows] = np.where(good[:, None], nearer, truth)
 
 
 def _draw_types(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
@@ -135,14 +125,19 @@ def _draw_types(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
 
 def _draw_positions(
-    types: np.ndarray, candidates: Candidates, anchors: np.ndarray, powers: np.ndarray, rng: np.random.Generator
+    types: np.ndarray,
+    candidates: Candidates,
+    anchors: np.ndarray,
+    powers: np.ndarray,
+    noise: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions (P, 2) float32 that carry the types (P,), and (P,) bool where one was found."""
     positions = np.zeros((len(types), 2), np.float32)
     found = np.zeros(len(types), bool)
     pending = np.arange(len(types))
     for attempts in ATTEMPTS:
-        x, y = propose(types[pending], candidates, anchors, powers, attempts, rng)
+        x, y = propose(types[pending], candidates, anchors, powers, noise[pending], attempts, rng)
         carried = candidates.decide(x, y)[0] == types[pending, None]
         hit = carried.any(axis=1)
         first = carried[hit].argmax(axis=1)[:, None]
