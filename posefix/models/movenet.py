@@ -7,18 +7,24 @@ Batch norm is folded into weight and bias, as in the published graphs.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-WIDTHS = {"movenet_lightning": 1.0, "movenet_thunder": 1.75}  # of MobileNetV2, by the name of the network
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
-PYRAMID_STAGES = (1, 2, 3)  # whose outputs the pyramid takes in, at strides 4, 8 and 16
+STAGES = ((1, 1, 1), (6, 2, 2), (6, 3, 2), (6, 4, 2), (6, 3, 1), (6, 3, 2), (6, 1, 1))  # expansion, blocks, stride
+CHANNELS = {  # of the first convolution and of each stage, by the name of the network
+    "movenet_lightning": (32, 16, 24, 32, 64, 96, 160, 320),
+    "movenet_thunder": (56, 32, 40, 56, 112, 168, 280, 560),
+}
+PYRAMID = (
+    (3, 64, 32),
+    (2, 32, 24),
+    (1, 24, 24),
+)  # stage that is taken in (strides 16, 8, 4); channels there, and after
 STRIDE = 4  # pixels between neighbouring cells of the output
 ORIGIN = 1.5  # pixel under the middle of the first cell: a cell stands for the STRIDE pixels that begin at its corner
-FEATURES = 24  # channels of the pyramid's finest level
 HEAD_CHANNELS = 96
 OFFSETS = 1  # which of the heads, in the order of the published graph
 SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -62,30 +68,26 @@ class MoveNet(nn.Module):
     """Images to heatmaps, centres, offsets and regressed poses at stride 4.
 
     Args:
-        width: multiplier of the backbone's channels; 1.0 is Lightning's, 1.75 Thunder's.
+        channels: of the backbone; one of ``CHANNELS``.
     """
 
-    def __init__(self, width: float) -> None:
+    def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
-        channels = 32 if width <= 1 else round_channels(32 * width)
-        layers: list[nn.Module] = [Convolution(3, channels, 3, stride=2, activation=nn.ReLU6())]
-        ends = []
-        for expansion, out, repeats, stride in STAGES:
-            out = round_channels(out * width)
-            for i in range(repeats):
-                layers.append(InvertedResidual(channels, out, expansion, stride if i == 0 else 1))
-                channels = out
-            ends.append((len(layers) - 1, out))
+        layers: list[nn.Module] = [Convolution(3, channels[0], 3, nn.ReLU6(), stride=2)]
+        ends = []  # places of the stages' last blocks
+        for (expansion, blocks, stride), inputs, outputs in zip(STAGES, channels[:-1], channels[1:], strict=True):
+            layers.append(InvertedResidual(inputs, outputs, expansion, stride))
+            layers += [InvertedResidual(outputs, outputs, expansion, 1) for _ in range(blocks - 1)]
+            ends.append(len(layers) - 1)
         self.backbone = nn.ModuleList(layers)
-        self._ends = [ends[stage][0] for stage in PYRAMID_STAGES]
-        self.top = nn.Sequential(Convolution(channels, 1280, 1, activation=nn.ReLU6()), Convolution(1280, 64, 1))
-        pyramid = zip((64, 32, FEATURES), (32, FEATURES, FEATURES), reversed(PYRAMID_STAGES), strict=True)
+        self._kept = [ends[stage] for stage, _, _ in PYRAMID]
+        self.top = nn.Sequential(Convolution(channels[-1], 1280, 1, nn.ReLU6()), Convolution(1280, 64, 1))
         self.pyramid = nn.ModuleList(
-            nn.ModuleList([Convolution(ends[stage][1], inside, 1), Separable(inside, out)])
-            for inside, out, stage in pyramid
+            nn.ModuleList([Convolution(channels[1 + stage], inside, 1), Separable(inside, out)])
+            for stage, inside, out in PYRAMID
         )
         self.heads = nn.ModuleList(
-            nn.Sequential(Separable(FEATURES, HEAD_CHANNELS), Convolution(HEAD_CHANNELS, out, 1))
+            nn.Sequential(Separable(PYRAMID[-1][-1], HEAD_CHANNELS), Convolution(HEAD_CHANNELS, out, 1))
             for out in (34, 34, 17, 1)  # poses, offsets, heatmaps, centres: the published graph's order
         )
 
@@ -94,7 +96,7 @@ class MoveNet(nn.Module):
         x, kept = images, []
         for i, layer in enumerate(self.backbone):
             x = layer(x)
-            if i in self._ends:
+            if i in self._kept:
                 kept.append(x)
         x = self.top(x)
         for level, finer in zip(self.pyramid, reversed(kept), strict=True):
@@ -147,42 +149,34 @@ def _poses_at(output: MoveNetOutput, cells: torch.Tensor) -> torch.Tensor:
 
 
 class Convolution(nn.Conv2d):
-    """Convolution with TensorFlow's ``same`` padding, and what follows it."""
+    """Convolution with TensorFlow's ``same`` padding, and what follows it; ``options`` are ``nn.Conv2d``'s."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        size: int,
-        stride: int = 1,
-        groups: int = 1,
-        bias: bool = True,
-        activation: nn.Module | None = None,
+        self, inputs: int, outputs: int, size: int, activation: nn.Module | None = None, **options: Any
     ) -> None:
-        padding = size // 2 if stride == 1 else 0  # with a stride of 2 an even side is padded at its end alone
-        super().__init__(in_channels, out_channels, size, stride, padding, groups=groups, bias=bias)
-        self.activation = activation
+        super().__init__(inputs, outputs, size, **options)
+        self.activation = activation or nn.Identity()
+        if self.stride == (1, 1):
+            self.padding = size // 2, size // 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.stride[0] == 2:
+        if self.stride == (2, 2):  # an even side is padded at its end alone
             x = functional.pad(x, (0, 1, 0, 1))
-        x = super().forward(x)
-        return x if self.activation is None else self.activation(x)
+        return self.activation(super().forward(x))
 
 
 class InvertedResidual(nn.Module):
     """Expand, filter each channel, project (MobileNetV2's block); the input is added where shapes agree."""
 
-    def __init__(self, in_channels: int, out_channels: int, expansion: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
         super().__init__()
-        inside = in_channels * expansion
-        expand = [Convolution(in_channels, inside, 1, activation=nn.ReLU6())] if expansion > 1 else []
+        inside = inputs * expansion
         self.layers = nn.Sequential(
-            *expand,
-            Convolution(inside, inside, 3, stride, groups=inside, activation=nn.ReLU6()),
-            Convolution(inside, out_channels, 1),
+            *([Convolution(inputs, inside, 1, nn.ReLU6())] if expansion > 1 else []),
+            Convolution(inside, inside, 3, nn.ReLU6(), stride=stride, groups=inside),
+            Convolution(inside, outputs, 1),
         )
-        self.residual = stride == 1 and in_channels == out_channels
+        self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.layers(x) if self.residual else self.layers(x)
@@ -191,14 +185,7 @@ class InvertedResidual(nn.Module):
 class Separable(nn.Sequential):
     """3x3 for each channel, 1x1 across them, ReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(
-            Convolution(in_channels, in_channels, 3, groups=in_channels, bias=False),
-            Convolution(in_channels, out_channels, 1, activation=nn.ReLU()),
+            Convolution(inputs, inputs, 3, groups=inputs, bias=False), Convolution(inputs, outputs, 1, nn.ReLU())
         )
-
-
-def round_channels(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of ``divisor``, at most a tenth below (MobileNetV2's rule)."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded

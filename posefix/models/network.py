@@ -114,7 +114,7 @@ class FusionNetwork(RefinementNetwork):
             raise InputError(f"the fusion head knows COCO's 17 keypoints, not those of {skeleton.name}")
         self.config = config
         self.heatmap_size = config.input_size[0] // movenet.STRIDE, config.input_size[1] // movenet.STRIDE
-        self.backbone = movenet.MoveNet(movenet.WIDTHS[config.backbone])
+        self.backbone = movenet.MoveNet(movenet.CHANNELS[config.backbone])
         self.backbone.heads[movenet.OFFSETS].requires_grad_(False)  # not used by the fusion
         self.head = PoseFusion(skeleton, self.heatmap_size, config.head_channels)
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)

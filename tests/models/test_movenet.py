@@ -13,7 +13,7 @@ from posefix.core.skeleton import load
 from posefix.media.images import decode
 from posefix.models.backbone import load_first_weights
 from posefix.models.checkpoint import load_checkpoint
-from posefix.models.movenet import SEEN_PEOPLE, WIDTHS, MoveNet, MoveNetOutput, evidence, single_poses
+from posefix.models.movenet import CHANNELS, SEEN_PEOPLE, MoveNet, MoveNetOutput, evidence, single_poses
 
 FLIP = torch.as_tensor(load("coco17").flip)
 
@@ -39,7 +39,7 @@ def test_what_was_drawn_is_decoded_where_it_was_drawn(place: tuple[float, float]
 
 
 def test_first_weights_are_those_of_a_shipped_checkpoint_and_of_no_other_network() -> None:
-    network = MoveNet(WIDTHS["movenet_lightning"])
+    network = MoveNet(CHANNELS["movenet_lightning"])
     load_first_weights(network, "movenet_lightning", "posefix-small")
     shipped = load_checkpoint("posefix-small").network.backbone.state_dict()
     assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
