@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import torch
 from torch import nn
 
 from posefix.core.errors import InputError
-from posefix.models._timm import timm
 from posefix.models.weights import read_weights, resolve
+
+try:
+    import timm
+except RuntimeError as error:
+    # PyPI's torchvision is built against CUDA: beside a CPU-only torch it, and so timm, cannot be imported. timm's
+    # networks use none of its operators, so declaring those that its import describes is enough.
+    if "torchvision::" not in str(error):
+        raise
+    for _name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
+        del sys.modules[_name]
+    _library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    for _operator in ("nms", "qnms"):
+        _library.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore
+    import timm
 
 NEW_CHANNEL_STD = 0.01  # of the first convolution's weights for the pose channels, relative to those for the image
 STRIDE = 32  # of the coarsest features, in pixels of the crop

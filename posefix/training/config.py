@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from posefix.core import resources
 from posefix.core.errors import InputError
@@ -55,7 +56,8 @@ class SynthesisConfig(StrictModel):
     """Input poses: statistics by name or path; probabilities of what is done to them.
 
     A person's input is, with probability ``observed``, a real estimator's where the data source has one; with
-    ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache). Else it is synthesised,
+    ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache), if
+    ``observed`` leaves room for it. Else it is synthesised,
     with ``clean`` without any error, so that the network meets poses which are right already and learns to leave them
     alone. Of synthesised poses, ``inverted`` is the probability that left and right of arms, legs or all are exchanged,
     ``warped`` that all of it is displaced, scaled and turned, ``neighbour`` that it is a neighbour's.
@@ -79,12 +81,6 @@ class SynthesisConfig(StrictModel):
     scores: bool = False
     placeholder: float = Field(default=0.0, ge=0, le=1)
     empty: float = Field(default=0.0, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _shares_of_a_whole(self) -> SynthesisConfig:
-        if self.observed + self.guessed > 1:
-            raise ValueError("observed and guessed must not add up to more than 1")
-        return self
 
 
 class AugmentationConfig(StrictModel):
@@ -113,6 +109,15 @@ class OptimizerConfig(StrictModel):
     milestones: tuple[int, ...] = (90, 120)
     warmup_steps: int = Field(default=0, ge=0)
     clip: float = Field(default=0.0, ge=0)
+
+    def rate_at(self, step: int, epoch_steps: int, epochs: int) -> float:
+        """Learning rate of a step: linear warm-up, then a tenth at each milestone or half a cosine to 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        if self.schedule == "step":
+            return float(self.learning_rate * 0.1 ** sum(step >= epoch * epoch_steps for epoch in self.milestones))
+        total = max(epochs * epoch_steps - self.warmup_steps, 1)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * min((step - self.warmup_steps) / total, 1)))
 
 
 class TrainingConfig(StrictModel):

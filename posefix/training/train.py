@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -26,7 +26,6 @@ from posefix.training.config import Config, from_dict, place
 from posefix.training.data.cache import CachedBatches, fill_cache
 from posefix.training.data.loader import Batch, TrainingBatches, checked, training_loader
 from posefix.training.data.stores import FolderStore, observed_poses
-from posefix.training.optimization import rate_at
 from posefix.training.processes import Stop
 
 STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
@@ -75,7 +74,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(trained, weight_decay=config.optimizer.weight_decay)
         loss = TrainingLoss(self.network, config.training.coordinate_weight)
         self.model: nn.Module = DistributedDataParallel(loss) if self.world > 1 else loss
-        self.step, self.evaluated, self.trained_seconds = 0, 0, 0.0
+        self.step, self.trained_seconds = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
 
     def _training_people(self) -> TrainingBatches:
@@ -118,7 +117,6 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
-            "evaluated": self.evaluated,
             "world": self.world,
             "seconds": self.trained_seconds,
             "config": json.dumps(self.config.model_dump(mode="json")),
@@ -148,7 +146,7 @@ class Trainer:
                     raise InputError(f"{said}; choose another --out to start anew")
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.trained_seconds, self.evaluated = state["step"], state["seconds"], state["evaluated"]
+            self.step, self.trained_seconds = state["step"], state["seconds"]
         except InputError:
             raise
         except Exception as error:  # the unpickler raises whatever the damage provokes
@@ -164,13 +162,13 @@ class Trainer:
         if minutes is not None and not minutes > 0:
             raise InputError(f"minutes to train must be above 0, found {minutes}")
         total = self.config.training.epochs * self.epoch_steps
-        with self._display() as display, Stop(minutes, self.device) as stop:
-            self._evaluate_when_due()  # an epoch that an earlier run finished and did not get to evaluate
+        with Progress(disable=bool(self.rank)) as display, Stop(minutes, self.device) as stop:
+            display.add_task("", total=total, completed=self.step)
             stopped = False
             while self.step < total and not stopped:
                 stopped = self._run_epoch(display, stop, on_step)
+                self._evaluate_when_due()  # before it is saved: a run that ends meanwhile comes back to it
                 self.save()
-                self._evaluate_when_due()
         if stop.interrupted:
             raise KeyboardInterrupt
         return self.step >= total
@@ -191,7 +189,9 @@ class Trainer:
             self.trained_seconds, last = self.trained_seconds + now - last, now
             means = {name: sum(losses[name] for losses in recent) / len(recent) for name in recent[0]}
             speed = len(recent) * config.batch * self.world / (now - begun)
-            self._show(display, sum(means.values()), speed)
+            epoch = f"epoch {self.batches.epoch + 1}/{config.epochs}"
+            shown = f"{epoch}  loss {sum(means.values()):.3f}  {speed:.0f} crops/s"
+            display.update(display.task_ids[0], completed=self.step, description=shown)
             if len(recent) == LOG_EVERY or self.step % self.epoch_steps == 0:
                 self._log(kind="train", epoch=self.batches.epoch + 1, **means, crops_per_second=speed)
                 recent, begun = [], now
@@ -208,14 +208,13 @@ class Trainer:
         """One step of the optimizer; the parts of the loss by name."""
         config = self.config
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-        factor = rate_at(config.optimizer, self.step, self.epoch_steps, config.training.epochs)
         for group in self.optimizer.param_groups:
-            group["lr"] = config.optimizer.learning_rate * factor
+            group["lr"] = config.optimizer.rate_at(self.step, self.epoch_steps, config.training.epochs)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.training.precision == "bf16"):
             losses = self.model(batch)
         loss = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if config.optimizer.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip)
         self.optimizer.step()
@@ -223,26 +222,11 @@ class Trainer:
         return {name: part.item() for name, part in losses.items()}
 
     def _evaluate_when_due(self) -> None:
-        """Evaluate the last finished epoch if it is its turn and was not done."""
-        epoch, every = self.step // self.epoch_steps, self.config.training.evaluate_every
-        due = every and (epoch % every == 0 or epoch == self.config.training.epochs)
-        if self.evaluate and due and self.evaluated < epoch:
-            if not self.rank:
-                self._log(kind="evaluation", epoch=epoch, **self.evaluate(self.checkpoint()))
-            self.evaluated = epoch
-            self.save()
-
-    def _display(self) -> Progress:
-        """A progress bar of epoch, step, loss, speed and remaining time, for :meth:`_show`."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        display = Progress(*columns, disable=bool(self.rank))
-        display.add_task("", total=self.config.training.epochs * self.epoch_steps, completed=self.step)
-        return display
-
-    def _show(self, display: Progress, loss: float, speed: float) -> None:
-        epoch = f"epoch {self.batches.epoch + 1}/{self.config.training.epochs}"
-        description = f"{epoch}  loss {loss:.3f}  {speed:.0f} crops/s"
-        display.update(display.task_ids[0], completed=self.step, description=description)
+        """Evaluate an epoch that has just ended, if it is its turn."""
+        (epoch, rest), every = divmod(self.step, self.epoch_steps), self.config.training.evaluate_every
+        due = not rest and every and (epoch % every == 0 or epoch == self.config.training.epochs)
+        if due and self.evaluate and not self.rank:
+            self._log(kind="evaluation", epoch=epoch, **self.evaluate(self.checkpoint()))
 
     def _log(self, **entry: Any) -> None:
         """Append an entry to the log of the first process."""

@@ -16,7 +16,6 @@ from posefix.cli.train import train
 from posefix.core.errors import InputError
 from posefix.models.checkpoint import load_checkpoint
 from posefix.training.config import Config, OptimizerConfig, from_dict
-from posefix.training.optimization import rate_at
 from posefix.training.train import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
 from posefix.training.validation import RealResults
 from tests.tiny import tiny_config, write_world
@@ -156,12 +155,12 @@ def test_the_command_trains_stops_in_time_and_resumes(tmp_path: Path, rng: np.ra
 
 
 def test_the_learning_rate_follows_its_schedule() -> None:
-    step = OptimizerConfig(schedule="step", milestones=(90, 120), warmup_steps=10)
-    factors = [rate_at(step, epoch * 100, 100, 140) for epoch in (1, 89, 90, 119, 120, 139)]
+    step = OptimizerConfig(learning_rate=1, schedule="step", milestones=(90, 120), warmup_steps=10)
+    factors = [step.rate_at(epoch * 100, 100, 140) for epoch in (1, 89, 90, 119, 120, 139)]
     assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-    assert rate_at(step, 4, 100, 140) == pytest.approx(0.5)
-    cosine = OptimizerConfig(schedule="cosine", warmup_steps=10)
-    values = [rate_at(cosine, s, 100, 2) for s in range(200)]
+    assert step.rate_at(4, 100, 140) == pytest.approx(0.5)
+    cosine = OptimizerConfig(learning_rate=1, schedule="cosine", warmup_steps=10)
+    values = [cosine.rate_at(s, 100, 2) for s in range(200)]
     assert values.index(max(values)) in (9, 10)
     assert values[-1] < 1e-3
     assert all(a >= b for a, b in pairwise(values[10:]))
