@@ -83,13 +83,9 @@ class Candidates:
     def decide(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Error types of points and the exponent u of their best candidate.
 
-        Args:
-            x, y: float32 pixels, of the candidates' shape without C, or with further axes behind it (several points for
-                each keypoint).
-
-        Returns:
-            int8 types and float32 exponents, of the points' shape. Of equally near candidates the person's own wins,
-            then the counterpart. Whether the own truth is annotated is not looked at.
+        Points are ``x`` and ``y`` in float32 pixels, of the candidates' shape without C, or with an axis behind it. Of
+        equally near candidates the person's own wins, then the counterpart. Whether the own truth is annotated is not
+        looked at.
         """
         behind = (...,) + (None,) * (x.ndim - self.x.ndim + 1)
         exponents = (x - self.x[behind]) ** 2

@@ -69,13 +69,7 @@ class Distance(StrictModel):
 
 
 class Statistics(StrictModel):
-    """Frequencies of errors by keypoint and condition, for any skeleton that its names cover.
-
-    Attributes:
-        description: where the numbers come from.
-        jitter, inversion, swap, miss: rules of each error, first fitting first.
-        distance: how far from their anchors keypoints lie.
-    """
+    """Frequencies of errors by keypoint and condition, for any skeleton that its names cover."""
 
     description: str = ""
     jitter: tuple[Rule, ...] = ()
@@ -88,7 +82,7 @@ class Statistics(StrictModel):
     __hash__ = object.__hash__  # the probabilities of a skeleton are kept
 
     def probabilities(self, visible: np.ndarray, overlaps: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-        """Probability of each error type for each keypoint of N people.
+        """Look up the probability of each error type for each keypoint of N people.
 
         Args:
             visible: (N,) annotated keypoints of each person.
@@ -99,7 +93,8 @@ class Statistics(StrictModel):
             (N, K, 5) float64, in the order of :class:`ErrorType` from GOOD on; each sums to 1.
 
         Raises:
-            InputError: when a rule says nothing about one of the keypoints, or errors sum to more than 1.
+            InputError: when a rule names what no skeleton has, or says nothing about one of the keypoints, or when
+                errors sum to more than 1.
         """
         table = _table(self, skeleton)
         return table[np.minimum(visible, table.shape[0] - 1), np.minimum(overlaps, table.shape[1] - 1)]
@@ -115,65 +110,40 @@ class Statistics(StrictModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def save(self, path: str | Path) -> None:
-        """Write the YAML form to a file; :func:`load` is its inverse.
-
-        Raises:
-            InputError: when it cannot be written.
-        """
+        """Write the YAML form to a file, or raise InputError; :func:`load` is its inverse."""
         write_atomically(path, yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=110))
 
     @classmethod
-    def from_dict(
-        cls, spec: dict[str, Any], source: str = "statistics", skeleton: Skeleton | None = None
-    ) -> Statistics:
-        """Build statistics from their YAML form.
-
-        Args:
-            spec: the content of a statistics file.
-            source: what to call it in messages.
-            skeleton: one whose names may be used beside those of the shipped skeletons.
-
-        Raises:
-            InputError: naming ``source`` and the first thing that does not fit.
-        """
+    def from_dict(cls, spec: dict[str, Any], source: str = "statistics") -> Statistics:
+        """Build statistics from their YAML form, or raise InputError that names ``source`` and what does not fit."""
         statistics = validated(cls, spec, source)
         statistics._source = source
-        known = [skeletons.load(name) for name in resources.available("skeletons")]
-        known += [] if skeleton is None else [skeleton]
-        names = {n for s in known for n in (*s.keypoint_names, *s.parts())} | {*skeletons.GROUPS, DEFAULT}
-        for place, _, rule in statistics._rules():
-            if unknown := sorted(set(rule.probability) - names):
-                raise InputError(f"{place}: {unknown[0]!r} is no keypoint, part or group of any known skeleton")
         return statistics
 
     @classmethod
-    def load(cls, name_or_path: str | Path, skeleton: Skeleton | None = None) -> Statistics:
-        """Load statistics by shipped name (``"posefix"``) or from a YAML file; see :meth:`from_dict`.
+    def load(cls, name_or_path: str | Path) -> Statistics:
+        """Load statistics by shipped name (``"posefix"``) or from a YAML file.
 
         Raises:
             InputError: when there is no such file or it does not hold statistics.
         """
         spec, path = resources.read_yaml("statistics", name_or_path, "statistics")
-        return cls.from_dict(spec, str(path), skeleton)
-
-    def _rules(self) -> list[tuple[str, ErrorType, Rule]]:
-        """All rules, with what to call each in messages."""
-        named = [(error, error.name.lower()) for error in ERRORS]
-        return [
-            (f"{self._source}: rule {i} of {name}", error, rule)
-            for error, name in named
-            for i, rule in enumerate(getattr(self, name), 1)
-        ]
+        return cls.from_dict(spec, str(path))
 
 
 @lru_cache(maxsize=16)
 def _table(statistics: Statistics, skeleton: Skeleton) -> np.ndarray:
     """(K + 1, V, K, 5) probabilities by annotated keypoints and by overlaps, the last of which is for more, too."""
-    rules = statistics._rules()
+    rules = [(error, i, rule) for error in ERRORS for i, rule in enumerate(getattr(statistics, error.name.lower()), 1)]
     bounds = [bound or 0 for _, _, rule in rules for bound in rule.when.overlaps]
     table = np.zeros((len(skeleton) + 1, 2 + max(bounds, default=0), len(skeleton), 1 + len(ERRORS)))
     names = list(zip(skeleton.keypoint_names, skeleton.parts(), skeleton.groups, strict=True))
-    for place, error, rule in reversed(rules):
+    shipped = [skeletons.load(name) for name in resources.available("skeletons")]
+    known = {n for s in (skeleton, *shipped) for n in (*s.keypoint_names, *s.parts())} | {*skeletons.GROUPS, DEFAULT}
+    for error, i, rule in reversed(rules):
+        place = f"{statistics._source}: rule {i} of {error.name.lower()}"
+        if unknown := sorted(set(rule.probability) - known):
+            raise InputError(f"{place}: {unknown[0]!r} is no keypoint, part or group of any known skeleton")
         found = [next((name for name in (*own, DEFAULT) if name in rule.probability), None) for own in names]
         if None in found:
             raise InputError(

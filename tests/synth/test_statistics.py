@@ -175,7 +175,7 @@ def test_the_most_specific_name_wins_and_the_first_rule_that_fits():
 )
 def test_wrong_tables_are_told_what_is_wrong(spec, words):
     with pytest.raises(InputError, match=words) as raised:
-        Statistics.from_dict(spec, "mine.yaml")
+        Statistics.from_dict(spec, "mine.yaml").probabilities([17], [0], COCO)
     assert str(raised.value).startswith("mine.yaml") and "\n" not in str(raised.value)
 
 
@@ -209,6 +209,6 @@ def test_a_users_own_skeleton_brings_its_own_names():
     horse = skeletons.from_dict({"name": "horse", "keypoints": [{"name": "withers", "sigma": 0.1, "group": "upper"}]})
     spec = {"miss": [{"probability": {"withers": 0.3}}]}
     with pytest.raises(InputError, match="'withers' is no keypoint"):
-        Statistics.from_dict(spec)
-    table = Statistics.from_dict(spec, skeleton=horse).probabilities([1], [0], horse)
+        Statistics.from_dict(spec).probabilities([1], [0], COCO)
+    table = Statistics.from_dict(spec).probabilities([1], [0], horse)
     assert table[0, 0, ErrorType.MISS] == 0.3

@@ -56,7 +56,7 @@ class InputPoses:
         self._observed = observed
         self.boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
         self._others = OtherPeople(people)
-        self._statistics = Statistics.load(config.statistics, people.skeleton)
+        self._statistics = Statistics.load(config.statistics)
         zero = np.zeros(1, int)
         self._statistics.probabilities(zero, zero, people.skeleton)  # raises for keypoints that they do not cover
 
