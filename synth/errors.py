@@ -17,6 +17,7 @@ from synth.neighbours import Neighbours
 
 GOOD_KS, NEAR_KS, FAR_KS = 0.85, 0.5, 0.1  # Good above the first, Miss below the second, drawn Misses above the third
 GOOD_EXPONENT, NEAR_EXPONENT, FAR_EXPONENT = (np.float32(-np.log(ks)) for ks in (GOOD_KS, NEAR_KS, FAR_KS))
+REACH = 1.5  # sqrt(area); a neighbour's keypoint this near can be swapped in, as nearly all that are
 MIN_AREA = 1.0  # px^2; people of unknown or no area count as this large, so that no similarity is NaN
 
 
@@ -41,11 +42,13 @@ class Candidates:
     Attributes:
         x, y: (C, N, K) float32 pixels.
         inverse_scale: (C, N, K) float32, ``1 / (2 s^2 k_j^2)``: the factor from d^2 to u.
+        anchors: (C, N, K) bool, those to draw errors around: annotated, and a neighbour's only within ``REACH``.
     """
 
     x: np.ndarray
     y: np.ndarray
     inverse_scale: np.ndarray
+    anchors: np.ndarray
 
     @classmethod
     def of(cls, truth: People, neighbours: Neighbours) -> Candidates:
@@ -64,21 +67,23 @@ class Candidates:
         s2 = np.maximum(np.nan_to_num(areas), MIN_AREA)
         s2 = np.concatenate([s2[:1], s2[:1], s2[1:], s2[1:]])
         k2 = (2 * truth.skeleton.sigmas) ** 2
-        return cls(x, y, (1 / (2 * s2[..., None] * k2)).astype(np.float32))
+        anchors = np.isfinite(x)
+        with np.errstate(invalid="ignore"):
+            anchors[2:] &= (x[2:] - x[0]) ** 2 + (y[2:] - y[0]) ** 2 <= REACH**2 * s2[0, :, None]
+        return cls(x, y, (1 / (2 * s2[..., None] * k2)).astype(np.float32), anchors)
 
     @property
-    def labelled(self) -> np.ndarray:
-        """(C, N, K) bool: the candidates that are annotated."""
-        return np.isfinite(self.x)
-
-    def flatten(self) -> Candidates:
-        """The same with N and K as one axis: (C, N*K)."""
-        c = len(self.x)
-        return Candidates(self.x.reshape(c, -1), self.y.reshape(c, -1), self.inverse_scale.reshape(c, -1))
+    def possible(self) -> np.ndarray:
+        """(N, K, 5) bool: whether each error type can happen, in the order of :class:`ErrorType` from GOOD on."""
+        possible = np.ones((*self.x.shape[1:], len(ErrorType) - 1), bool)
+        possible[..., ErrorType.INVERSION] = self.anchors[1]
+        possible[..., ErrorType.SWAP] = self.anchors[2:].any(0)
+        return possible
 
     def take(self, rows: np.ndarray) -> Candidates:
-        """Those of the keypoints at ``rows`` (P,) of a flattened set: (C, P)."""
-        return Candidates(*(np.take(a, rows, axis=1) for a in (self.x, self.y, self.inverse_scale)))
+        """Those of the keypoints at ``rows`` (P,), with N and K as one axis: (C, P)."""
+        arrays = (self.x, self.y, self.inverse_scale, self.anchors)
+        return Candidates(*(np.take(a.reshape(len(a), -1), rows, axis=1) for a in arrays))
 
     def decide(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Error types of points and the exponent u of their best candidate.

@@ -15,7 +15,7 @@ import numpy as np
 from posefix.core.people import People
 from synth.errors import Candidates, ErrorType
 from synth.neighbours import Neighbours
-from synth.places import RINGS, anchors_in_reach
+from synth.places import RINGS
 from synth.statistics import DEFAULT, ERRORS, Condition, Distance, Rule, Statistics
 
 VISIBLE = ((0, 5), (6, 10), (11, None))  # annotated keypoints of a person
@@ -81,11 +81,7 @@ def _diagnosed(seen: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     candidates = Candidates.of(truth, seen.neighbours)
     decided, exponents = candidates.decide(points[..., 0], points[..., 1])
     types = np.where(truth.labelled & seen.given, decided, np.int8(ErrorType.UNLABELLED))
-    anchors = anchors_in_reach(candidates, truth.areas)
-    possible = np.ones((*types.shape, 1 + len(ERRORS)))
-    possible[..., ErrorType.INVERSION] = anchors[1]
-    possible[..., ErrorType.SWAP] = anchors[2:].any(0)
-    return types, possible, exponents
+    return types, candidates.possible, exponents
 
 
 def _mean(places: np.ndarray) -> float:

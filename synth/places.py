@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from synth.errors import FAR_EXPONENT, GOOD_EXPONENT, MIN_AREA, NEAR_EXPONENT, Candidates, ErrorType
+from synth.errors import FAR_EXPONENT, GOOD_EXPONENT, NEAR_EXPONENT, Candidates, ErrorType
 
-REACH = 1.5  # sqrt(area); a neighbour's keypoint this near can be swapped in, as nearly all that are
 MISS_AT_OWN = 0.8  # share of Misses drawn around the keypoint's own truth; the rest around any candidate in reach
 ATTEMPTS = (1, 3, 12, 48, 192)  # positions drawn a round for the keypoints that are still without one
 
@@ -25,19 +24,9 @@ RINGS = np.sqrt(
 )
 
 
-def anchors_in_reach(candidates: Candidates, areas: np.ndarray) -> np.ndarray:
-    """(C, N, K) bool: the candidates to draw errors around; neighbours' only within ``REACH`` sqrt(area)."""
-    anchors = candidates.labelled
-    with np.errstate(invalid="ignore"):
-        x, y = candidates.x[2:] - candidates.x[0], candidates.y[2:] - candidates.y[0]
-        anchors[2:] &= x**2 + y**2 <= REACH**2 * np.maximum(areas, MIN_AREA)[:, None]
-    return anchors
-
-
 def propose(
     types: np.ndarray,
     candidates: Candidates,
-    anchors: np.ndarray,
     powers: np.ndarray,
     noise: np.ndarray,
     attempts: int,
@@ -48,7 +37,6 @@ def propose(
     Args:
         types: (P,) error types of P keypoints.
         candidates: (C, P) points that they can belong to.
-        anchors: (C, P) bool, the candidates to draw around.
         powers: (5,) float32; a uniform number to this power is the place between a type's inner and outer radius.
         noise: (P,) float32 factor on the distance from the anchor.
         attempts: positions for each keypoint.
@@ -61,9 +49,9 @@ def propose(
     anchor = np.zeros(shape, np.intp)  # the person's truth
     anchor[types == ErrorType.INVERSION] = 1
     swapped, missed = types == ErrorType.SWAP, types == ErrorType.MISS
-    anchor[swapped] = 2 + _pick(anchors[2:, swapped], attempts, rng)
+    anchor[swapped] = 2 + _pick(candidates.anchors[2:, swapped], attempts, rng)
     at_own = rng.random((int(missed.sum()), attempts)) < MISS_AT_OWN
-    anchor[missed] = np.where(at_own, 0, _pick(anchors[:, missed], attempts, rng))
+    anchor[missed] = np.where(at_own, 0, _pick(candidates.anchors[:, missed], attempts, rng))
 
     row = np.arange(len(types))[:, None]
     inner, outer = RINGS[types].T[..., None]

@@ -16,7 +16,7 @@ from posefix.core.people import People
 from synth.errors import MIN_AREA, Candidates, ErrorType
 from synth.imputation import impute as impute_positions
 from synth.neighbours import Neighbours
-from synth.places import ATTEMPTS, anchors_in_reach, propose
+from synth.places import ATTEMPTS, propose
 from synth.statistics import Statistics
 
 CHUNK = 512  # people at a time, so that the candidates stay in the cache
@@ -89,25 +89,18 @@ def _draw_errors(
     """
     labelled = people.labelled
     candidates = Candidates.of(people, neighbours)
-    anchors = anchors_in_reach(candidates, people.areas)
-    table = statistics.probabilities(labelled.sum(1), neighbours.overlaps, people.skeleton)
-    table[..., ErrorType.INVERSION] *= anchors[1]
-    table[..., ErrorType.SWAP] *= anchors[2:].any(0)
+    table = statistics.probabilities(labelled.sum(1), neighbours.overlaps, people.skeleton) * candidates.possible
     table[noise < 1] = np.eye(1, table.shape[-1])
     noise = np.repeat(noise, labelled.shape[1])
 
     table, powers = table.reshape(-1, table.shape[-1]), statistics.powers()
     uniform = rng.random(labelled.size)
-    anchors = anchors.reshape(len(anchors), -1)
-    candidates = candidates.flatten()
     keypoints = people.keypoints.reshape(-1, 2).copy()
     types = np.full(len(keypoints), ErrorType.UNLABELLED, np.int8)
     pending = np.flatnonzero(labelled)
     while len(pending):
         drawn = _draw_types(table[pending], uniform[pending])
-        positions, found = _draw_positions(
-            drawn, candidates.take(pending), anchors[:, pending], powers, noise[pending], rng
-        )
+        positions, found = _draw_positions(drawn, candidates.take(pending), powers, noise[pending], rng)
         types[pending] = drawn
         keypoints[pending[found]] = positions[found]
         stuck = ~found & (drawn != ErrorType.GOOD)  # a Good keypoint without room stays at its truth
@@ -127,7 +120,6 @@ def _draw_types(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 def _draw_positions(
     types: np.ndarray,
     candidates: Candidates,
-    anchors: np.ndarray,
     powers: np.ndarray,
     noise: np.ndarray,
     rng: np.random.Generator,
@@ -137,7 +129,7 @@ def _draw_positions(
     found = np.zeros(len(types), bool)
     pending = np.arange(len(types))
     for attempts in ATTEMPTS:
-        x, y = propose(types[pending], candidates, anchors, powers, noise[pending], attempts, rng)
+        x, y = propose(types[pending], candidates, powers, noise[pending], attempts, rng)
         carried = candidates.decide(x, y)[0] == types[pending, None]
         hit = carried.any(axis=1)
         first = carried[hit].argmax(axis=1)[:, None]
@@ -146,5 +138,5 @@ def _draw_positions(
         left = np.flatnonzero(~hit)
         if not len(left):
             break
-        pending, candidates, anchors = pending[left], candidates.take(left), anchors[:, left]
+        pending, candidates = pending[left], candidates.take(left)
     return positions, found

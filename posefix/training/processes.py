@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,34 +39,32 @@ def process_group(device: str | None) -> Iterator[torch.device]:
             distributed.destroy_process_group()
 
 
-class Stop:
-    """Tells when to stop between two steps: after Ctrl-C, or when time is up. The first process decides for all.
+@contextmanager
+def stop_in_time(minutes: float | None, device: torch.device) -> Iterator[Callable[[], bool]]:
+    """Yield a function to be asked by all processes after each step: whether it was the last of this run.
 
-    Inside its context Ctrl-C is only taken note of; the second one ends at once.
-
-    Attributes:
-        interrupted: whether Ctrl-C came.
+    It was when ``minutes`` have passed or Ctrl-C came, by what the first process says. Ctrl-C is raised at the end; a
+    second one at once.
     """
+    deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+    interrupted = False
 
-    def __init__(self, minutes: float | None, device: torch.device) -> None:
-        self.interrupted, self._device = False, device
-        self._deadline = time.monotonic() + 60 * minutes if minutes else math.inf
-
-    def __enter__(self) -> Stop:
-        self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
-
-    def _note(self, *_: Any) -> None:
-        if self.interrupted:
+    def note(*_: Any) -> None:
+        nonlocal interrupted
+        if interrupted:
             raise KeyboardInterrupt
-        self.interrupted = True
+        interrupted = True
 
-    def due(self) -> bool:
-        """Whether the step under way is the last of this run; asked by all processes after each step."""
-        stop = torch.tensor(int(self.interrupted or time.monotonic() > self._deadline), device=self._device)
+    def due() -> bool:
+        stop = torch.tensor(int(interrupted or time.monotonic() > deadline), device=device)
         if distributed.is_initialized():
             distributed.broadcast(stop, 0)
         return bool(stop)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield due
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted:
+        raise KeyboardInterrupt

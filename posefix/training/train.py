@@ -26,7 +26,7 @@ from posefix.training.config import Config, from_dict, place
 from posefix.training.data.cache import CachedBatches, fill_cache
 from posefix.training.data.loader import Batch, TrainingBatches, checked, training_loader
 from posefix.training.data.stores import FolderStore, observed_poses
-from posefix.training.processes import Stop
+from posefix.training.processes import stop_in_time
 
 STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
 LOG_EVERY = 20  # steps
@@ -162,18 +162,16 @@ class Trainer:
         if minutes is not None and not minutes > 0:
             raise InputError(f"minutes to train must be above 0, found {minutes}")
         total = self.config.training.epochs * self.epoch_steps
-        with Progress(disable=bool(self.rank)) as display, Stop(minutes, self.device) as stop:
+        with Progress(disable=bool(self.rank)) as display, stop_in_time(minutes, self.device) as due:
             display.add_task("", total=total, completed=self.step)
             stopped = False
             while self.step < total and not stopped:
-                stopped = self._run_epoch(display, stop, on_step)
+                stopped = self._run_epoch(display, due, on_step)
                 self._evaluate_when_due()  # before it is saved: a run that ends meanwhile comes back to it
                 self.save()
-        if stop.interrupted:
-            raise KeyboardInterrupt
         return self.step >= total
 
-    def _run_epoch(self, display: Progress, stop: Stop, on_step: Callable[[int], None] | None) -> bool:
+    def _run_epoch(self, display: Progress, due: Callable[[], bool], on_step: Callable[[int], None] | None) -> bool:
         """Train for the rest of an epoch; True when it was time to stop."""
         config = self.config.training
         self.batches.epoch, start = divmod(self.step, self.epoch_steps)
@@ -197,7 +195,7 @@ class Trainer:
                 recent, begun = [], now
             if on_step is not None:
                 on_step(self.step)
-            if stop.due():
+            if due():
                 return True
             if now - saved > 60 * config.save_minutes:
                 self.save()
