@@ -78,18 +78,13 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
 
 def _described(metadata: str, path: Path) -> Checkpoint:
     """The checkpoint that the metadata describe, with random weights."""
-    stage = "its configuration cannot be read"
     try:
         parsed = json.loads(metadata)
-        experiment, training_info = parsed["config"], parsed.get("facts", {})
-        if not isinstance(experiment, dict) or not isinstance(training_info, dict):
-            raise TypeError
+        experiment, training_info = {**parsed["config"]}, {**parsed.get("facts", {})}
         config = validated(ModelConfig, experiment.pop("model"), "model")
         skeleton = skeletons.from_dict(parsed["skeleton"], "skeleton")
-        stage = "the network it describes cannot be built"
-        network = build_network(config, skeleton)
+        return Checkpoint(build_network(config, skeleton), config, skeleton, training_info, experiment)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except Exception as error:  # whatever damaged values make the parsers and timm stumble upon
-        raise InputError(f"{path}: {stage} ({type(error).__name__})") from None
-    return Checkpoint(network, config, skeleton, training_info, experiment)
+    except Exception as error:  # whatever damaged values make the parsers, torch and timm stumble upon
+        raise InputError(f"{path}: no network can be built from its configuration ({type(error).__name__})") from None

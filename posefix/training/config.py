@@ -38,6 +38,15 @@ class Fold(StrictModel):
     of: int = Field(ge=2)
 
 
+class EvaluationSource(StrictModel):
+    """A real estimator's results to refine while training, to see when to stop; on the images of ``fold`` if given."""
+
+    annotations: str
+    images: str
+    results: str
+    fold: Fold | None = None
+
+
 class DataSource(StrictModel):
     """One training set: COCO annotations and the folder of their images; see :func:`place` for all paths.
 
@@ -137,15 +146,6 @@ class TrainingConfig(StrictModel):
     workers: int = Field(default=4, ge=0)
     evaluate_every: int = Field(default=5, ge=0)
     save_minutes: float = Field(default=10.0, gt=0)
-
-
-class EvaluationSource(StrictModel):
-    """A real estimator's results to refine while training, to see when to stop; on the images of ``fold`` if given."""
-
-    annotations: str
-    images: str
-    results: str
-    fold: Fold | None = None
 
 
 class Config(StrictModel):

@@ -100,7 +100,7 @@ def rewrite(path: Path, change: Callable[[dict], object] = dict, text: str | Non
         ("backbone", "resnet18.nobodys", "cannot build backbone"),
         ("backbone", "test_vit", "strides"),
         ("pad_type", "same", "no option pad_type"),
-        ("head_channels", 10**15, "cannot be built"),
+        ("head_channels", 10**15, "no network can be built"),
     ],
 )
 def test_metadata_that_describe_no_network_are_refused(tmp_path: Path, key: str, value: object, said: str) -> None:
