@@ -2,6 +2,9 @@
 
 Heatmap pixel (i, j) lies at crop pixel (i (H-1)/(h-1), j (W-1)/(w-1)): corners fall on corners (unbiased data
 processing, Huang et al., CVPR 2020), so that a flip of the heatmap is a flip of the crop.
+
+All functions take ``probabilities``, ``logits`` or other ``maps`` as (N, K, h, w), probabilities summing to 1 over each
+map; ``keypoints`` (N, K, 2) x, y and OKS ``scales`` s k_j (N, K) in pixels of the crop; and sizes as (height, width).
 """
 
 from __future__ import annotations
@@ -25,15 +28,7 @@ def spatial_softmax(logits: torch.Tensor) -> torch.Tensor:
 
 
 def soft_argmax(probabilities: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
-    """Expected position of each map (Sun et al., ECCV 2018).
-
-    Args:
-        probabilities: (N, K, h, w), each map summing to 1.
-        crop_size: (height, width) of the crop in pixels.
-
-    Returns:
-        (N, K, 2) x, y in pixels of the crop.
-    """
+    """Expected position (N, K, 2) of each map, in pixels of the crop (Sun et al., ECCV 2018)."""
     h, w = probabilities.shape[2:]
     stride_y, stride_x = map_stride(crop_size, (h, w))
     x = probabilities.sum(2) @ torch.arange(w, dtype=probabilities.dtype, device=probabilities.device)
@@ -45,11 +40,6 @@ def bilinear_one_hot(
     keypoints: torch.Tensor, map_size: tuple[int, int], crop_size: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The distribution over four neighbouring pixels whose expectation is the keypoint.
-
-    Args:
-        keypoints: (N, K, 2) pixels of the crop.
-        map_size: (h, w) of the heatmap.
-        crop_size: (height, width) of the crop.
 
     Returns:
         indices (N, K, 4) int64 into the flattened map and weights (N, K, 4) that sum to 1. Points outside are moved to
@@ -68,7 +58,7 @@ def bilinear_one_hot(
 
 
 def inside(keypoints: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
-    """(N, K) bool: keypoints (N, K, 2) that lie in the crop."""
+    """(N, K) bool: keypoints that lie in the crop."""
     limit = torch.tensor([crop_size[1] - 1, crop_size[0] - 1], device=keypoints.device)
     return ((keypoints >= 0) & (keypoints <= limit)).all(-1)
 
@@ -83,14 +73,6 @@ def expected_similarity(probabilities: torch.Tensor, scales: torch.Tensor, crop_
 
     ``E[KS(c)] = sum_y p(y) exp(-|c - y|^2 / (2 (s k_j)^2))``: a Gaussian blur of the posterior, separable, whose width
     is the keypoint's OKS scale.
-
-    Args:
-        probabilities: (N, K, h, w), each map summing to 1.
-        scales: (N, K) OKS scales s k_j in pixels of the crop.
-        crop_size: (height, width) of the crop.
-
-    Returns:
-        (N, K, h, w) in [0, 1].
     """
     h, w = probabilities.shape[2:]
     stride_y, stride_x = map_stride(crop_size, (h, w))
@@ -106,11 +88,7 @@ def expected_similarity(probabilities: torch.Tensor, scales: torch.Tensor, crop_
 def subpixel_argmax(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Highest point of each map, between pixels by the parabola through the logarithm of three neighbours.
 
-    Exact for a Gaussian wherever its peak lies inside the map, borders included.
-
-    Args:
-        maps: (N, K, h, w), not negative.
-        crop_size: (height, width) of the crop in pixels.
+    Exact for a Gaussian wherever its peak lies inside the map, borders included. ``maps`` must not be negative.
 
     Returns:
         positions (N, K, 2) x, y in pixels of the crop, and values (N, K) of the highest pixels.
@@ -135,7 +113,7 @@ def subpixel_argmax(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[tor
 
 
 def sample_maps(maps: torch.Tensor, keypoints: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear value (N, K) of each map (N, K, h, w) at keypoints (N, K, 2), pixels of the crop; 0 outside."""
+    """Bilinear value (N, K) of each map at a keypoint; 0 outside."""
     indices, weights = bilinear_one_hot(keypoints, (maps.shape[2], maps.shape[3]), crop_size)
     values = (maps.flatten(2).gather(2, indices) * weights).sum(-1)
     return values * inside(keypoints, crop_size)
@@ -163,12 +141,8 @@ def expected_oks_decode(
     OKS is a mean of keypoint similarities, so the maximum of :func:`expected_similarity` is the best answer that a
     posterior allows; its expectation (:func:`soft_argmax`) falls between two candidates instead, where neither is.
 
-    Args:
-        probabilities: (N, K, h, w), each map summing to 1.
-        scales: (N, K) OKS scales s k_j in pixels of the crop; counted as at least ``LEAST_SCALE``, since a posterior
-            that is known at pixels alone has its modes there, wherever between them it means.
-        crop_size: (height, width) of the crop.
-        keypoints: (N, K, 2) input pose in pixels of the crop.
+    Scales count as at least ``LEAST_SCALE``, since a posterior that is known at pixels alone has its modes there,
+    wherever between them it means. ``keypoints`` are the input pose.
     """
     stride = max(map_stride(crop_size, (probabilities.shape[2], probabilities.shape[3])))
     similarity = expected_similarity(probabilities, scales.clamp(min=LEAST_SCALE * stride), crop_size)
@@ -180,16 +154,10 @@ def expected_oks_decode(
 def move_or_stay(
     decoded: Decoded, keypoints: torch.Tensor, present: torch.Tensor, margin: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move keypoints where similarity is expected to grow by more than a margin.
+    """Move the keypoints of an input pose where similarity is expected to grow by more than ``margin``.
 
-    An input outside the crop stays, too: the network knows nothing there. (On images held out of training the truth of
-    such keypoints was mostly outside as well.)
-
-    Args:
-        decoded: of N people.
-        keypoints: (N, K, 2) input pose in pixels of the crop.
-        present: (N, K) bool, whether there is an input.
-        margin: gain in KS.
+    Where none is ``present`` (N, K), the position that was found is taken. An input outside the crop stays: the network
+    knows nothing there. (On images held out of training the truth of such keypoints was mostly outside as well.)
 
     Returns:
         (N, K, 2) pixels of the crop, and the (N, K) similarity that is expected there, NaN outside the crop.
