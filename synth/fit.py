@@ -15,7 +15,7 @@ import numpy as np
 from posefix.core.people import People
 from synth.errors import Candidates, ErrorType
 from synth.neighbours import Neighbours
-from synth.places import RINGS
+from synth.sampler import RINGS
 from synth.statistics import DEFAULT, ERRORS, Condition, Distance, Rule, Statistics
 
 VISIBLE = ((0, 5), (6, 10), (11, None))  # annotated keypoints of a person

@@ -13,14 +13,20 @@ from typing import NamedTuple
 import numpy as np
 
 from posefix.core.people import People
-from synth.errors import MIN_AREA, Candidates, ErrorType
+from synth.errors import FAR_EXPONENT, GOOD_EXPONENT, MIN_AREA, NEAR_EXPONENT, Candidates, ErrorType
 from synth.imputation import impute as impute_positions
 from synth.neighbours import Neighbours
-from synth.places import ATTEMPTS, propose
 from synth.statistics import Statistics
 
 CHUNK = 512  # people at a time, so that the candidates stay in the cache
 ORDER = np.array([ErrorType.SWAP, ErrorType.GOOD, ErrorType.JITTER, ErrorType.MISS, ErrorType.INVERSION])  # of drawing
+MISS_AT_OWN = 0.8  # share of Misses drawn around the keypoint's own truth; the rest around any candidate in reach
+ATTEMPTS = (1, 3, 12, 48, 192)  # positions drawn a round for the keypoints that are still without one
+
+# Inner and outer radius of each type's ring in units of sqrt(2 s^2 k^2), in the order of ErrorType from GOOD on.
+RINGS = np.sqrt(np.array([0, GOOD_EXPONENT, NEAR_EXPONENT, FAR_EXPONENT], np.float32))[
+    np.array([(0, 1), (1, 2), (0, 2), (0, 2), (2, 3)])
+]
 
 
 class Synthesized(NamedTuple):
@@ -129,7 +135,7 @@ def _draw_positions(
     found = np.zeros(len(types), bool)
     pending = np.arange(len(types))
     for attempts in ATTEMPTS:
-        x, y = propose(types[pending], candidates, powers, noise[pending], attempts, rng)
+        x, y = _propose(types[pending], candidates, powers, noise[pending], attempts, rng)
         carried = candidates.decide(x, y)[0] == types[pending, None]
         hit = carried.any(axis=1)
         first = carried[hit].argmax(axis=1)[:, None]
@@ -140,3 +146,38 @@ def _draw_positions(
             break
         pending, candidates = pending[left], candidates.take(left)
     return positions, found
+
+
+def _propose(
+    types: np.ndarray,
+    candidates: Candidates,
+    powers: np.ndarray,
+    noise: np.ndarray,
+    attempts: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw positions in the rings of the error types (P,), in any direction; another candidate may be nearer.
+
+    A uniform number to the type's ``powers`` (5,) is the place between inner and outer radius, which are multiplied by
+    ``noise`` (P,). Returns x and y (P, attempts) float32 pixels.
+    """
+    shape = (len(types), attempts)
+    anchor = np.zeros(shape, np.intp)  # the person's truth
+    anchor[types == ErrorType.INVERSION] = 1
+    swapped, missed = types == ErrorType.SWAP, types == ErrorType.MISS
+    anchor[swapped] = 2 + _pick(candidates.anchors[2:, swapped], attempts, rng)
+    at_own = rng.random((int(missed.sum()), attempts)) < MISS_AT_OWN
+    anchor[missed] = np.where(at_own, 0, _pick(candidates.anchors[:, missed], attempts, rng))
+
+    row = np.arange(len(types))[:, None]
+    inner, outer = RINGS[types].T[..., None]
+    radius = inner + (outer - inner) * rng.random(shape, np.float32) ** powers[types][:, None]
+    radius *= noise[:, None] / np.sqrt(candidates.inverse_scale[anchor, row])
+    angle = np.float32(2 * np.pi) * rng.random(shape, np.float32)
+    return candidates.x[anchor, row] + radius * np.cos(angle), candidates.y[anchor, row] + radius * np.sin(angle)
+
+
+def _pick(options: np.ndarray, attempts: int, rng: np.random.Generator) -> np.ndarray:
+    """(P, attempts) indices along the first axis of options (C, P) bool, uniform among the true ones."""
+    rank = np.floor(rng.random((options.shape[1], attempts)) * options.sum(axis=0)[:, None])
+    return (options.cumsum(axis=0)[..., None] <= rank).sum(axis=0)

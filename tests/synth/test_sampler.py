@@ -13,7 +13,7 @@ from posefix.core.people import People
 from synth import ErrorType, Statistics, classify, neighbours_of, synthesize
 from synth.imputation import fit_template
 from synth.neighbours import Neighbours
-from synth.places import ATTEMPTS
+from synth.sampler import ATTEMPTS
 
 COCO = skeletons.load("coco17")
 POSEFIX = Statistics.load("posefix")
