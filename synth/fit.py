@@ -56,12 +56,14 @@ def fit_statistics(observations: Iterable[Observation], description: str = "") -
     chances = np.zeros_like(happened)  # keypoints with a type of ALWAYS to which each type could have happened
     places: dict[ErrorType, list[np.ndarray]] = {ErrorType.JITTER: [], ErrorType.MISS: []}
     for seen in observations:
-        types, possible, exponents = _diagnosed(seen)
+        points, candidates = np.asarray(seen.keypoints, np.float32), Candidates.of(seen.truth, seen.neighbours)
+        decided, exponents = candidates.decide(points[..., 0], points[..., 1])
+        types = np.where(seen.truth.labelled & seen.given, decided, np.int8(ErrorType.UNLABELLED))
         visible = np.digitize(seen.truth.labelled.sum(1), [low for low, _ in VISIBLE[1:]])
         overlaps = np.digitize(seen.neighbours.overlaps, [low for low, _ in OVERLAPS[1:]])
         for chosen, counts, values in (
             (types >= 0, happened, np.eye(1 + len(ERRORS))[types]),
-            (np.isin(types, ALWAYS), chances, possible),
+            (np.isin(types, ALWAYS), chances, candidates.possible),
         ):
             person, keypoint = np.nonzero(chosen)
             np.add.at(counts, (visible[person], overlaps[person], part[keypoint]), values[chosen])
@@ -73,15 +75,6 @@ def fit_statistics(observations: Iterable[Observation], description: str = "") -
     means = {error.name.lower(): _mean(np.concatenate(found)) for error, found in places.items()}
     rules = _rules(_frequencies(happened, chances), [str(name) for name in parts])
     return Statistics(description=description, distance=Distance(**means), **rules)
-
-
-def _diagnosed(seen: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Error types (N, K), which of them were possible (N, K, 5), and the exponent u (N, K) of the best candidate."""
-    truth, points = seen.truth, np.asarray(seen.keypoints, np.float32)
-    candidates = Candidates.of(truth, seen.neighbours)
-    decided, exponents = candidates.decide(points[..., 0], points[..., 1])
-    types = np.where(truth.labelled & seen.given, decided, np.int8(ErrorType.UNLABELLED))
-    return types, candidates.possible, exponents
 
 
 def _mean(places: np.ndarray) -> float:

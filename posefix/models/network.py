@@ -9,10 +9,9 @@ import torch
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.models import decode, movenet
-from posefix.models.backbone import create_backbone, load_first_weights
+from posefix.models.backbone import DeconvHead, create_backbone, load_first_weights, render_heatmaps
 from posefix.models.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from posefix.models.fusion import FusionOutput, PoseFusion
-from posefix.models.heads import DeconvHead, render_heatmaps
 from posefix.models.interface import InputPose, NetworkOutput, Quality, RefinementNetwork
 
 

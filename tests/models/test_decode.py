@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posefix.models import decode
-from posefix.models.heads import render_heatmaps
+from posefix.models.backbone import render_heatmaps
 
 CROP, MAP = (192, 144), (48, 36)
 
