@@ -13,7 +13,6 @@ from posefix.media.crops import crop_image
 from posefix.media.opencv import cv2
 
 Color = tuple[int, int, int]
-
 PANEL_HEIGHT = 480  # px
 MARGIN = 1.2  # a panel around people shows this many times their box
 ASPECTS = 1 / 1.5, 2.5  # width by height of a panel, least and most
@@ -48,8 +47,7 @@ class Style(NamedTuple):
 
 
 POSE = Style()
-_GREEN: Color = (110, 255, 90)
-ANNOTATED = Style(_GREEN, _GREEN, _GREEN, scale=0.4)
+ANNOTATED = Style(*[(110, 255, 90)] * 3, scale=0.4)  # green
 
 
 def keypoint_sides(skeleton: Skeleton) -> np.ndarray:
