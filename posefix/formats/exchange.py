@@ -176,7 +176,7 @@ def _require_unit(path: Path, one: Format, found: np.ndarray) -> None:
 def _image_records(parsed: ParsedFile, ids: np.ndarray, images: ImageIndex | None) -> dict[int, ImageRecord]:
     """What is known of each image: from the data set, else from the file itself."""
     listed = parsed.listed or [ImageRecord(str(key) if parsed.kind == "name" else "") for key in parsed.images]
-    known = dict(zip(ids.tolist(), listed, strict=True))
+    known: dict[int, ImageRecord] = dict(zip(ids.tolist(), listed, strict=True))
     if images is not None and (images.numbered or parsed.kind != "id"):
         for image_id, own in known.items():
             size = images.size(image_id) or (own.width, own.height)
@@ -187,12 +187,11 @@ def _image_records(parsed: ParsedFile, ids: np.ndarray, images: ImageIndex | Non
 def _sizes(path: Path | str, one: Format, known: Mapping[int, ImageRecord], image_ids: np.ndarray) -> np.ndarray:
     """(N, 2) float64 width and height of each person's image."""
     for image_id in np.unique(image_ids).tolist():
-        record = known.get(image_id)
-        if record is None or record.width <= 0 or record.height <= 0:
-            name = record.file_name if record and record.file_name else f"image {image_id}"
+        record = known.get(image_id, ImageRecord(""))
+        if record.width <= 0 or record.height <= 0:
             raise InputError(
-                f"{path}: {one.title} gives coordinates as fractions of the image, and the size of {name} is not "
-                "known; give the images or annotations"
+                f"{path}: {one.title} gives coordinates as fractions of the image, and the size of "
+                f"{record.file_name or f'image {image_id}'} is not known; give the images or annotations"
             )
     return np.array([(known[i].width, known[i].height) for i in image_ids.tolist()], np.float64).reshape(-1, 2)
 

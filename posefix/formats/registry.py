@@ -45,10 +45,7 @@ FORMATS: dict[str, Format] = {
 
 def sniff(path: str | Path) -> str | None:
     """The format that a file or folder looks like; None if like none, InputError if there is no such path."""
-    if not os.path.exists(path):
-        raise InputError(f"{path}: no such file or folder")
-    probe = FileProbe(path)
-    return next((name for name, one in FORMATS.items() if one.sniff(probe)), None)
+    return _sniffed(FileProbe(path))
 
 
 def format_named(name: str) -> Format:
@@ -68,11 +65,17 @@ def format_of(path: str | Path, format: str = "auto") -> str:
     """
     if format != "auto":
         return format_named(format).name
-    if found := sniff(path):
-        return found
     probe = FileProbe(path)
+    if found := _sniffed(probe):
+        return found
     if not probe.is_folder and probe.name.endswith(".json"):
         telling = {"image_id", "keypoints", "annotations"}
         if probe.json is None or (isinstance(probe.first, Mapping) and telling & probe.first.keys()):
             return "coco"
     raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")
+
+
+def _sniffed(probe: FileProbe) -> str | None:
+    if not os.path.exists(probe.path):
+        raise InputError(f"{probe.path}: no such file or folder")
+    return next((name for name, one in FORMATS.items() if one.sniff(probe)), None)
