@@ -66,7 +66,7 @@ UPRIGHT = "The results, in COCO's format, were made on images rotated as their E
 @DEVICE
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "torch", "openvino"]),
+    type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]),
     default="auto",
     show_default=True,
     help="What runs the network; auto is the fastest that is installed.",
