@@ -1,0 +1,91 @@
+"""Tables of numbers in text files: a cell whose number does not change keeps its text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from posefix.core.files import write_atomically, write_folder
+from posefix.formats.parsed_file import ParsedFile, keep_equal
+
+
+@dataclass(frozen=True, eq=False)
+class TextTable:
+    """Lines of text in whose cells there are the numbers of people.
+
+    Attributes:
+        lines: of all files, without the character that ends them.
+        cell: matches each cell of a line.
+        columns: (I, K, 3) int64, the cells with x, y and score of each individual's keypoints; -1 where there is none.
+        decimals: of x, y, and score that are written anew.
+        files: name and number of lines of each file in a folder; of one whose name is empty if there is no folder.
+        copied: other files of the folder.
+        people: lines and individuals that are people.
+        score_columns: by line, the cell with the score of its person.
+    """
+
+    lines: list[str]
+    cell: re.Pattern[str]
+    columns: np.ndarray
+    decimals: tuple[int, int, int]
+    files: dict[str, int]
+    copied: Sequence[Path] = ()
+    people: set[tuple[int, int]] = field(default_factory=set)
+    score_columns: dict[int, int] = field(default_factory=dict)
+
+    def triples(self, line: int, individual: int) -> np.ndarray:
+        """(K, 3) x, y and score: NaN in empty cells, and score 1 without a cell. ValueError, if one is no number."""
+        columns = self.columns[individual]
+        found = self._numbers(line, columns.ravel()).reshape(-1, 3)
+        found[columns[:, 2] < 0, 2] = 1.0
+        return found
+
+    def with_people(self, parsed: ParsedFile) -> tuple[list[str], set[tuple[int, int]]]:
+        """The lines with the numbers of the people where those changed; and which people are gone."""
+        lines, gone = list(self.lines), set(self.people)
+        decimals = [*self.decimals * self.columns.shape[1], 6]
+        for person, record in enumerate(parsed.records):
+            line, individual = record["line"], record["individual"]
+            gone.discard((line, individual))
+            if not parsed.has_no_estimate(person):
+                keypoints, scores = parsed.keypoints[person], parsed.scores[person]
+                columns = np.append(self.columns[individual], self.score_columns.get(line, -1))
+                old = self._numbers(line, columns)
+                keep = np.append(np.repeat((scores == 0) & ~is_estimate(self.triples(line, individual)), 3), False)
+                new = np.append(np.column_stack([keypoints, scores]), parsed.person_scores[person])
+                new = np.array(keep_equal(old.tolist(), new, decimals, keep), np.float64)
+                changed = (columns >= 0) & (new != old) & np.isfinite(new)
+                lines[line] = self.with_cells(lines[line], columns[changed], list(map(repr, new[changed].tolist())))
+        return lines, gone
+
+    def with_cells(self, line: str, columns: np.ndarray, texts: Sequence[str]) -> str:
+        """A line with other texts in some cells, (M,) int64."""
+        spans = [match.span() for match in self.cell.finditer(line)]
+        for column, text in sorted(zip(columns.tolist(), texts, strict=True), reverse=True):
+            start, end = spans[column]
+            line = line[:start] + text + line[end:]
+        return line
+
+    def write(self, path: Path, lines: Sequence[str | None]) -> None:
+        """Write the files with other lines, without those that are None."""
+        rest = iter(lines)
+        ranges = {name: islice(rest, count) for name, count in self.files.items()}
+        texts = {name: "\n".join(line for line in some if line is not None) for name, some in ranges.items()}
+        if "" in texts:
+            write_atomically(path, texts[""])
+        else:
+            write_folder(path, chain(texts.items(), ((file.name, file) for file in self.copied)))
+
+    def _numbers(self, line: int, columns: np.ndarray) -> np.ndarray:
+        cells = [*self.cell.findall(self.lines[line]), ""]
+        return np.array([float(cells[column].strip() or "nan") for column in columns.tolist()])
+
+
+def is_estimate(triples: np.ndarray) -> np.ndarray:
+    """(K,) bool: which of (K, 3) x, y and score say where a keypoint is; (0, 0) and a score of 0 do not."""
+    return np.isfinite(triples).all(1) & (triples[:, :2] != 0).any(1) & (triples[:, 2] != 0)
