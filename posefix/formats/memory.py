@@ -1,0 +1,224 @@
+"""People from the objects of pose libraries and back, without a file in between.
+
+    keypoints = posefix.to_supervision(refiner(image, posefix.from_supervision(keypoints)), keypoints)
+
+None of the libraries is imported: objects are recognised by their attributes. All people get image id 0, and boxes and
+scores of people where the library has them; else a person's score is the mean of the keypoints'. A keypoint at (0, 0),
+one that is not finite and one without any confidence has score 0 in :class:`~posefix.People`: there is no estimate.
+Each ``from_...`` raises :class:`~posefix.InputError` for other objects and keypoints of no known skeleton. Each
+``to_...`` gives a new object like the one that the people came from, in which only keypoints that moved differ; it
+raises InputError if the people are others.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from posefix.core.people import UNKNOWN_CONFIDENCE, People
+from posefix.formats.converter import Converter, as_array, people_from, with_moved
+
+# ---- Roboflow's supervision 0.25.1 to 0.31.2, key_points/core.py
+
+
+def from_supervision(keypoints: Any) -> People:
+    """People of a ``supervision.KeyPoints``."""
+    return _SUPERVISION.people(keypoints)
+
+
+def to_supervision(people: People, like: Any) -> Any:
+    """A new ``supervision.KeyPoints`` with the people's keypoints, and all else as in ``like``, that they came from."""
+    return _SUPERVISION.put_back(people, like)
+
+
+def _read_supervision(keypoints: Any) -> People:
+    names = ("keypoint_confidence", "confidence")  # before 0.29; asked for the old one, new versions warn
+    scores = next((getattr(keypoints, name) for name in names if hasattr(keypoints, name)), None)
+    return people_from(keypoints.xy, scores, person_scores=getattr(keypoints, "detection_confidence", None))
+
+
+def _put_supervision(like: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
+    new = copy.copy(like)
+    new.xy = with_moved(like.xy, keypoints, moved)
+    if isinstance(getattr(like, "data", None), dict):
+        new.data = dict(like.data)
+    return new
+
+
+_SUPERVISION = Converter("supervision.KeyPoints", _read_supervision, _put_supervision)
+
+# ---- Ultralytics 8.0.200 to 8.4.190, engine/results.py
+
+
+def from_ultralytics(result: Any) -> People:
+    """People of the ``Results`` of a pose model for one image."""
+    return _ULTRALYTICS.people(result)
+
+
+def to_ultralytics(people: People, like: Any) -> Any:
+    """New ``Results`` with the people's keypoints, and all else as in ``like``, that they came from."""
+    return _ULTRALYTICS.put_back(people, like)
+
+
+def _read_ultralytics(result: Any) -> People:
+    triples, boxes = as_array(result.keypoints.data), getattr(result, "boxes", None)
+    scores = triples[..., 2] if triples.shape[2:] == (3,) else None
+    return people_from(triples, scores, getattr(boxes, "xyxy", None), getattr(boxes, "conf", None))
+
+
+def _put_ultralytics(like: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
+    """Build ``Keypoints`` anew, since it remembers its ``xy`` and ``xyn``."""
+    new, old = copy.copy(like), like.keypoints
+    new.keypoints = type(old)(with_moved(old.data, keypoints, moved), old.orig_shape)
+    return new
+
+
+_ULTRALYTICS = Converter("the Results of a pose model for one image", _read_ultralytics, _put_ultralytics)
+
+# ---- MediaPipe 0.10.21, python/solution_base.py, to 1.2.2, tasks/python/vision/{pose,holistic}_landmarker.py
+
+
+def from_mediapipe(result: Any, size: tuple[int, int]) -> People:
+    """People of a result with ``pose_landmarks``; ``size`` is the (width, height) of the image in pixels."""
+    return _mediapipe(size).people(result)
+
+
+def to_mediapipe(people: People, like: Any, size: tuple[int, int]) -> Any:
+    """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from.
+
+    ``size`` is the (width, height) of the image in pixels.
+    """
+    return _mediapipe(size).put_back(people, like)
+
+
+def _poses(landmarks: Any) -> Any:
+    """The landmarks of each person: Tasks have a list of them, Holistic's Task one, solutions protobuf's or None."""
+    if landmarks is None:
+        return []
+    if hasattr(landmarks, "landmark"):
+        return [landmarks.landmark]
+    return [landmarks] if landmarks and hasattr(landmarks[0], "x") else landmarks
+
+
+def _visibility(landmark: Any) -> Any:
+    """Confidence of a landmark. In protobuf's landmarks, 0 may also say that there is none."""
+    value = getattr(landmark, "visibility", None)
+    unset = not value and hasattr(landmark, "HasField") and not landmark.HasField("visibility")
+    return UNKNOWN_CONFIDENCE if value is None or unset else value
+
+
+def _read_mediapipe(size: Any, result: Any) -> People:
+    scale = np.array(size, np.float64)
+    if scale.shape != (2,) or not (np.isfinite(scale) & (scale > 0)).all():
+        raise ValueError(f"size must be the image's (width, height) in pixels, got {size!r}")
+    poses = _poses(result.pose_landmarks)
+    rows = [[(landmark.x, landmark.y, _visibility(landmark)) for landmark in pose] for pose in poses]
+    triples = np.array(rows, np.float64).reshape(-1, 33, 3)  # None becomes NaN
+    return people_from(triples[..., :2] * scale, triples[..., 2])
+
+
+def _put_mediapipe(size: Any, like: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
+    fractions, landmarks = keypoints / np.array(size, np.float64), copy.deepcopy(like.pose_landmarks)
+    poses = _poses(landmarks)
+    for person, keypoint, axis in np.argwhere(moved).tolist():
+        setattr(poses[person][keypoint], "xy"[axis], float(fractions[person, keypoint, axis]))
+    new: Any = copy.copy(like)
+    if isinstance(like, type):  # as mp.solutions makes them: a copy of a class is the class itself
+        new = type(like.__name__, like.__bases__, dict(like.__dict__))
+    new.pose_landmarks = landmarks
+    return new
+
+
+def _mediapipe(size: Any) -> Converter:
+    expected = "MediaPipe's result with pose_landmarks, 33 for each person"
+    return Converter(expected, partial(_read_mediapipe, size), partial(_put_mediapipe, size))
+
+
+# ---- rtmlib 0.0.16, tools/solution/*.py and tools/pose_estimation/*.py
+
+_ORIGINAL = "rtmlib"  # in ``People.extra``: a person's keypoints (K, 2) and scores (K,) as they came
+
+
+def from_rtmlib(keypoints: Any, scores: Any) -> People:
+    """People of what a solution of rtmlib gives: keypoints (N, K, 2) and scores (N, K), or two empty lists."""
+    return _RTMLIB.people((keypoints, scores))
+
+
+def to_rtmlib(people: People) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 2) and scores (N, K) as rtmlib gives them, in the types that they came in.
+
+    Of people who come from :func:`from_rtmlib` only what changed since is new, and scores are theirs; of others all is.
+    """
+    if not len(people) or any(_ORIGINAL not in record for record in people.extra):
+        return people.keypoints, people.scores
+    keypoints, scores = (np.stack(parts) for parts in zip(*(r[_ORIGINAL] for r in people.extra), strict=True))
+    if keypoints.shape != people.keypoints.shape:
+        return people.keypoints, people.scores
+    return _RTMLIB.put_back(people, (keypoints, scores))
+
+
+def _read_rtmlib(pair: tuple[Any, Any]) -> People:
+    keypoints, scores = map(as_array, pair)
+    people = people_from(np.zeros((0, 0, 2)) if keypoints.shape == (0,) else keypoints, scores)
+    if len(people):
+        people.extra = [{_ORIGINAL: one} for one in zip(keypoints.copy(), scores.copy(), strict=True)]
+    return people
+
+
+_RTMLIB = Converter(
+    "rtmlib's keypoints and scores", _read_rtmlib, lambda pair, new, moved: (with_moved(pair[0], new, moved), pair[1])
+)
+
+# ---- Hugging Face transformers 4.48.3 to 5.23.0, models/vitpose/image_processing_vitpose.py
+
+
+def from_transformers(results: Any) -> People:
+    """People of what ``post_process_pose_estimation`` gives for one image: its list of dicts, or one in a list."""
+    return _TRANSFORMERS.people(results)
+
+
+def to_transformers(people: People, like: Any) -> list[Any]:
+    """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from."""
+    return _TRANSFORMERS.put_back(people, like)
+
+
+def _is_nested(results: Any) -> bool:
+    """Whether it is a list of images, of which there is one."""
+    return len(results) == 1 and not isinstance(results[0], Mapping)
+
+
+def _people_in(results: Any) -> Sequence[Mapping[str, Any]]:
+    return results[0] if _is_nested(results) else results
+
+
+def _labels(person: Mapping[str, Any]) -> np.ndarray:
+    """(k,) which of COCO's 17 or COCO-WholeBody's 133 keypoints the person's are."""
+    return as_array(person["labels"] if "labels" in person else range(len(person["keypoints"])))
+
+
+def _read_transformers(results: Any) -> People:
+    people = _people_in(results)
+    most = max((int(_labels(person).max(initial=0)) for person in people), default=0)
+    triples = np.zeros((len(people), 17 if most < 17 else 133, 3))
+    for row, person in enumerate(people):
+        labels = _labels(person)
+        triples[row, labels, :2] = as_array(person["keypoints"])
+        triples[row, labels, 2] = as_array(person.get("scores", UNKNOWN_CONFIDENCE))
+    return people_from(triples, triples[..., 2])
+
+
+def _put_transformers(like: Any, keypoints: np.ndarray, moved: np.ndarray) -> list[Any]:
+    new = []
+    for row, person in enumerate(_people_in(like)):
+        labels = _labels(person)
+        new.append({**person, "keypoints": with_moved(person["keypoints"], keypoints[row, labels], moved[row, labels])})
+    return [new] if _is_nested(like) else new
+
+
+_TRANSFORMERS = Converter(
+    "what post_process_pose_estimation gives for one image, a list of dicts", _read_transformers, _put_transformers
+)
