@@ -11,8 +11,6 @@ Sources: openpose, doc/02_output.md, doc/advanced/demo_advanced.md, src/openpose
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,19 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from posefix.core.errors import InputError
-from posefix.core.files import without_gz
 from posefix.core.skeleton import Skeleton
-from posefix.formats.frames import first_values
+from posefix.formats.frames import first_values, read_frames
 from posefix.formats.parsed_file import OnError, ParsedFile
 from posefix.formats.per_image import Layout, flat_person, json_format, read_images, write_images
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import describe
 
-SUFFIX = "_keypoints.json"
 PARTS = ("pose", "face", "hand_left", "hand_right")
 MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "hip": ("left_hip", "right_hip")}
-_OTHER_CAMERA = re.compile(r"_keypoints_[0-9]+\.json(\.gz)?$")
 
 
 def people_in_object(people: str, keys: Sequence[str], person: Mapping[str, Any], version: Any) -> Layout:
@@ -58,7 +52,7 @@ def people_in_object(people: str, keys: Sequence[str], person: Mapping[str, Any]
         people_in=people_in,
         put_people=lambda value, records: {**value, people: records},
         new_image={"version": version, people: []},
-        suffix=SUFFIX,
+        suffix="_keypoints.json",
     )
 
 
@@ -88,16 +82,10 @@ def with_middles(parsed: ParsedFile) -> ParsedFile:
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
-    """Read a folder of ``*_keypoints.json``, or one such file; of ``*.json`` if none is named so."""
-    names = os.listdir(path) if path.is_dir() else [path.name]
-    suffix = SUFFIX if any(without_gz(name).endswith(SUFFIX) for name in names) else ".json"
-    parsed = read_images(replace(LAYOUT, suffix=suffix), path, skeleton, on_error)
-    if path.is_dir() and (other := min(filter(_OTHER_CAMERA.search, names), default=None)):
-        raise InputError(
-            f"{path}: holds files of several cameras ({other}); put those of each into a folder of its own, "
-            f"named *{SUFFIX}"
-        )
-    return parsed
+    """Read a folder of ``*.json``, or one such file; ``_keypoints`` at the end is not of the image's name."""
+    frames = read_frames(path, LAYOUT.is_image, LAYOUT.is_inner, on_error=on_error)
+    keys = [key if isinstance(key, int) else key.removesuffix("_keypoints") for key in frames.keys]
+    return read_images(LAYOUT, path, skeleton, on_error, replace(frames, keys=keys))
 
 
 def write(path: Path, parsed: ParsedFile) -> None:
