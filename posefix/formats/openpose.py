@@ -83,7 +83,7 @@ def with_middles(parsed: ParsedFile) -> ParsedFile:
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read a folder of ``*.json``, or one such file; ``_keypoints`` at the end is not of the image's name."""
-    frames = read_frames(path, LAYOUT.is_image, LAYOUT.is_inner, on_error=on_error)
+    frames = read_frames(path, LAYOUT.is_image, on_error)
     keys = [key if isinstance(key, int) else key.removesuffix("_keypoints") for key in frames.keys]
     return read_images(LAYOUT, path, skeleton, on_error, replace(frames, keys=keys))
 
