@@ -222,6 +222,7 @@ def _size_of(path: Path, upright: bool) -> tuple[int, int] | None:
     try:
         with Image.open(path) as image:
             turned = upright and image.getexif().get(_ORIENTATION, 1) in _TURNED
-            return image.size[::-1] if turned else image.size
+            width, height = (int(length) for length in image.size)
+            return (height, width) if turned else (width, height)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError):
         return None

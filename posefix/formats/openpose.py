@@ -37,9 +37,10 @@ def people_in_object(people: str, keys: Sequence[str], person: Mapping[str, Any]
     """
 
     def people_in(image: Mapping[str, Any]) -> list[Any]:
-        if not isinstance(image[people], list):
-            raise ValueError(f"has {describe(image[people])} as {people}, expected a list")
-        return image[people]
+        listed = image[people]
+        if not isinstance(listed, list):
+            raise ValueError(f"has {describe(listed)} as {people}, expected a list")
+        return listed
 
     return Layout(
         flat_person(

@@ -62,9 +62,11 @@ class PersonLayout:
 
     def estimated(self, triples: np.ndarray) -> np.ndarray:
         """(K,) bool: which of the triples (K, 3) are estimates."""
-        found = np.isfinite(triples).all(1)
+        found: np.ndarray = np.isfinite(triples).all(1)
         found &= (triples[:, 2] != 0) | (not self.zero_is_nothing)
-        return found & (triples[:, :2] != 0).any(1) if self.origin_is_nothing else found
+        if self.origin_is_nothing:
+            found &= (triples[:, :2] != 0).any(1)
+        return found
 
 
 def is_list_of_people(value: Any) -> bool:
