@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly
 from posefix.core.errors import InputError
-
-if TYPE_CHECKING:
-    from posefix.formats.parsed_file import OnError
 
 
 class _WithFormats(click.Command):
@@ -42,12 +39,11 @@ def convert(
     path: Path,
     to: str,
     out: Path,
-    format_name: str,
     skeleton: str | None,
     images: Path | None,
     video_path: Path | None,
     annotations: Path | None,
-    on_error: OnError,
+    **how: Any,
 ) -> None:
     """Turn results of one format into another.
 
@@ -70,8 +66,7 @@ def convert(
         index = ImageIndex.of_folder(images)
     elif video_path is not None:
         index = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
-    chosen = load(skeleton) if skeleton else None
-    people = formats.read(path, format_name, skeleton=chosen, images=index, on_error=on_error)
+    people = formats.read(path, skeleton=load(skeleton) if skeleton else None, images=index, **how)
     source = people.source
     if target.kind == "id" and target.name != "coco-annotations" and source.synthetic_ids:
         raise InputError(

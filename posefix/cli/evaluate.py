@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from posefix.cli.options import ANNOTATIONS, FORMAT, JSON, PATH, SKELETON, friendly, read_measured
+from posefix.cli.options import JSON, friendly, on_results, read_measured
 
 
 @click.command(epilog="Example: posefix evaluate results.json --annotations person_keypoints_val2017.json")
-@click.argument("results", type=PATH)
-@click.argument("other", type=PATH, required=False)
-@ANNOTATIONS
-@FORMAT
-@SKELETON
+@on_results
 @JSON
 @friendly
-def evaluate(
-    results: Path, other: Path | None, annotations: Path, format_name: str, skeleton: str, as_json: bool
-) -> None:
+def evaluate(as_json: bool, **chosen: Any) -> None:
     """Measure results, or compare two files on the same images with a 95 % interval."""
     import numpy as np
     from rich.console import Console
@@ -30,14 +25,16 @@ def evaluate(
     from posefix.evaluation.comparison import compare
     from posefix.report.tables import summary_table
 
-    truth, read = read_measured((results, other), annotations, skeleton, format_name)
-    if other is None:
-        metrics = measure(truth, read[str(results)]).metrics()
-        text = "\n".join(f"{name:5} {'-' if value is None else f'{value:.2f}'}" for name, value in metrics.items())
-        click.echo(json.dumps(metrics) if as_json else text)
-        return
-    compared = compare(truth, read[str(results)], read[str(other)], rng=np.random.default_rng(0))
-    if as_json:
-        click.echo(json.dumps(compared))
+    truth, ((name, before), *others) = read_measured(**chosen, most=2)
+    metrics: Any
+    if others:
+        metrics = compare(truth, before, others[0][1], rng=np.random.default_rng(0))
     else:
-        Console().print(summary_table(compared, title=escape(f"{results.name} to {other.name}")))
+        metrics = measure(truth, before).metrics()
+    if as_json:
+        click.echo(json.dumps(metrics))
+    elif others:
+        title = f"{Path(name).name} to {Path(others[0][0]).name}"
+        Console().print(summary_table(metrics, title=escape(title)))
+    else:
+        click.echo("\n".join(f"{key:5} {'-' if value is None else f'{value:.2f}'}" for key, value in metrics.items()))

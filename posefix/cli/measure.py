@@ -27,11 +27,10 @@ def measure(
     split: str,
     checkpoint: str,
     truth: bool,
-    batch_size: int,
-    flip_test: bool,
     device: str | None,
     out: Path | None,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Measure a checkpoint on every results file of a folder of data sets.
 
@@ -47,13 +46,12 @@ def measure(
 
     require_output(out, [])
     folders = data_sets.data_sets(data, split)
-    refiner, settings = Refiner.from_pretrained(checkpoint, device), RefineSettings(batch_size, flip_test)
-    kinds = [data_sets.measure_results, *([data_sets.measure_truth] if truth else [])]
+    refiner, settings = Refiner.from_pretrained(checkpoint, device), RefineSettings(**how)
     measured: dict[str, Any] = {}
     with Progress(console=Console(stderr=True)) as progress:
         for folder in folders:
-            for kind in kinds:
-                measured |= dict(progress.track(kind(folder, split, refiner, settings), description=folder.name))
+            gains = data_sets.measure_results(folder, split, refiner, settings, truth)
+            measured |= dict(progress.track(gains, description=folder.name))
     if out is not None:
         write_atomically(out, json.dumps(measured, indent=1) + "\n")
     click.echo(json.dumps(measured) if as_json else data_sets.markdown(measured))

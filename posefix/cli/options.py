@@ -16,13 +16,10 @@ if TYPE_CHECKING:
     from posefix.core.people import People
     from posefix.evaluation.ground_truth import GroundTruth
 
+Command = Callable[..., None]
 PATH = click.Path(path_type=Path)
 FORMAT = click.option(
-    "--format",
-    "format_name",
-    default="auto",
-    show_default=True,
-    help="Of the results; posefix convert --help lists all.",
+    "--format", default="auto", show_default=True, help="Of the results; posefix convert --help lists all."
 )
 ON_ERROR = click.option(
     "--on_error",
@@ -33,10 +30,6 @@ ON_ERROR = click.option(
 )
 RESULTS_SKELETON = click.option(
     "--skeleton", help="What the keypoints of the results are, where their format does not say: a YAML file, or a name."
-)
-ANNOTATIONS = click.option("--annotations", type=PATH, required=True, help="COCO ground truth of the same images.")
-SKELETON = click.option(
-    "--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one."
 )
 CHECKPOINT = click.option(
     "--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name."
@@ -54,7 +47,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 OUT_OF_MEMORY = "the GPU is out of memory; set smaller batches with --test_batch or --train_batch, or use --device cpu"
 
 
-def friendly(command: Callable[..., None]) -> Callable[..., None]:
+def friendly(command: Command) -> Command:
     """Make a command end in one sentence and exit code 2 on bad input, and 130 on Ctrl-C, never in a traceback."""
 
     @functools.wraps(command)
@@ -90,21 +83,40 @@ def require_output(out: Path | None, inputs: Iterable[Path | None]) -> None:
         require_writable(out)
 
 
+def on_results(command: Command) -> Command:
+    """Add the arguments and options that :func:`read_measured` takes, but for ``out`` and ``most``."""
+    annotations = click.option("--annotations", type=PATH, required=True, help="COCO ground truth of the same images.")
+    skeleton = click.option(
+        "--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one."
+    )
+    results = click.argument("results", type=PATH, nargs=-1, required=True)
+    return results(annotations(FORMAT(skeleton(command))))
+
+
 def read_measured(
-    paths: Iterable[Path | None], annotations: Path, skeleton: str, format_name: str
-) -> tuple[GroundTruth, dict[str, People]]:
-    """Read the ground truth and the results files to be measured; say how many results it does not list the images of.
+    results: tuple[Path, ...],
+    annotations: Path,
+    format: str,
+    skeleton: str,
+    out: Path | None = None,
+    most: int | None = None,
+) -> tuple[GroundTruth, list[tuple[str, People]]]:
+    """Read ground truth and at most so many results, in order; say how many are of images that it does not list.
 
     Raises:
-        InputError: for what cannot be read, or results that are all of images that the annotations do not list.
+        InputError: for what cannot be read, results that are all of images that the annotations do not list, or an
+            output that cannot be written.
     """
     from posefix.core.skeleton import load
     from posefix.evaluation.ground_truth import GroundTruth, read_results, unlisted
 
+    if most is not None and len(results) > most:
+        raise click.UsageError(f"give at most {most} files of results, not {len(results)}")
+    require_output(out, (*results, annotations))
     truth = GroundTruth.read(annotations, load(skeleton))
-    results = {str(path): read_results(path, truth, format_name) for path in paths if path is not None}
-    for name, people in results.items():
+    found = [(str(path), read_results(path, truth, format)) for path in results]
+    for name, people in found:
         if count := unlisted(people, truth):
             left_out = f"{count} of {len(people)} results are of images that {annotations} does not list"
             click.echo(f"{name}: {left_out}; they are left out", err=True)
-    return truth, results
+    return truth, found

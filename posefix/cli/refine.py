@@ -11,36 +11,34 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import (
-    CHECKPOINT,
-    DEVICE,
-    FLIP_TEST,
-    FORMAT,
-    IMAGES,
-    ON_ERROR,
-    PATH,
-    RESULTS_SKELETON,
-    TEST_BATCH,
-    friendly,
-)
+from posefix.cli import options as shared
+from posefix.cli.options import PATH, friendly
 
 UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
+
+NOTES = {  # on what was measured, if it is not 0
+    "contradicted_boxes": "{} people have a box that is not where their pose is, or far larger: they were looked at "
+    "where the pose is, or in both places (boxes must be x, y, width, height)",
+    "scores_beyond_one": "{} people have keypoint scores far above 1: expected were confidences from 0 to 1, and with "
+    "others (logits, percent) poses may be refined worse; scale them before refining",
+    "refined_before": "{} people have an original_score: they were refined before, and stay as they are",
+}
 
 
 @click.command(epilog="Example: posefix refine --detection_json results.json --images val2017 --out refined.json")
 @click.option(
     "--detection_json", "results", type=PATH, required=True, help="An estimator's results: a file or a folder."
 )
-@FORMAT
-@RESULTS_SKELETON
-@IMAGES
+@shared.FORMAT
+@shared.RESULTS_SKELETON
+@shared.IMAGES
 @click.option(
     "--video_path", "video", type=PATH, help="A video in place of --images; image_id is the frame number from 0."
 )
 @click.option("--annotations", type=PATH, help="COCO ground truth: measures AP before and after; names the files.")
-@CHECKPOINT
-@TEST_BATCH
-@FLIP_TEST
+@shared.CHECKPOINT
+@shared.TEST_BATCH
+@shared.FLIP_TEST
 @click.option(
     "--passes",
     type=click.IntRange(1, 3),
@@ -63,7 +61,7 @@ UPRIGHT = "The results, in COCO's format, were made on images rotated as their E
 @click.option("--metrics", type=PATH, help="Write the measurements here, as JSON.")
 @click.option("--visualize", type=PATH, help="Folder for before/after pictures, or for the video with both poses.")
 @click.option("--report", type=PATH, help="Write a page about what refinement did here (HTML); needs --annotations.")
-@DEVICE
+@shared.DEVICE
 @click.option(
     "--engine",
     type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]),
@@ -73,7 +71,7 @@ UPRIGHT = "The results, in COCO's format, were made on images rotated as their E
 )
 @click.option("--upright", is_flag=True, help=UPRIGHT)
 @click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")
-@ON_ERROR
+@shared.ON_ERROR
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run with the same --out stopped.")
 @friendly
 def refine(**options: Any) -> None:
@@ -89,8 +87,7 @@ def refine(**options: Any) -> None:
     from posefix.run.plan import Plan
 
     settings = RefineSettings(**{field.name: options.pop(field.name) for field in fields(RefineSettings)})
-    plan = Plan(format=options.pop("format_name"), **options)
-    plan.require_output()
+    plan = Plan(**options)
     quiet_opencv()
     refined = local.refine_file(plan, settings, Console(stderr=True))
     try:
@@ -102,23 +99,7 @@ def refine(**options: Any) -> None:
         raise KeyboardInterrupt(f"stopped while measuring{kept}") from None
     if "gain" in measured:
         Console().print(summary_table(measured, title=escape(f"{plan.results.name}, {plan.checkpoint}")))
-        click.echo(_gain_line(measured))
-    click.echo(
-        f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
-        f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s"
-    )
-    if doubtful := measured["contradicted_boxes"]:
-        click.echo(
-            f"{doubtful} people have a box that is not where their pose is, or far larger: they were looked at "
-            "where the pose is, or in both places (boxes must be x, y, width, height)"
-        )
-    if beyond := measured["scores_beyond_one"]:
-        click.echo(
-            f"{beyond} people have keypoint scores far above 1: expected were confidences from 0 to 1, and with others "
-            "(logits, percent) poses may be refined worse; scale them before refining"
-        )
-    if before := measured["refined_before"]:
-        click.echo(f"{before} people have an original_score: they were refined before, and stay as they are")
+    click.echo(_summary(measured))
     if refined.problems:
         click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
     if plan.out is not None:
@@ -126,12 +107,24 @@ def refine(**options: Any) -> None:
     if plan.visualize is not None:
         click.echo(local.draw(plan, refined))
     if plan.report is not None:
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         click.echo("writing the report ...", err=True)
-        click.echo(local.report(plan, settings, refined, measured, command))
+        local.report(plan, refined, measured, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+        click.echo(f"{plan.report}: written")
 
 
-def _gain_line(measured: dict[str, Any]) -> str:
+def _summary(measured: dict[str, Any]) -> str:
+    """Say in a few lines what refinement did, and what the user should know about the results."""
+    lines = [
+        f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
+        f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s",
+        *(text.format(measured[name]) for name, text in NOTES.items() if measured[name]),
+    ]
+    if "gain" in measured:
+        lines.insert(0, _gain(measured))
+    return "\n".join(lines)
+
+
+def _gain(measured: dict[str, Any]) -> str:
     before, after, gain = measured["before"]["AP"], measured["after"]["AP"], measured["gain"]
     if before is None or gain["AP"] is None:
         return "AP: nothing to measure"

@@ -15,7 +15,7 @@ from posefix.core.errors import InputError
     epilog="Example: posefix train --config base_movenet_thunder --train_batch 64 optimizer.learning_rate=5e-4"
 )
 @click.option("--config", required=True, help="A YAML file, or the name of one in configs/.")
-@click.option("--train_batch", type=click.IntRange(1), help="People in a training batch, on each process.")
+@click.option("--train_batch", "batch", type=click.IntRange(1), help="People in a training batch, on each process.")
 @click.option("--test_batch", type=click.IntRange(1), help="People in a batch of the evaluation.")
 @click.option("--flip_test/--no_flip_test", default=None, help="Average over mirrored images in the evaluation.")
 @click.option("--out", type=PATH, help="Folder for weights, state and log; runs/NAME unless given.")
@@ -26,14 +26,12 @@ from posefix.core.errors import InputError
 @friendly
 def train(
     config: str,
-    train_batch: int | None,
-    test_batch: int | None,
-    flip_test: bool | None,
     out: Path | None,
     resume: bool,
     minutes: float | None,
     device: str | None,
     overrides: tuple[str, ...],
+    **options: int | bool | None,
 ) -> None:
     """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too."""
     from posefix.training import config as configuration
@@ -41,7 +39,6 @@ def train(
     from posefix.training.train import STATE_FILE, Trainer
     from posefix.training.validation import RealResults
 
-    options = {"batch": train_batch, "test_batch": test_batch, "flip_test": flip_test}
     given = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
     experiment = configuration.load(config, [*given, *overrides])
     folder = out or Path("runs") / experiment.name

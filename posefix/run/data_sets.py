@@ -6,7 +6,7 @@ The folder holds ``SET/annotations/person_keypoints_SPLIT.json``, ``SET/SPLIT/``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,53 +36,39 @@ def data_sets(folder: Path, split: str) -> list[Path]:
 
 
 def measure_results(
-    folder: Path, split: str, refiner: Refiner, settings: RefineSettings
+    folder: Path, split: str, refiner: Refiner, settings: RefineSettings, with_truth: bool = False
 ) -> Iterator[tuple[str, Gains]]:
-    """Refine every results file of one data set.
+    """Refine every results file of one data set and, if asked to, its ground truth: as it is, displaced, boxes alone.
 
     Yields:
-        A name, and ``once``: the output of :func:`posefix.evaluation.comparison.compare`; ``keypoints_only``: the same
-        with the estimator's own scores; ``halves``: see :func:`gains_by_score`.
+        A name, and ``once``: the output of :func:`posefix.evaluation.comparison.compare`. For results also
+        ``keypoints_only``: the same with the estimator's own scores; and ``halves``: see :func:`gains_by_score`.
     """
-    truth, refine = _opened(folder, split, refiner, settings)
-    for path in sorted((folder / "results" / split).glob("*.json")):
-        people = read_results(path, truth)
-        refined = refine(people)
-        moved = replace(refined, person_scores=people.person_scores)
-        yield (
-            f"{folder.name}/{path.stem}",
-            {
-                "once": compare(truth, people, refined, rng=np.random.default_rng(0)),
-                "keypoints_only": compare(truth, people, moved, rng=np.random.default_rng(0)),
-                "halves": gains_by_score(truth.people, people, refined),
-            },
-        )
-
-
-def measure_truth(folder: Path, split: str, refiner: Refiner, settings: RefineSettings) -> Iterator[tuple[str, Gains]]:
-    """Refine the ground truth of one data set as if it were results: as it is, displaced, and boxes alone.
-
-    Yields:
-        A name, and ``once`` as :func:`measure_results` does.
-    """
-    truth, refine = _opened(folder, split, refiner, settings)
-
-    def gains(given: People) -> Gains:
-        return {"once": compare(truth, given, refine(given), rng=np.random.default_rng(0))}
-
-    for distance in DISPLACEMENTS:
-        name = f"{folder.name}/ground truth" + (f", off by {distance:g} s k" if distance else "")
-        yield name, gains(displaced(truth.people, distance, np.random.default_rng(0)))
-    boxes = displaced(truth.people, 0.0, np.random.default_rng(0))
-    yield f"{folder.name}/boxes alone", gains(boxes.with_keypoints(0 * boxes.keypoints, 0 * boxes.scores))
-
-
-def _opened(
-    folder: Path, split: str, refiner: Refiner, settings: RefineSettings
-) -> tuple[GroundTruth, Callable[[People], People]]:
     truth = GroundTruth.read(folder / "annotations" / f"person_keypoints_{split}.json", refiner.skeleton)
     images = ImageFolder(folder / split, truth.images)
-    return truth, lambda people: refiner.refine(people, images, settings)
+
+    def gains(before: People, after: People) -> dict[str, Any]:
+        return compare(truth, before, after, rng=np.random.default_rng(0))
+
+    for path in sorted((folder / "results" / split).glob("*.json")):
+        people = read_results(path, truth)
+        refined = refiner.refine(people, images, settings)
+        moved = replace(refined, person_scores=people.person_scores)
+        halves = gains_by_score(truth.people, people, refined)
+        measured = {"once": gains(people, refined), "keypoints_only": gains(people, moved), "halves": halves}
+        yield f"{folder.name}/{path.stem}", measured
+    if not with_truth:
+        return
+    given = {
+        "ground truth" + (f", off by {distance:g} s k" if distance else ""): displaced(
+            truth.people, distance, np.random.default_rng(0)
+        )
+        for distance in DISPLACEMENTS
+    }
+    exact = given["ground truth"]
+    given["boxes alone"] = exact.with_keypoints(0 * exact.keypoints, 0 * exact.scores)
+    for name, people in given.items():
+        yield f"{folder.name}/{name}", {"once": gains(people, refiner.refine(people, images, settings))}
 
 
 def displaced(truth: People, distance: float, rng: np.random.Generator) -> People:
@@ -111,38 +97,27 @@ def gains_by_score(truth: People, before: People, after: People) -> dict[str, fl
     matched = match_people(truth, before)
     found = np.flatnonzero(matched >= 0)
     found = found[np.argsort(before.person_scores[matched[found]], kind="stable")]
-    gains = {}
+    gains: dict[str, float | None] = {}
     for name, part in zip(("lower", "upper"), np.array_split(found, 2), strict=True):
-        known, rows = truth[part], matched[part]
-        gains[name] = _share_above(known, after[rows]) - _share_above(known, before[rows]) if len(part) else None
+        old, new = (oks_with(truth[part], people[matched[part]], np.arange(len(part))) for people in (before, after))
+        gained = (new[:, None] > THRESHOLDS).astype(float) - (old[:, None] > THRESHOLDS)
+        gains[name] = float(100 * gained.mean()) if len(part) else None
     return gains
-
-
-def _share_above(truth: People, found: People) -> float:
-    """Percent of N people whose OKS with the N people of ``truth`` is above a threshold, mean over the thresholds."""
-    similarity = oks_with(truth, found, np.arange(len(found)))
-    return float(100 * (similarity[:, None] > THRESHOLDS).mean())
 
 
 def markdown(measured: Mapping[str, Gains]) -> str:
     """Write gains by name as a table for a model card."""
-    headings = ("AP before", "AP after", "gain", "95 % interval", "AP50", "AP75")
-    headings += ("keypoints alone", "lower half", "upper half")
-    lines = ["| results | " + " | ".join(headings) + " |", "| --- |" + " ---: |" * len(headings)]
+    headings = ["results", "AP before", "AP after", "gain", "95 % interval", "AP50", "AP75"]
+    headings += ["keypoints alone", "lower half", "upper half"]
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)]]
     for name, gains in measured.items():
-        once, gain = gains["once"], gains["once"]["gain"]
-        alone = gains["keypoints_only"]["gain"]["AP"] if "keypoints_only" in gains else None
-        halves = gains.get("halves", {})
-        cells = [
-            _number(once["before"]["AP"]),
-            _number(once["after"]["AP"]),
-            _number(gain["AP"], "+"),
-            f"[{_number(gain['AP_low'], '+')}, {_number(gain['AP_high'], '+')}]",
-            *(_number(value, "+") for value in (gain["AP50"], gain["AP75"], alone)),
-            *(_number(halves.get(half), "+") for half in ("lower", "upper")),
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        once, gain, halves = gains["once"], gains["once"]["gain"], gains.get("halves", {})
+        alone = gains["keypoints_only"]["gain"]["AP"] if halves else None
+        interval = f"[{_number(gain['AP_low'], '+')}, {_number(gain['AP_high'], '+')}]"
+        others = (gain["AP50"], gain["AP75"], alone, halves.get("lower"), halves.get("upper"))
+        cells = [_number(once["before"]["AP"]), _number(once["after"]["AP"]), _number(gain["AP"], "+"), interval]
+        lines.append([name, *cells, *(_number(value, "+") for value in others)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _number(value: float | None, sign: str = "") -> str:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -20,16 +17,6 @@ SUFFIX = ".progress"
 def journal_path(output: Path) -> Path:
     """Name the file, next to ``output``, that keeps the progress of a run that will write ``output``."""
     return output.with_name(output.name + SUFFIX)
-
-
-def fingerprint(files: Iterable[Path], options: dict[str, Any]) -> str:
-    """Compute the SHA-256 of what determines a result: the content of the files and the options."""
-    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 class _Work(msgspec.Struct):
@@ -84,13 +71,12 @@ class Journal:
     def __init__(self, output: Path, signature: str, resume: bool, shape: tuple[int, int]) -> None:
         self.path = journal_path(output)
         self.finished: list[RefinedBatch] = []
-        length = 0
         try:
-            if self.path.is_file():
-                length = self._read(signature, shape) if resume else self._require_unused()
-            self._file = self.path.open("r+b" if length else "wb")
-            self._file.truncate(length)
-            self._file.seek(length)
+            with self.path.open("a+b") as file:
+                file.seek(0)
+                length = self._read(file, signature if resume else None, shape)
+                file.truncate(length)
+            self._file = self.path.open("ab")
             self._holds_batches = bool(self.finished)
             if not length:
                 self._append(_Work(signature))
@@ -116,38 +102,30 @@ class Journal:
         self._file.close()
         self.path.unlink(missing_ok=True)
 
-    def _require_unused(self) -> int:
-        """Raise InputError if the file is more than the first line of a journal; returns 0, the length to keep."""
-        with self.path.open("rb") as file:
-            first, second = file.readline(1 << 20), file.readline(1 << 20)
-        if first and (second.endswith(b"\n") or not first.startswith(b'{"work":')):
-            raise InputError(
-                f"{self.path}: holds what an interrupted run has refined; --resume goes on, or delete it to start anew"
-            )
-        return 0
-
     def _append(self, line: msgspec.Struct) -> None:
         self._file.write(msgspec.json.encode(line) + b"\n")
         self._file.flush()
 
-    def _read(self, signature: str, shape: tuple[int, int]) -> int:
-        """Take in the whole lines of an existing journal; returns their length in bytes."""
-        length, work = 0, signature
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    if number:
-                        self.finished.append(msgspec.json.decode(line, type=_Line).batch(*shape))
-                    else:
-                        work = msgspec.json.decode(line, type=_Work).work
-                except (ValueError, RecursionError):
-                    raise InputError(f"{self.path}: line {number + 1} is damaged; delete it to start anew") from None
-                if work != signature:
-                    raise InputError(
-                        f"{self.path}: is of another run (other results, images, checkpoint or options); "
-                        "delete it to start anew"
-                    )
-                length += len(line)
-        return length
+    def _read(self, file: BinaryIO, signature: str | None, shape: tuple[int, int]) -> int:
+        """Take in the whole lines of what is there; returns their length, 0 for a journal that is begun anew."""
+        length = 0
+        for number, line in enumerate(file):
+            if number and not line.endswith(b"\n"):
+                break
+            if number and signature is None:
+                raise InputError(
+                    f"{self.path}: holds what an interrupted run has refined; --resume goes on, or delete it to start "
+                    "anew"
+                )
+            try:
+                if number:
+                    self.finished.append(msgspec.json.decode(line, type=_Line).batch(*shape))
+                elif signature not in (None, msgspec.json.decode(line, type=_Work).work):
+                    other = "other results, images, checkpoint or options"
+                    raise InputError(f"{self.path}: is of another run ({other}); delete it to start anew")
+            except InputError:
+                raise
+            except (ValueError, RecursionError):
+                raise InputError(f"{self.path}: line {number + 1} is damaged; delete it to start anew") from None
+            length += len(line)
+        return 0 if signature is None else length

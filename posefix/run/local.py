@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
+from rich import progress
 from rich.console import Console
 
 from posefix import formats
@@ -28,7 +32,6 @@ from posefix.refine.settings import RefineSettings
 from posefix.report.pictures import write_comparison, write_pictures
 from posefix.run.journal import Journal
 from posefix.run.plan import Plan
-from posefix.run.progress import people_progress
 
 BOOTSTRAP_SEED = 0
 FARTHEST_CONFIDENCE = 1.5  # peaks of heatmaps exceed 1 a little; what is further out is no probability
@@ -88,16 +91,18 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
         journal = None
         if plan.out is not None:
             signature = plan.signature(settings, refiner.engine.name, str(refiner.device))
-            shape = work.before.scores.shape
-            journal = stack.enter_context(Journal(plan.out, signature, plan.resume, shape))
+            journal = stack.enter_context(Journal(plan.out, signature, plan.resume, work.before.scores.shape))
             if plan.resume and not journal.finished:
                 console.print(f"{plan.out}: nothing to resume, starting anew", markup=False, soft_wrap=True)
         started = time.perf_counter()
         refinement, count = refine(refiner, work, settings, journal, console)
         seconds = time.perf_counter() - started
-        after = write(plan, work, refinement.apply(work.before, settings))
-        if journal is not None:
+        after = refinement.apply(work.before, settings)
+        held = formats.as_held(formats.with_refined_rows(work.people, work.rows, after), work.people)
+        if plan.out is not None and journal is not None:
+            formats.write(held, plan.out)
             journal.remove()
+    after = held[work.rows].to_skeleton(after.skeleton)
     return Refined(work, after, [*work.people.source.problems, *refinement.problems], count, seconds)
 
 
@@ -105,15 +110,15 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     """Read results, ground truth and what is known of the images, and check that the refiner can use them."""
     skeleton = refiner.skeleton
     truth = GroundTruth.read(plan.annotations, skeleton) if plan.annotations else None
-    video = VideoImages(plan.video) if plan.video else None
-
-    def index() -> ImageIndex:
-        if video is not None:
-            return ImageIndex.of_video(plan.video, video.frames.size)
-        if truth is not None:
-            return ImageIndex(truth.images, str(plan.annotations), plan.images, upright=plan.upright)
-        return ImageIndex.of_folder(plan.images)
-
+    images: ImageFolder | VideoImages | None = None
+    if plan.video is not None:
+        images = VideoImages(plan.video)
+        index = partial(ImageIndex.of_video, plan.video, images.frames.size)
+    elif truth is not None:
+        images = ImageFolder(plan.images, truth.images, plan.upright)
+        index = partial(ImageIndex, truth.images, str(plan.annotations), plan.images, upright=plan.upright)
+    else:
+        index = partial(ImageIndex.of_folder, plan.images)
     people = formats.read(
         plan.results,
         plan.format,
@@ -129,12 +134,7 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         batches = refiner.plan(before, settings)
     except InputError as error:
         raise InputError(f"{plan.results}: {error}") from None
-    if video is not None:
-        images = video
-    elif truth is not None:
-        images = ImageFolder(plan.images, truth.images, upright=plan.upright)
-    else:
-        images = ImageFolder.of_people(plan.images, people, plan.upright)
+    images = images or ImageFolder.of_people(plan.images, people, plan.upright)
     if settings.on_error == "stop":
         images.require(np.unique(before.image_ids))
     return Work(people, rows, before, batches, images, truth)
@@ -170,12 +170,20 @@ def refine(
     return refinement, done - begun
 
 
-def write(plan: Plan, work: Work, after: People) -> People:
-    """Write the refined people to ``plan.out``, if it is given; returns them as a file of their format holds them."""
-    refined = formats.as_held(formats.with_refined_rows(work.people, work.rows, after), work.people)
-    if plan.out is not None:
-        formats.write(refined, plan.out)
-    return refined[work.rows].to_skeleton(after.skeleton)
+@contextmanager
+def people_progress(console: Console, total: int, begun: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress line; yields a function to be called with the number of people that a batch refined.
+
+    The elapsed time runs from the start; the time left is known from the first batch on. Of ``total`` people ``begun``
+    were refined before this run.
+    """
+    people = (progress.TextColumn("refining"), progress.BarColumn(), progress.MofNCompleteColumn(), "people")
+    times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), "left")
+    line = progress.Progress(progress.SpinnerColumn(), *people, *times, console=console, speed_estimate_period=inf)
+    with line:
+        task = line.add_task("", total=total, completed=begun)
+        line.advance(task, 0)  # the speed is measured from here on
+        yield lambda count: line.advance(task, count)
 
 
 def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str, Any]:
@@ -191,7 +199,6 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
             unscored = replace(after, person_scores=before.person_scores)
             metrics["without_rescoring"] = evaluate(work.truth, unscored).metrics()
     moved = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
-    rate = refined.count / refined.seconds if refined.count else 0.0
     return {
         **metrics,
         "people": len(after),
@@ -200,7 +207,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "moved_keypoints": float((moved > 0.5).mean()) if moved.size else 0.0,
         "median_move": float(np.median(moved)) if moved.size else 0.0,
         "seconds": round(refined.seconds, 3),
-        "people_per_second": round(rate, 2),
+        "people_per_second": round(refined.count / refined.seconds, 2),
         "checkpoint": str(plan.checkpoint),
         "flip_test": settings.flip_test,
         "passes": settings.passes,
@@ -216,9 +223,6 @@ def draw(plan: Plan, refined: Refined) -> str:
 
     With annotations the pictures show the people whose OKS changed most, for better and for worse. A video is decoded
     once more for this, since a frame's refined poses are known only when its batch is done.
-
-    Raises:
-        InputError: when the folder cannot be written.
     """
     folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
     if isinstance(images, VideoImages):
@@ -230,12 +234,8 @@ def draw(plan: Plan, refined: Refined) -> str:
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"
 
 
-def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dict[str, Any], command: str) -> str:
-    """Write the HTML report into ``plan.report``; says what was written.
-
-    Raises:
-        InputError: when it cannot be written.
-    """
+def report(plan: Plan, refined: Refined, measured: dict[str, Any], command: str) -> None:
+    """Write the HTML report into ``plan.report``; InputError when it cannot be written."""
     from posefix.report.html import Subject, render
 
     work = refined.work
@@ -245,10 +245,9 @@ def report(plan: Plan, settings: RefineSettings, refined: Refined, measured: dic
         "annotations": str(plan.annotations),
         "images": str(plan.images or plan.video),
         "people": f"{measured['people']:,} in {measured['images']:,} images, {measured['skipped']:,} handed through",
-        "checkpoint": str(plan.checkpoint) + (", flip test" if settings.flip_test else ""),
+        "checkpoint": str(plan.checkpoint) + (", flip test" if measured["flip_test"] else ""),
         "command": command,
         "interval": "paired bootstrap over images, 1,000 resamples",
     }
     subject = Subject(plan.results.name, work.truth, work.before, refined.people, measured, images, facts)
     write_atomically(plan.report, render(subject))
-    return f"{plan.report}: written"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from posefix.models.checkpoint import DEFAULT
 from posefix.models.weights import resolve
 from posefix.refine.settings import RefineSettings
 from posefix.report.pictures import INDEX
-from posefix.run.journal import fingerprint, journal_path
+from posefix.run.journal import journal_path
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Plan:
         Raises:
             InputError: naming the output, or what is missing.
         """
+        if not any((self.out, self.metrics, self.visualize, self.report, self.annotations)):
+            raise InputError(
+                "nothing would be left of the work: give --out FILE to write the refined results, --visualize FOLDER "
+                "for pictures, --metrics FILE for measurements, or --annotations FILE to see the gain"
+            )
         if (self.images is None) == (self.video is None):
             raise InputError("give either --images FOLDER or --video_path FILE")
         if self.out is None and self.resume:
@@ -78,28 +85,26 @@ class Plan:
         for path in filter(None, (self.metrics, index, self.report)):
             require_writable(path)
 
-    def require_output(self) -> None:
-        """Raise InputError if nothing would remain of the work."""
-        if not any((self.out, self.metrics, self.visualize, self.report, self.annotations)):
-            raise InputError(
-                "nothing would be left of the work: give --out FILE to write the refined results, --visualize FOLDER "
-                "for pictures, --metrics FILE for measurements, or --annotations FILE to see the gain"
-            )
-
     def signature(self, settings: RefineSettings, engine: str, device: str) -> str:
-        """What tells the work of one run from another's: the content of its inputs, and how they are used."""
-        files = [*self._result_files(), resolve(self.checkpoint)]
-        files += [self.annotations] if self.annotations else []
+        """The SHA-256 of what tells the work of one run from another's: its inputs' content, and how they are used."""
         source = self.video or self.images
         used: dict[str, object] = {"engine": engine, "device": device, "source": str(source and source.resolve())}
         used |= {name: getattr(settings, name) for name in ("batch_size", "flip_test", "passes", "on_error")}
         used |= {name: getattr(self, name) for name in ("format", "skeleton", "upright")}
-        return fingerprint(files, used)
+        digest = hashlib.sha256(json.dumps(used, sort_keys=True, default=str).encode())
+        for path in (
+            *self._result_files(),
+            resolve(self.checkpoint),
+            *([self.annotations] if self.annotations else []),
+        ):
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        return digest.hexdigest()
 
     def _result_files(self) -> list[Path]:
         """The files of the results: of a folder those in it, without what this run itself puts there."""
         if not self.results.is_dir():
             return [self.results]
-        journal = None if self.out is None else journal_path(self.out).name
         found = (path for path in self.results.iterdir() if path.is_file() and not path.name.startswith("."))
-        return sorted(path for path in found if path.name != journal)
+        return sorted(path for path in found if self.out is None or path.name != journal_path(self.out).name)

@@ -22,7 +22,7 @@ from rich.console import Console
 from posefix.cli.refine import refine
 from posefix.models.checkpoint import save_checkpoint
 from posefix.run.journal import SUFFIX
-from posefix.run.progress import people_progress
+from posefix.run.local import people_progress
 from tests.format_samples import drawn_photos
 from tests.tiny import random_people, tiny_checkpoint, write_results, write_world
 
