@@ -27,7 +27,7 @@ from posefix.core import resources
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
-from posefix.core.options import StrictModel, validated
+from posefix.core.resources import StrictModel, validated
 from posefix.core.skeleton import Skeleton
 from synth.errors import ErrorType
 

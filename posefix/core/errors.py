@@ -1,6 +1,9 @@
-"""What goes wrong because of what the user gave us, said in one sentence."""
+"""What goes wrong because of what the user gave us, or has not installed, said in one sentence."""
 
 from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
 
 
 class InputError(ValueError):
@@ -9,3 +12,26 @@ class InputError(ValueError):
     The message is one sentence for the person who made the input: which file, which record, what was found, what was
     expected. Commands print it and exit with code 2; library users catch it as a ``ValueError``.
     """
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Import a module that belongs to an optional extra of this package.
+
+    Args:
+        module: name to import, such as ``jinja2``.
+        extra: the extra that installs it, such as ``report``.
+        purpose: what needs it, the subject of the sentence: ``"a report"``.
+
+    Raises:
+        InputError: the module, or a module that it needs, is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or module).partition(".")[0]
+        raise InputError(f"{purpose} needs {missing}, which is not installed; {how_to_install(extra)}") from None
+
+
+def how_to_install(extra: str) -> str:
+    """Say how to install an extra; the package is on no index, so that it is installed from its repository."""
+    return f'in a copy of the PoseFix repository: pip install ".[{extra}]"'

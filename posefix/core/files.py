@@ -115,12 +115,7 @@ def read_json(path: str | Path) -> Any:
     Raises:
         InputError: the file cannot be read, is empty, is not UTF-8, or is not exactly one JSON value.
     """
-    content = read_bytes(path)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a UTF-8 text file (byte {error.start}), expected JSON") from None
-    del content
+    text = as_text(path, read_bytes(path), "JSON")
     if not text.strip():
         raise InputError(f"{path}: is empty, expected JSON")
     try:

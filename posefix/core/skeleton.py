@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from posefix.core import resources
 from posefix.core.errors import InputError
-from posefix.core.options import validated
+from posefix.core.resources import validated
 
 GROUPS = ("face", "upper", "lower")
 

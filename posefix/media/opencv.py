@@ -6,8 +6,7 @@ PoseFix depends on none by itself and takes what is there.
 
 from __future__ import annotations
 
-from posefix.core.errors import InputError
-from posefix.core.extras import how_to_install
+from posefix.core.errors import InputError, how_to_install
 
 try:
     import cv2

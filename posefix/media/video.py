@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from posefix.core.errors import InputError
-from posefix.core.extras import require
+from posefix.core.errors import InputError, require
 from posefix.core.files import replacing
 from posefix.media.images import require_all
 
@@ -24,12 +23,15 @@ ENCODERS = {"libx264": {"crf": "20"}, "libsvtav1": {"crf": "30", "preset": "8"},
 
 
 class VideoFrames:
-    """The frames of a video, numbered from 0.
+    """The frames of a video, numbered from 0: one after another, or as images by their numbers.
 
     Each iteration decodes the file once, from the first frame to the last, holding few frames at a time::
 
         for index, frame in VideoFrames("walk.mp4"):
             ...
+
+    ``frames[index]`` decodes the file once, too, if it is asked for in order; an earlier frame begins from the start
+    again. Threads take turns; :func:`posefix.media.crops.stream_crops` uses one alone.
 
     Attributes:
         path: of the video.
@@ -52,11 +54,39 @@ class VideoFrames:
             self.frame_count = stream.frames or None
             _, first = next(self._decoded(container))
         self.size = (first.shape[1], first.shape[0])
+        self._running: Iterator[tuple[int, np.ndarray]] = iter(())
+        self._index, self._frame = -1, first
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         """Frame number and (H, W, 3) uint8 RGB frame, up to the end or the first frame that cannot be decoded."""
         with self._open() as container:
             yield from self._decoded(container)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB frame; raises InputError when the video has no such frame."""
+        if index < 0:
+            raise InputError(f"{self.path}: no frame for image_id {index}, the first is 0")
+        with self._lock:
+            if index < self._index or self._index < 0:
+                self._running, self._index = iter(self), -1
+            while self._index < index:
+                following = next(self._running, None)
+                if following is None:
+                    raise InputError(f"{self.path}: no frame for image_id {index}, the last is {self._index}")
+                self._index, self._frame = following
+            return self._frame
+
+    def require(self, indices: Iterable[int]) -> None:
+        """Raise InputError, with their number and the first five, if there are no such frames.
+
+        What the file says of their number is believed where it is enough; else they are counted.
+        """
+        wanted = {int(i) for i in indices}
+        count = self.frame_count
+        if count is None or max(wanted, default=0) >= count:
+            count = sum(1 for _ in self)
+        require_all(wanted, range(count).__contains__, self.path, f"are not among its {count} frames from 0 on")
 
     def _open(self) -> Any:
         if not os.path.isfile(self.path):
@@ -81,52 +111,6 @@ class VideoFrames:
                 yield index, np.ascontiguousarray(np.rot90(pixels, turns)) if turns % 4 else pixels
         if index < 0:
             raise InputError(f"{self.path}: cannot be decoded as a video")
-
-
-class VideoImages:
-    """A video as images by frame number, decoded once if they are asked for in order.
-
-    Asking for an earlier frame begins from the start again. Threads take turns; :func:`stream_crops` uses one alone.
-
-    Args:
-        video: its path, or its frames.
-
-    Raises:
-        InputError: as :class:`VideoFrames` does.
-    """
-
-    def __init__(self, video: str | Path | VideoFrames) -> None:
-        self.frames = video if isinstance(video, VideoFrames) else VideoFrames(video)
-        self._running = iter(self.frames)
-        self._index = -1
-        self._frame: np.ndarray | None = None
-        self._lock = threading.Lock()
-
-    def __getitem__(self, image_id: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB frame; raises InputError when the video has no such frame."""
-        with self._lock:
-            if image_id < self._index:
-                self._running, self._index, self._frame = iter(self.frames), -1, None
-            while self._index < image_id:
-                following = next(self._running, None)
-                if following is None:
-                    raise InputError(f"{self.frames.path}: no frame for image_id {image_id}, the last is {self._index}")
-                self._index, self._frame = following
-            if self._frame is None or image_id < 0:
-                raise InputError(f"{self.frames.path}: no frame for image_id {image_id}, the first is 0")
-            return self._frame
-
-    def require(self, image_ids: Iterable[int]) -> None:
-        """Raise InputError, with their number and the first five, if there are no such frames.
-
-        What the file says of their number is believed where it is enough; else they are counted.
-        """
-        wanted = {int(i) for i in image_ids}
-        count = self.frames.frame_count
-        if count is None or max(wanted, default=0) >= count:
-            count = sum(1 for _ in self.frames)
-        problem = f"are not among its {count} frames from 0 on"
-        require_all(wanted, range(count).__contains__, self.frames.path, problem)
 
 
 def write_video(path: str | Path, fps: float | None, frames: Iterable[np.ndarray]) -> int:

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
-from posefix.core.options import validated
+from posefix.core.resources import validated
 from posefix.core.skeleton import Skeleton
 from posefix.models.config import ModelConfig
 from posefix.models.network import FusionNetwork, PoseFixNetwork, build_network

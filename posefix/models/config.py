@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from posefix.core.options import StrictModel
+from posefix.core.resources import StrictModel
 
 MOVENETS = ("movenet_lightning", "movenet_thunder")
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -15,7 +15,7 @@ from posefix.core.errors import InputError
 from posefix.core.neighbours import OtherPeople
 from posefix.core.people import People, require_shared, with_refined
 from posefix.engines import Engine, create_engine
-from posefix.media.crop_stream import stream_crops
+from posefix.media.crops import stream_crops
 from posefix.models import checkpoint as checkpoints
 from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
 from posefix.refine.checks import check_people, people_of_arrays

@@ -24,7 +24,7 @@ from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.formats import ImageIndex
 from posefix.media.images import ImageFolder
-from posefix.media.video import VideoImages
+from posefix.media.video import VideoFrames
 from posefix.refine.batches import BatchPlan, Refinement
 from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
@@ -54,7 +54,7 @@ class Work:
     rows: np.ndarray
     before: People
     batches: BatchPlan
-    images: ImageFolder | VideoImages
+    images: ImageFolder | VideoFrames
     truth: GroundTruth | None
 
 
@@ -110,10 +110,10 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     """Read results, ground truth and what is known of the images, and check that the refiner can use them."""
     skeleton = refiner.skeleton
     truth = GroundTruth.read(plan.annotations, skeleton) if plan.annotations else None
-    images: ImageFolder | VideoImages | None = None
+    images: ImageFolder | VideoFrames | None = None
     if plan.video is not None:
-        images = VideoImages(plan.video)
-        index = partial(ImageIndex.of_video, plan.video, images.frames.size)
+        images = VideoFrames(plan.video)
+        index = partial(ImageIndex.of_video, plan.video, images.size)
     elif truth is not None:
         images = ImageFolder(plan.images, truth.images, plan.upright)
         index = partial(ImageIndex, truth.images, str(plan.annotations), plan.images, upright=plan.upright)
@@ -225,9 +225,9 @@ def draw(plan: Plan, refined: Refined) -> str:
     once more for this, since a frame's refined poses are known only when its batch is done.
     """
     folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
-    if isinstance(images, VideoImages):
+    if isinstance(images, VideoFrames):
         video = folder / f"{plan.video.stem}_before_after.mp4"
-        count = write_comparison(video, images.frames, before, after, images.frames.fps)
+        count = write_comparison(video, images, before, after, images.fps)
         return f"{video}: {count} frames"
     truth = refined.work.truth.people if refined.work.truth else None
     written = write_pictures(folder, images, before, after, truth)
@@ -239,7 +239,7 @@ def report(plan: Plan, refined: Refined, measured: dict[str, Any], command: str)
     from posefix.report.html import Subject, render
 
     work = refined.work
-    images = None if isinstance(work.images, VideoImages) else work.images
+    images = None if isinstance(work.images, VideoFrames) else work.images
     facts = {
         "results": str(plan.results),
         "annotations": str(plan.annotations),

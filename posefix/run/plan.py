@@ -7,8 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from posefix.core.errors import InputError
-from posefix.core.extras import require
+from posefix.core.errors import InputError, require
 from posefix.core.files import make_folder, require_distinct, require_writable
 from posefix.models.checkpoint import DEFAULT
 from posefix.models.weights import resolve

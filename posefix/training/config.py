@@ -13,7 +13,7 @@ from pydantic import Field
 
 from posefix.core import resources
 from posefix.core.errors import InputError
-from posefix.core.options import StrictModel, validated
+from posefix.core.resources import StrictModel, validated
 from posefix.models.config import ModelConfig
 
 DATA = "../shared/data"  # where data is looked for unless $POSEFIX_DATA says otherwise

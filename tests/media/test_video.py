@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from posefix.core.errors import InputError
-from posefix.media.crop_stream import stream_crops
-from posefix.media.video import VideoFrames, VideoImages, write_video
+from posefix.media.crops import stream_crops
+from posefix.media.video import VideoFrames, write_video
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 from tests.tiny import random_people, tiny_checkpoint
@@ -74,10 +74,10 @@ def test_a_video_that_vanished_is_not_called_written(tmp_path) -> None:
 
 def test_frames_are_required_as_they_are_not_as_the_file_says(tmp_path) -> None:
     write_video(tmp_path / "v.mp4", 25, shades())
-    images = VideoImages(tmp_path / "v.mp4")
-    assert sum(1 for _ in images.frames) == 20
+    images = VideoFrames(tmp_path / "v.mp4")
+    assert sum(1 for _ in images) == 20
     for said in (20, 5, None):
-        images.frames.frame_count = said
+        images.frame_count = said
         images.require([0, 19])
         images.require([])
         with pytest.raises(InputError, match=r"1 of 2 image_ids are not among its 20 frames from 0 on, namely 20$"):
@@ -144,7 +144,7 @@ def test_videos_of_phones_stand_upright(tmp_path: Path, quarters: int) -> None:
 def test_two_threads_share_a_video(tmp_path: Path) -> None:
     """Every thread gets the frame that it asks for, whoever is first."""
     write_video(tmp_path / "v.mp4", 25, shades())
-    images = VideoImages(tmp_path / "v.mp4")
+    images = VideoFrames(tmp_path / "v.mp4")
     wrong: list[object] = []
 
     def ask(indices: list[int]) -> None:
@@ -172,7 +172,7 @@ def test_crops_of_a_video_are_read_in_one_go_whatever_the_workers(tmp_path: Path
             return super().__iter__()
 
     write_video(tmp_path / "v.mp4", 25, shades())
-    images = VideoImages(Counting(tmp_path / "v.mp4"))
+    images = Counting(tmp_path / "v.mp4")
     ids = np.repeat(np.arange(20), 2)
     maps = np.tile([[1.0, 0, 0], [0, 1, 0]], (40, 1, 1))
     crops = list(stream_crops(ids, maps, (48, 64), images, workers=4, ahead=12, skip=False))
@@ -185,7 +185,7 @@ def test_people_of_a_video_are_refined_by_two_workers_as_by_one(tmp_path: Path) 
     people = random_people(np.random.default_rng(0), 12, images=3)
     refiner = Refiner(tiny_checkpoint())
     one, two = (
-        refiner.refine(people, VideoImages(tmp_path / "v.mp4"), RefineSettings(batch_size=2, workers=workers))
+        refiner.refine(people, VideoFrames(tmp_path / "v.mp4"), RefineSettings(batch_size=2, workers=workers))
         for workers in (1, 2)
     )
     np.testing.assert_array_equal(one.keypoints, two.keypoints)

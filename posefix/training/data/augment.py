@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from posefix.core import geometry
-from posefix.core.extras import require
+from posefix.core.errors import require
 from posefix.media.opencv import cv2
 from posefix.training.config import AugmentationConfig
 

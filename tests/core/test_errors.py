@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from posefix import InputError
-from posefix.core.extras import require
+from posefix.core.errors import require
 
 
 def test_an_installed_module_is_returned() -> None:
