@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly
+from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
 from posefix.core.errors import InputError
 
 
@@ -26,13 +26,13 @@ class _WithFormats(click.Command):
     cls=_WithFormats, epilog="Example: posefix convert openpose_output/ --to coco --images photos --out results.json"
 )
 @click.argument("path", type=PATH)
-@click.option("--to", required=True, help="Name of the format to write.")
-@click.option("--out", type=PATH, required=True, help="File or folder to write; .gz at its end: gzipped.")
+@option("--to", required=True, help="Name of the format to write.")
+@option("--out", type=PATH, required=True, help="File or folder to write; .gz at its end: gzipped.")
 @FORMAT
 @RESULTS_SKELETON
 @IMAGES
-@click.option("--video_path", type=PATH, help="A video in place of --images; the ids are the frame numbers from 0.")
-@click.option("--annotations", type=PATH, help="COCO ground truth, for the images' ids, names and sizes.")
+@option("--video_path", type=PATH, help="A video in place of --images; the ids are the frame numbers from 0.")
+@option("--annotations", type=PATH, help="COCO ground truth, for the images' ids, names and sizes.")
 @ON_ERROR
 @friendly
 def convert(

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import JSON, PATH, friendly, on_results, read_measured
+from posefix.cli.options import JSON, PATH, friendly, on_results, option, read_measured
 
 
 @click.command(epilog="Example: posefix diagnose before.json after.json --annotations person_keypoints_val2017.json")
 @on_results
-@click.option("--out", type=PATH, help="Write all numbers here, as JSON.")
+@option("--out", type=PATH, help="Write all numbers here, as JSON.")
 @JSON
 @friendly
 def diagnose(out: Path | None, as_json: bool, **chosen: Any) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import PATH, friendly, on_results, read_measured
+from posefix.cli.options import PATH, friendly, on_results, option, read_measured
 
 
 @click.command(epilog="Example: posefix fit results.json --annotations person_keypoints_train2017.json --out mine.yaml")
 @on_results
-@click.option("--out", type=PATH, required=True, help="The statistics file to write (YAML).")
+@option("--out", type=PATH, required=True, help="The statistics file to write (YAML).")
 @friendly
 def fit(out: Path, **chosen: Any) -> None:
     """Measure an estimator's errors, so that training can synthesise them; of several files, all of them pooled.

@@ -8,18 +8,18 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import CHECKPOINT, DEVICE, FLIP_TEST, JSON, PATH, TEST_BATCH, friendly, require_output
+from posefix.cli.options import CHECKPOINT, DEVICE, FLIP_TEST, JSON, PATH, TEST_BATCH, friendly, option, require_output
 
 
 @click.command(epilog="Example: posefix measure data/ --split val --out numbers.json")
 @click.argument("data", type=PATH)
-@click.option("--split", default="val", show_default=True, help="Which of the images and results.")
+@option("--split", default="val", help="Which of the images and results.")
 @CHECKPOINT
-@click.option("--truth/--no_truth", default=True, show_default=True, help="Refine the ground truth and boxes, too.")
+@option("--truth/--no_truth", default=True, help="Refine the ground truth and boxes, too.")
 @TEST_BATCH
 @FLIP_TEST
 @DEVICE
-@click.option("--out", type=PATH, help="Write all metrics here, as JSON.")
+@option("--out", type=PATH, help="Write all metrics here, as JSON.")
 @JSON
 @friendly
 def measure(

@@ -18,31 +18,23 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 PATH = click.Path(path_type=Path)
-FORMAT = click.option(
-    "--format", default="auto", show_default=True, help="Of the results; posefix convert --help lists all."
-)
-ON_ERROR = click.option(
+option = functools.partial(click.option, show_default=True)
+FORMAT = option("--format", default="auto", help="Of the results; posefix convert --help lists all.")
+ON_ERROR = option(
     "--on_error",
     type=click.Choice(["stop", "skip"]),
     default="stop",
-    show_default=True,
     help="At an unusable record or image: stop, or hand it through untouched and count it.",
 )
-RESULTS_SKELETON = click.option(
+RESULTS_SKELETON = option(
     "--skeleton", help="What the keypoints of the results are, where their format does not say: a YAML file, or a name."
 )
-CHECKPOINT = click.option(
-    "--checkpoint", default="posefix-base", show_default=True, help="A .safetensors file, or a shipped name."
-)
-TEST_BATCH = click.option(
-    "--batch_size", "--test_batch", type=click.IntRange(1), default=64, show_default=True, help="People in a batch."
-)
-FLIP_TEST = click.option(
-    "--flip_test/--no_flip_test", default=True, show_default=True, help="Average over the mirrored image."
-)
-DEVICE = click.option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
-IMAGES = click.option("--images", type=PATH, help="Folder of the images.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+CHECKPOINT = option("--checkpoint", default="posefix-base", help="A .safetensors file, or a shipped name.")
+TEST_BATCH = option("--batch_size", "--test_batch", type=click.IntRange(1), default=64, help="People in a batch.")
+FLIP_TEST = option("--flip_test/--no_flip_test", default=True, help="Average over the mirrored image.")
+DEVICE = option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+IMAGES = option("--images", type=PATH, help="Folder of the images.")
+JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 OUT_OF_MEMORY = "the GPU is out of memory; set smaller batches with --test_batch or --train_batch, or use --device cpu"
 
@@ -85,10 +77,8 @@ def require_output(out: Path | None, inputs: Iterable[Path | None]) -> None:
 
 def on_results(command: Command) -> Command:
     """Add the arguments and options that :func:`read_measured` takes, but for ``out`` and ``most``."""
-    annotations = click.option("--annotations", type=PATH, required=True, help="COCO ground truth of the same images.")
-    skeleton = click.option(
-        "--skeleton", default="coco17", show_default=True, help="A YAML file, or the name of a shipped one."
-    )
+    annotations = option("--annotations", type=PATH, required=True, help="COCO ground truth of the same images.")
+    skeleton = option("--skeleton", default="coco17", help="A YAML file, or the name of a shipped one.")
     results = click.argument("results", type=PATH, nargs=-1, required=True)
     return results(annotations(FORMAT(skeleton(command))))
 

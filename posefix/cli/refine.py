@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from posefix.cli import options as shared
-from posefix.cli.options import PATH, friendly
+from posefix.cli.options import PATH, friendly, option
 
 UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
 
@@ -26,53 +26,46 @@ NOTES = {  # on what was measured, if it is not 0
 
 
 @click.command(epilog="Example: posefix refine --detection_json results.json --images val2017 --out refined.json")
-@click.option(
-    "--detection_json", "results", type=PATH, required=True, help="An estimator's results: a file or a folder."
-)
+@option("--detection_json", "results", type=PATH, required=True, help="An estimator's results: a file or a folder.")
 @shared.FORMAT
 @shared.RESULTS_SKELETON
 @shared.IMAGES
-@click.option(
-    "--video_path", "video", type=PATH, help="A video in place of --images; image_id is the frame number from 0."
-)
-@click.option("--annotations", type=PATH, help="COCO ground truth: measures AP before and after; names the files.")
+@option("--video_path", "video", type=PATH, help="A video in place of --images; image_id is the frame number from 0.")
+@option("--annotations", type=PATH, help="COCO ground truth: measures AP before and after; names the files.")
 @shared.CHECKPOINT
 @shared.TEST_BATCH
 @shared.FLIP_TEST
-@click.option(
+@option(
     "--passes",
     type=click.IntRange(1, 3),
     default=1,
-    show_default=True,
     help="How often a person may be refined; more than once only those who need it.",
 )
-@click.option(
+@option(
     "--rescore/--no_rescore",
     default=True,
-    show_default=True,
     help="Scores of people that say how good the refined pose is; the old ones are kept as original_score.",
 )
-@click.option(
+@option(
     "--keypoint_scores",
     is_flag=True,
     help="Scores of keypoints, too: the expected similarity to the truth times the probability of being in the image.",
 )
-@click.option("--out", type=PATH, help="Write the refined results here, in the form they came in.")
-@click.option("--metrics", type=PATH, help="Write the measurements here, as JSON.")
-@click.option("--visualize", type=PATH, help="Folder for before/after pictures, or for the video with both poses.")
-@click.option("--report", type=PATH, help="Write a page about what refinement did here (HTML); needs --annotations.")
+@option("--out", type=PATH, help="Write the refined results here, in the form they came in.")
+@option("--metrics", type=PATH, help="Write the measurements here, as JSON.")
+@option("--visualize", type=PATH, help="Folder for before/after pictures, or for the video with both poses.")
+@option("--report", type=PATH, help="Write a page about what refinement did here (HTML); needs --annotations.")
 @shared.DEVICE
-@click.option(
+@option(
     "--engine",
     type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]),
     default="auto",
-    show_default=True,
     help="What runs the network; auto is the fastest that is installed.",
 )
-@click.option("--upright", is_flag=True, help=UPRIGHT)
-@click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode images.")
+@option("--upright", is_flag=True, help=UPRIGHT)
+@option("--workers", type=click.IntRange(1), default=2, help="Threads that decode images.")
 @shared.ON_ERROR
-@click.option("--resume", is_flag=True, help="Go on where an interrupted run with the same --out stopped.")
+@option("--resume", is_flag=True, help="Go on where an interrupted run with the same --out stopped.")
 @friendly
 def refine(**options: Any) -> None:
     """Refine an estimator's results; with --annotations, measure the gain."""

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import click
 
-from posefix.cli.options import DEVICE, PATH, friendly
+from posefix.cli.options import DEVICE, PATH, friendly, option
 from posefix.core.errors import InputError
 
 
 @click.command(
     epilog="Example: posefix train --config base_movenet_thunder --train_batch 64 optimizer.learning_rate=5e-4"
 )
-@click.option("--config", required=True, help="A YAML file, or the name of one in configs/.")
-@click.option("--train_batch", "batch", type=click.IntRange(1), help="People in a training batch, on each process.")
-@click.option("--test_batch", type=click.IntRange(1), help="People in a batch of the evaluation.")
-@click.option("--flip_test/--no_flip_test", default=None, help="Average over mirrored images in the evaluation.")
-@click.option("--out", type=PATH, help="Folder for weights, state and log; runs/NAME unless given.")
-@click.option("--resume", is_flag=True, help="Go on from the state in the folder.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop and save after so long.")
+@option("--config", required=True, help="A YAML file, or the name of one in configs/.")
+@option("--train_batch", "batch", type=click.IntRange(1), help="People in a training batch, on each process.")
+@option("--test_batch", type=click.IntRange(1), help="People in a batch of the evaluation.")
+@option("--flip_test/--no_flip_test", default=None, help="Average over mirrored images in the evaluation.")
+@option("--out", type=PATH, help="Folder for weights, state and log; runs/NAME unless given.")
+@option("--resume", is_flag=True, help="Go on from the state in the folder.")
+@option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop and save after so long.")
 @DEVICE
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @friendly

@@ -22,9 +22,8 @@ from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 
-DISPLACEMENTS = (0.0, 0.1, 0.25, 0.5)  # of ground truth, in OKS scales s k
+DISPLACEMENTS = (0.1, 0.25, 0.5)  # of ground truth, in OKS scales s k
 THRESHOLDS = np.arange(0.5, 0.96, 0.05)
-Gains = dict[str, Any]
 
 
 def data_sets(folder: Path, split: str) -> list[Path]:
@@ -37,7 +36,7 @@ def data_sets(folder: Path, split: str) -> list[Path]:
 
 def measure_results(
     folder: Path, split: str, refiner: Refiner, settings: RefineSettings, with_truth: bool = False
-) -> Iterator[tuple[str, Gains]]:
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Refine every results file of one data set and, if asked to, its ground truth: as it is, displaced, boxes alone.
 
     Yields:
@@ -59,14 +58,10 @@ def measure_results(
         yield f"{folder.name}/{path.stem}", measured
     if not with_truth:
         return
-    given = {
-        "ground truth" + (f", off by {distance:g} s k" if distance else ""): displaced(
-            truth.people, distance, np.random.default_rng(0)
-        )
-        for distance in DISPLACEMENTS
-    }
-    exact = given["ground truth"]
-    given["boxes alone"] = exact.with_keypoints(0 * exact.keypoints, 0 * exact.scores)
+    exact = displaced(truth.people, 0.0, np.random.default_rng(0))
+    given = {"ground truth": exact, "boxes alone": exact.with_keypoints(0 * exact.keypoints, 0 * exact.scores)}
+    for distance in DISPLACEMENTS:
+        given[f"ground truth, off by {distance:g} s k"] = displaced(truth.people, distance, np.random.default_rng(0))
     for name, people in given.items():
         yield f"{folder.name}/{name}", {"once": gains(people, refiner.refine(people, images, settings))}
 
@@ -76,23 +71,16 @@ def displaced(truth: People, distance: float, rng: np.random.Generator) -> Peopl
     angle = rng.uniform(0, 2 * np.pi, truth.scores.shape)
     scales = np.sqrt(truth.areas)[:, None] * 2 * truth.skeleton.sigmas
     offset = distance * scales[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    labelled = truth.labelled
-    given = truth.with_keypoints(truth.keypoints + offset * labelled[..., None], labelled.astype(np.float32))
+    keypoints = truth.keypoints + offset * truth.labelled[..., None]
+    given = truth.with_keypoints(keypoints, truth.labelled.astype(np.float32))
     return replace(given, person_scores=np.ones(len(given)))
 
 
 def gains_by_score(truth: People, before: People, after: People) -> dict[str, float | None]:
     """Gain of the half of the people found with the lower scores of the estimator, and of the other half.
 
-    The gain is by how many points the share of them whose OKS is above 0.5, 0.55, ..., 0.95 grew, on average.
-
-    Args:
-        truth: annotated people.
-        before: N results.
-        after: the same N results, refined.
-
-    Returns:
-        ``lower`` and ``upper``; None for a half that is empty.
+    The gain is by how many points the share of them whose OKS is above 0.5, 0.55, ..., 0.95 grew, on average. ``after``
+    are the N people of ``before``, refined. Returns ``lower`` and ``upper``; None for a half that is empty.
     """
     matched = match_people(truth, before)
     found = np.flatnonzero(matched >= 0)
@@ -105,7 +93,7 @@ def gains_by_score(truth: People, before: People, after: People) -> dict[str, fl
     return gains
 
 
-def markdown(measured: Mapping[str, Gains]) -> str:
+def markdown(measured: Mapping[str, dict[str, Any]]) -> str:
     """Write gains by name as a table for a model card."""
     headings = ["results", "AP before", "AP after", "gain", "95 % interval", "AP50", "AP75"]
     headings += ["keypoints alone", "lower half", "upper half"]
@@ -113,12 +101,8 @@ def markdown(measured: Mapping[str, Gains]) -> str:
     for name, gains in measured.items():
         once, gain, halves = gains["once"], gains["once"]["gain"], gains.get("halves", {})
         alone = gains["keypoints_only"]["gain"]["AP"] if halves else None
-        interval = f"[{_number(gain['AP_low'], '+')}, {_number(gain['AP_high'], '+')}]"
-        others = (gain["AP50"], gain["AP75"], alone, halves.get("lower"), halves.get("upper"))
-        cells = [_number(once["before"]["AP"]), _number(once["after"]["AP"]), _number(gain["AP"], "+"), interval]
-        lines.append([name, *cells, *(_number(value, "+") for value in others)])
+        numbers = [once["before"]["AP"], once["after"]["AP"], gain["AP"], gain["AP_low"], gain["AP_high"]]
+        numbers += [gain["AP50"], gain["AP75"], alone, halves.get("lower"), halves.get("upper")]
+        cells = ["" if n is None else f"{n:.2f}" if i < 2 else f"{n:+.2f}" for i, n in enumerate(numbers)]
+        lines.append([name, *cells[:3], f"[{cells[3]}, {cells[4]}]", *cells[5:]])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _number(value: float | None, sign: str = "") -> str:
-    return "" if value is None else f"{value:{sign}.2f}"
