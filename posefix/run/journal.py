@@ -19,12 +19,6 @@ def journal_path(output: Path) -> Path:
     return output.with_name(output.name + SUFFIX)
 
 
-class _Work(msgspec.Struct):
-    """The first line of a journal: the signature of the work."""
-
-    work: str
-
-
 class _Line(msgspec.Struct):
     """A finished batch, as :class:`RefinedBatch`; arrays are the bytes of little-endian float32, in base64."""
 
@@ -79,7 +73,7 @@ class Journal:
             self._file = self.path.open("ab")
             self._holds_batches = bool(self.finished)
             if not length:
-                self._append(_Work(signature))
+                self._append({"work": signature})
         except OSError as error:
             raise InputError(f"{self.path}: cannot be written ({error.strerror})") from None
 
@@ -98,11 +92,10 @@ class Journal:
         self._append(_Line(batch.rows.tolist(), *arrays, batch.problems))
 
     def remove(self) -> None:
-        """Delete the file, once the output is written."""
-        self._file.close()
-        self.path.unlink(missing_ok=True)
+        """Let the file go at the end, once the output is written."""
+        self._holds_batches = False
 
-    def _append(self, line: msgspec.Struct) -> None:
+    def _append(self, line: _Line | dict[str, str]) -> None:
         self._file.write(msgspec.json.encode(line) + b"\n")
         self._file.flush()
 
@@ -120,12 +113,12 @@ class Journal:
             try:
                 if number:
                     self.finished.append(msgspec.json.decode(line, type=_Line).batch(*shape))
-                elif signature not in (None, msgspec.json.decode(line, type=_Work).work):
+                elif signature not in (None, msgspec.json.decode(line, type=dict[str, str])["work"]):
                     other = "other results, images, checkpoint or options"
                     raise InputError(f"{self.path}: is of another run ({other}); delete it to start anew")
             except InputError:
                 raise
-            except (ValueError, RecursionError):
+            except (ValueError, KeyError, RecursionError):
                 raise InputError(f"{self.path}: line {number + 1} is damaged; delete it to start anew") from None
             length += len(line)
         return 0 if signature is None else length
