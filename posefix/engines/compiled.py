@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from posefix.core.errors import InputError
-from posefix.core.extras import require
+from posefix.core.errors import InputError, require
 from posefix.core.files import write_atomically
 from posefix.engines.torch import TorchEngine
 from posefix.models.interface import RefinementNetwork
