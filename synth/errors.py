@@ -38,16 +38,12 @@ class Candidates:
 
     In order: its own truth, its counterpart, the same keypoint of the M others, its counterpart on the M others. A
     candidate that is not annotated lies at infinity, so that it is never near.
-
-    Attributes:
-        x, y: (C, N, K) float32 pixels.
-        inverse_scale: (C, N, K) float32, ``1 / (2 s^2 k_j^2)``: the factor from d^2 to u.
-        anchors: (C, N, K) bool, those to draw errors around: annotated, and a neighbour's only within ``REACH``.
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    inverse_scale: np.ndarray
+    x: np.ndarray  # (C, N, K) float32 pixels
+    y: np.ndarray  # (C, N, K) float32 pixels
+    inverse_scale: np.ndarray  # (C, N, K) float32, ``1 / (2 s^2 k_j^2)``: the factor from d^2 to u
+    # (C, N, K) bool, those to draw errors around: annotated, and a neighbour's only within ``REACH``
     anchors: np.ndarray
 
     @classmethod

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
+import tempfile
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
@@ -128,11 +128,13 @@ def exported(module: nn.Module, example: torch.Tensor) -> bytes:
 
 def to_onnx(module: nn.Module, *example: torch.Tensor, **options: Any) -> bytes:
     """Export a module to ONNX by tracing it on examples; ``options`` are of :func:`torch.onnx.export`."""
-    buffer, fused = io.BytesIO(), torch.backends.mha.get_fastpath_enabled()
+    fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no counterpart of torch's fused transformer layer
     try:
-        with warnings.catch_warnings(action="ignore"):  # the exporter that needs no further library is called old
-            torch.onnx.export(module, example, buffer, dynamo=False, opset_version=17, **options)
+        with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+            warnings.simplefilter("ignore")  # the exporter that needs no further library is called old
+            path = Path(folder, "graph.onnx")
+            torch.onnx.export(module, example, path, dynamo=False, opset_version=17, **options)
+            return path.read_bytes()
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-    return buffer.getvalue()

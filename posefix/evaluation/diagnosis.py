@@ -31,23 +31,15 @@ KIND_NAMES = tuple(kind.name.capitalize() for kind in KINDS)
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """The errors of N results on T annotated people that count.
+    """The errors of N results on T annotated people that count."""
 
-    Attributes:
-        truth: T people, of at least ``MIN_AREA``.
-        results: N results as they were given.
-        matched: (T,) int64 row of ``results`` that was matched to each person, -1 where there is none.
-        background: (N,) bool, false positives: among the best of their image, and matched to no annotated person.
-        neighbours: all others in the image of each person, with whom keypoints can be swapped.
-        unknown_images: how many results are of images that the annotations lack.
-    """
-
-    truth: People
-    results: People
-    matched: np.ndarray
+    truth: People  # T people, of at least ``MIN_AREA``
+    results: People  # N results as they were given
+    matched: np.ndarray  # (T,) int64 row of ``results`` that was matched to each person, -1 where there is none
+    # (N,) bool, false positives: among the best of their image, and matched to no annotated person
     background: np.ndarray
-    neighbours: Neighbours
-    unknown_images: int
+    neighbours: Neighbours  # all others in the image of each person, with whom keypoints can be swapped
+    unknown_images: int  # how many results are of images that the annotations lack
 
     @cached_property
     def types(self) -> np.ndarray:

@@ -104,17 +104,11 @@ def oks_with(truth: People, results: People, rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OksChange:
-    """What refinement did to each of N results, by OKS with one and the same annotated person before and after.
+    """What refinement did to each of N results, by OKS with one and the same annotated person before and after."""
 
-    Attributes:
-        before: (N,) float64 OKS; NaN where the result matches no annotated person, before and after.
-        after: (N,) float64 OKS.
-        truth_rows: (N,) int64 row of the annotated person, -1 where there is none.
-    """
-
-    before: np.ndarray
-    after: np.ndarray
-    truth_rows: np.ndarray
+    before: np.ndarray  # (N,) float64 OKS; NaN where the result matches no annotated person, before and after
+    after: np.ndarray  # (N,) float64 OKS
+    truth_rows: np.ndarray  # (N,) int64 row of the annotated person, -1 where there is none
 
     def worst(self, count: int) -> np.ndarray:
         """Rows of the at most ``count`` results that lost most, the greatest loss first; only those that lost."""

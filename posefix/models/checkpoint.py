@@ -25,19 +25,12 @@ METADATA_KEY = "posefix"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with all that must be known to run it.
-
-    Attributes:
-        network: the network, with its weights.
-        config: of the network.
-        skeleton: of the poses.
-        training_info: how it was trained, as plain data: steps, crops, seconds, ...
-        experiment: the rest of the training's configuration, as plain data; nothing here reads it.
-    """
+    """A network with all that must be known to run it."""
 
     network: PoseFixNetwork | FusionNetwork
     config: ModelConfig
     skeleton: Skeleton
+    # How it was trained (steps, crops, seconds), and the rest of that configuration, which nothing here reads.
     training_info: dict[str, Any] = field(default_factory=dict)
     experiment: dict[str, Any] = field(default_factory=dict)
 

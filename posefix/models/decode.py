@@ -120,17 +120,11 @@ def sample_maps(maps: torch.Tensor, keypoints: torch.Tensor, crop_size: tuple[in
 
 
 class Decoded(NamedTuple):
-    """Where expected OKS is highest.
+    """Where expected OKS is highest."""
 
-    Attributes:
-        positions: (N, K, 2) pixels of the crop.
-        similarity: (N, K) expected keypoint similarity there.
-        input_similarity: (N, K) that of the input keypoints; NaN outside the crop.
-    """
-
-    positions: torch.Tensor
-    similarity: torch.Tensor
-    input_similarity: torch.Tensor
+    positions: torch.Tensor  # (N, K, 2) pixels of the crop
+    similarity: torch.Tensor  # (N, K) expected keypoint similarity there
+    input_similarity: torch.Tensor  # (N, K) that of the input keypoints; NaN outside the crop
 
 
 def expected_oks_decode(

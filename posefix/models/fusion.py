@@ -32,15 +32,10 @@ LEAST_DENSITY = 1e-8  # relative to uniform
 
 
 class FusionOutput(NamedTuple):
-    """Output for N people.
+    """Output for N people."""
 
-    Attributes:
-        log_posterior: (N, K, h, w) log-probabilities of where each keypoint is, each map summing to 1.
-        quality: logits of all that it holds.
-    """
-
-    log_posterior: torch.Tensor
-    quality: Quality
+    log_posterior: torch.Tensor  # (N, K, h, w) log-probabilities of where each keypoint is, each map summing to 1
+    quality: Quality  # logits of all that it holds
 
 
 class PoseFusion(nn.Module):

@@ -60,34 +60,21 @@ class InputPose(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """How good the poses of N people are, as a network expects.
+    """How good the poses of N people are, as a network expects."""
 
-    Attributes:
-        presence: (N, K) probability that the keypoint is in the image, visible or hidden.
-        person: (N,) OKS expected after refinement. It is trained on annotated people alone, so that it says nothing of
-            poses that are on no person.
-        stay: (N,) share of COCO's OKS thresholds that the input pose is expected to pass.
-        move: (N,) likewise, the refined pose.
-        input_similarity: (N, K) expected KS of the input keypoints.
-    """
-
-    presence: torch.Tensor
+    presence: torch.Tensor  # (N, K) probability that the keypoint is in the image, visible or hidden
+    # (N,) OKS expected after refinement; trained on annotated people alone, it says nothing of poses on no person
     person: torch.Tensor
-    stay: torch.Tensor
-    move: torch.Tensor
-    input_similarity: torch.Tensor
+    stay: torch.Tensor  # (N,) share of COCO's OKS thresholds that the input pose is expected to pass
+    move: torch.Tensor  # (N,) likewise, the refined pose
+    input_similarity: torch.Tensor  # (N, K) expected KS of the input keypoints
 
 
 class NetworkOutput(NamedTuple):
-    """Where the keypoints of N people are.
+    """Where the keypoints of N people are."""
 
-    Attributes:
-        posterior: (N, K, h, w) probabilities, each map summing to 1.
-        quality: of the poses; None from a network that does not estimate it.
-    """
-
-    posterior: torch.Tensor
-    quality: Quality | None = None
+    posterior: torch.Tensor  # (N, K, h, w) probabilities, each map summing to 1
+    quality: Quality | None = None  # of the poses; None from a network that does not estimate it
 
 
 class RefinementNetwork(nn.Module):

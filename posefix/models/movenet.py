@@ -18,11 +18,8 @@ CHANNELS = {  # of the first convolution and of each stage, by the name of the n
     "movenet_lightning": (32, 16, 24, 32, 64, 96, 160, 320),
     "movenet_thunder": (56, 32, 40, 56, 112, 168, 280, 560),
 }
-PYRAMID = (
-    (3, 64, 32),
-    (2, 32, 24),
-    (1, 24, 24),
-)  # stage that is taken in (strides 16, 8, 4); channels there, and after
+# Stage that is taken in (strides 16, 8, 4); channels there, and after.
+PYRAMID = ((3, 64, 32), (2, 32, 24), (1, 24, 24))
 STRIDE = 4  # pixels between neighbouring cells of the output
 ORIGIN = 1.5  # pixel under the middle of the first cell: a cell stands for the STRIDE pixels that begin at its corner
 HEAD_CHANNELS = 96
@@ -35,33 +32,21 @@ CROP_MIDDLE = 12.0  # cells from the middle of a crop at which a person counts h
 
 
 class MoveNetOutput(NamedTuple):
-    """Output maps of N images of (H, W) pixels: (N, C, H/4, W/4).
+    """Output maps of N images of (H, W) pixels: (N, C, H/4, W/4)."""
 
-    Attributes:
-        heatmaps: C = 17 logits, of COCO's keypoints of all people of the image.
-        centres: C = 1 logit, of the middles of people.
-        offsets: C = 34, y and x of each keypoint from the corner of the cell that it lies in, in cells.
-        poses: C = 34, y and x of each keypoint of the person whose middle is in the cell, from its corner, in cells.
-    """
-
-    heatmaps: torch.Tensor
-    centres: torch.Tensor
-    offsets: torch.Tensor
+    heatmaps: torch.Tensor  # C = 17 logits, of COCO's keypoints of all people of the image
+    centres: torch.Tensor  # C = 1 logit, of the middles of people
+    offsets: torch.Tensor  # C = 34, y and x of each keypoint from the corner of the cell that it lies in, in cells
+    # C = 34, y and x of each keypoint of the person whose middle is in the cell, from its corner, in cells
     poses: torch.Tensor
 
 
 class Evidence(NamedTuple):
-    """What N crops show, in pixels of the frame, whose origin is the middle of the first cell.
+    """What N crops show, in pixels of the frame, whose origin is the middle of the first cell."""
 
-    Attributes:
-        heatmaps: (N, K, h, w) logits, of all people of the crop.
-        poses: (N, P, K, 2) regressed poses of the P most certain people near its middle.
-        centres: (N, P) logits, how certain each of them is.
-    """
-
-    heatmaps: torch.Tensor
-    poses: torch.Tensor
-    centres: torch.Tensor
+    heatmaps: torch.Tensor  # (N, K, h, w) logits, of all people of the crop
+    poses: torch.Tensor  # (N, P, K, 2) regressed poses of the P most certain people near its middle
+    centres: torch.Tensor  # (N, P) logits, how certain each of them is
 
 
 class MoveNet(nn.Module):

@@ -34,13 +34,9 @@ def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = Fa
 
 
 class Crops(NamedTuple):
-    """The evidence of a network that computes nothing without a pose.
+    """The evidence of a network that computes nothing without a pose."""
 
-    Attributes:
-        images: (N, V, 3, H, W) uint8; V is 1, or 2 with the mirrored crops.
-    """
-
-    images: torch.Tensor
+    images: torch.Tensor  # (N, V, 3, H, W) uint8; V is 1, or 2 with the mirrored crops
 
 
 class PoseFixNetwork(RefinementNetwork):

@@ -21,16 +21,11 @@ class BatchPlan:
     """The people who are to be refined, in batches: image by image, without those who were refined before.
 
     It depends on the people, the network and the batch size alone, so that a run can be continued at any batch.
-
-    Attributes:
-        views: of all these people, in order.
-        starts: (B + 1,) int64 first view of each batch, and the end of the last.
-        sizes: (B,) int64 people in each batch.
     """
 
-    views: Views
-    starts: np.ndarray
-    sizes: np.ndarray
+    views: Views  # of all these people, in order
+    starts: np.ndarray  # (B + 1,) int64 first view of each batch, and the end of the last
+    sizes: np.ndarray  # (B,) int64 people in each batch
 
     @classmethod
     def of(cls, people: People, config: ModelConfig, batch_size: int) -> BatchPlan:
@@ -68,22 +63,14 @@ class BatchPlan:
 
 @dataclass(frozen=True, eq=False)
 class RefinedBatch:
-    """The result for one batch of people.
+    """The result for one batch of people."""
 
-    Attributes:
-        rows: (B,) int64 positions, in the people that were given, of those who were refined.
-        keypoints: (B, K, 2) float32, pixels of the original image.
-        expected: (B,) float32 expected OKS, from the first pass: networks overrate what they have refined themselves.
-        keypoint_scores: (B, K) float32 expected similarity of each keypoint to the truth times the probability that it
-            is in the image.
-        problems: ``(row, sentence)`` for each other person of the batch: why the image could not be used.
-    """
-
-    rows: np.ndarray
-    keypoints: np.ndarray
-    expected: np.ndarray
+    rows: np.ndarray  # (B,) int64 positions, in the people that were given, of those who were refined
+    keypoints: np.ndarray  # (B, K, 2) float32, pixels of the original image
+    expected: np.ndarray  # (B,) float32 expected OKS, from the first pass: networks overrate what they have refined
+    # (B, K) float32 expected similarity of each keypoint to the truth times the probability that it is in the image
     keypoint_scores: np.ndarray
-    problems: list[tuple[int, str]]
+    problems: list[tuple[int, str]]  # (row, sentence) of each other person: why the image could not be used
 
     @property
     def people(self) -> int:
@@ -93,18 +80,12 @@ class RefinedBatch:
 
 @dataclass(frozen=True, eq=False)
 class Refinement:
-    """The results for N people so far: arrays as in :class:`RefinedBatch`, in the order of the people.
+    """The results for N people so far: arrays as in :class:`RefinedBatch`, in the order of the people."""
 
-    Attributes:
-        keypoints: the input's for people who are not refined.
-        expected: NaN for people who are not refined, like ``keypoint_scores``.
-        problems: a sentence for each person whose image could not be used.
-    """
-
-    keypoints: np.ndarray
-    expected: np.ndarray
+    keypoints: np.ndarray  # the input's for people who are not refined
+    expected: np.ndarray  # NaN for people who are not refined, like ``keypoint_scores``
     keypoint_scores: np.ndarray
-    problems: list[str]
+    problems: list[str]  # a sentence for each person whose image could not be used
 
     @classmethod
     def of(cls, people: People) -> Refinement:

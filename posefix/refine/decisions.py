@@ -24,34 +24,21 @@ PASS_BELOW = (0.85, 0.7)  # expected OKS below which a person is refined a secon
 
 
 class Proposal(NamedTuple):
-    """Where the keypoints of V views would go.
+    """Where the keypoints of V views would go."""
 
-    Attributes:
-        keypoints: (V, K, 2) pixels of the frame.
-        keypoint_scores: (V, K) expected similarity to the truth times the probability of being in the image.
-        expected: (V,) expected OKS after refinement.
-        passed: (V,) share of COCO's OKS thresholds that the pose is expected to pass.
-    """
-
-    keypoints: torch.Tensor
-    keypoint_scores: torch.Tensor
-    expected: torch.Tensor
-    passed: torch.Tensor
+    keypoints: torch.Tensor  # (V, K, 2) pixels of the frame
+    keypoint_scores: torch.Tensor  # (V, K) expected similarity to the truth times the probability of being in the image
+    expected: torch.Tensor  # (V,) expected OKS after refinement
+    passed: torch.Tensor  # (V,) share of COCO's OKS thresholds that the pose is expected to pass
 
 
 @dataclass(frozen=True)
 class Forward:
-    """Runs the network on the crops of V views with any input pose, and decodes its output.
+    """Runs the network on the crops of V views with any input pose, and decodes its output."""
 
-    Attributes:
-        engine: runs the network.
-        evidence: what it computed of the crops.
-        margin: expected gain in KS up to which a keypoint stays where it is.
-    """
-
-    engine: Engine
-    evidence: Evidence
-    margin: float
+    engine: Engine  # runs the network
+    evidence: Evidence  # what it computed of the crops
+    margin: float  # expected gain in KS up to which a keypoint stays where it is
 
     def __call__(self, pose: InputPose) -> tuple[Proposal, Proposal | None]:
         """Propose where the keypoints go; and, if the network estimates how good the input pose is, to keep that.

@@ -23,21 +23,13 @@ FLIP_BELOW = 0.85  # expected OKS, below which the mirrored crop is looked at, t
 
 @dataclass(frozen=True, eq=False)
 class BatchRefiner:
-    """Refines one batch of people after another.
+    """Refines one batch of people after another."""
 
-    Attributes:
-        people: all people, of the network's skeleton.
-        others: finds their neighbours.
-        engine: runs the network.
-        settings: how to refine.
-        margin: expected gain in KS up to which a keypoint stays where it is.
-    """
-
-    people: People
-    others: OtherPeople
+    people: People  # all, of the network's skeleton
+    others: OtherPeople  # finds their neighbours
     engine: Engine
     settings: RefineSettings
-    margin: float
+    margin: float  # expected gain in KS up to which a keypoint stays where it is
 
     def __call__(self, views: Views, crops: list[np.ndarray | str]) -> RefinedBatch:
         """Refine the people of V views.

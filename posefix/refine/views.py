@@ -18,20 +18,13 @@ class Views:
 
     Of two views the first has the box without the pose, the second the pose without the box. Where the box is far too
     large, the only view is the extent of the pose.
-
-    Attributes:
-        rows: (V,) int64 of the person in the :class:`~posefix.core.people.People` that views were made of.
-        boxes: (V, 4) xywh: the person's box, else the extent of the pose; that, in a second view.
-        maps: (V, 2, 3) from original pixels to the frame's.
-        posed: (V,) bool, whether the pose is input in this view.
-        contradicted: (V,) bool, whether the person's box is elsewhere, or far larger than the pose.
     """
 
-    rows: np.ndarray
-    boxes: np.ndarray
-    maps: np.ndarray
-    posed: np.ndarray
-    contradicted: np.ndarray
+    rows: np.ndarray  # (V,) int64 of the person in the People that views were made of
+    boxes: np.ndarray  # (V, 4) xywh: the person's box, else the extent of the pose; that, in a second view
+    maps: np.ndarray  # (V, 2, 3) from original pixels to the frame's
+    posed: np.ndarray  # (V,) bool, whether the pose is input in this view
+    contradicted: np.ndarray  # (V,) bool, whether the person's box is elsewhere, or far larger than the pose
 
     @classmethod
     def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:

@@ -32,24 +32,15 @@ WORSE = {"resolution": 1.0, "scale": 0.25, "rotation": 15.0, "shift": 0.08, "pos
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Outputs of the backbone on N crops, as arrays mapped from files.
+    """Outputs of the backbone on N crops, as arrays mapped from files."""
 
-    Attributes:
-        rows: (N,) int64 of the training person.
-        maps: (N, 2, 3) float64 from original pixels to the frame's.
-        heatmaps: (N, 2, K, h, w) float16 logits: of the crop alone, and averaged with the mirrored crop.
-        poses: (N, P, K, 2) float32 people found, in pixels of the frame.
-        centres: (N, P) float32 their logits.
-        flipped: (N,) bool, whether the map mirrors.
-        guesses: (N, K, 3) float32 x, y in original pixels and score: the pose that the backbone finds in a worse crop.
-    """
-
-    rows: np.ndarray
-    maps: np.ndarray
-    heatmaps: np.ndarray
-    poses: np.ndarray
-    centres: np.ndarray
-    flipped: np.ndarray
+    rows: np.ndarray  # (N,) int64 of the training person
+    maps: np.ndarray  # (N, 2, 3) float64 from original pixels to the frame's
+    heatmaps: np.ndarray  # (N, 2, K, h, w) float16 logits: of the crop alone, and averaged with the mirrored crop
+    poses: np.ndarray  # (N, P, K, 2) float32 people found, in pixels of the frame
+    centres: np.ndarray  # (N, P) float32 their logits
+    flipped: np.ndarray  # (N,) bool, whether the map mirrors
+    # (N, K, 3) float32 x, y in original pixels and score: the pose that the backbone finds in a worse crop
     guesses: np.ndarray
 
     @classmethod
