@@ -78,9 +78,9 @@ def expected_similarity(probabilities: torch.Tensor, scales: torch.Tensor, crop_
     stride_y, stride_x = map_stride(crop_size, (h, w))
 
     def kernel(count: int, stride: float) -> torch.Tensor:
-        position = torch.arange(count, dtype=probabilities.dtype, device=probabilities.device) * stride
-        squared = (position[:, None] - position[None]).square()
-        return torch.exp(-0.5 * squared / scales[..., None, None].square())
+        position = torch.arange(count, device=probabilities.device)
+        profile = torch.exp(-0.5 * (position * stride).square() / scales[..., None].square())  # of each distance
+        return profile[..., (position[:, None] - position).abs()]
 
     return kernel(h, stride_y) @ probabilities @ kernel(w, stride_x)
 
@@ -97,9 +97,9 @@ def subpixel_argmax(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[tor
     stride_y, stride_x = map_stride(crop_size, (h, w))
     values, best = maps.flatten(2).max(2)
     row, column = best // w, best % w
-    logs = maps.clamp(min=torch.finfo(maps.dtype).tiny).log()
 
-    def vertex(line: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    def vertex(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        line = values.clamp(min=torch.finfo(values.dtype).tiny).log()
         middle = index.clamp(1, line.shape[2] - 2)
         left, centre, right = (line.gather(2, (middle + d)[..., None])[..., 0] for d in (-1, 0, 1))
         curvature = left - 2 * centre + right
@@ -107,8 +107,8 @@ def subpixel_argmax(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[tor
         offset = torch.where(curvature < 0, offset, (index - middle).to(offset.dtype))
         return (middle + offset).clamp(index - 0.5, index + 0.5).clamp(0, line.shape[2] - 1)
 
-    along_x = logs.gather(2, row[..., None, None].expand(-1, -1, 1, w))[:, :, 0]
-    along_y = logs.gather(3, column[..., None, None].expand(-1, -1, h, 1))[..., 0]
+    along_x = maps.gather(2, row[..., None, None].expand(-1, -1, 1, w))[:, :, 0]
+    along_y = maps.gather(3, column[..., None, None].expand(-1, -1, h, 1))[..., 0]
     return torch.stack([vertex(along_x, column) * stride_x, vertex(along_y, row) * stride_y], dim=-1), values
 
 
