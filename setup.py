@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 
 OPENCV = ["opencv-python-headless>=4.8"]
-TRAIN = ["albumentations>=2.0,<3"]
+TRAIN = ["timm>=1.0.9,<2", "albumentations>=2.0,<3"]
 REPORT = ["jinja2>=3.1,<4"]
 VIDEO = ["av>=12"]
 OPENVINO = ["openvino>=2024.4"]
@@ -32,7 +32,6 @@ setup(
     # No OpenCV: whoever has a pose estimator mostly has one already, and two of its packages break each other.
     install_requires=[
         "torch>=2.2,<3",
-        "timm>=1.0.9,<2",
         "numpy>=1.26,<3",
         "pillow>=10",
         "pycocotools>=2.0.8,<3",

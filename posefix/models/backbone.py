@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import itertools
 import sys
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, require
 from posefix.models.weights import read_weights, resolve
-
-try:
-    import timm
-except RuntimeError as error:
-    # PyPI's torchvision is built against CUDA: beside a CPU-only torch it, and so timm, cannot be imported. timm's
-    # networks use none of its operators, so declaring those that its import describes is enough.
-    if "torchvision::" not in str(error):
-        raise
-    for _name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
-        del sys.modules[_name]
-    _library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-    for _operator in ("nms", "qnms"):
-        _library.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore
-    import timm
 
 NEW_CHANNEL_STD = 0.01  # of the first convolution's weights for the pose channels, relative to those for the image
 STRIDE = 32  # of the coarsest features, in pixels of the crop
+
+
+@cache
+def import_timm() -> Any:
+    """Import timm, which takes a second or two, and which networks with MoveNet do without.
+
+    PyPI's torchvision is built against CUDA: beside a CPU-only torch it, and so timm, cannot be imported. timm's
+    networks use none of its operators, so declaring those that its import describes is enough.
+
+    Raises:
+        InputError: when it is not installed.
+    """
+    try:
+        return require("timm", "train", "this backbone")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+    for name in [name for name in sys.modules if name.split(".")[0] in ("timm", "torchvision")]:
+        del sys.modules[name]
+    for name in ("nms", "qnms"):
+        torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return require("timm", "train", "this backbone")
 
 
 def create_backbone(name: str, in_channels: int) -> Any:
@@ -36,6 +45,7 @@ def create_backbone(name: str, in_channels: int) -> Any:
     Raises:
         InputError: for an unknown or unsuitable backbone.
     """
+    timm = import_timm()
     if not timm.is_model(name):
         raise InputError(f"timm knows no backbone {name!r:.80}; see timm.list_models()")
     try:
@@ -64,7 +74,7 @@ def load_first_weights(backbone: nn.Module, name: str, source: str) -> None:
     """
     if source == "imagenet":
         try:
-            weights = timm.create_model(name, features_only=True, pretrained=True).state_dict()
+            weights = import_timm().create_model(name, features_only=True, pretrained=True).state_dict()
         except Exception as error:  # timm and its hub client raise many kinds for "not to be had"
             raise InputError(
                 f"ImageNet weights of {name} cannot be had ({type(error).__name__}); "

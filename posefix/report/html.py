@@ -23,7 +23,7 @@ from posefix.report.pictures import changed_people, encode_jpeg
 MOST_RESULTS = 100_000  # of more, what is left to win is not measured: it would take too long
 PEOPLE_SHOWN = 6  # of the best and the worst
 PANEL_HEIGHT = 300  # px
-LIBRARIES = ("torch", "timm", "numpy", "pycocotools")
+LIBRARIES = ("torch", "numpy", "pycocotools")
 
 
 @dataclass(frozen=True)
