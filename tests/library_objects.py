@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -142,27 +141,6 @@ class HolisticLandmarkerResult:
     pose_world_landmarks: list
 
 
-class ProtoLandmark:
-    """mediapipe 0.10.21, framework/formats/landmark.proto: floats, 0 where they were never set."""
-
-    def __init__(self, **fields: float) -> None:
-        self._set = tuple(fields)
-        self.x, self.y, self.z, self.visibility = (
-            float(np.float32(fields.get(k, 0))) for k in ("x", "y", "z", "visibility")
-        )
-
-    def HasField(self, name: str) -> bool:
-        return name in self._set
-
-
-def solution_outputs(**fields: Any) -> type:
-    """What mediapipe 0.10.21, python/solution_base.py makes: a named tuple's class with the outputs as attributes."""
-    outputs = collections.namedtuple("SolutionOutputs", fields)
-    for name, value in fields.items():
-        setattr(outputs, name, value)
-    return outputs
-
-
 @dataclass(frozen=True)
 class Library:
     """One form of one library's objects.
@@ -250,17 +228,6 @@ def _tasks(name: str, find: Callable[[], tuple[type, type]]) -> Library:
         return result_class(poses, [_landmarks(landmark, xy / 99, s) for xy, s in zip(keypoints, scores, strict=True)])
 
     return _mediapipe(name, make, lambda o: _pixels(o.pose_landmarks))
-
-
-def _solutions(name: str, proto: Callable[[], tuple[Any, Any]]) -> Library:
-    def make(keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> Any:
-        pose = None
-        if len(keypoints):
-            landmark, as_list = proto()
-            pose = as_list(_landmarks(landmark, keypoints[0], scores[0]))
-        return solution_outputs(pose_landmarks=pose, pose_world_landmarks=None, segmentation_mask=None)
-
-    return _mediapipe(name, make, lambda o: _pixels([o.pose_landmarks.landmark] if o.pose_landmarks else []), most=1)
 
 
 def _holistic(keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> Any:
@@ -354,11 +321,6 @@ def _real_tasks() -> tuple[type, type]:
     return vision.PoseLandmarkerResult, containers.NormalizedLandmark
 
 
-def _real_proto() -> tuple[Any, Any]:
-    proto = pytest.importorskip("mediapipe.framework.formats.landmark_pb2")
-    return proto.NormalizedLandmark, lambda landmarks: proto.NormalizedLandmarkList(landmark=landmarks)
-
-
 def _real_old_keypoints() -> type:
     keypoints = pytest.importorskip("supervision").KeyPoints
     if "confidence" not in keypoints.__dataclass_fields__:
@@ -373,10 +335,6 @@ def _real_new_keypoints() -> type:
     return keypoints
 
 
-def _proto() -> tuple[Any, Any]:
-    return ProtoLandmark, lambda landmarks: SimpleNamespace(landmark=landmarks)
-
-
 STAND_INS = (
     _supervision("supervision", lambda: KeyPoints),
     _supervision("supervision in float64", lambda: KeyPoints, dtype=np.float64),
@@ -387,7 +345,6 @@ STAND_INS = (
     _ultralytics("ultralytics in bfloat16", lambda: Results, lambda t: t.bfloat16()),
     _ultralytics("ultralytics without scores", lambda: Results, lambda t: t, without=("scores",)),
     _tasks("mediapipe tasks", lambda: (PoseLandmarkerResult, NormalizedLandmark)),
-    _solutions("mediapipe solutions", _proto),
     _mediapipe("mediapipe holistic", _holistic, lambda o: _pixels([o.pose_landmarks] if o.pose_landmarks else []), 1),
     _rtmlib("rtmlib", np.float64),
     _rtmlib("rtmlib in float32", np.float32),
@@ -402,7 +359,6 @@ REAL = (
     _ultralytics("real ultralytics", _real("ultralytics.engine.results", "Results"), lambda t: t),
     _ultralytics("real ultralytics in numpy", _real("ultralytics.engine.results", "Results"), lambda t: t.numpy()),
     _tasks("real mediapipe tasks", _real_tasks),
-    _solutions("real mediapipe solutions", _real_proto),
 )
 
 
@@ -418,10 +374,6 @@ def plain(value: Any) -> Any:
         return value.dtype.str, value.shape, value.tobytes()
     if isinstance(value, Mapping):
         return [(key, plain(one)) for key, one in value.items()]
-    if isinstance(value, type):
-        return value.__name__, [(name, plain(getattr(value, name))) for name in value._fields]
-    if hasattr(value, "SerializeToString"):
-        return type(value), value.SerializeToString()
     if isinstance(value, (list, tuple)):
         return type(value), [plain(one) for one in value]
     if hasattr(value, "__dict__"):

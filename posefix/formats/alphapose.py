@@ -6,8 +6,8 @@
 - ``cmu``: by image name an object with ``version`` and ``bodies``, each with ``joints``.
 - ``open``: the same with ``people`` and ``pose_keypoints_2d``, as in OpenPose.
 
-The latter two have 18 keypoints in the order of OpenPose's COCO model, with a neck halfway between the shoulders, and
-no boxes and scores of people. The files of ``sep-json`` hold one image each.
+The latter two have 18 keypoints in the order of OpenPose's COCO model, and no boxes and scores of people. The files
+of ``sep-json`` hold one image each.
 
 Sources: AlphaPose, alphapose/utils/pPose_nms.py (write_json), alphapose/utils/writer.py, doc/output.md.
 """
@@ -26,11 +26,10 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.files import read_json, write_atomically
 from posefix.core.skeleton import Skeleton
-from posefix.formats.frames import first_values
 from posefix.formats.images import base_name
-from posefix.formats.openpose import is_alphapose, is_posed, people_in_object, with_middles
+from posefix.formats.openpose import looks_posed, people_in_object
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
-from posefix.formats.per_image import Layout, flat_person, json_format, read_person, write_images, write_person
+from posefix.formats.per_image import flat_person, json_format, read_person, write_images, write_person
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import describe
 
@@ -81,25 +80,16 @@ def _is_result(record: Any) -> bool:
     return isinstance(keypoints, list) and len(keypoints) > 0 and not isinstance(keypoints[0], list)
 
 
-PERSON = flat_person(["keypoints"], _new, _is_result, "box", score="score")
+PERSON = flat_person("keypoints", _new, _is_result, "box", score="score")
 
 
 def _looks_like_results(probe: FileProbe) -> bool:
     return isinstance(probe.json, list) and any(map(_is_result, probe.json))
 
 
-def _looks_like(layout: Layout, probe: FileProbe) -> bool:
-    """By image name, or one image alone: then told from OpenPose's by the version."""
-    value = probe.json
-    if isinstance(value, Mapping) and not layout.is_image(value):
-        return any(is_posed(layout, image) for image in value.values())
-    images = first_values(probe) if probe.is_folder else [value]
-    return any(is_posed(layout, image) and is_alphapose(image) for image in images)
-
-
 def _format(form: str, people: str, key: str) -> Format:
     layout = replace(
-        people_in_object(people, [key], {}, VERSION),
+        people_in_object(people, key, {}, VERSION),
         skeletons=("openpose18",),
         store="names",
         suffix=".json",
@@ -108,8 +98,8 @@ def _format(form: str, people: str, key: str) -> Format:
         f"alphapose-{form}",
         f"AlphaPose with --format {form}",
         layout,
-        sniff=partial(_looks_like, layout),
-        write=lambda path, parsed: write_images(layout, path, _named(with_middles(parsed))),
+        sniff=partial(looks_posed, layout, True),
+        write=lambda path, parsed: write_images(layout, path, _named(parsed)),
         holds=frozenset({"scores"}),
     )
 
@@ -123,7 +113,6 @@ FORMATS = (
         sniff=_looks_like_results,
         read=read,
         write=write,
-        holds=frozenset({"scores", "boxes", "person_scores"}),
     ),
     _format("cmu", "bodies", "joints"),
     _format("open", "people", "pose_keypoints_2d"),

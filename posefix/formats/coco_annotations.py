@@ -89,7 +89,7 @@ def _is_annotation(value: Any) -> bool:
     return isinstance(value, Mapping) and coco.has_keypoints(value)
 
 
-_FLAT = flat_person(["keypoints"], _new, _is_annotation, "bbox")
+_FLAT = flat_person("keypoints", _new, _is_annotation, "bbox")
 PERSON = PersonLayout(
     _keypoints, _put, _new, _is_annotation, is_other=lambda value: not _is_annotation(value), box=_FLAT.box
 )

@@ -104,7 +104,7 @@ def _is_result(record: Any) -> bool:
     return isinstance(keypoints, list) and len(keypoints) % 3 == 0 and all(map(is_number, keypoints))
 
 
-_FLAT = flat_person(["keypoints"], _new, _is_result, "bbox", score="score", decimals=(3, 4))
+_FLAT = flat_person("keypoints", _new, _is_result, "bbox", score="score", decimals=(3, 4))
 PERSON = replace(_FLAT, keypoints=_keypoints, zero_is_nothing=False)
 
 
@@ -127,7 +127,6 @@ _RESULTS = Format(
     sniff=lambda probe: _looks_like_results(probe) and not probe.name.endswith(_DETECTRON2 + _MMPOSE),
     read=read_results,
     write=write_results,
-    holds=frozenset({"scores", "boxes", "person_scores"}),
     tells_skeleton=False,
     completed=True,
 )

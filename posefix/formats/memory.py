@@ -79,7 +79,7 @@ def _put_ultralytics(like: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any
 
 _ULTRALYTICS = Converter("the Results of a pose model for one image", _read_ultralytics, _put_ultralytics)
 
-# ---- MediaPipe 0.10.21, python/solution_base.py, to 1.2.2, tasks/python/vision/{pose,holistic}_landmarker.py
+# ---- MediaPipe 0.10.21 to 1.2.2, tasks/python/vision/{pose,holistic}_landmarker.py
 
 
 def from_mediapipe(result: Any, size: tuple[int, int]) -> People:
@@ -96,19 +96,8 @@ def to_mediapipe(people: People, like: Any, size: tuple[int, int]) -> Any:
 
 
 def _poses(landmarks: Any) -> Any:
-    """The landmarks of each person: Tasks have a list of them, Holistic's Task one, solutions protobuf's or None."""
-    if landmarks is None:
-        return []
-    if hasattr(landmarks, "landmark"):
-        return [landmarks.landmark]
+    """The landmarks of each person: the pose task has a list of them, the holistic one a single person's."""
     return [landmarks] if landmarks and hasattr(landmarks[0], "x") else landmarks
-
-
-def _visibility(landmark: Any) -> Any:
-    """Confidence of a landmark. In protobuf's landmarks, 0 may also say that there is none."""
-    value = getattr(landmark, "visibility", None)
-    unset = not value and hasattr(landmark, "HasField") and not landmark.HasField("visibility")
-    return UNKNOWN_CONFIDENCE if value is None or unset else value
 
 
 def _read_mediapipe(size: Any, result: Any) -> People:
@@ -116,9 +105,10 @@ def _read_mediapipe(size: Any, result: Any) -> People:
     if scale.shape != (2,) or not (np.isfinite(scale) & (scale > 0)).all():
         raise ValueError(f"size must be the image's (width, height) in pixels, got {size!r}")
     poses = _poses(result.pose_landmarks)
-    rows = [[(landmark.x, landmark.y, _visibility(landmark)) for landmark in pose] for pose in poses]
+    rows = [[(landmark.x, landmark.y, landmark.visibility) for landmark in pose] for pose in poses]
     triples = np.array(rows, np.float64).reshape(-1, 33, 3)  # None becomes NaN
-    return people_from(triples[..., :2] * scale, triples[..., 2])
+    scores = np.where(np.isnan(triples[..., 2]), UNKNOWN_CONFIDENCE, triples[..., 2])
+    return people_from(triples[..., :2] * scale, scores)
 
 
 def _put_mediapipe(size: Any, like: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
@@ -127,8 +117,6 @@ def _put_mediapipe(size: Any, like: Any, keypoints: np.ndarray, moved: np.ndarra
     for person, keypoint, axis in np.argwhere(moved).tolist():
         setattr(poses[person][keypoint], "xy"[axis], float(fractions[person, keypoint, axis]))
     new: Any = copy.copy(like)
-    if isinstance(like, type):  # as mp.solutions makes them: a copy of a class is the class itself
-        new = type(like.__name__, like.__bases__, dict(like.__dict__))
     new.pose_landmarks = landmarks
     return new
 

@@ -6,7 +6,7 @@
 
 and for a video a list of ``{"frame_id": 0, "instances": [...]}`` that counts the frames from 0. The demo scripts write
 ``results_NAME.json``: ``{"meta_info": {...}, "instance_info": [...]}``, with the instances of an image or the frames of
-a video, which they count from 1. ``meta_info`` names the keypoints. A list of lists of instances is of images in order.
+a video, which they count from 1. A list of lists of instances is of images in order.
 
 Source: MMPose 1.3.2, mmpose/structures/utils.py, mmpose/apis/inferencers/base_mmpose_inferencer.py, demo/*.py.
 """
@@ -22,8 +22,8 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.files import first_repeated
-from posefix.core.skeleton import Skeleton, load, with_keypoint_count
-from posefix.formats.frames import Frames, first_values, numbered, read_frames
+from posefix.core.skeleton import Skeleton
+from posefix.formats.frames import first_values, numbered, read_frames
 from posefix.formats.parsed_file import OnError, ParsedFile
 from posefix.formats.per_image import (
     Layout,
@@ -74,23 +74,6 @@ def _key_of(value: Mapping[str, Any]) -> str:
     return "instances" if "instances" in value else "instance_info"
 
 
-def _skeleton_of(path: Path, frames: Frames) -> Skeleton | None:
-    """The skeleton whose keypoints the first ``meta_info`` names; None if there is none."""
-    for value in [frames.outer[0]] if frames.outer else frames.values:
-        meta: Any = value.get("meta_info") if isinstance(value, Mapping) else None
-        by_id = meta.get("keypoint_id2name") if isinstance(meta, Mapping) else None
-        if isinstance(by_id, Mapping) and by_id:
-            names = tuple(by_id.values())
-            found = [load(name) for name in with_keypoint_count(len(names))]
-            if skeleton := next((one for one in found if one.keypoint_names == names), None):
-                return skeleton
-            raise InputError(
-                f"{path}: the {len(names)} keypoints that meta_info names, of the dataset "
-                f"{str(meta.get('dataset_name'))[:40]!r}, are of no known skeleton; give one with --skeleton"
-            )
-    return None
-
-
 def _keypoints(instance: Any, skeleton: Skeleton | None) -> Triples:
     require_object(instance, "keypoints", "keypoint_scores")
     return pairs_with_scores(instance["keypoints"], instance["keypoint_scores"], "keypoint_scores")
@@ -125,7 +108,6 @@ LAYOUT = Layout(
     people_in=lambda value: value[_key_of(value)] if isinstance(value, Mapping) else value,
     put_people=lambda value, people: {**value, _key_of(value): people} if isinstance(value, Mapping) else people,
     noun="instance",
-    skeleton_of=_skeleton_of,
 )
 
 

@@ -74,7 +74,7 @@ def _is_annotation(value: Any) -> bool:
 
 LAYOUT = Layout(
     flat_person(
-        ["keypoints"],
+        "keypoints",
         _new,
         _is_annotation,
         is_other=lambda record: isinstance(record, Mapping) and "category" in record and "keypoints" not in record,

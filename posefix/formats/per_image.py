@@ -199,7 +199,7 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
 
 
 def flat_person(
-    keys: Sequence[str],
+    key: str,
     new: Callable[[ParsedFile, int], Any],
     is_person: Callable[[Any], bool],
     box_key: str = "",
@@ -207,14 +207,10 @@ def flat_person(
 ) -> PersonLayout:
     """A person who is an object with x, y and score of all keypoints in one list, and a box as xywh.
 
-    The list is under one of ``keys``, in new people the first; all else is as of :class:`PersonLayout`.
+    The list is under ``key``; all else is as of :class:`PersonLayout`.
     """
 
-    def key_in(record: Any) -> str:
-        return next((key for key in keys if isinstance(record, Mapping) and key in record), keys[0])
-
     def keypoints(record: Any, skeleton: Skeleton | None) -> Triples:
-        key = key_in(record)
         require_object(record, key)
         flat = record[key]
         if not isinstance(flat, list) or len(flat) % 3 or not flat:
@@ -225,7 +221,7 @@ def flat_person(
         return [flat[i : i + 3] for i in range(0, len(flat), 3)]
 
     def put(record: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
-        return {**record, key_in(record): [value for triple in triples for value in triple]}
+        return {**record, key: [value for triple in triples for value in triple]}
 
     def box(record: Mapping[str, Any]) -> Any:
         return record[box_key] if is_box(record.get(box_key)) else None

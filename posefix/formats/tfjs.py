@@ -1,8 +1,8 @@
 """TensorFlow.js: JSON of what pose-detection's ``detector.estimatePoses()`` returns for an image, and older PoseNet.
 
 An image is a list of poses ``{"score", "keypoints": [{"x", "y", "score", "name"}, ...], "keypoints3D", "id", "box"}``
-in pixels. The older package posenet has keypoints ``{"score", "part": "leftEye", "position": {"x", "y"}}``, and returns
-one pose by itself where only one is asked for. Keypoints are found by their names; without a score they have 1.
+in pixels. The older package posenet has keypoints ``{"score", "part": "leftEye", "position": {"x", "y"}}``. Keypoints
+are found by their names; without a score they have 1.
 MoveNet's ``box`` is in fractions of the image though the keypoints are pixels: it is handed through and not used.
 
 Sources: tfjs-models, pose-detection 2.1.3 (src/types.ts, src/constants.ts, src/movenet/detector.ts) and posenet 2.2.2
@@ -25,14 +25,10 @@ from posefix.formats.records import describe
 SKELETONS = ("coco17", "blazepose33")
 
 
-def _is_pose(value: Any) -> bool:
-    return isinstance(value, Mapping) and "keypoints" in value
-
-
 def _is_image(value: Any) -> bool:
-    if isinstance(value, list):
-        return not value or (any(map(_is_pose, value)) and not any(isinstance(pose, list) for pose in value))
-    return _is_pose(value)
+    if not isinstance(value, list) or any(isinstance(pose, list) for pose in value):
+        return False
+    return not value or any(isinstance(pose, Mapping) and "keypoints" in pose for pose in value)
 
 
 def _names(pose: Any) -> list[str]:
@@ -53,16 +49,8 @@ def _skeleton_of(path: Path, frames: Frames) -> Skeleton:
     """BlazePose's if any pose has a keypoint that only that has."""
     coco, blazepose = (load(name) for name in SKELETONS)
     only_blazepose = places(blazepose).keys() - places(coco).keys()
-    poses = (pose for value in frames.values for pose in _people_in(value))
+    poses = (pose for value in frames.values for pose in value)
     return blazepose if any(only_blazepose & set(_names(pose)) for pose in poses) else coco
-
-
-def _people_in(value: Any) -> list[Any]:
-    return [value] if isinstance(value, Mapping) else value
-
-
-def _put_people(value: Any, people: list[Any]) -> Any:
-    return people[0] if isinstance(value, Mapping) and len(people) == 1 else people
 
 
 def _keypoints(pose: Any, skeleton: Skeleton | None) -> Triples:
@@ -92,8 +80,6 @@ LAYOUT = Layout(
     PersonLayout(_keypoints, _put, _new, lambda pose: any(_names(pose)), score="score"),
     SKELETONS,
     _is_image,
-    people_in=_people_in,
-    put_people=_put_people,
     noun="pose",
     store="names",
     skeleton_of=_skeleton_of,

@@ -74,10 +74,6 @@ def _real_landmarker(given: Any) -> dict[str, Any]:
     return {"mp": pytest.importorskip("mediapipe"), "landmarker": SimpleNamespace(detect=lambda image: given)}
 
 
-def _solutions(given: Any) -> dict[str, Any]:
-    return {"pose": SimpleNamespace(process=lambda image: given)}
-
-
 def _rtmlib(given: Any) -> dict[str, Any]:
     return {"body": lambda frame: given, "draw_skeleton": lambda img, keypoints, scores: img}
 
@@ -113,8 +109,6 @@ CASES = [
     Prepared(("Ultralytics", 0), "real ultralytics", _ultralytics, "result"),
     Prepared(("MediaPipe", 0), "mediapipe tasks", _landmarker, "result", 33),
     Prepared(("MediaPipe", 0), "real mediapipe tasks", _real_landmarker, "result", 33),
-    Prepared(("MediaPipe", 1), "mediapipe solutions", _solutions, "results", 33),
-    Prepared(("MediaPipe", 1), "real mediapipe solutions", _solutions, "results", 33),
     Prepared(("rtmlib", 0), "rtmlib", _rtmlib, "keypoints, scores", 26),
     Prepared(("rtmlib", 0), "rtmlib", _real_rtmlib, "keypoints, scores", 133),
     Prepared(("transformers", 0), "transformers", _transformers, "results"),

@@ -198,6 +198,7 @@ def test_coco_people_become_the_other_forms(tmp_path: Path, form: str) -> None:
         assert list(written[name]) == ["version", key] and written[name]["version"] == image["version"]
         for ours, theirs in zip(written[name][key], image[key], strict=True):
             assert ours.keys() == {pose}
+            theirs[pose][3:6] = [0, 0, 0]  # the neck, which COCO lacks
             np.testing.assert_allclose(ours[pose], theirs[pose], rtol=1e-6)
 
 
@@ -290,7 +291,7 @@ def test_a_file_without_any_usable_record_goes_through(tmp_path: Path) -> None:
         ("alphapose", as_alphapose_writes("cmu", [record()]), "--format alphapose-cmu"),
         ("alphapose-cmu", [record()], "--format alphapose"),
         ("alphapose-open", as_alphapose_writes("cmu", [record()]), "--format alphapose-cmu"),
-        ("alphapose-cmu", {"a.jpg": {"bodies": 5}}, "image 'a.jpg', has the number 5 as bodies, expected a list"),
+        ("alphapose-cmu", {"a.jpg": {"bodies": 5}}, "entry 'a.jpg' is not what this format says of an image"),
         ("alphapose-cmu", {"a.jpg": {"bodies": [{"joints": triples()}]}}, r"17 keypoints.*openpose18 \(18\)"),
         ("alphapose-cmu", {"a.jpg": {"bodies": [{}]}}, "person 0 has no joints"),
     ],
@@ -312,7 +313,7 @@ def test_other_files_are_named(tmp_path: Path, name: str, content: object, says:
         ([record(keypoints=[[1, 2, 3]])], None),
         ([record(keypoints=[])], None),
         ([record(bbox=[1, 2, 3, 4])], None),
-        ({"a.jpg": {"version": 0.1, "bodies": []}}, "alphapose-cmu"),
+        ({"a.jpg": {"version": "AlphaPose v0.2", "bodies": []}}, "alphapose-cmu"),
         ({"version": "AlphaPose v0.2", "people": []}, "alphapose-open"),
         ({"version": 1.3, "people": [{"pose_keypoints_2d": [1, 2, 0.5] * 18}]}, "openpose"),
         ({"a.jpg": {"version": 0.1, "people": [{"name": "Ann"}]}}, None),

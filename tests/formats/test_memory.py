@@ -29,7 +29,6 @@ from tests.library_objects import (
     PoseLandmarkerResult,
     Results,
     plain,
-    solution_outputs,
 )
 from tests.tiny import COCO, tiny_checkpoint
 
@@ -536,11 +535,3 @@ def test_real_transformers_gives_what_is_put_back(rng: np.random.Generator) -> N
         assert plain(posefix.to_transformers(people, given)) == plain(given)
         moved = posefix.to_transformers(people.with_keypoints(people.keypoints + 1), given)
         np.testing.assert_allclose(posefix.from_transformers(moved).keypoints, people.keypoints + 1, rtol=1e-5)
-
-
-def test_mediapipes_solutions_give_a_class_not_an_object() -> None:
-    given = solution_outputs(pose_landmarks=None, segmentation_mask=np.ones((2, 2)))
-    again = posefix.to_mediapipe(posefix.from_mediapipe(given, SIZE), given, SIZE)
-    assert again is not given
-    assert again.pose_landmarks is None
-    assert again.segmentation_mask is given.segmentation_mask

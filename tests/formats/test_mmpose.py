@@ -28,7 +28,6 @@ META = {
     "dataset_name": "coco",
     "keypoint_id2name": {str(i): name for i, name in enumerate(load("coco17").keypoint_names)},
 }
-POSETRACK = ["nose", "head_bottom", "head_top", *load("coco17").keypoint_names[3:]]  # PoseTrack18, also 17
 
 
 def instance(**changes: object) -> dict:
@@ -111,17 +110,7 @@ def test_the_number_of_keypoints_tells_the_skeleton(count: int, name: str, tmp_p
     np.testing.assert_array_equal(coco.keypoints[0, 9], points[wrist])
 
 
-def test_meta_info_tells_the_skeleton_by_names(tmp_path: Path) -> None:
-    path = saved(tmp_path, {"meta_info": META, "instance_info": [instance()]})
-    assert formats.read(path, "mmpose").skeleton == load("coco17")
-    other = {"dataset_name": "posetrack18", "keypoint_id2name": dict(enumerate(POSETRACK))}
-    path = saved(tmp_path, {"meta_info": other, "instance_info": [instance()]})
-    with pytest.raises(InputError, match=r"17 keypoints .* of the dataset 'posetrack18', .* --skeleton"):
-        formats.read(path, "mmpose")
-    assert formats.read(path, "mmpose", skeleton=load("coco17")).skeleton == load("coco17")
-
-
-def test_the_demo_scripts_meta_info_is_known() -> None:
+def test_the_demo_scripts_files_are_known() -> None:
     assert formats.read(SAMPLES / "mmpose" / "results_street.json").skeleton == load("halpe26")
     assert formats.read(SAMPLES / "mmpose" / "results_clip.json").skeleton == load("coco17")
 

@@ -117,9 +117,8 @@ def test_without_scores_keypoints_have_1_and_poses_the_mean(tmp_path: Path) -> N
 def test_poses_are_read_in_every_store_and_written_as_they_were(tmp_path: Path, form: dict) -> None:
     contents = {
         "one image": ([form, form], ["street"], [0, 0]),
-        "one pose": (form, ["street"], [0]),
         "frames": ([[form], [], [form, form]], [0, 1, 2], [0, 2, 2]),
-        "names": ({"a.jpg": [], "b.jpg": [form], "c.jpg": form}, ["a.jpg", "b.jpg", "c.jpg"], [1, 2]),
+        "names": ({"a.jpg": [], "b.jpg": [form], "c.jpg": [form]}, ["a.jpg", "b.jpg", "c.jpg"], [1, 2]),
         "nobody": ([], ["street"], []),
     }
     for name, (content, images, frames) in contents.items():
