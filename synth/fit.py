@@ -25,19 +25,12 @@ ALWAYS = [ErrorType.GOOD, ErrorType.JITTER, ErrorType.MISS]  # the types that ca
 
 
 class Observation(NamedTuple):
-    """What an estimator found of N people.
+    """What an estimator found of N people."""
 
-    Attributes:
-        truth: N people as annotated.
-        keypoints: (N, K, 2) pixels, its keypoints, row by row those of ``truth``.
-        given: (N, K) bool, which of them it gave at all; the others are not counted.
-        neighbours: the other people in their images.
-    """
-
-    truth: People
-    keypoints: np.ndarray
-    given: np.ndarray
-    neighbours: Neighbours
+    truth: People  # N people as annotated
+    keypoints: np.ndarray  # (N, K, 2) pixels, its keypoints, row by row those of ``truth``
+    given: np.ndarray  # (N, K) bool, which of them it gave at all; the others are not counted
+    neighbours: Neighbours  # the other people in their images
 
 
 def fit_statistics(observations: Iterable[Observation], description: str = "") -> Statistics:

@@ -15,19 +15,12 @@ OVERLAP_IOU = 0.1  # two people overlap when their boxes' intersection over unio
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The other people in the image of each of N people, padded to the most there are.
+    """The other people in the image of each of N people, padded to the most there are."""
 
-    Attributes:
-        keypoints: (N, M, K, 2) float32 pixels, in the same coordinates as the people's.
-        labelled: (N, M, K) bool, which of them are annotated; False throughout for padding.
-        areas: (N, M) float32, px^2, the s^2 of OKS of each neighbour; 0 for padding.
-        overlaps: (N,) int64, how many of the others have a box that overlaps with the person's.
-    """
-
-    keypoints: np.ndarray
-    labelled: np.ndarray
-    areas: np.ndarray
-    overlaps: np.ndarray
+    keypoints: np.ndarray  # (N, M, K, 2) float32 pixels, in the same coordinates as the people's
+    labelled: np.ndarray  # (N, M, K) bool, which of them are annotated; False throughout for padding
+    areas: np.ndarray  # (N, M) float32, px^2, the s^2 of OKS of each neighbour; 0 for padding
+    overlaps: np.ndarray  # (N,) int64, how many of the others have a box that overlaps with the person's
 
     def take(self, rows: np.ndarray | slice) -> Neighbours:
         """The neighbours of the people at ``rows`` (int array, bool mask or slice), M cut to the most among them."""

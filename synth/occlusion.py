@@ -10,13 +10,6 @@ LEG = ("hip", "knee", "ankle")
 REGION_PADDING = 0.2  # widening of the hidden region to the sides and below, as a share of its larger side
 
 
-def leg_indices(skeleton: Skeleton) -> np.ndarray:
-    """(L, 3) int64 indices of hip, knee and ankle of each leg; L = 0 for skeletons that lack one of them."""
-    legs = [[side + part for part in LEG] for side in ("left_", "right_")]
-    found = [[skeleton.index(n) for n in leg] for leg in legs if set(leg) <= set(skeleton.keypoint_names)]
-    return np.array(found, np.int64).reshape(-1, len(LEG))
-
-
 def leg_regions(
     keypoints: np.ndarray,
     labelled: np.ndarray,
@@ -40,8 +33,9 @@ def leg_regions(
         the line, legs that point upwards.
     """
     low_line = rng.random(len(keypoints)) < from_knees
-    legs = leg_indices(skeleton)
-    if not len(legs):
+    named = [[side + part for part in LEG] for side in ("left_", "right_")]
+    legs = [[skeleton.index(n) for n in leg] for leg in named if set(leg) <= set(skeleton.keypoint_names)]
+    if not legs:
         return np.zeros((len(keypoints), 4), np.float32)
     valid = np.asarray(labelled, bool)[:, legs]
     x, y = np.where(valid, np.moveaxis(np.asarray(keypoints, np.float64)[:, legs], -1, 0), np.nan)  # (N, L, 3)

@@ -30,17 +30,11 @@ RINGS = np.sqrt(np.array([0, GOOD_EXPONENT, NEAR_EXPONENT, FAR_EXPONENT], np.flo
 
 
 class Synthesized(NamedTuple):
-    """Input poses of N people.
+    """Input poses of N people."""
 
-    Attributes:
-        keypoints: (N, K, 2) float32 pixels; (0, 0) where there is no input.
-        scores: (N, K) float32: 1, or 0 where there is no input.
-        types: (N, K) int8 :class:`ErrorType` of each keypoint, also of those that were withheld.
-    """
-
-    keypoints: np.ndarray
-    scores: np.ndarray
-    types: np.ndarray
+    keypoints: np.ndarray  # (N, K, 2) float32 pixels; (0, 0) where there is no input
+    scores: np.ndarray  # (N, K) float32: 1, or 0 where there is no input
+    types: np.ndarray  # (N, K) int8 :class:`ErrorType` of each keypoint, also of those that were withheld
 
 
 def synthesize(

@@ -11,17 +11,11 @@ from posefix.models.interface import Evidence, InputPose, NetworkOutput, Refinem
 
 
 class Engine(Protocol):
-    """Runs a refinement network for inference.
+    """Runs a refinement network for inference."""
 
-    Attributes:
-        name: the engine's, as given to :func:`posefix.engines.create_engine`.
-        device: where poses go in, and evidence and heatmaps come out.
-        network: what it runs, a copy.
-    """
-
-    name: str
-    device: torch.device
-    network: RefinementNetwork
+    name: str  # the engine's, as given to :func:`posefix.engines.create_engine`
+    device: torch.device  # where poses go in, and evidence and heatmaps come out
+    network: RefinementNetwork  # what it runs, a copy
 
     def encode(self, crops: np.ndarray) -> Evidence:
         """Compute all that does not depend on the poses, of crops (N, H, W, 3) uint8 RGB."""

@@ -66,7 +66,6 @@ class OpenVinoEngine(CompiledEngine):
 
     @staticmethod
     def compile(onnx: bytes, precision: str) -> Graph:
-        """As :meth:`CompiledEngine.compile`."""
         import openvino
 
         core = openvino.Core()
@@ -84,7 +83,6 @@ class OnnxRuntimeEngine(CompiledEngine):
 
     @staticmethod
     def compile(onnx: bytes, precision: str) -> Graph:
-        """As :meth:`CompiledEngine.compile`."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -7,10 +7,11 @@ import copy
 import numpy as np
 import torch
 
+from posefix.engines.base import Engine
 from posefix.models.interface import Evidence, InputPose, NetworkOutput, RefinementNetwork
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """Runs a copy of a network; see :class:`posefix.engines.base.Engine`.
 
     Args:
@@ -27,12 +28,10 @@ class TorchEngine:
 
     @torch.inference_mode()
     def encode(self, crops: np.ndarray) -> Evidence:
-        """As :meth:`posefix.engines.base.Engine.encode`."""
         return self.network.encode(self._moved(crops))
 
     @torch.inference_mode()
     def with_mirrored(self, evidence: Evidence, crops: np.ndarray) -> Evidence:
-        """As :meth:`posefix.engines.base.Engine.with_mirrored`."""
         return self.network.with_mirrored(evidence, self._moved(crops))
 
     def _moved(self, crops: np.ndarray) -> torch.Tensor:
@@ -40,5 +39,4 @@ class TorchEngine:
 
     @torch.inference_mode()
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
-        """As :meth:`posefix.engines.base.Engine.predict`."""
         return self.network.predict(evidence, pose)

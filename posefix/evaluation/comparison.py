@@ -27,12 +27,7 @@ def compare(
 ) -> dict[str, Metrics]:
     """Measure two sets of results in percent, and the gain with its 95 % interval by paired bootstrap over images.
 
-    Args:
-        truth: ground truth.
-        before: results; see :func:`posefix.evaluation.coco.evaluate`.
-        after: the refined ones.
-        resamples: of the bootstrap.
-        rng: of the bootstrap.
+    ``before`` and ``after`` are as for :func:`posefix.evaluation.coco.evaluate`, the rest for :func:`paired_bootstrap`.
 
     Returns:
         ``{"before": {"AP": ..., ...}, "after": {"AP": ..., ...}, "gain": {"AP": ..., "AP_low": ..., "AP_high": ...,
@@ -52,10 +47,8 @@ def paired_bootstrap(
     """Measure the gain of each metric and its 95 % percentile interval, over resamples of the images.
 
     Args:
-        before: one set of results on some images.
-        after: another on the same images.
-        resamples: how many sets of images are drawn; both are measured on each.
-        rng: where the draws come from.
+        before, after: two sets of results on the same images.
+        resamples: how many sets of images are drawn with ``rng``; both are measured on each.
 
     Returns:
         For each metric its gain, such as ``AP``, and the interval, ``AP_low`` and ``AP_high``, in percent points; all
@@ -122,12 +115,9 @@ def resampled_metrics(evaluation: Evaluation, weights: np.ndarray) -> np.ndarray
 
 
 def _precision_and_recall(entries: Sequence[dict[str, Any]], weights: np.ndarray, recalls: np.ndarray) -> np.ndarray:
-    """(2, T, R) mean precision over the recall thresholds, and recall.
+    """(2, T, R) mean precision over the recall thresholds, and recall, of one category and area range.
 
-    Args:
-        entries: COCOeval's ``evalImgs`` of I images, of one category and area range.
-        weights: (I, R) multiplicities of these images.
-        recalls: the recall thresholds.
+    ``entries`` are COCOeval's ``evalImgs`` of I images, ``weights`` (I, R) the multiplicities of these.
     """
     order = np.argsort(-np.concatenate([entry["dtScores"] for entry in entries]), kind="mergesort")
     matched, ignored = (

@@ -18,11 +18,7 @@ from synth import ErrorType, Observation, Statistics, fit_statistics
 
 
 def report_errors(truth: GroundTruth, results: Mapping[str, People]) -> dict[str, Any]:
-    """Diagnose results, in the order in which they are given.
-
-    Args:
-        truth: ground truth.
-        results: people by the name of their file.
+    """Diagnose results, given by the name of their file, in that order.
 
     Returns:
         Plain data for a JSON file: ``diagnoses``, those of each file with its name (``file``) and, where a person was
@@ -43,12 +39,9 @@ def report_errors(truth: GroundTruth, results: Mapping[str, People]) -> dict[str
 
 
 def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: str) -> Statistics:
-    """Fit error statistics to results, all files counted together.
+    """Fit error statistics to results, given by the name of their file; all files are counted together.
 
-    Args:
-        truth: ground truth.
-        results: people by the name of their file.
-        description: a line that says where the numbers come from.
+    ``description`` is a line that says where the numbers come from.
 
     Raises:
         InputError: when no result in a file matches an annotated person.

@@ -33,17 +33,9 @@ def keypoint_similarity(keypoints: np.ndarray, truth: np.ndarray, areas: np.ndar
 def oks(
     keypoints: np.ndarray, truth: np.ndarray, labelled: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
-    """Average the similarity over the annotated keypoints, as pycocotools' ``computeOks``; all arguments broadcast.
+    """(...) float64 OKS in [0, 1] as pycocotools' ``computeOks``; 0 for a person without annotated keypoints.
 
-    Args:
-        keypoints: (..., K, 2) pixels.
-        truth: (..., K, 2) pixels, annotated.
-        labelled: (..., K) bool, which keypoints are annotated.
-        areas: (...) px^2, the annotated person's area.
-        sigmas: (K,) the skeleton's OKS sigmas.
-
-    Returns:
-        (...) float64 in [0, 1]; 0 for a person without annotated keypoints.
+    It is the mean of :func:`keypoint_similarity`, whose arguments it takes, over those ``labelled`` (..., K) bool.
     """
     labelled = np.asarray(labelled, bool)
     similarity = keypoint_similarity(keypoints, truth, areas, sigmas)
@@ -53,12 +45,8 @@ def oks(
 def match_people(truth: People, found: People) -> np.ndarray:
     """Match results to annotated people as COCO's evaluation does: best scores first, each to the nearest left.
 
-    Args:
-        truth: N annotated people.
-        found: results on the same images.
-
     Returns:
-        (N,) int64: for each annotated person the row in ``found``, -1 where none is matched.
+        (N,) int64: for each of N annotated people the row in ``found``, -1 where none is matched.
     """
     matched = np.full(len(truth), -1, np.int64)
     annotated = np.flatnonzero(truth.labelled.any(1))
@@ -125,12 +113,7 @@ def oks_change(truth: People, before: People, after: People) -> OksChange:
     """Measure the OKS of each result before and after refinement.
 
     A result is measured with the person whom it matched before; one that matched none before but one after, with that
-    person.
-
-    Args:
-        truth: annotated people.
-        before: N results.
-        after: the same N results, refined, in the same order.
+    person. ``after`` are the N results of ``before`` in the same order.
     """
     if len(before) != len(after):
         raise ValueError(f"{len(before)} results before, {len(after)} after: they must be the same people")

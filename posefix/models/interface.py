@@ -14,22 +14,14 @@ Tensors = TypeVar("Tensors", bound="tuple[torch.Tensor, ...]")
 
 
 class InputPose(NamedTuple):
-    """What an estimator says of N people, in pixels of the network's frame.
+    """What an estimator says of N people, in pixels of the network's frame."""
 
-    Attributes:
-        keypoints: (N, K, 2).
-        scores: (N, K) confidences; 0 where there is no estimate.
-        scales: (N, K) OKS scales s k.
-        others: (N, M, K, 2) the same keypoints of the M nearest other people of the image.
-        other_scores: (N, M, K) their confidences; 0 throughout where there are fewer than M.
-        boxes: (N, 4) the person's box as x0, y0, x1, y1, if it is known from elsewhere than the pose; else zeros.
-    """
-
-    keypoints: torch.Tensor
-    scores: torch.Tensor
-    scales: torch.Tensor
-    others: torch.Tensor
-    other_scores: torch.Tensor
+    keypoints: torch.Tensor  # (N, K, 2)
+    scores: torch.Tensor  # (N, K) confidences; 0 where there is no estimate
+    scales: torch.Tensor  # (N, K) OKS scales s k
+    others: torch.Tensor  # (N, M, K, 2) the same keypoints of the M nearest other people of the image
+    other_scores: torch.Tensor  # (N, M, K) their confidences; 0 throughout where there are fewer than M
+    # (N, 4) the person's box as x0, y0, x1, y1, if it is known from elsewhere than the pose; else zeros
     boxes: torch.Tensor
 
     @property
@@ -82,18 +74,12 @@ class RefinementNetwork(nn.Module):
 
     Poses are in pixels of the frame (``ModelConfig.frame_size``), the part of the crop whose corners are the
     middles of the heatmaps' outermost pixels.
-
-    Attributes:
-        config: what it was built from.
-        flip: (K,) left/right counterpart of each keypoint.
-        heatmap_size: (h, w).
-        knows_quality: whether ``predict`` says how good poses are, so that the flip test can be left to the unsure.
     """
 
-    config: ModelConfig
-    flip: torch.Tensor
-    heatmap_size: tuple[int, int]
-    knows_quality: bool
+    config: ModelConfig  # what it was built from
+    flip: torch.Tensor  # (K,) left/right counterpart of each keypoint
+    heatmap_size: tuple[int, int]  # (h, w)
+    knows_quality: bool  # whether ``predict`` says how good poses are, so that the flip test can be left to the unsure
 
     def encode(self, crops: torch.Tensor) -> Evidence:
         """Compute all that does not depend on the pose, of crops (N, 3, H, W) uint8 RGB."""

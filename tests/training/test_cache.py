@@ -79,9 +79,8 @@ def test_poses_are_mirrored_with_their_crops(world: dict[str, Path]) -> None:
     )
     assert made._cache.flipped.all() and not straight._cache.flipped.any()
     width, flip = made._batches.config.model.frame_size[1], np.asarray(COCO.flip)
-    places = np.arange(4)
     for part in (made, straight):
-        part._order = lambda _: places
+        part.trained_on = np.arange(4)
     mirrored, target = made[0]["target"].numpy(), straight[0]["target"].numpy()
     order = [np.argsort(part._cache.rows[:4]) for part in (made, straight)]
     expected = target[order[1]][:, flip]
@@ -96,8 +95,8 @@ def test_held_out_people_are_cached_and_not_trained_on(world: dict[str, Path]) -
     everybody, _, _ = cached(world, config_of(world))
     rest, some, _ = cached(world, from_dict({**config_of(world).model_dump(mode="json"), **held}))
     np.testing.assert_array_equal(everybody._cache.rows, rest._cache.rows)
-    assert 0 < len(rest._places) < len(everybody._places)
-    assert np.isin(rest._cache.rows[rest._places], some.trained_on).all()
+    assert 0 < len(rest.trained_on) < len(everybody.trained_on)
+    assert np.isin(rest._cache.rows[rest.trained_on], some.trained_on).all()
 
 
 def test_an_unfinished_cache_is_finished_and_another_trainings_is_refused(world: dict[str, Path]) -> None:

@@ -23,7 +23,7 @@ from posefix.engines import create_engine
 from posefix.models import movenet
 from posefix.models.network import FusionNetwork
 from posefix.training.config import Config
-from posefix.training.data.loader import Batch, Batches, EpochOrder, TrainingBatches, training_loader
+from posefix.training.data.loader import Batch, Batches, TrainingBatches, training_loader
 
 STATE = "state.json"
 AVERAGED = 0.7  # share of the people in a batch whose outputs are those with the flip test
@@ -136,14 +136,12 @@ class _Crops(Batches):
     """Crops of an epoch, and worse crops of the same people, batch by batch."""
 
     def __init__(self, batches: TrainingBatches) -> None:
+        super().__init__(batches.trained_on, batches.seed, batches.batch)
         self._good, self._worse = batches, batches.augmented(**WORSE)
 
-    def __len__(self) -> int:
-        return len(self._good)
-
     def __getitem__(self, index: int) -> Batch:
-        rng = np.random.default_rng([self._good.config.seed, 0, index])
-        rows = self._good.rows(index)
+        rng = np.random.default_rng([self.seed, 0, index])
+        rows = self.rows(index)
         crops, _, _, maps, flipped = self._good.look(rows, rng)
         worse, _, _, worse_maps, _ = self._worse.look(rows, rng)
         return {
@@ -157,33 +155,21 @@ class _Crops(Batches):
 
 
 class CachedBatches(Batches):
-    """Batches of cached crops, each time with other input poses; batch ``index`` of ``epoch`` is a pure function.
-
-    Args:
-        batches: the training people.
-        cache: outputs of the backbone on their crops.
-    """
+    """Batches of cached crops, each time with other input poses; batch ``index`` of ``epoch`` is a pure function."""
 
     def __init__(self, batches: TrainingBatches, cache: FeatureCache) -> None:
         self._batches, self._cache = batches, cache
-        self.people, self.batch, self.epoch = batches.people, batches.batch, 0
-        self._places = np.flatnonzero(np.isin(cache.rows, batches.trained_on))
-        self._order = EpochOrder(self._places, batches.config.seed)
-
-    def __len__(self) -> int:
-        return len(self._places) // self.batch
+        self.people = batches.people
+        super().__init__(np.flatnonzero(np.isin(cache.rows, batches.trained_on)), batches.seed, batches.batch)
 
     def __getitem__(self, index: int) -> Batch:
-        config = self._batches.config
-        chosen = np.sort(self._order(self.epoch)[index * self.batch : (index + 1) * self.batch])
-        rng = np.random.default_rng([config.seed, self.epoch, index])
+        chosen = np.sort(self.rows(index))
+        rng = np.random.default_rng([self.seed, self.epoch, index])
         cache, rows = self._cache, self._cache.rows[chosen]
         keypoints, scores = self._batches.inputs.draw(rows, rng, cache.guesses[chosen])
         batch = self._batches.poses(rows, cache.maps[chosen], keypoints, scores, rng, cache.flipped[chosen])
         view = (rng.random(len(chosen)) < AVERAGED).astype(int)
         batch["heatmaps"] = torch.from_numpy(cache.heatmaps[chosen, view]).float()
-        batch["poses"], batch["centres"] = (
-            torch.from_numpy(cache.poses[chosen]),
-            torch.from_numpy(cache.centres[chosen]),
-        )
+        for name in ("poses", "centres"):
+            batch[name] = torch.from_numpy(getattr(cache, name)[chosen])
         return batch

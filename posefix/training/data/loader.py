@@ -28,35 +28,29 @@ Batch = dict[str, torch.Tensor]
 
 
 class Batches(Dataset[Batch]):
-    """Batches of an epoch, by index."""
+    """Batches of ``trained_on``, (R,) rows, in a random order that is drawn once for each epoch."""
+
+    def __init__(self, trained_on: np.ndarray, seed: int, batch: int) -> None:
+        self.trained_on, self.seed, self.batch, self.epoch = trained_on, seed, batch, 0
+        self._order_of, self._order = -1, trained_on
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return len(self.trained_on) // self.batch
 
-
-class EpochOrder:
-    """A random order of rows (R,), drawn anew for each epoch and kept until the next."""
-
-    def __init__(self, rows: np.ndarray, seed: int) -> None:
-        self._rows, self._seed = rows, seed
-        self._epoch = -1
-        self._order: np.ndarray = rows
-
-    def __call__(self, epoch: int) -> np.ndarray:
-        """(R,) the rows in the order of an epoch."""
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(self._rows)
-        return self._order
+    def rows(self, index: int) -> np.ndarray:
+        """(batch,) rows of a batch of the current epoch."""
+        if self.epoch != self._order_of:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.trained_on)
+            self._order_of, self._order = self.epoch, order
+        return self._order[index * self.batch : (index + 1) * self.batch]
 
 
 class TrainingBatches(Batches):
     """Batch ``index`` of epoch ``epoch``: a pure function of the configuration's seed and those two numbers.
 
     Args:
-        config: the experiment.
-        stores: one per data source, in its order.
+        stores: one per data source of ``config``, in its order.
         observed: per source, real estimators' keypoints (R, N, K, 2) and scores (R, N, K), or None.
-        batch: people in a batch.
     """
 
     def __init__(
@@ -66,14 +60,13 @@ class TrainingBatches(Batches):
         observed: Sequence[tuple[np.ndarray, np.ndarray] | None],
         batch: int,
     ) -> None:
-        self.config, self.stores, self.batch, self.epoch = config, stores, batch, 0
+        self.config, self.stores = config, stores
+        super().__init__(self._rows_of(config), config.seed, batch)
         self.people = concatenate(
             [replace(s.people, image_ids=s.people.image_ids + i * IMAGE_ID_BLOCK) for i, s in enumerate(stores)]
         )
         self.skeleton = self.people.skeleton
         self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
-        self.trained_on = self._rows_of(config)
-        self._order = EpochOrder(self.trained_on, config.seed)
         self.inputs = InputPoses(config.synthesis, self.people, self._place[:, 0], self._place[:, 1], observed)
         labelled = [s.people.labelled.any(0) for s in stores]
         self._annotated = np.array(labelled)[self._place[:, 0]]  # kinds of keypoints that a source has at all
@@ -90,13 +83,6 @@ class TrainingBatches(Batches):
             first += len(store.people)
         return np.concatenate(rows)
 
-    def __len__(self) -> int:
-        return len(self._order(self.epoch)) // self.batch
-
-    def rows(self, index: int) -> np.ndarray:
-        """(batch,) people of a batch."""
-        return self._order(self.epoch)[index * self.batch : (index + 1) * self.batch]
-
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.config.seed, self.epoch, index])
         rows = self.rows(index)
@@ -110,7 +96,8 @@ class TrainingBatches(Batches):
         """The same with the people who are held out."""
         other = copy.copy(self)
         sources = [source.model_copy(update={"held_out": None}) for source in self.config.train]
-        other._order = EpochOrder(self._rows_of(self.config.model_copy(update={"train": sources})), self.config.seed)
+        other.trained_on = self._rows_of(self.config.model_copy(update={"train": sources}))
+        other._order_of = -1
         return other
 
     def augmented(self, **changes: float) -> TrainingBatches:
