@@ -268,9 +268,7 @@ def vitpose_bbox(box: np.ndarray) -> torch.Tensor:
     return torch.tensor(np.concatenate([centre, scale + centre - 1]).astype(np.float32))
 
 
-def _transformers(
-    name: str, dtype: torch.dtype = torch.float32, threshold: float = -1, nested: bool = False
-) -> Library:
+def _transformers(name: str, dtype: torch.dtype = torch.float32, threshold: float = -1) -> Library:
     def make(keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray) -> Any:
         people = []
         for xy, confidences, box in zip(keypoints, scores, boxes, strict=True):
@@ -283,10 +281,9 @@ def _transformers(
                     "bbox": vitpose_bbox(box),
                 }
             )
-        return [people] if nested else people
+        return people
 
-    def xy(results: Any) -> np.ndarray:
-        people = results[0] if nested else results
+    def xy(people: Any) -> np.ndarray:
         k = 17 if all((p["labels"] < 17).all() for p in people) else 133
         found = np.zeros((len(people), k, 2))
         for row, person in enumerate(people):
@@ -348,7 +345,6 @@ STAND_INS = (
     _rtmlib("rtmlib", np.float64),
     _rtmlib("rtmlib in float32", np.float32),
     _transformers("transformers"),
-    _transformers("transformers in a list", nested=True),
     _transformers("transformers in float64", torch.float64),
     _transformers("transformers above a threshold", threshold=0.55),
 )

@@ -42,12 +42,12 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     records = read_json(path)
     if not isinstance(records, list):
         raise InputError(f"{path}: holds {describe(records)}, expected a list of people")
-    names = [record.get("image_id") if isinstance(record, Mapping) else None for record in records]
-    places = {name: place for place, name in enumerate(dict.fromkeys(n for n in names if isinstance(n, str)))}
+    places: dict[str, int] = {}
     people = PeopleBuilder(path, skeleton, on_error, SKELETONS)
-    for i, (record, name) in enumerate(zip(records, names, strict=True)):
+    for i, record in enumerate(records):
+        name = record.get("image_id") if isinstance(record, Mapping) else None
         if isinstance(name, str):
-            read_person(PERSON, people, f"record {i}", places[name], record)
+            read_person(PERSON, people, f"record {i}", places.setdefault(name, len(places)), record)
         else:  # kept with the people of the first image
             found = f"has {describe(name)} as image_id" if isinstance(record, Mapping) else f"is {describe(record)}"
             people.refuse(f"record {i}", 0, record, f"{found}, expected an object with the name of an image")

@@ -24,7 +24,7 @@ from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuild
 from posefix.formats.per_image import Triples, flat_person, read_person, write_person
 from posefix.formats.probe import FileProbe
 from posefix.formats.raw_records import read_raw
-from posefix.formats.records import describe, is_image_id, is_number, require_object
+from posefix.formats.records import describe, is_image_id, is_score, require_object
 
 NOWHERE = -(2**63)  # image id of a record that has none
 
@@ -101,7 +101,7 @@ def _is_result(record: Any) -> bool:
     if not isinstance(record, Mapping) or not is_image_id(record.get("image_id")):
         return False
     keypoints = record.get("keypoints")
-    return isinstance(keypoints, list) and len(keypoints) % 3 == 0 and all(map(is_number, keypoints))
+    return isinstance(keypoints, list) and len(keypoints) % 3 == 0 and all(map(is_score, keypoints))
 
 
 _FLAT = flat_person("keypoints", _new, _is_result, "bbox", score="score", decimals=(3, 4))
@@ -109,7 +109,7 @@ PERSON = replace(_FLAT, keypoints=_keypoints, zero_is_nothing=False)
 
 
 def _looks_like_results(probe: FileProbe) -> bool:
-    return isinstance(probe.json, list) and (not probe.json or _is_result(probe.first))
+    return isinstance(probe.json, list) and (not probe.json or _is_result(probe.json[0]))
 
 
 def _named(*names: str) -> Callable[[FileProbe], bool]:

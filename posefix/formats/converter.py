@@ -18,17 +18,11 @@ SKELETONS = {17: "coco17", 26: "halpe26", 33: "blazepose33", 133: "coco_wholebod
 
 @dataclass(frozen=True)
 class Converter:
-    """How the objects of one library become people and back.
+    """How the objects of one library become people and back."""
 
-    Attributes:
-        expected: what the object has to be, for messages.
-        read: the people of an object, by :func:`people_from`; whatever it raises means that the object is another.
-        put: ``(object, keypoints (N, K, 2) float32, moved (N, K, 2) bool)`` to a new object in which the keypoints that
-            moved are new.
-    """
-
-    expected: str
-    read: Callable[[Any], People]
+    expected: str  # what the object has to be, for messages
+    read: Callable[[Any], People]  # by :func:`people_from`; whatever it raises means that the object is another
+    # (object, keypoints (N, K, 2) float32, moved (N, K, 2) bool) to a new object with the keypoints that moved
     put: Callable[[Any, np.ndarray, np.ndarray], Any]
 
     def people(self, given: Any) -> People:

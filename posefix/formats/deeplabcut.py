@@ -88,13 +88,12 @@ def _header(path: Path, lines: Sequence[str]) -> list[list[str]]:
     rows = [[cell.strip() for cell in _CELL.findall(line)] for line in lines[: len(_LEVELS)]]
     levels = [row[0] for row in rows]
     count = levels.index("coords") + 1 if "coords" in levels else 0
-    if levels[:count] not in (_LEVELS, [level for level in _LEVELS if level != "individuals"]):
+    known = levels[:count] in (_LEVELS, [level for level in _LEVELS if level != "individuals"])
+    if not known or len(set(map(len, rows[:count]))) > 1:
         raise InputError(
-            f"{path}: does not start as DeepLabCut's CSV does, with rows called scorer, (individuals,) bodyparts and "
-            "coords"
+            f"{path}: does not start as DeepLabCut's CSV does, with rows of the same length called scorer, "
+            "(individuals,) bodyparts and coords"
         )
-    if len(set(map(len, rows[:count]))) > 1:
-        raise InputError(f"{path}: its header rows are not of the same length")
     return rows[:count]
 
 

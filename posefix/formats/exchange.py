@@ -143,7 +143,7 @@ def _people(path: Path, one: Format, parsed: ParsedFile, images: ImageIndex | No
         known,
         frozenset(absent),
         synthetic_ids=not own_numbers,
-        video=Path(images.what).stem if images is not None and images.is_video else None,
+        video=Path(images.what).stem if images is not None and images.video else None,
     )
     return People(
         parsed.skeleton,

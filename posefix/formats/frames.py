@@ -35,25 +35,15 @@ Store = Literal["folder", "file", "names", "list", "lines"]
 
 @dataclass(frozen=True)
 class Frames:
-    """The values of M images and where they were.
+    """The values of M images and where they were."""
 
-    Attributes:
-        store: how they are stored, see the module.
-        keys: M image names, or numbers of frames from 0 on.
-        values: M values, the format's own.
-        files: the names of the files in a folder; empty if there is no folder.
-        outer: the object that the values lie in, and under which of its keys; None if they are all of the file.
-        copied: files of a folder that are no images and are copied as they are.
-        problems: one sentence for each file of a folder that could not be used.
-    """
-
-    store: Store
-    keys: list[int | str]
-    values: list[Any]
-    files: tuple[str, ...] = ()
-    outer: tuple[Mapping[str, Any], str] | None = None
-    copied: tuple[Path, ...] = ()
-    problems: tuple[str, ...] = ()
+    store: Store  # see the module
+    keys: list[int | str]  # M image names, or numbers of frames from 0 on
+    values: list[Any]  # M, the format's own
+    files: tuple[str, ...] = ()  # names of the files in a folder
+    outer: tuple[Mapping[str, Any], str] | None = None  # the object that the values lie in, and under which of its keys
+    copied: tuple[Path, ...] = ()  # files of a folder that are no images and are copied as they are
+    problems: tuple[str, ...] = ()  # one sentence for each file of a folder that could not be used
 
     @property
     def kind(self) -> ImageKind:

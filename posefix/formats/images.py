@@ -42,7 +42,7 @@ class ImageIndex:
         upright: bool = False,
     ) -> None:
         self.records, self.what, self.numbered, self.upright = dict(records), what, numbered, upright
-        self._folder, self._video = folder, video
+        self._folder, self.video = folder, video
         self._by_name: dict[str, list[int]] = {}
         for image_id, record in self.records.items():
             for name in {base_name(record.file_name), without_extension(base_name(record.file_name))}:
@@ -77,11 +77,6 @@ class ImageIndex:
         """The frames of a video."""
         return cls({}, str(path), video=size)
 
-    @property
-    def is_video(self) -> bool:
-        """Whether the images are frames of a video."""
-        return self._video is not None
-
     def match(
         self,
         keys: Sequence[int | str],
@@ -108,7 +103,7 @@ class ImageIndex:
         """
         if kind == "id":
             return np.array(keys, np.int64)
-        if self._video is not None:
+        if self.video is not None:
             return self._frames(keys, first_frame)
         if kind == "index":
             return self._placed([int(key) for key in keys])
@@ -126,8 +121,8 @@ class ImageIndex:
 
     def size(self, image_id: int) -> tuple[int, int] | None:
         """Width and height of an image in pixels; None where they cannot be told."""
-        if self._video is not None:
-            return self._video
+        if self.video is not None:
+            return self.video
         record = self.records.get(image_id)
         if record is not None and record.width > 0 and record.height > 0:
             return record.width, record.height

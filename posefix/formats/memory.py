@@ -165,7 +165,7 @@ _RTMLIB = Converter(
 
 
 def from_transformers(results: Any) -> People:
-    """People of what ``post_process_pose_estimation`` gives for one image: its list of dicts, or one in a list."""
+    """People of what ``post_process_pose_estimation`` gives for one image: a list of dicts."""
     return _TRANSFORMERS.people(results)
 
 
@@ -174,22 +174,12 @@ def to_transformers(people: People, like: Any) -> list[Any]:
     return _TRANSFORMERS.put_back(people, like)
 
 
-def _is_nested(results: Any) -> bool:
-    """Whether it is a list of images, of which there is one."""
-    return len(results) == 1 and not isinstance(results[0], Mapping)
-
-
-def _people_in(results: Any) -> Sequence[Mapping[str, Any]]:
-    return results[0] if _is_nested(results) else results
-
-
 def _labels(person: Mapping[str, Any]) -> np.ndarray:
     """(k,) which of COCO's 17 or COCO-WholeBody's 133 keypoints the person's are."""
     return as_array(person["labels"] if "labels" in person else range(len(person["keypoints"])))
 
 
-def _read_transformers(results: Any) -> People:
-    people = _people_in(results)
+def _read_transformers(people: Sequence[Mapping[str, Any]]) -> People:
     most = max((int(_labels(person).max(initial=0)) for person in people), default=0)
     triples = np.zeros((len(people), 17 if most < 17 else 133, 3))
     for row, person in enumerate(people):
@@ -201,10 +191,10 @@ def _read_transformers(results: Any) -> People:
 
 def _put_transformers(like: Any, keypoints: np.ndarray, moved: np.ndarray) -> list[Any]:
     new = []
-    for row, person in enumerate(_people_in(like)):
+    for row, person in enumerate(like):
         labels = _labels(person)
         new.append({**person, "keypoints": with_moved(person["keypoints"], keypoints[row, labels], moved[row, labels])})
-    return [new] if _is_nested(like) else new
+    return new
 
 
 _TRANSFORMERS = Converter(

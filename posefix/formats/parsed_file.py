@@ -141,9 +141,7 @@ class PeopleBuilder:
     ) -> None:
         self.path, self.skeleton, self.on_error, self._skeletons = path, skeleton, on_error, skeletons
         self._records, self._collected = records, list[Any]()
-        self._numbers = (
-            bytearray()
-        )  # float32 of each usable person: keypoints, box, score; small, whatever their number
+        self._numbers = bytearray()  # float32 of each usable person: keypoints, box, score
         self._usable: list[bool] = []
         self.frames: list[int] = []
         self._original_scores: list[float] = []

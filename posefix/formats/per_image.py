@@ -33,32 +33,20 @@ Triples = Sequence[Sequence[Any]]
 
 @dataclass(frozen=True)
 class PersonLayout:
-    """How a format lays out one person.
+    """How a format lays out one person."""
 
-    Attributes:
-        keypoints: ``(record, skeleton or None)`` to K triples of x, y and score, as they stand in the record; None
-            where one is missing. Raises ValueError with the rest of a sentence that starts with the person.
-        put: ``(record, K triples, skeleton)`` to the record with these numbers.
-        new: ``(content, place of the person in it)`` to the record of a person from elsewhere, without numbers.
-        is_person: whether the format can be recognised by a record.
-        is_other: whether a record is of something else than a person, and is handed through.
-        box: xywh of a record, or None.
-        score: the key of the person's score; empty if there is none.
-        decimals: of coordinates and of scores that are written anew.
-        origin_is_nothing: a keypoint at (0, 0) was not found, whatever its score.
-        zero_is_nothing: a keypoint of score 0 was not found; if not, its coordinates are read and written all the same.
-    """
-
+    # (record, skeleton or None) to K triples of x, y and score as they stand in the record, None where one is missing.
+    # Raises ValueError with the rest of a sentence that starts with the person.
     keypoints: Callable[[Any, Skeleton | None], Triples]
-    put: Callable[[Any, Triples, Skeleton], Any]
-    new: Callable[[ParsedFile, int], Any]
-    is_person: Callable[[Any], bool]
-    is_other: Callable[[Any], bool] = lambda record: False
-    box: Callable[[Any], Any] = lambda record: None
-    score: str = ""
-    decimals: tuple[int, int] = (3, 6)
-    origin_is_nothing: bool = False
-    zero_is_nothing: bool = True
+    put: Callable[[Any, Triples, Skeleton], Any]  # the record with these numbers
+    new: Callable[[ParsedFile, int], Any]  # the record of the person at a place, from elsewhere, without numbers
+    is_person: Callable[[Any], bool]  # whether the format can be recognised by a record
+    is_other: Callable[[Any], bool] = lambda record: False  # not a person: handed through
+    box: Callable[[Any], Any] = lambda record: None  # xywh of a record, or None
+    score: str = ""  # the key of the person's score, if there is one
+    decimals: tuple[int, int] = (3, 6)  # of coordinates and of scores that are written anew
+    origin_is_nothing: bool = False  # a keypoint at (0, 0) was not found, whatever its score
+    zero_is_nothing: bool = True  # a keypoint of score 0 was not found; if not, its coordinates count all the same
 
     def estimated(self, triples: np.ndarray) -> np.ndarray:
         """(K,) bool: which of the triples (K, 3) are estimates."""
@@ -76,33 +64,19 @@ def is_list_of_people(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a format lays out the people of one image, by default as a list, and how files are named.
-
-    Attributes:
-        person: how a person is laid out.
-        skeletons: names of those that the number of keypoints tells apart; the first is that of an empty file.
-        is_image: whether a JSON value is one image with its people.
-        people_in: the records of the people in the value of an image; ValueError with the rest of a sentence.
-        put_people: ``(value, records)`` to the value with these people.
-        new_image: the value of an image without people, as new files have it.
-        noun: what messages call a person.
-        suffix: of the files in a folder.
-        keep_extension: whether the name of an image keeps its extension in the name of its file.
-        store: how new files are stored.
-        skeleton_of: finds the skeleton where the number of keypoints does not tell it.
-    """
+    """How a format lays out the people of one image, by default as a list, and how files are named."""
 
     person: PersonLayout
-    skeletons: tuple[str, ...]
+    skeletons: tuple[str, ...]  # those that the number of keypoints tells apart; the first is that of an empty file
     is_image: Callable[[Any], bool] = is_list_of_people
-    people_in: Callable[[Any], list[Any]] = lambda value: value
-    put_people: Callable[[Any, list[Any]], Any] = lambda value, people: people
-    new_image: Any = field(default_factory=list)
-    noun: str = "person"
-    suffix: str = ".json"
-    keep_extension: bool = False
-    store: Store = "folder"
-    skeleton_of: Callable[[Path, Frames], Skeleton | None] = lambda path, frames: None
+    people_in: Callable[[Any], list[Any]] = lambda value: value  # ValueError with the rest of a sentence
+    put_people: Callable[[Any, list[Any]], Any] = lambda value, people: people  # the value with these people
+    new_image: Any = field(default_factory=list)  # without people
+    noun: str = "person"  # in messages
+    suffix: str = ".json"  # of the files in a folder
+    keep_extension: bool = False  # of the image, in the name of its file
+    store: Store = "folder"  # of new files
+    skeleton_of: Callable[[Path, Frames], Skeleton | None] = lambda path, frames: None  # if their number does not tell
 
 
 def read_images(

@@ -87,14 +87,6 @@ class FileProbe:
         except (ValueError, RecursionError):
             return None
 
-    @property
-    def first(self) -> Any:
-        """The first element of a JSON list, or the JSON value if it is no list; None for an empty one."""
-        value = self.json
-        if isinstance(value, list):
-            return value[0] if value else None
-        return value
-
 
 def _closed(text: str) -> str:
     """The beginning of a JSON text, up to its last comma, with all brackets closed."""

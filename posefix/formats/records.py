@@ -19,14 +19,9 @@ def is_image_id(value: Any) -> bool:
     return abs(value) < 2**63 and value == int(value)
 
 
-def is_number(value: Any) -> bool:
-    """Whether a JSON value is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-
-
 def is_score(value: Any) -> bool:
     """Whether a JSON value is a number that a score can be."""
-    return is_number(value) and abs(value) <= FARTHEST
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= FARTHEST
 
 
 def original_score(record: Any) -> float:

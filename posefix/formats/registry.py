@@ -45,7 +45,10 @@ FORMATS: dict[str, Format] = {
 
 def sniff(path: str | Path) -> str | None:
     """The format that a file or folder looks like; None if like none, InputError if there is no such path."""
-    return _sniffed(FileProbe(path))
+    if not os.path.exists(path):
+        raise InputError(f"{path}: no such file or folder")
+    probe = FileProbe(path)
+    return next((name for name, one in FORMATS.items() if one.sniff(probe)), None)
 
 
 def format_named(name: str) -> Format:
@@ -65,17 +68,12 @@ def format_of(path: str | Path, format: str = "auto") -> str:
     """
     if format != "auto":
         return format_named(format).name
-    probe = FileProbe(path)
-    if found := _sniffed(probe):
+    if found := sniff(path):
         return found
+    probe = FileProbe(path)
     if not probe.is_folder and probe.name.endswith(".json"):
         telling = {"image_id", "keypoints", "annotations"}
-        if probe.json is None or (isinstance(probe.first, Mapping) and telling & probe.first.keys()):
+        first = probe.json[0] if isinstance(probe.json, list) and probe.json else probe.json
+        if first is None or (isinstance(first, Mapping) and telling & first.keys()):
             return "coco"
     raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")
-
-
-def _sniffed(probe: FileProbe) -> str | None:
-    if not os.path.exists(probe.path):
-        raise InputError(f"{probe.path}: no such file or folder")
-    return next((name for name, one in FORMATS.items() if one.sniff(probe)), None)

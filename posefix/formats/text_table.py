@@ -16,27 +16,16 @@ from posefix.formats.parsed_file import ParsedFile, keep_equal
 
 @dataclass(frozen=True, eq=False)
 class TextTable:
-    """Lines of text in whose cells there are the numbers of people.
+    """Lines of text in whose cells there are the numbers of people."""
 
-    Attributes:
-        lines: of all files, without the character that ends them.
-        cell: matches each cell of a line.
-        columns: (I, K, 3) int64, the cells with x, y and score of each individual's keypoints; -1 where there is none.
-        decimals: of x, y, and score that are written anew.
-        files: name and number of lines of each file in a folder; of one whose name is empty if there is no folder.
-        copied: other files of the folder.
-        people: lines and individuals that are people.
-        score_columns: by line, the cell with the score of its person.
-    """
-
-    lines: list[str]
-    cell: re.Pattern[str]
-    columns: np.ndarray
-    decimals: tuple[int, int, int]
-    files: dict[str, int]
-    copied: Sequence[Path] = ()
-    people: set[tuple[int, int]] = field(default_factory=set)
-    score_columns: dict[int, int] = field(default_factory=dict)
+    lines: list[str]  # of all files, without the character that ends them
+    cell: re.Pattern[str]  # matches each cell of a line
+    columns: np.ndarray  # (I, K, 3) int64, cells with x, y and score of each individual's keypoints; -1: there is none
+    decimals: tuple[int, int, int]  # of x, y and score that are written anew
+    files: dict[str, int]  # name and number of lines of each file in a folder; of one named "" if there is no folder
+    copied: Sequence[Path] = ()  # other files of the folder
+    people: set[tuple[int, int]] = field(default_factory=set)  # lines and individuals
+    score_columns: dict[int, int] = field(default_factory=dict)  # by line, the cell with the score of its person
 
     def triples(self, line: int, individual: int) -> np.ndarray:
         """(K, 3) x, y and score: NaN in empty cells, and score 1 without a cell. ValueError, if one is no number."""

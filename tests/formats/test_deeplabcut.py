@@ -150,13 +150,13 @@ def test_coco_people_become_a_table_of_one_or_several_individuals(tmp_path: Path
     [
         (
             SINGLE.partition("\n")[2],
-            r"does not start as DeepLabCut's CSV does, with rows called scorer, \(individuals,\)",
+            r"does not start as DeepLabCut's CSV does, with rows of the same length called scorer, \(individuals,\)",
         ),
         (NAMED.replace("likelihood", "z"), "has columns x, y, z, expected x, y and likelihood"),
         (NAMED.replace("likelihood", "prob").replace(",y", ",row"), "has columns prob, row, x, expected x, y"),
         (NAMED.replace("40,0.5", "forty,0.5"), "line 6 cannot be read: could not convert string to float: 'forty'"),
         (NAMED.replace("2,30,40,", "2,30,"), "line 6 cannot be read: 9 cells, expected the 10 of the header"),
-        (NAMED.replace("scorer,DLC", "scorer"), "its header rows are not of the same length"),
+        (NAMED.replace("scorer,DLC", "scorer"), "with rows of the same length"),
         (
             NAMED.replace("nose", "a").replace("left_ear", "b").replace("tail_base", "c"),
             "b, c, which are not",

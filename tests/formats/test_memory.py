@@ -526,9 +526,8 @@ def test_real_transformers_gives_what_is_put_back(rng: np.random.Generator) -> N
     heatmaps = torch.from_numpy(rng.uniform(0, 0.1, (2, 17, 64, 48))).float()
     heatmaps[:, :, 40, 20] = 1
     outputs = SimpleNamespace(heatmaps=heatmaps)
-    for threshold, nested in ((None, False), (0.2, True)):
-        images = processor.post_process_pose_estimation(outputs, boxes=[boxes], threshold=threshold)
-        given = images if nested else images[0]
+    for threshold in (None, 0.2):
+        (given,) = processor.post_process_pose_estimation(outputs, boxes=[boxes], threshold=threshold)
         people = posefix.from_transformers(given)
         assert people.labelled.all()
         assert not people.boxes.any()
