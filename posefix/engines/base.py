@@ -17,12 +17,13 @@ class Engine(Protocol):
     device: torch.device  # where poses go in, and evidence and heatmaps come out
     network: RefinementNetwork  # what it runs, a copy
 
-    def encode(self, crops: np.ndarray) -> Evidence:
-        """Compute all that does not depend on the poses, of crops (N, H, W, 3) uint8 RGB."""
-        ...
+    def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
+        """Compute all that does not depend on the poses.
 
-    def with_mirrored(self, evidence: Evidence, crops: np.ndarray) -> Evidence:
-        """Average the evidence of N crops with that of the mirrored crops: the flip test."""
+        Args:
+            crops: (N, H, W, 3) uint8, RGB.
+            flip_test: whether to average over the mirrored crops, too.
+        """
         ...
 
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:

@@ -22,20 +22,13 @@ class TorchEngine(Engine):
 
     name = "torch"
 
-    def __init__(self, network: RefinementNetwork, device: torch.device, precision: str = "auto") -> None:
+    def __init__(self, network: RefinementNetwork, device: torch.device, precision: str = "f32") -> None:
         self.device, self.network = device, copy.deepcopy(network).eval()
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.inference_mode()
-    def encode(self, crops: np.ndarray) -> Evidence:
-        return self.network.encode(self._moved(crops))
-
-    @torch.inference_mode()
-    def with_mirrored(self, evidence: Evidence, crops: np.ndarray) -> Evidence:
-        return self.network.with_mirrored(evidence, self._moved(crops))
-
-    def _moved(self, crops: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2)
+    def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
+        return self.network.encode(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2), flip_test)
 
     @torch.inference_mode()
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:

@@ -52,7 +52,7 @@ def create_backbone(name: str, in_channels: int) -> Any:
         backbone = timm.create_model(name, features_only=True, in_chans=in_channels)
     except Exception as error:  # timm's networks raise whatever they stumble upon
         raise InputError(f"timm cannot build backbone {name!r:.80} ({type(error).__name__}: {error!s:.200})") from None
-    strides = backbone.feature_info.reduction()  # type: ignore[union-attr, operator]
+    strides = backbone.feature_info.reduction()
     if strides[-1] != STRIDE:
         raise InputError(f"backbone {name!r} has features at strides {strides}, the last must be {STRIDE}")
     return backbone

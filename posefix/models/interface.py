@@ -79,14 +79,9 @@ class RefinementNetwork(nn.Module):
     config: ModelConfig  # what it was built from
     flip: torch.Tensor  # (K,) left/right counterpart of each keypoint
     heatmap_size: tuple[int, int]  # (h, w)
-    knows_quality: bool  # whether ``predict`` says how good poses are, so that the flip test can be left to the unsure
 
-    def encode(self, crops: torch.Tensor) -> Evidence:
+    def encode(self, crops: torch.Tensor, flip_test: bool) -> Evidence:
         """Compute all that does not depend on the pose, of crops (N, 3, H, W) uint8 RGB."""
-        raise NotImplementedError
-
-    def with_mirrored(self, evidence: Evidence, crops: torch.Tensor) -> Evidence:
-        """Average what was computed of crops with what is computed of the mirrored crops: the flip test."""
         raise NotImplementedError
 
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:

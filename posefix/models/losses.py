@@ -40,7 +40,7 @@ class TrainingLoss(nn.Module):
         if "heatmaps" in batch:  # cached
             evidence = Evidence(*(batch[name] for name in Evidence._fields))
         else:
-            evidence = self.network.encode(batch["crops"])
+            evidence = self.network.encode(batch["crops"], flip_test=False)
         return fusion_losses(self.network(evidence, pose), pose, batch, size, config.keep_margin)
 
 

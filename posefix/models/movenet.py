@@ -92,6 +92,18 @@ class MoveNet(nn.Module):
         return MoveNetOutput(heatmaps, centres, offsets, poses)
 
 
+def mirror(output: MoveNetOutput, flip: torch.Tensor) -> MoveNetOutput:
+    """Turn the output for mirrored images into that for the images; ``flip`` (K,) exchanges left and right."""
+
+    def vectors(maps: torch.Tensor) -> torch.Tensor:
+        exchanged = maps.reshape(len(maps), -1, 2, *maps.shape[2:])[:, flip].flip(4)
+        return torch.stack([exchanged[:, :, 0], 1 - exchanged[:, :, 1]], dim=2).flatten(1, 2)
+
+    return MoveNetOutput(
+        output.heatmaps[:, flip].flip(3), output.centres.flip(3), vectors(output.offsets), vectors(output.poses)
+    )
+
+
 def evidence(output: MoveNetOutput) -> Evidence:
     """Keep the heatmaps, and the most probable people, of whom those far from the middle of the crop count less."""
     h, w = output.centres.shape[2:]

@@ -45,7 +45,6 @@ class PoseFixNetwork(RefinementNetwork):
     The input pose enters as K extra channels of the first convolution.
     """
 
-    knows_quality = False
     mean: torch.Tensor
     std: torch.Tensor
 
@@ -59,13 +58,9 @@ class PoseFixNetwork(RefinementNetwork):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1) * 255, persistent=False)
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
 
-    def encode(self, crops: torch.Tensor) -> Crops:
-        """Hand on the crops (N, 3, H, W) uint8."""
-        return Crops(crops[:, None])
-
-    def with_mirrored(self, evidence: Crops, crops: torch.Tensor) -> Crops:
-        """Hand on the mirrored crops, too."""
-        return Crops(torch.cat([evidence.images, crops.flip(3)[:, None]], dim=1))
+    def encode(self, crops: torch.Tensor, flip_test: bool) -> Crops:
+        """Hand on the crops (N, 3, H, W) uint8 and, with ``flip_test``, the mirrored ones."""
+        return Crops(torch.stack([crops, crops.flip(3)] if flip_test else [crops], dim=1))
 
     def predict(self, evidence: Crops, pose: InputPose) -> NetworkOutput:
         """Run the network; over the mirrored crops too, if there are any, and average."""
@@ -100,7 +95,6 @@ class FusionNetwork(RefinementNetwork):
     passes cost next to nothing.
     """
 
-    knows_quality = True
     backbone: movenet.MoveNet
 
     def __init__(self, config: ModelConfig, skeleton: Skeleton) -> None:
@@ -114,14 +108,17 @@ class FusionNetwork(RefinementNetwork):
         self.head = PoseFusion(skeleton, self.heatmap_size, config.head_channels)
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
 
-    def encode(self, crops: torch.Tensor) -> movenet.Evidence:
-        """Run the backbone on crops (N, 3, H, W) uint8."""
-        return movenet.evidence(self.backbone(self._images(crops)))
+    def encode(self, crops: torch.Tensor, flip_test: bool) -> movenet.Evidence:
+        """Run the backbone on crops (N, 3, H, W) uint8; with ``flip_test`` on the mirrored ones too, and average."""
+        return self.encode_both(crops)[1] if flip_test else movenet.evidence(self.backbone(self._images(crops)))
 
-    def with_mirrored(self, evidence: movenet.Evidence, crops: torch.Tensor) -> movenet.Evidence:
-        """Average the heatmaps with those of the mirrored crops; the people who were found stay."""
-        mirrored = self.backbone(self._images(crops).flip(3)).heatmaps
-        return evidence._replace(heatmaps=(evidence.heatmaps + decode.flip_maps(mirrored, self.flip)) / 2)
+    def encode_both(self, crops: torch.Tensor) -> tuple[movenet.Evidence, movenet.Evidence]:
+        """Compute the evidence without, and with the flip test."""
+        images = self._images(crops)
+        output = self.backbone(images)
+        mirrored = movenet.mirror(self.backbone(images.flip(3)), self.flip)
+        mean = movenet.MoveNetOutput(*((a + b) / 2 for a, b in zip(output, mirrored, strict=True)))
+        return movenet.evidence(output), movenet.evidence(mean)
 
     def predict(self, evidence: movenet.Evidence, pose: InputPose) -> NetworkOutput:
         """Weigh the evidence against a pose."""

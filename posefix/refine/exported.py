@@ -12,6 +12,7 @@ from posefix.engines.compiled import to_onnx
 from posefix.engines.torch import TorchEngine
 from posefix.models.checkpoint import Checkpoint
 from posefix.models.interface import InputPose
+from posefix.models.network import FusionNetwork
 from posefix.refine.decisions import Forward, decide
 
 INPUTS, OUTPUTS = ["crops", "poses", "boxes"], ["refined", "expected_oks"]
@@ -53,7 +54,7 @@ class ExportedRefiner(nn.Module):
             nobody[..., 2],
             boxes - margin,
         )
-        evidence = self.network.encode(crops.permute(0, 3, 1, 2))
+        evidence = self.network.encode(crops.permute(0, 3, 1, 2), flip_test=False)
         proposal = decide(Forward(self._engine, evidence, self._config.keep_margin), pose, passes=1)
         found = torch.cat([proposal.keypoints + margin, proposal.keypoint_scores[..., None]], dim=-1)
         return found, proposal.expected
@@ -66,7 +67,7 @@ def export_onnx(checkpoint: Checkpoint) -> bytes:
         InputError: for a network without the fusion head.
     """
     refiner = ExportedRefiner(checkpoint)
-    if not refiner.network.knows_quality:
+    if not isinstance(refiner.network, FusionNetwork):
         raise InputError("only networks with the fusion head can be exported to ONNX")
     height, width = checkpoint.config.input_size
     rng = np.random.default_rng(0)

@@ -12,13 +12,11 @@ from posefix.core.errors import InputError
 from posefix.core.neighbours import OtherPeople
 from posefix.core.people import UNKNOWN_CONFIDENCE, People
 from posefix.engines import Engine
-from posefix.models.interface import InputPose, take
+from posefix.models.interface import InputPose
 from posefix.refine.batches import RefinedBatch
-from posefix.refine.decisions import Forward, Proposal, best_views, decide
+from posefix.refine.decisions import Forward, best_views, decide
 from posefix.refine.settings import RefineSettings
 from posefix.refine.views import Views
-
-FLIP_BELOW = 0.85  # expected OKS, below which the mirrored crop is looked at, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,25 +56,13 @@ class BatchRefiner:
     def _refine_views(self, views: Views, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Keypoints (V, K, 2) in the original image, expected OKS (V,), and scores of the keypoints (V, K)."""
         pose = input_pose(self.people, views, self.others, self.engine.device)
-        proposal = self._decide(pose, crops)
+        evidence = self.engine.encode(crops, self.settings.flip_test)
+        proposal = decide(Forward(self.engine, evidence, self.margin), pose, self.settings.passes)
         moved = (proposal.keypoints != pose.keypoints).any(-1, keepdim=True).cpu().numpy()
         found = proposal.keypoints.cpu().numpy().astype(np.float64)
         original = geometry.transform(found, geometry.invert(views.maps))
         keypoints = np.where(moved, original, self.people.keypoints[views.rows])  # those that stay, to the last bit
         return keypoints, proposal.expected.cpu().numpy(), proposal.keypoint_scores.cpu().numpy()
-
-    def _decide(self, pose: InputPose, crops: np.ndarray) -> Proposal:
-        """Decide where keypoints go; the flip test is done for those people alone of whom less is expected."""
-        evidence, passes = self.engine.encode(crops), self.settings.passes
-        if self.settings.flip_test and not self.engine.network.knows_quality:
-            evidence = self.engine.with_mirrored(evidence, crops)
-        proposal = decide(Forward(self.engine, evidence, self.margin), pose, passes)
-        unsure = torch.nonzero(proposal.expected < FLIP_BELOW)[:, 0]
-        if not (self.settings.flip_test and self.engine.network.knows_quality and len(unsure)):
-            return proposal
-        both = self.engine.with_mirrored(take(evidence, unsure), crops[unsure.cpu().numpy()])
-        again = decide(Forward(self.engine, both, self.margin), take(pose, unsure), passes)
-        return Proposal(*(old.index_copy(0, unsure, new) for old, new in zip(proposal, again, strict=True)))
 
 
 def input_pose(people: People, views: Views, others: OtherPeople, device: torch.device) -> InputPose:

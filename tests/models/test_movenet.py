@@ -13,7 +13,7 @@ from posefix.core.skeleton import load
 from posefix.media.images import decode
 from posefix.models.backbone import load_first_weights
 from posefix.models.checkpoint import load_checkpoint
-from posefix.models.movenet import CHANNELS, SEEN_PEOPLE, MoveNet, MoveNetOutput, evidence, single_poses
+from posefix.models.movenet import CHANNELS, SEEN_PEOPLE, MoveNet, MoveNetOutput, evidence, mirror, single_poses
 
 FLIP = torch.as_tensor(load("coco17").flip)
 
@@ -36,6 +36,15 @@ def test_what_was_drawn_is_decoded_where_it_was_drawn(place: tuple[float, float]
     found = evidence(output)
     assert found.poses.shape == (1, SEEN_PEOPLE, 17, 2)
     torch.testing.assert_close(found.poses[0, 0] + 1.5, torch.tensor(place).expand(17, 2))
+    mirrored = single_poses(mirror(output, FLIP))[0, :, :2]
+    torch.testing.assert_close(mirrored, torch.tensor([63 - place[0], place[1]]).expand(17, 2))
+
+
+def test_mirroring_twice_is_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    output = MoveNetOutput(*(torch.rand(2, channels, 8, 6, generator=generator) for channels in (17, 1, 34, 34)))
+    for before, after in zip(output, mirror(mirror(output, FLIP), FLIP), strict=True):
+        torch.testing.assert_close(after, before)
 
 
 def test_first_weights_are_those_of_a_shipped_checkpoint_and_of_no_other_network() -> None:

@@ -19,7 +19,7 @@ from posefix.core.people import FARTHEST, People
 from posefix.formats.registry import FORMATS
 from posefix.formats.source import Source
 from posefix.models.interface import Evidence, InputPose, NetworkOutput
-from posefix.refine.one_batch import FLIP_BELOW, input_pose
+from posefix.refine.one_batch import input_pose
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 from posefix.refine.views import Views
@@ -68,8 +68,10 @@ def mirrored_keypoints(keypoints: np.ndarray, width: int, flip: np.ndarray) -> n
     return keypoints[:, flip] * [-1, 1] + [width - 1, 0]
 
 
-def test_with_flip_test_mirrored_people_are_refined_to_mirrored_poses(rng: np.random.Generator) -> None:
-    refiner = Refiner(tiny_checkpoint(), engine="torch")
+@pytest.mark.parametrize("head", ["posefix", "fusion"])
+def test_with_flip_test_mirrored_people_are_refined_to_mirrored_poses(head: str, rng: np.random.Generator) -> None:
+    checkpoint = tiny_checkpoint() if head == "posefix" else fusion_checkpoint(spread=0.0)  # which knows no sides
+    refiner = Refiner(checkpoint, engine="torch")
     people, photos = random_people(rng, 4, images=1), images(rng, 1)
     flip = refiner.skeleton.flip
     boxes = people.boxes.copy()
@@ -80,17 +82,6 @@ def test_with_flip_test_mirrored_people_are_refined_to_mirrored_poses(rng: np.ra
     found = refiner.refine(mirrored, {1: np.ascontiguousarray(photos[1][:, ::-1])}).keypoints
     difference = np.abs(found - expected)  # random weights believe in nothing firmly: a few peaks are nearly level
     assert np.quantile(difference, 0.9) < 0.1
-
-
-def test_the_flip_test_is_for_the_unsure_and_changes_nobody_else(rng: np.random.Generator) -> None:
-    refiner = Refiner(fusion_checkpoint(), engine="torch")
-    people, photos = random_people(rng, 8), images(rng)
-    plain = next(refiner.refine_batches(people, photos, RefineSettings(flip_test=False)))
-    both = next(refiner.refine_batches(people, photos, RefineSettings()))
-    sure = plain.expected >= FLIP_BELOW
-    assert 0 < sure.sum() < 8
-    np.testing.assert_array_equal(both.keypoints[sure], plain.keypoints[sure])
-    assert (both.keypoints[~sure] != plain.keypoints[~sure]).any((1, 2)).all()
 
 
 def test_a_margin_of_one_moves_nothing(rng: np.random.Generator) -> None:
@@ -234,12 +225,9 @@ def test_refined_neighbours_do_not_run_through_the_network_and_steer_nobody(
     class Counting:
         device, network = refiner.engine.device, refiner.engine.network
 
-        def encode(self, batch: np.ndarray) -> Evidence:
+        def encode(self, batch: np.ndarray, flip_test: bool) -> Evidence:
             crops.extend(batch)
-            return refiner.engine.encode(batch)
-
-        def with_mirrored(self, evidence: Evidence, batch: np.ndarray) -> Evidence:
-            return refiner.engine.with_mirrored(evidence, batch)
+            return refiner.engine.encode(batch, flip_test)
 
         def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
             return refiner.engine.predict(evidence, pose)
@@ -268,7 +256,7 @@ def test_out_of_memory_on_a_gpu_names_the_batch_size(head: str, rng: np.random.G
     class Full:
         device, network = torch.device("cpu"), checkpoint.network
 
-        def encode(self, crops: np.ndarray) -> Evidence:
+        def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     with pytest.raises(InputError, match="--batch_size"):

@@ -59,7 +59,7 @@ def test_the_cache_holds_what_the_network_sees_of_each_crop(world: dict[str, Pat
     crops, *_, maps, _ = good.look(cache.rows[4:8], np.random.default_rng([config.seed, 0, 1]))
     np.testing.assert_allclose(maps, cache.maps[4:8])
     with torch.inference_mode():
-        alone = network.encode(torch.from_numpy(crops).permute(0, 3, 1, 2)).heatmaps
+        alone = network.encode(torch.from_numpy(crops).permute(0, 3, 1, 2), False).heatmaps
     spread = alone.std().item()
     assert np.abs(cache.heatmaps[4:8, 0].astype(np.float32) - alone.numpy()).mean() < 0.1 * spread
 

@@ -37,8 +37,8 @@ class FeatureCache:
     rows: np.ndarray  # (N,) int64 of the training person
     maps: np.ndarray  # (N, 2, 3) float64 from original pixels to the frame's
     heatmaps: np.ndarray  # (N, 2, K, h, w) float16 logits: of the crop alone, and averaged with the mirrored crop
-    poses: np.ndarray  # (N, P, K, 2) float32 people found, in pixels of the frame
-    centres: np.ndarray  # (N, P) float32 their logits
+    poses: np.ndarray  # (N, 2, P, K, 2) float32 people found, in pixels of the frame
+    centres: np.ndarray  # (N, 2, P) float32 their logits
     flipped: np.ndarray  # (N,) bool, whether the map mirrors
     # (N, K, 3) float32 x, y in original pixels and score: the pose that the backbone finds in a worse crop
     guesses: np.ndarray
@@ -50,8 +50,8 @@ class FeatureCache:
             "rows": (np.int64, ()),
             "maps": (np.float64, (2, 3)),
             "heatmaps": (np.float16, (2, keypoints, *network.heatmap_size)),
-            "poses": (np.float32, (movenet.SEEN_PEOPLE, keypoints, 2)),
-            "centres": (np.float32, (movenet.SEEN_PEOPLE,)),
+            "poses": (np.float32, (2, movenet.SEEN_PEOPLE, keypoints, 2)),
+            "centres": (np.float32, (2, movenet.SEEN_PEOPLE)),
             "flipped": (np.bool_, ()),
             "guesses": (np.float32, (keypoints, 3)),
         }
@@ -103,12 +103,12 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
 def _compute(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
     cache.rows[place], cache.maps[place] = batch["rows"].numpy(), batch["maps"].numpy()
     cache.flipped[place] = batch["flipped"].numpy()
-    crops = batch["crops"].to(device)
-    seen = network.encode(crops)
-    for view, evidence in enumerate((seen, network.with_mirrored(seen, crops))):
-        cache.heatmaps[place, view] = evidence.heatmaps.float().clamp(-15, 15).cpu().numpy()
-    cache.poses[place], cache.centres[place] = seen.poses.float().cpu().numpy(), seen.centres.float().cpu().numpy()
-    found = network.estimate(batch["worse"].to(device)).float().cpu().numpy()
+    both, guess = network.encode_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
+    for view, seen in enumerate(both):
+        cache.heatmaps[place, view] = seen.heatmaps.float().clamp(-15, 15).cpu().numpy()
+        cache.poses[place, view] = seen.poses.float().cpu().numpy()
+        cache.centres[place, view] = seen.centres.float().cpu().numpy()
+    found = guess.float().cpu().numpy()
     back = geometry.invert(batch["worse_maps"].numpy())
     cache.guesses[place, :, :2] = geometry.transform(found[..., :2].astype(np.float64), back)
     cache.guesses[place, :, 2] = found[..., 2]
@@ -169,7 +169,6 @@ class CachedBatches(Batches):
         keypoints, scores = self._batches.inputs.draw(rows, rng, cache.guesses[chosen])
         batch = self._batches.poses(rows, cache.maps[chosen], keypoints, scores, rng, cache.flipped[chosen])
         view = (rng.random(len(chosen)) < AVERAGED).astype(int)
-        batch["heatmaps"] = torch.from_numpy(cache.heatmaps[chosen, view]).float()
-        for name in ("poses", "centres"):
-            batch[name] = torch.from_numpy(getattr(cache, name)[chosen])
+        for name in ("heatmaps", "poses", "centres"):
+            batch[name] = torch.from_numpy(getattr(cache, name)[chosen, view]).float()
         return batch
