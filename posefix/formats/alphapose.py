@@ -89,10 +89,7 @@ def _looks_like_results(probe: FileProbe) -> bool:
 
 def _format(form: str, people: str, key: str) -> Format:
     layout = replace(
-        people_in_object(people, key, {}, VERSION),
-        skeletons=("openpose18",),
-        store="names",
-        suffix=".json",
+        people_in_object(people, key, {}, VERSION), skeletons=("openpose18",), store="names", suffix=".json"
     )
     return json_format(
         f"alphapose-{form}",

@@ -17,14 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from posefix.core.errors import InputError
-from posefix.core.files import (
-    files_in,
-    first_repeated,
-    read_json,
-    without_gz,
-    write_atomically,
-    write_folder,
-)
+from posefix.core.files import files_in, first_repeated, read_json, without_gz, write_atomically, write_folder
 from posefix.formats.images import base_name, without_extension
 from posefix.formats.parsed_file import ImageKind, OnError
 from posefix.formats.probe import FileProbe
@@ -141,17 +134,17 @@ def numbered(path: Path, frames: Frames, key: str, first: int) -> Frames:
 def write_frames(path: Path, frames: Frames) -> None:
     """Write frames the way that :func:`read_frames` found them; its inverse."""
     if frames.store == "folder":
-        texts = zip(frames.files, map(_dumped, frames.values), strict=True)
+        texts = ((name, json.dumps(value) + "\n") for name, value in zip(frames.files, frames.values, strict=True))
         write_folder(path, chain(texts, ((file.name, file) for file in frames.copied)))
         return
     if frames.store == "lines":
         text = "".join(json.dumps(value, separators=(",", ":")) + "\n" for value in frames.values)
     elif frames.store == "file":
-        text = _dumped(frames.values[0])
+        text = json.dumps(frames.values[0]) + "\n"
     else:
         names = frames.store == "names"
         value: Any = dict(zip(map(str, frames.keys), frames.values, strict=True)) if names else frames.values
-        text = _dumped({**frames.outer[0], frames.outer[1]: value} if frames.outer else value)
+        text = json.dumps({**frames.outer[0], frames.outer[1]: value} if frames.outer else value) + "\n"
     write_atomically(path, text)
 
 
@@ -183,7 +176,3 @@ def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extensio
 
 def _stem(name: str, suffix: str) -> str:
     return without_gz(name).removesuffix(suffix if without_gz(name).endswith(suffix) else ".json")
-
-
-def _dumped(value: Any) -> str:
-    return json.dumps(value) + "\n"

@@ -17,14 +17,7 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import Frames, Store, file_names, first_values, read_frames, write_frames
-from posefix.formats.parsed_file import (
-    Format,
-    OnError,
-    ParsedFile,
-    PeopleBuilder,
-    keep_equal,
-    numbers,
-)
+from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal, numbers
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import ORIGINAL_SCORE, describe, is_box, require_object, with_original_score
 

@@ -29,9 +29,8 @@ from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuild
 from posefix.formats.per_image import require_other_people, to_corners
 from posefix.formats.probe import FileProbe
 from posefix.formats.text_table import TextTable, is_estimate
+from posefix.formats.ultralytics import PERSON, SKELETONS
 
-SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
-PERSON = 0  # the class
 BOX = 5  # columns before the keypoints: class and box
 _CELL = re.compile(r"\S+")
 
