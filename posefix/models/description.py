@@ -51,12 +51,8 @@ def describe(
         return ((a - b).norm(dim=-1) / scales).clamp(max=FAR)
 
     central = evidence.poses[:, 0]
-    frame, reference = x.new_tensor([size[1], size[0]]), scales.mean(-1, keepdim=True)
     count = given.sum(-1, keepdim=True).clamp(min=1)
-    middle = ((x * given[..., None]).sum(1) / count)[:, None]
     confidence = pose.scores.clamp(0, 1) * given
-    has_box = pose.has_box.float()[:, None]
-    box_middle, box_half = _box(pose)
     columns = [
         given,
         confidence,
@@ -83,6 +79,22 @@ def describe(
         *_graded(apart(mirrored, peak), both),
         *_graded(apart(x, peak[:, flip]), given),
         *_graded(apart(peak, peak[:, flip]), ones),
+        *_describe_places(pose, peak, matching, central, size),
+    ]
+    people = _describe_people(evidence, pose, matching, best, apart(x, near_peak))
+    return torch.stack([*columns, *(value[:, None].expand_as(given) for value in people)], dim=-1)
+
+
+def _describe_places(
+    pose: InputPose, peak: torch.Tensor, matching: torch.Tensor, central: torch.Tensor, size: tuple[int, int]
+) -> list[torch.Tensor]:
+    """Numbers (N, K) that say where keypoints, peaks of the heatmaps and people found, all (N, K, 2), lie."""
+    scales, x, given = pose.scales, pose.keypoints, (pose.scores > 0).float()
+    ones, has_box = torch.ones_like(given), pose.has_box.float()[:, None]
+    frame, reference = x.new_tensor([size[1], size[0]]), scales.mean(-1, keepdim=True)
+    middle = ((x * given[..., None]).sum(1) / given.sum(-1, keepdim=True).clamp(min=1))[:, None]
+    box_middle, box_half = _box(pose)
+    return [
         decode.inside(x, size).float() * given,
         decode.inside(matching, size).float(),
         *_relative((x - middle) / reference[..., None] / 6, given),
@@ -98,8 +110,6 @@ def describe(
         *_relative((peak - box_middle) / box_half, has_box * ones),
         in_box(x, pose) * given,
     ]
-    people = _describe_people(evidence, pose, matching, best, apart(x, near_peak))
-    return torch.stack([*columns, *(value[:, None].expand_as(given) for value in people)], dim=-1)
 
 
 def _describe_people(
