@@ -21,7 +21,7 @@ WIDTH = 89  # numbers that describe a keypoint
 def describe(
     evidence: Evidence, heatmaps: torch.Tensor, pose: InputPose, matching: torch.Tensor, flip: torch.Tensor
 ) -> torch.Tensor:
-    """Describe N people.
+    """Describe N people by (N, K, WIDTH) float32 numbers, each about -1 to 1.
 
     Args:
         evidence: what the image shows.
@@ -29,9 +29,6 @@ def describe(
         pose: the input, in pixels of the frame.
         matching: (N, K, 2) the person found in the image who fits the input best.
         flip: (K,) left/right counterpart of each keypoint.
-
-    Returns:
-        (N, K, WIDTH) float32, each about -1 to 1.
     """
     size = STRIDE * (heatmaps.shape[2] - 1) + 1, STRIDE * (heatmaps.shape[3] - 1) + 1
     scales, x, mirrored = pose.scales, pose.keypoints, pose.keypoints[:, flip]
@@ -41,8 +38,8 @@ def describe(
     likelihood = decode.spatial_softmax(SHARPNESS * heatmaps)
     expected = decode.expected_similarity(likelihood, scales.clamp(min=LEAST_SCALE), size)
     peak, best = decode.subpixel_argmax(expected, size)
-    near = expected * gaussian(x, 3 * scales, heatmaps.shape[2:])
-    near_peak, near_best = decode.subpixel_argmax(near.clamp(min=1e-12), size)
+    near = (expected * gaussian(x, 3 * scales, heatmaps.shape[2:])).clamp(min=1e-12)
+    near_peak, near_best = decode.subpixel_argmax(near, size)
 
     def at(maps: torch.Tensor, points: torch.Tensor, fill: float = 0.0) -> torch.Tensor:
         return torch.where(decode.inside(points, size), decode.sample_maps(maps, points, size), fill)
@@ -50,13 +47,11 @@ def describe(
     def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return ((a - b).norm(dim=-1) / scales).clamp(max=FAR)
 
-    central = evidence.poses[:, 0]
-    count = given.sum(-1, keepdim=True).clamp(min=1)
-    confidence = pose.scores.clamp(0, 1) * given
+    central, confidence = evidence.poses[:, 0], pose.scores.clamp(0, 1) * given
     columns = [
         given,
         confidence,
-        confidence - confidence.sum(-1, keepdim=True) / count,
+        confidence - confidence.sum(-1, keepdim=True) / given.sum(-1, keepdim=True).clamp(min=1),
         best,
         near_best * given,
         at(expected, x) * given,
