@@ -10,8 +10,8 @@ OPENCV = ["opencv-python-headless>=4.8"]
 TRAIN = ["timm>=1.0.9,<2", "albumentations>=2.0,<3"]
 REPORT = ["jinja2>=3.1,<4"]
 VIDEO = ["av>=12"]
-OPENVINO = ["openvino>=2024.4"]
-ONNX = ["onnxruntime>=1.17"]
+OPENVINO = ["openvino>=2024.4", "onnx>=1.15,<2"]  # both read the network as torch exports it, by onnx
+ONNX = ["onnxruntime>=1.17", "onnx>=1.15,<2"]
 TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML"]
 EXPERIMENTS = ["matplotlib>=3.8,<4"]
 
@@ -31,7 +31,7 @@ setup(
     },
     # No OpenCV: whoever has a pose estimator mostly has one already, and two of its packages break each other.
     install_requires=[
-        "torch>=2.2,<3",
+        "torch>=2.5,<3",
         "numpy>=1.26,<3",
         "pillow>=10",
         "pycocotools>=2.0.8,<3",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
+import sys
 import tempfile
 import warnings
 from abc import abstractmethod
@@ -27,6 +29,10 @@ BATCH = 8  # crops that a graph takes at once; more does not pay
 Graph = Callable[[np.ndarray], list[np.ndarray]]
 
 
+class UnusableEngine(InputError):
+    """An engine that is installed and does not work."""
+
+
 class CompiledEngine(TorchEngine):
     """Runs the backbone as a compiled graph and the rest, which costs little, by torch.
 
@@ -44,13 +50,16 @@ class CompiledEngine(TorchEngine):
     def __init__(self, network: RefinementNetwork, device: torch.device, precision: str = "auto") -> None:
         if not isinstance(network, FusionNetwork) or device.type != "cpu":
             raise InputError(f"engine {self.name} runs networks with the fusion head, on a CPU; use engine torch")
-        require(self.name, self.extra, f"engine {self.name}")
         super().__init__(network, device)
         example = torch.zeros(BATCH, 3, *network.config.input_size)
         try:
+            require(self.name, self.extra, f"engine {self.name}")
             graph = self.compile(exported(self.network.get_submodule("backbone"), example), precision)
-        except (ImportError, RuntimeError) as error:
-            raise InputError(f"engine {self.name} cannot be used here ({str(error).splitlines()[0]:.200})") from None
+        except InputError:
+            raise
+        except Exception as error:  # these libraries raise whatever they like
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise UnusableEngine(f"engine {self.name} cannot be used here ({reason:.200})") from None
         self.network.backbone = CompiledMoveNet(graph)
 
     @staticmethod
@@ -109,28 +118,37 @@ class CompiledMoveNet(nn.Module):
 
 
 def exported(module: nn.Module, example: torch.Tensor) -> bytes:
-    """Export a module as ONNX, or read what was exported of the same weights before from the user's cache folder."""
-    digest = hashlib.sha256(repr((tuple(example.shape), torch.__version__)).encode())
+    """Export a module as ONNX, or read what was exported of the same weights before from the user's cache folder.
+
+    A file there begins with the SHA-256 of the graph, so that a damaged one is made anew.
+    """
+    code = inspect.getsource(sys.modules[type(module).__module__])
+    digest = hashlib.sha256(repr((tuple(example.shape), torch.__version__, code)).encode())
     for name, weights in module.state_dict().items():
         digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(root, "posefix", f"{digest.hexdigest()[:32]}.onnx")
+    try:
+        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "posefix", digest.hexdigest()[:32])
+    except RuntimeError:  # there is no home
+        return to_onnx(module, example)
     with suppress(OSError):
-        return path.read_bytes()
+        kept = path.read_bytes()
+        if hashlib.sha256(kept[32:]).digest() == kept[:32]:
+            return kept[32:]
     graph = to_onnx(module, example)
     with suppress(OSError, InputError):  # a cache that cannot be written is done without
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, graph)
+        write_atomically(path, hashlib.sha256(graph).digest() + graph)
     return graph
 
 
 def to_onnx(module: nn.Module, *example: torch.Tensor, **options: Any) -> bytes:
     """Export a module to ONNX by tracing it on examples; ``options`` are of :func:`torch.onnx.export`."""
+    require("onnx", "onnx", "an export to ONNX")
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no counterpart of torch's fused transformer layer
     try:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
-            warnings.simplefilter("ignore")  # the exporter that needs no further library is called old
+            warnings.simplefilter("ignore")  # this exporter is called old; the new one knows fewer operators
             path = Path(folder, "graph.onnx")
             torch.onnx.export(module, example, path, dynamo=False, opset_version=17, **options)
             return path.read_bytes()

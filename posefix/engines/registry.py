@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import warnings
 
 import torch
 
 from posefix.core.errors import InputError
 from posefix.engines.base import Engine
-from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine
+from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine, UnusableEngine
 from posefix.engines.torch import TorchEngine
 from posefix.models.interface import RefinementNetwork
 
@@ -40,6 +40,10 @@ def create_engine(name: str, network: RefinementNetwork, device: str | torch.dev
     if name not in ENGINES:
         raise InputError(f"no engine {name!r:.40}; there are {', '.join(ENGINES)}")
     for engine in _BY_NAME.values() if name == "auto" else ():
-        with suppress(InputError):  # not installed, or not for this network
+        try:
             return engine(network, device, precision)
+        except UnusableEngine as error:
+            warnings.warn(f"{error}; a slower one is used", stacklevel=2)
+        except InputError:  # not installed, or not for this network
+            continue
     return _BY_NAME[name](network, device, precision)

@@ -8,6 +8,7 @@ from torch import nn
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
+from posefix.core.people import FARTHEST
 from posefix.engines.compiled import to_onnx
 from posefix.engines.torch import TorchEngine
 from posefix.models.checkpoint import Checkpoint
@@ -36,13 +37,16 @@ class ExportedRefiner(nn.Module):
 
         Args:
             crops: (N, H, W, 3) uint8, RGB: the person's box, widened by ``box_padding`` and to the crop's shape.
-            poses: (N, K, 3) float32 x, y in pixels of the crop and confidence; 0 says that there is no estimate.
-            boxes: (N, 4) float32 x0, y0, x1, y1 of the person in pixels of the crop.
+            poses: (N, K, 3) float32 x, y in pixels of the crop and confidence; 0 says that there is no estimate, as
+                does a number that is not finite.
+            boxes: (N, 4) float32 x0, y0, x1, y1 of the person in pixels of the crop; they are never empty.
 
         Returns:
             refined (N, K, 3): x, y in pixels of the crop, and the expected similarity to the truth; expected_oks (N,).
         """
         margin = self._config.frame_margin
+        finite = poses.abs() < FARTHEST  # False for NaN, too
+        poses = torch.where(finite.all(-1, keepdim=True), poses, 0.0)
         size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
         lengths = (geometry.BOX_AREA_TO_AREA * size.prod(1)).sqrt()
         nobody = torch.zeros_like(poses)[:, None]

@@ -10,6 +10,7 @@ import torch
 
 from posefix.core.errors import InputError
 from posefix.engines import create_engine
+from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine
 from tests.tiny import fusion_checkpoint, tiny_checkpoint
 
 CPU = torch.device("cpu")
@@ -29,7 +30,24 @@ def test_engines_compute_what_torch_computes_also_in_batches_that_are_not_full(
         fast = create_engine(name, network, CPU, precision="f32")
         for right, found in zip(expected, fast.encode(crops, True), strict=True):
             torch.testing.assert_close(found, right, atol=1e-3, rtol=1e-3)
-    assert len(list((tmp_path / "posefix").glob("*.onnx"))) == 1
+    (kept,) = (tmp_path / "posefix").iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: len(whole) // 2])
+    create_engine(name, network, CPU)
+    assert kept.read_bytes() == whole
+
+
+def test_an_engine_that_is_broken_is_said_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(onnx: bytes, precision: str) -> None:
+        raise ValueError("libtbb is missing")
+
+    monkeypatch.setattr(OpenVinoEngine, "compile", staticmethod(broken))
+    monkeypatch.setattr(OnnxRuntimeEngine, "compile", staticmethod(broken))
+    network = fusion_checkpoint().network
+    with pytest.raises(InputError, match="libtbb is missing"):
+        create_engine("onnxruntime", network, CPU)
+    with pytest.warns(UserWarning, match="a slower one is used"):
+        assert create_engine("auto", network, CPU).name == "torch"
 
 
 def test_an_engine_runs_a_copy(rng: np.random.Generator) -> None:
