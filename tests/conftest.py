@@ -25,6 +25,12 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20190401)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_graphs_of_others(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Engines export networks anew, once for all tests."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint that moves nothing."""

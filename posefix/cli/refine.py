@@ -109,7 +109,7 @@ def _summary(measured: dict[str, Any]) -> str:
     """Say in a few lines what refinement did, and what the user should know about the results."""
     lines = [
         f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
-        f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s",
+        f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s with {measured['engine']}",
         *(text.format(measured[name]) for name, text in NOTES.items() if measured[name]),
     ]
     if "gain" in measured:

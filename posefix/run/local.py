@@ -68,6 +68,7 @@ class Refined:
         problems: a sentence for each record or person handed through untouched.
         count: how many people this run refined (a resumed run: without those of the run before).
         seconds: how long that took, decoding included.
+        engine: the name of what ran the network.
     """
 
     work: Work
@@ -75,6 +76,7 @@ class Refined:
     problems: list[str]
     count: int
     seconds: float
+    engine: str
 
 
 def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refined:
@@ -103,7 +105,9 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             formats.write(held, plan.out)
             journal.remove()
     after = held[work.rows].to_skeleton(after.skeleton)
-    return Refined(work, after, [*work.people.source.problems, *refinement.problems], count, seconds)
+    return Refined(
+        work, after, [*work.people.source.problems, *refinement.problems], count, seconds, refiner.engine.name
+    )
 
 
 def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
@@ -207,6 +211,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "moved_keypoints": float((moved > 0.5).mean()) if moved.size else 0.0,
         "median_move": float(np.median(moved)) if moved.size else 0.0,
         "seconds": round(refined.seconds, 3),
+        "engine": refined.engine,
         "people_per_second": round(refined.count / refined.seconds, 2),
         "checkpoint": str(plan.checkpoint),
         "flip_test": settings.flip_test,
