@@ -14,7 +14,7 @@ from posefix.core.files import read_json, write_atomically
 from posefix.core.skeleton import Skeleton
 from posefix.formats import coco
 from posefix.formats.coco_files import NOWHERE, image_id_of
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
+from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, numbers
 from posefix.formats.per_image import PersonLayout, Triples, flat_person, read_person, to_corners, write_person
 from posefix.formats.probe import FileProbe
 
@@ -59,7 +59,9 @@ def write_annotations(path: Path, content: ParsedFile) -> None:
 
 
 def _keypoints(annotation: Any, skeleton: Skeleton | None) -> Triples:
-    return [[x, y, min(max(flag, 0), 2) / 2] for x, y, flag in _FLAT.keypoints(annotation, skeleton)]
+    triples = numbers(_FLAT.keypoints(annotation, skeleton), "keypoints").reshape(-1, 3)
+    triples[:, 2] = np.clip(triples[:, 2], 0, 2) / 2
+    return triples.tolist()
 
 
 def _put(annotation: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
