@@ -12,7 +12,7 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 
-COLUMNS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores")
+COLUMNS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores", "track_ids")
 FARTHEST = 1e6  # px: nothing further out can mean a pixel
 UNKNOWN_CONFIDENCE = 0.5  # of keypoints without scores; 1 throughout would say that all of them are certain
 
@@ -42,6 +42,7 @@ class People:
         areas: (N,) float32, px^2, the s^2 of OKS; 0 where unknown.
         original_scores: (N,) float32: of people who were refined and rescored, the person score that they had before;
             NaN for all others.
+        track_ids: (N,) int64, the same for one person in all frames of a video; -1 where unknown.
         extra: N records with whatever else the source said, handed through untouched.
         source: where they come from, if from a file (:class:`posefix.formats.Source`): what is not of one person.
     """
@@ -54,6 +55,7 @@ class People:
     person_scores: np.ndarray = None  # type: ignore[assignment]
     areas: np.ndarray = None  # type: ignore[assignment]
     original_scores: np.ndarray = None  # type: ignore[assignment]
+    track_ids: np.ndarray = None  # type: ignore[assignment]
     extra: Sequence[Any] = field(default_factory=list)
     source: Any = None
 
@@ -73,6 +75,7 @@ class People:
         self.person_scores = column(self.person_scores, np.float32)
         self.areas = column(self.areas, np.float32)
         self.original_scores = column(self.original_scores, np.float32, unknown=np.nan)
+        self.track_ids = column(self.track_ids, np.int64, unknown=-1)
         if not isinstance(self.extra, Records):
             self.extra = list(self.extra) if len(self.extra) else [{} for _ in range(n)]
         if len(self.extra) != n:

@@ -2,7 +2,7 @@
 
 - default: a list of people, each with ``image_id`` (the file name of the image, ``17.jpg`` for frame 17 of a video),
   ``category_id``, ``keypoints`` (x, y and score of each, one after the other), ``score`` (up to 3.25), ``box`` (xywh)
-  and ``idx`` (of the track). Evaluations have integers as ``image_id``: these files are COCO's results.
+  and ``idx`` (of the track; 0 for all without tracking). Evaluations have integers as ``image_id``: these files are COCO's results.
 - ``cmu``: by image name an object with ``version`` and ``bodies``, each with ``joints``.
 - ``open``: the same with ``people`` and ``pose_keypoints_2d``, as in OpenPose.
 
@@ -80,7 +80,7 @@ def _is_result(record: Any) -> bool:
     return isinstance(keypoints, list) and len(keypoints) > 0 and not isinstance(keypoints[0], list)
 
 
-PERSON = flat_person("keypoints", _new, _is_result, "box", score="score")
+PERSON = flat_person("keypoints", _new, _is_result, "box", score="score", track="idx", first_track=1)
 
 
 def _looks_like_results(probe: FileProbe) -> bool:

@@ -93,7 +93,13 @@ def _is_annotation(value: Any) -> bool:
 
 _FLAT = flat_person("keypoints", _new, _is_annotation, "bbox")
 PERSON = PersonLayout(
-    _keypoints, _put, _new, _is_annotation, is_other=lambda value: not _is_annotation(value), box=_FLAT.box
+    _keypoints,
+    _put,
+    _new,
+    _is_annotation,
+    is_other=lambda value: not _is_annotation(value),
+    box=_FLAT.box,
+    track="track_id",
 )
 
 

@@ -104,7 +104,7 @@ def _is_result(record: Any) -> bool:
     return isinstance(keypoints, list) and len(keypoints) % 3 == 0 and all(map(is_score, keypoints))
 
 
-_FLAT = flat_person("keypoints", _new, _is_result, "bbox", score="score", decimals=(3, 4))
+_FLAT = flat_person("keypoints", _new, _is_result, "bbox", score="score", track="track_id", decimals=(3, 4))
 PERSON = replace(_FLAT, keypoints=_keypoints, zero_is_nothing=False)
 
 

@@ -65,7 +65,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
                 if not np.isfinite(triples[:, :2]).all(1).any():
                     continue
                 triples[~is_estimate(triples)] = np.nan
-                people.add(where, frames[key], record, triples)
+                people.add(where, frames[key], record, triples, track_id=individual)
             table.people.add((line, individual))
     return people.parsed(list(frames), "index" if numbered else "name", document=table)
 

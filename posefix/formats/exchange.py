@@ -154,6 +154,7 @@ def _people(path: Path, one: Format, parsed: ParsedFile, images: ImageIndex | No
         person_scores=parsed.person_scores,
         areas=geometry.areas_of(boxes),
         original_scores=parsed.original_scores,
+        track_ids=parsed.track_ids,
         extra=parsed.records,
         source=source,
     )
@@ -225,6 +226,7 @@ def _content(people: People, one: Format) -> ParsedFile:
         people.person_scores.astype(np.float64),
         people.extra if same is not None else [None] * len(people),
         people.original_scores,
+        people.track_ids,
         listed=[images.get(i, ImageRecord("")) for i in keys],
         document=None if same is None else same.document,
         new=same is None,

@@ -4,7 +4,7 @@
 
     {"keypoints": [x, y, confidence, ...], "bbox": [x, y, w, h], "score": 0.9, "category_id": 1}
 
-A keypoint of confidence 0 was not found. Records of objects, without keypoints, are handed through.
+Tracked people have their track's id as ``id_``. A keypoint of confidence 0 was not found. Records of objects, without keypoints, are handed through.
 ``openpifpaf.video --json-output`` appends one line ``{"frame": 1, "predictions": [...]}`` for each frame, from 1 on.
 
 Source: OpenPifPaf 0.12.14 and 0.13, openpifpaf/annotation.py (json_data), predict.py (out_name), video.py, stream.py.
@@ -80,6 +80,7 @@ LAYOUT = Layout(
         is_other=lambda record: isinstance(record, Mapping) and "category" in record and "keypoints" not in record,
         box_key="bbox",
         score="score",
+        track="id_",
         decimals=(3, 4),
     ),
     SKELETONS,

@@ -36,6 +36,7 @@ def people_in_object(people: str, key: str, person: Mapping[str, Any], version: 
             key,
             new=lambda parsed, place: person,
             is_person=lambda record: isinstance(record, Mapping) and key in record,
+            track="person_id",
         ),
         ("body25", "openpose18"),
         is_image=lambda value: isinstance(value, Mapping) and isinstance(value.get(people), list),

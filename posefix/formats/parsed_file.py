@@ -43,6 +43,7 @@ class ParsedFile:
         person_scores: (N,) float.
         records: N records of the format as they came; None for people who come from elsewhere.
         original_scores: (N,) float32 scores before rescoring, as :attr:`People.original_scores`.
+        track_ids: (N,) int64, as :attr:`People.track_ids`.
         listed: name and size of each of the M images, where the file or who writes it knows them; else empty.
         document: what else has to be written back; its form is the format's own. None when written anew.
         problems: one sentence for each person that could not be used and is handed through.
@@ -60,6 +61,7 @@ class ParsedFile:
     person_scores: np.ndarray
     records: Sequence[Any]
     original_scores: np.ndarray
+    track_ids: np.ndarray
     listed: Sequence[ImageRecord] = ()
     document: Any = None
     problems: list[str] = field(default_factory=list)
@@ -145,9 +147,19 @@ class PeopleBuilder:
         self._usable: list[bool] = []
         self.frames: list[int] = []
         self._original_scores: list[float] = []
+        self._track_ids: list[int] = []
         self.problems: list[str] = []
 
-    def add(self, where: str, frame: int, record: Any, triples: Any, box: Any = None, person_score: Any = None) -> None:
+    def add(
+        self,
+        where: str,
+        frame: int,
+        record: Any,
+        triples: Any,
+        box: Any = None,
+        person_score: Any = None,
+        track_id: int = -1,
+    ) -> None:
         """Take a person.
 
         Args:
@@ -157,6 +169,7 @@ class PeopleBuilder:
             triples: x, y and score of K keypoints; None or NaN where there is no estimate.
             box: xywh, or None.
             person_score: None: the mean of the scores.
+            track_id: -1: none.
         """
         try:
             row = self._checked(triples, box, person_score)
@@ -164,7 +177,7 @@ class PeopleBuilder:
             self.refuse(where, frame, record, str(error))
             return
         self._numbers += row.astype(np.float32).tobytes()
-        self._append(frame, record, True)
+        self._append(frame, record, True, track_id)
 
     def refuse(self, where: str, frame: int, record: Any, problem: str) -> None:
         """Take a person who cannot be used; ``problem`` goes on after ``where``. Raises InputError unless skipping."""
@@ -196,14 +209,16 @@ class PeopleBuilder:
             rows[:, -1],
             self._collected if self._records is None else self._records,
             np.array(self._original_scores, np.float32),
+            np.array(self._track_ids, np.int64),
             problems=self.problems,
             **rest,
         )
 
-    def _append(self, frame: int, record: Any, usable: bool) -> None:
+    def _append(self, frame: int, record: Any, usable: bool, track_id: int = -1) -> None:
         self._usable.append(usable)
         self.frames.append(frame)
         self._original_scores.append(original_score(record))
+        self._track_ids.append(track_id)
         if self._records is None:
             self._collected.append(record)
 

@@ -19,7 +19,7 @@ from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import Frames, Store, file_names, first_values, read_frames, write_frames
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal, numbers
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import ORIGINAL_SCORE, describe, is_box, require_object, with_original_score
+from posefix.formats.records import ORIGINAL_SCORE, describe, is_box, require_object, track_id_of, with_original_score
 
 Triples = Sequence[Sequence[Any]]
 
@@ -37,6 +37,8 @@ class PersonLayout:
     is_other: Callable[[Any], bool] = lambda record: False  # not a person: handed through
     box: Callable[[Any], Any] = lambda record: None  # xywh of a record, or None
     score: str = ""  # the key of the person's score, if there is one
+    track: str = ""  # the key of the track id, if the format has a place for it
+    first_track: int = 0  # ids below mean none
     decimals: tuple[int, int] = (3, 6)  # of coordinates and of scores that are written anew
     origin_is_nothing: bool = False  # a keypoint at (0, 0) was not found, whatever its score
     zero_is_nothing: bool = True  # a keypoint of score 0 was not found; if not, its coordinates count all the same
@@ -141,7 +143,8 @@ def read_person(layout: PersonLayout, people: PeopleBuilder, where: str, place: 
     triples[~layout.estimated(triples), :2] = np.nan
     score = record.get(layout.score) if layout.score else None
     score = score[0] if isinstance(score, list) and len(score) == 1 else score
-    people.add(where, place, record, triples, box, score)
+    track_id = track_id_of(record.get(layout.track)) if layout.track else -1
+    people.add(where, place, record, triples, box, score, track_id if track_id >= layout.first_track else -1)
 
 
 def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
@@ -162,6 +165,10 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
     if layout.score and (record.get(layout.score) is not None or ORIGINAL_SCORE in record):
         old = record.get(layout.score)
         written[layout.score] = keep_equal(old, np.full(np.shape(old), parsed.person_scores[person]), 6)
+    if layout.track and (track_id := int(parsed.track_ids[person])) >= 0:
+        old = record.get(layout.track)
+        if track_id_of(old) != track_id:
+            written[layout.track] = [track_id] if isinstance(old, list) else track_id
     return written
 
 

@@ -37,6 +37,13 @@ def with_original_score(record: Mapping[str, Any], score: float) -> dict[str, An
     return {**record, ORIGINAL_SCORE: float(str(np.float32(score)))}  # the shortest decimals that mean this float32
 
 
+def track_id_of(value: Any) -> int:
+    """The track id that a value of a record means, a number from 0 on or a list of one; -1 if it is none."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return max(int(value), -1) if is_image_id(value) else -1
+
+
 def is_box(value: Any) -> bool:
     """Whether a JSON value is a list of four numbers that pixels can have."""
     return isinstance(value, list) and len(value) == 4 and all(map(is_score, value))

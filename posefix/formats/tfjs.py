@@ -77,7 +77,7 @@ def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
 
 
 LAYOUT = Layout(
-    PersonLayout(_keypoints, _put, _new, lambda pose: any(_names(pose)), score="score"),
+    PersonLayout(_keypoints, _put, _new, lambda pose: any(_names(pose)), score="score", track="id"),
     SKELETONS,
     _is_image,
     noun="pose",

@@ -88,6 +88,7 @@ LAYOUT = Layout(
         is_other=lambda record: isinstance(record, Mapping) and record.get("class", PERSON) != PERSON,
         box=_box,
         score="confidence",
+        track="track_id",
         decimals=(3, 4),
         origin_is_nothing=True,
     ),

@@ -28,6 +28,7 @@ from posefix.formats.frames import file_names, usable_files
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
 from posefix.formats.per_image import require_other_people, to_corners
 from posefix.formats.probe import FileProbe
+from posefix.formats.records import track_id_of
 from posefix.formats.text_table import TextTable, is_estimate
 from posefix.formats.ultralytics import PERSON, SKELETONS
 
@@ -65,7 +66,8 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
             table.score_columns[line] = end
         (cx, cy, w, h), triples = row[1:BOX], table.triples(line, 0)
         triples[~is_estimate(triples), :2] = np.nan
-        people.add(where, place, record, triples, [cx - w / 2, cy - h / 2, w, h], score)
+        track_id = track_id_of(row[-1]) if more == 2 or (more == 1 and lone_id) else -1
+        people.add(where, place, record, triples, [cx - w / 2, cy - h / 2, w, h], score, track_id)
     holds = {"boxes", *(["scores"] if width == 3 else [])}
     if len(table.score_columns) == len(detections):
         holds.add("person_scores")
@@ -126,7 +128,8 @@ def _new_line(parsed: ParsedFile, person: int) -> str:
     triples = np.column_stack([parsed.keypoints[person], parsed.scores[person]])
     numbers = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, *triples.ravel().tolist()]
     confidence = round(float(parsed.person_scores[person]), 6)  # has a point, so that it is no track id
-    return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {confidence!r}\n"
+    track_id = f" {parsed.track_ids[person]}" if parsed.track_ids[person] >= 0 else ""
+    return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {confidence!r}{track_id}\n"
 
 
 def _looks_like_labels(probe: FileProbe) -> bool:

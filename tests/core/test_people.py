@@ -8,7 +8,7 @@ import pytest
 from posefix.core.people import People, concatenate
 from posefix.core.skeleton import load
 
-FIELDS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores")
+FIELDS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores", "track_ids")
 
 
 def some_people(rng: np.random.Generator, n: int = 6) -> People:
@@ -21,6 +21,7 @@ def some_people(rng: np.random.Generator, n: int = 6) -> People:
         person_scores=rng.uniform(0, 1, n),
         areas=rng.uniform(0, 9e4, n),
         original_scores=np.where(rng.random(n) < 0.5, np.nan, 0.5),
+        track_ids=rng.integers(-1, 9, n),
         extra=[{"track_id": i} for i in range(n)],
     )
 
@@ -57,7 +58,7 @@ def test_concatenation_refuses_different_skeletons(rng: np.random.Generator) -> 
 def test_what_is_not_given_is_zero_or_not_known() -> None:
     people = People(load("coco17"), np.ones((2, 17, 2)), np.ones((2, 17)), [1, 2])
     assert not people.boxes.any() and not people.person_scores.any() and not people.areas.any()
-    assert np.isnan(people.original_scores).all()
+    assert np.isnan(people.original_scores).all() and (people.track_ids == -1).all()
     assert people.extra == [{}, {}] and people.extra[0] is not people.extra[1]
     assert {getattr(people, name).dtype for name in FIELDS} == {np.dtype(np.float32), np.dtype(np.int64)}
     assert people.image_ids.dtype == np.int64
