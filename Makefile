@@ -26,6 +26,7 @@ bench: $(VENV)/ready      ## people per second on this machine
 
 docs: $(VENV)/ready       ## the pages under docs/ as a site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/posefix export posefix-base --to onnx --out site/browser/posefix.onnx
 
 $(VENV)/ready: setup.py tools/setup_venv.sh
 	PYTHON=$(PYTHON) sh tools/setup_venv.sh $(VENV)

@@ -12,7 +12,7 @@ REPORT = ["jinja2>=3.1,<4"]
 VIDEO = ["av>=12"]
 OPENVINO = ["openvino>=2024.4", "onnx>=1.15,<2"]  # both read the network as torch exports it, by onnx
 ONNX = ["onnxruntime>=1.17", "onnx>=1.15,<2"]
-TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML"]
+TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML", "playwright>=1.45"]
 EXPERIMENTS = ["matplotlib>=3.8,<4"]
 
 setup(
