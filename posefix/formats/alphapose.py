@@ -2,7 +2,8 @@
 
 - default: a list of people, each with ``image_id`` (the file name of the image, ``17.jpg`` for frame 17 of a video),
   ``category_id``, ``keypoints`` (x, y and score of each, one after the other), ``score`` (up to 3.25), ``box`` (xywh)
-  and ``idx`` (of the track; 0 for all without tracking). Evaluations have integers as ``image_id``: these files are COCO's results.
+  and ``idx`` (of the track; 0 for all without tracking). Evaluations have integers as ``image_id``: these files are
+  COCO's results.
 - ``cmu``: by image name an object with ``version`` and ``bodies``, each with ``joints``.
 - ``open``: the same with ``people`` and ``pose_keypoints_2d``, as in OpenPose.
 

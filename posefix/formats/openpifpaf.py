@@ -4,7 +4,8 @@
 
     {"keypoints": [x, y, confidence, ...], "bbox": [x, y, w, h], "score": 0.9, "category_id": 1}
 
-Tracked people have their track's id as ``id_``. A keypoint of confidence 0 was not found. Records of objects, without keypoints, are handed through.
+Tracked people have their track's id as ``id_``. A keypoint of confidence 0 was not found. Records of objects, without
+keypoints, are handed through.
 ``openpifpaf.video --json-output`` appends one line ``{"frame": 1, "predictions": [...]}`` for each frame, from 1 on.
 
 Source: OpenPifPaf 0.12.14 and 0.13, openpifpaf/annotation.py (json_data), predict.py (out_name), video.py, stream.py.

@@ -1,0 +1,1 @@
+"""Poses over time: tracks, filters, the sequence network, and measures for videos."""
