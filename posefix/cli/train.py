@@ -15,7 +15,7 @@ from posefix.core.errors import InputError
     epilog="Example: posefix train --config base_movenet_thunder --train_batch 64 optimizer.learning_rate=5e-4"
 )
 @option("--config", required=True, help="A YAML file, or the name of one in configs/.")
-@option("--train_batch", "batch", type=click.IntRange(1), help="People in a training batch, on each process.")
+@option("--train_batch", "batch", type=click.IntRange(1), help="People in a training batch, on all processes together.")
 @option("--test_batch", type=click.IntRange(1), help="People in a batch of the evaluation.")
 @option("--flip_test/--no_flip_test", default=None, help="Average over mirrored images in the evaluation.")
 @option("--out", type=PATH, help="Folder for weights, state and log; runs/NAME unless given.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn import functional
 
 from posefix.models import decode
@@ -77,8 +77,15 @@ def cross_entropy(
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Average the values whose mask is 1; 0 if there is none."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    """Average the values whose mask is 1; 0 if there is none.
+
+    Of several processes each has a share of the batch: the mean of their results is that over the whole batch.
+    """
+    count, processes = mask.sum(), 1
+    if distributed.is_initialized():
+        distributed.all_reduce(count)
+        processes = distributed.get_world_size()
+    return (values * mask).sum() * processes / count.clamp(min=1)
 
 
 def fusion_losses(

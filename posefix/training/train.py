@@ -64,11 +64,14 @@ class Trainer:
         self.network = self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         cache = config.training.cache
         self.batches = people if cache is None else self._cached(people, cache)
-        self.epoch_steps = len(self.batches) // self.world
+        self.batches.share = slice(self.rank, None, self.world)
+        self.epoch_steps, batch = len(self.batches), config.training.batch
+        if batch % self.world:
+            raise InputError(f"a batch of {batch} people cannot be shared by {self.world} processes; see --train_batch")
         if not self.epoch_steps:
             raise InputError(
-                f"the training people of an epoch do not fill one batch of {config.training.batch} on {self.world} "
-                f"process(es), of {len(self.batches.people)} in the sets; lower --train_batch"
+                f"the training people of an epoch do not fill one batch of {batch}, of {len(self.batches.people)} in "
+                "the sets; lower --train_batch"
             )
         trained = [weights for weights in self.network.parameters() if weights.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, weight_decay=config.optimizer.weight_decay)
@@ -101,7 +104,7 @@ class Trainer:
         """The network as it is now, with how it came about."""
         training_info = {
             "steps": self.step,
-            "crops": self.step * self.config.training.batch * self.world,
+            "crops": self.step * self.config.training.batch,
             "epochs": round(self.step / self.epoch_steps, 2),
             "seconds": round(self.trained_seconds),
         }
@@ -117,7 +120,6 @@ class Trainer:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
-            "world": self.world,
             "seconds": self.trained_seconds,
             "config": json.dumps(self.config.model_dump(mode="json")),
         }
@@ -136,11 +138,8 @@ class Trainer:
             return False
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            then = {
-                **from_dict(json.loads(state["config"]), str(path)).decisive(),
-                "number of processes": state["world"],
-            }
-            for name, now in {**self.config.decisive(), "number of processes": self.world}.items():
+            then = from_dict(json.loads(state["config"]), str(path)).decisive()
+            for name, now in self.config.decisive().items():
                 if then[name] != now:
                     said = f"{path}: was trained with another {name} ({then[name]!r:.200}, now {now!r:.200})"
                     raise InputError(f"{said}; choose another --out to start anew")
@@ -176,7 +175,7 @@ class Trainer:
         config = self.config.training
         self.batches.epoch, start = divmod(self.step, self.epoch_steps)
         self.model.train()
-        loader = training_loader(self.batches, start, self.rank, self.world, config.workers)
+        loader = training_loader(self.batches, start, config.workers)
         begun = saved = last = time.monotonic()
         recent: list[dict[str, float]] = []  # losses since the last entry in the log
         for batch in checked(loader):
@@ -186,7 +185,7 @@ class Trainer:
             now = time.monotonic()
             self.trained_seconds, last = self.trained_seconds + now - last, now
             means = {name: sum(losses[name] for losses in recent) / len(recent) for name in recent[0]}
-            speed = len(recent) * config.batch * self.world / (now - begun)
+            speed = len(recent) * config.batch / (now - begun)
             epoch = f"epoch {self.batches.epoch + 1}/{config.epochs}"
             shown = f"{epoch}  loss {sum(means.values()):.3f}  {speed:.0f} crops/s"
             display.update(display.task_ids[0], completed=self.step, description=shown)
@@ -203,7 +202,7 @@ class Trainer:
         return False
 
     def _train_step(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimizer; the parts of the loss by name."""
+        """One step of the optimizer; the parts of the whole batch's loss by name."""
         config = self.config
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         for group in self.optimizer.param_groups:
@@ -217,7 +216,11 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip)
         self.optimizer.step()
         self.step += 1
-        return {name: part.item() for name, part in losses.items()}
+        parts = torch.stack(list(losses.values())).detach()
+        if self.world > 1:
+            distributed.all_reduce(parts)
+            parts /= self.world
+        return dict(zip(losses, parts.tolist(), strict=True))
 
     def _evaluate_when_due(self) -> None:
         """Evaluate an epoch that has just ended, if it is its turn."""

@@ -38,7 +38,8 @@ def onnxruntime_web(request: pytest.FixtureRequest) -> Path:
     if not folder.exists():
         if not shutil.which("npm"):
             pytest.skip("npm is not installed: no onnxruntime-web")
-        packed = subprocess.run(["npm", "pack", f"onnxruntime-web@{VERSION}"], cwd=cache, capture_output=True, text=True)
+        command = ["npm", "pack", f"onnxruntime-web@{VERSION}"]
+        packed = subprocess.run(command, cwd=cache, capture_output=True, text=True)
         if packed.returncode:
             pytest.skip(f"npm has no onnxruntime-web at hand: {packed.stderr.strip().splitlines()[-1:]}")
         with tarfile.open(cache / f"onnxruntime-web-{VERSION}.tgz") as package:

@@ -64,15 +64,14 @@ class Appearance:
         self._transform = A.Compose([photometric, occlusion], seed=0)
         self._resolution = config.resolution
 
-    def __call__(self, crops: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Change crops (N, H, W, 3) uint8; same shape and dtype."""
+    def __call__(self, crops: np.ndarray, rng: np.random.Generator, chosen: range) -> np.ndarray:
+        """Change the ``chosen`` of crops (N, H, W, 3) uint8; same shape and dtype."""
         seeds = rng.integers(2**31, size=len(crops))
-        changed = np.empty_like(crops)
-        for i, (crop, seed) in enumerate(zip(crops, seeds, strict=True)):
-            if self._resolution and rng.random() < self._resolution:
-                crop = coarsened(crop, rng.uniform(1, COARSEST))
-            self._transform.set_random_seed(int(seed))
-            changed[i] = self._transform(image=crop)["image"]
+        coarse = [self._resolution and rng.random() < self._resolution and rng.uniform(1, COARSEST) for _ in crops]
+        changed = np.zeros_like(crops)
+        for i in chosen:
+            self._transform.set_random_seed(int(seeds[i]))
+            changed[i] = self._transform(image=coarsened(crops[i], coarse[i]) if coarse[i] else crops[i])["image"]
         return changed
 
 

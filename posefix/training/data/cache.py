@@ -89,7 +89,7 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
     columns = (TextColumn("running the backbone"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("", total=count, completed=state["batches"] * batches.batch)
-        for batch in training_loader(crops, state["batches"], 0, 1, batches.config.training.workers):
+        for batch in training_loader(crops, state["batches"], batches.config.training.workers):
             place = slice(state["batches"] * batches.batch, (state["batches"] + 1) * batches.batch)
             _compute(cache, place, batch, fast, device)
             state["batches"] += 1
@@ -169,6 +169,8 @@ class CachedBatches(Batches):
         keypoints, scores = self._batches.inputs.draw(rows, rng, cache.guesses[chosen])
         batch = self._batches.poses(rows, cache.maps[chosen], keypoints, scores, rng, cache.flipped[chosen])
         view = (rng.random(len(chosen)) < AVERAGED).astype(int)
+        mine = self.share
+        batch = {name: values[mine] for name, values in batch.items()}
         for name in ("heatmaps", "poses", "centres"):
-            batch[name] = torch.from_numpy(getattr(cache, name)[chosen, view]).float()
+            batch[name] = torch.from_numpy(getattr(cache, name)[chosen[mine], view[mine]]).float()
         return batch

@@ -28,7 +28,14 @@ Batch = dict[str, torch.Tensor]
 
 
 class Batches(Dataset[Batch]):
-    """Batches of ``trained_on``, (R,) rows, in a random order that is drawn once for each epoch."""
+    """Batches of ``trained_on``, (R,) rows, in a random order that is drawn once for each epoch.
+
+    Attributes:
+        share: the people of each batch whom this process trains on. Everything is drawn for the whole batch, so that
+            the batches of all processes together are those of one.
+    """
+
+    share = slice(None)
 
     def __init__(self, trained_on: np.ndarray, seed: int, batch: int) -> None:
         self.trained_on, self.seed, self.batch, self.epoch = trained_on, seed, batch, 0
@@ -87,10 +94,11 @@ class TrainingBatches(Batches):
         rng = np.random.default_rng([self.config.seed, self.epoch, index])
         rows = self.rows(index)
         crops, keypoints, scores, maps, flipped = self.look(rows, rng)
-        return {
+        batch = {
             "crops": torch.from_numpy(crops).permute(0, 3, 1, 2),
             **self.poses(rows, maps, keypoints, scores, rng, flipped),
         }
+        return {name: values[self.share] for name, values in batch.items()}
 
     def with_held_out(self) -> TrainingBatches:
         """The same with the people who are held out."""
@@ -114,8 +122,8 @@ class TrainingBatches(Batches):
         """Crops of the people at ``rows`` and the input poses that went with them.
 
         Returns:
-            crops (B, height, width, 3) uint8, keypoints (B, K, 2) and scores (B, K) in original pixels, maps (B, 2, 3)
-            from there to the frame, and (B,) bool, whether the map mirrors.
+            crops (B, height, width, 3) uint8, black outside the ``share``, keypoints (B, K, 2) and scores (B, K) in
+            original pixels, maps (B, 2, 3) from there to the frame, and (B,) bool, whether the map mirrors.
         """
         people, model = self.people[rows], self.config.model
         keypoints, scores = self.inputs.draw(rows, rng)
@@ -126,10 +134,13 @@ class TrainingBatches(Batches):
         boxes = self._boxes(rows, keypoints, scores, rng)
         maps, flipped = random_maps(boxes, model.frame_size, model.box_padding, self.config.augmentation, rng)
         in_crop = geometry.translated(maps, model.frame_margin)
-        crops = np.stack([self._crop(row, matrix) for row, matrix in zip(rows, in_crop, strict=True)])
+        crops = np.zeros((len(rows), *model.input_size, 3), np.uint8)
+        mine = range(len(rows))[self.share]
+        for i in mine:
+            crops[i] = self._crop(rows[i], in_crop[i])
         if regions.any():
             _hide(crops, in_crop, regions, rng)
-        return self._appearance(crops, rng), keypoints, scores, maps, flipped
+        return self._appearance(crops, rng, mine), keypoints, scores, maps, flipped
 
     def poses(
         self,
@@ -201,13 +212,12 @@ def _hide(crops: np.ndarray, maps: np.ndarray, regions: np.ndarray, rng: np.rand
         cv2.fillConvexPoly(crops[i], corners[i], colours[i])
 
 
-def training_loader(batches: Batches, start: int, rank: int, world: int, workers: int) -> DataLoader[Batch]:
-    """Batches of the current epoch for one of ``world`` processes, from its ``start``-th on."""
-    usable = len(batches) // world * world
+def training_loader(batches: Batches, start: int, workers: int) -> DataLoader[Batch]:
+    """Batches of the current epoch, from the ``start``-th on."""
     return DataLoader(
         batches,
         batch_size=None,
-        sampler=range(start * world + rank, usable, world),
+        sampler=range(start, len(batches)),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=_single_threaded,
