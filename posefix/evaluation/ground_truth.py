@@ -21,6 +21,7 @@ from posefix.core.people import People
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats import ImageIndex
 from posefix.formats.coco import ImageRecord, read_images
+from posefix.formats.records import track_id_of
 
 _UNREAD = frozenset({"segmentation", "caption"})  # most of a file's memory, and not about keypoints
 _Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -173,6 +174,7 @@ class GroundTruth:
             np.array([a["image_id"] for a in annotations], np.int64),
             boxes=np.array([a["bbox"] for a in annotations], np.float32),
             areas=np.array([a["area"] for a in annotations], np.float32),
+            track_ids=np.array([track_id_of(a.get("track_id")) for a in annotations], np.int64),
             extra=annotations,
         )
 

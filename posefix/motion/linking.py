@@ -39,9 +39,10 @@ def link(people: People, longest_gap: int = LONGEST_GAP) -> People:
     rows = np.flatnonzero(people.labelled.any(1))
     rows = rows[np.argsort(people.image_ids[rows], kind="stable")]
     frames, starts = np.unique(people.image_ids[rows], return_index=True)
+    boxes = geometry.pose_boxes(people.keypoints, people.labelled)
     track_ids = np.full(len(people), -1, np.int64)
     for frame, part in zip(frames.tolist(), np.split(rows, starts[1:]), strict=False):
-        track_ids[part] = linker.follow(frame, people.keypoints[part], people.scores[part])
+        track_ids[part] = linker.follow(frame, people.keypoints[part], people.scores[part], boxes[part])
     return replace(people, track_ids=track_ids)
 
 
@@ -59,20 +60,24 @@ class Linker:
         k = len(self._sigmas)
         self._ids, self._frames = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._keypoints, self._scores = np.zeros((0, k, 2)), np.zeros((0, k))
-        self._velocities = np.zeros((0, 2))  # px a frame
+        self._boxes, self._velocities = np.zeros((0, 4)), np.zeros((0, 2))  # px, px a frame
 
-    def follow(self, frame: int, keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    def follow(
+        self, frame: int, keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray | None = None
+    ) -> np.ndarray:
         """The ids (N,) int64 of the people of a frame that is later than all before.
 
         Args:
             frame: its number.
             keypoints: (N, K, 2) pixels.
             scores: (N, K) confidences; 0 where there is no estimate.
+            boxes: (N, 4) xywh around the keypoints, if they are known.
         """
+        boxes = geometry.pose_boxes(keypoints, scores > 0) if boxes is None else boxes
         self._forget(self._ids[frame - self._frames > self._longest_gap + 1])
         elapsed = (frame - self._frames)[:, None]
         shift = self._velocities * (1 - DAMPING**elapsed) / (1 - DAMPING)
-        similarity = self._similarity(self._keypoints + shift[:, None], keypoints, scores)
+        similarity = self._similarity(shift, keypoints, scores, boxes)
         similarity -= np.where(similarity >= LEAST_SIMILARITY, MISSING_COST * (elapsed - 1), 0)
         tracks, found = self._assign(np.where(similarity >= LEAST_SIMILARITY, -similarity, 0.0))
         linked = similarity[tracks, found] >= LEAST_SIMILARITY
@@ -91,23 +96,25 @@ class Linker:
         self._frames = np.concatenate([self._frames, np.full(len(ids), frame)])
         self._keypoints = np.concatenate([self._keypoints, keypoints])
         self._scores = np.concatenate([self._scores, scores])
+        self._boxes = np.concatenate([self._boxes, boxes])
         self._velocities = np.concatenate([self._velocities, velocities])
         return ids
 
     def _forget(self, ids: np.ndarray) -> None:
         kept = ~np.isin(self._ids, ids)
-        for name in ("_ids", "_frames", "_keypoints", "_scores", "_velocities"):
+        for name in ("_ids", "_frames", "_keypoints", "_scores", "_boxes", "_velocities"):
             setattr(self, name, getattr(self, name)[kept])
 
-    def _similarity(self, predicted: np.ndarray, keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """(M, N) float64 in [0, 1] of the M tracks, at their ``predicted`` keypoints (M, K, 2), and N people."""
-        boxes = geometry.pose_boxes(predicted, self._scores > 0)[:, None]
-        others = geometry.pose_boxes(keypoints, scores > 0)[None]
-        areas = np.sqrt(geometry.areas_of(boxes[:, 0])[:, None] * geometry.areas_of(others[0])[None])
-        similar = keypoint_similarity(predicted[:, None], keypoints[None], areas, self._sigmas)
+    def _similarity(
+        self, shift: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray
+    ) -> np.ndarray:
+        """(M, N) float64 in [0, 1] of M tracks, shifted by (M, 2) px, and N people of a frame."""
+        areas = np.sqrt(geometry.areas_of(self._boxes)[:, None] * geometry.areas_of(boxes))
+        similar = keypoint_similarity((self._keypoints + shift[:, None])[:, None], keypoints, areas, self._sigmas)
         weights = np.sqrt(np.clip(self._scores, 0, None)[:, None] * np.clip(scores, 0, None)[None])
         oks = (weights * similar).sum(-1) / np.maximum(weights.sum(-1), 1e-9)
-        return (oks + geometry.iou(_widened(boxes), _widened(others))) / 2
+        predicted = self._boxes + np.pad(shift, ((0, 0), (0, 2)))
+        return (oks + geometry.iou(_widened(predicted)[:, None], _widened(boxes))) / 2
 
 
 def _widened(boxes: np.ndarray) -> np.ndarray:
@@ -117,6 +124,7 @@ def _widened(boxes: np.ndarray) -> np.ndarray:
 def _displacement(before: np.ndarray, scores: np.ndarray, after: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(N, 2) px, the median of how far the keypoints that both poses have moved; 0 if they have none in common."""
     shared = (scores > 0) & (others > 0)
-    moved = np.where(shared[..., None], after - before, np.nan)
-    moved[~shared.any(1)] = 0
-    return np.nanmedian(moved, axis=1) if len(moved) else np.zeros((0, 2))
+    moved = np.sort(np.where(shared[..., None], after - before, np.inf), axis=1)
+    middle = np.maximum(shared.sum(1) - 1, 0) // 2
+    median = np.take_along_axis(moved, middle[:, None, None], axis=1)[:, 0]
+    return np.where(shared.any(axis=1, keepdims=True), median, 0.0)
