@@ -15,6 +15,7 @@ from posefix.core import geometry
 from posefix.core.errors import require
 from posefix.core.people import People
 from posefix.evaluation.matching import keypoint_similarity
+from posefix.motion.filters import median_of_known
 from posefix.motion.tracks import LONGEST_GAP, frame_step
 
 LEAST_SIMILARITY = 0.1  # below, two poses are of different people
@@ -123,8 +124,4 @@ def _widened(boxes: np.ndarray) -> np.ndarray:
 
 def _displacement(before: np.ndarray, scores: np.ndarray, after: np.ndarray, others: np.ndarray) -> np.ndarray:
     """(N, 2) px, the median of how far the keypoints that both poses have moved; 0 if they have none in common."""
-    shared = (scores > 0) & (others > 0)
-    moved = np.sort(np.where(shared[..., None], after - before, np.inf), axis=1)
-    middle = np.maximum(shared.sum(1) - 1, 0) // 2
-    median = np.take_along_axis(moved, middle[:, None, None], axis=1)[:, 0]
-    return np.where(shared.any(axis=1, keepdims=True), median, 0.0)
+    return median_of_known(after - before, (scores > 0) & (others > 0))
