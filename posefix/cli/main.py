@@ -11,6 +11,7 @@ from posefix.cli.export import export
 from posefix.cli.fit import fit
 from posefix.cli.measure import measure
 from posefix.cli.refine import refine
+from posefix.cli.smooth import smooth
 from posefix.cli.train import train
 
 
@@ -20,5 +21,5 @@ def main() -> None:
     """Refine human poses, whatever estimator they come from."""
 
 
-for command in (refine, convert, evaluate, diagnose, fit, train, measure, export):
+for command in (refine, smooth, convert, evaluate, diagnose, fit, train, measure, export):
     main.add_command(command)

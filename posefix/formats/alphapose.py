@@ -111,6 +111,7 @@ FORMATS = (
         sniff=_looks_like_results,
         read=read,
         write=write,
+        takes_new="anywhere",
     ),
     _format("cmu", "bodies", "joints"),
     _format("open", "people", "pose_keypoints_2d"),

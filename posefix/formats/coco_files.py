@@ -129,6 +129,7 @@ _RESULTS = Format(
     write=write_results,
     tells_skeleton=False,
     completed=True,
+    takes_new="anywhere",
 )
 FORMATS = (
     _RESULTS,

@@ -129,17 +129,28 @@ def _columns(
 def _new(path: Path, parsed: ParsedFile) -> str:
     if (name := next((key for key in map(str, parsed.images) if "," in key), None)) is not None:
         raise InputError(f"{path}: the image name {name!r} has a comma, and cannot be written to DeepLabCut's CSV")
-    groups = parsed.people_of()
-    owners = [f"individual{i + 1}" for i in range(max([1, *map(len, groups)]))]
+    groups, places = parsed.people_of(), _individuals(parsed)
+    owners = [f"individual{i + 1}" for i in range(max(places, default=0) + 1)]
     titles = [(owner, part, coord) for owner in owners for part in parsed.skeleton.keypoint_names for coord in COORDS]
     rows = [[name, *values] for name, values in zip(_LEVELS[1:], zip(*titles, strict=True), strict=True)]
     rows = [["scorer", *["PoseFix"] * len(titles)], *(rows if len(owners) > 1 else rows[1:])]
     for key, people in zip(parsed.images, groups, strict=True):
-        points, scores = np.round(parsed.keypoints[people], 3), np.round(parsed.scores[people], 6)
-        triples = np.concatenate([points, scores[..., None]], axis=-1).reshape(-1, 3).tolist()
-        cells = [repr(value) if triple[2] > 0 else "" for triple in triples for value in triple]
-        rows.append([str(key), *cells, *[""] * (len(titles) - len(cells))])
+        triples = np.zeros((len(owners), len(parsed.skeleton), 3))
+        triples[places[people], :, :2] = np.round(parsed.keypoints[people], 3)
+        triples[places[people], :, 2] = np.round(parsed.scores[people], 6)
+        cells = (repr(value) if triple[2] > 0 else "" for triple in triples.reshape(-1, 3).tolist() for value in triple)
+        rows.append([str(key), *cells])
     return "".join(",".join(row) + "\n" for row in rows)
+
+
+def _individuals(parsed: ParsedFile) -> np.ndarray:
+    """(N,) int64 which individual each person is: each track one, or, without tracks, the n-th of a frame the n-th."""
+    ids, places = np.unique(parsed.track_ids, return_inverse=True)
+    if (ids >= 0).all() and len(np.unique(np.column_stack([parsed.frames, places]), axis=0)) == len(places):
+        return places
+    for people in parsed.people_of():
+        places[people] = np.arange(len(people))
+    return places
 
 
 def _looks_like_deeplabcut(probe: FileProbe) -> bool:

@@ -201,8 +201,13 @@ def _content(people: People, one: Format) -> ParsedFile:
     """People as the content of a file of a format."""
     source: Source = people.source or Source(one, None, {})
     images, ids = source.images, set(people.image_ids.tolist())
-    same = source.parsed if source.format.name == one.name and ids <= source.keys.keys() else None
     keys = source.keys
+    same = source.parsed if source.format.name == one.name else None
+    elsewhere = np.flatnonzero(~np.isin(people.image_ids, list(keys))).tolist()
+    if same is not None and one.takes_new == "anywhere" and all(people.extra[row] is None for row in elsewhere):
+        keys |= {i: _new_key(i, keys, one) for i in sorted(ids - keys.keys())}
+    elif elsewhere:
+        same = None
     if same is None:
         people = fitted(people, one)
         people = people[writable(people)]
@@ -246,6 +251,16 @@ def fitted(people: People, one: Format) -> People:
     skeleton = load(one.skeletons[0])
     require_shared(people, skeleton, f"{one.title} holds")
     return people.to_skeleton(skeleton)
+
+
+def _new_key(image_id: int, keys: Mapping[int, int | str], one: Format) -> int | str:
+    """What a file calls a frame that it does not have: the name of another one with the number exchanged."""
+    if one.kind == "id":
+        return image_id
+    stem, extension = os.path.splitext(str(next(iter(keys.values()), "")))
+    prefix = stem.rstrip("0123456789")
+    digits = len(stem) - len(prefix) if stem[len(prefix) :].startswith("0") else 0
+    return f"{prefix}{image_id:0{digits}d}{extension}"
 
 
 def _key(image_id: int, record: ImageRecord | None, one: Format, video: str | None) -> int | str:

@@ -103,6 +103,7 @@ class Format:
         holds: which of ``"scores"`` (of keypoints), ``"boxes"`` and ``"person_scores"`` survive writing and reading.
         tells_skeleton: whether files say what their keypoints are, by names or by a number that the format gives.
         completed: records without any estimate are people to be refined, too; so are keypoints without one.
+        takes_new: where in a file that was read new people can be put.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Format:
     holds: frozenset[str] = frozenset({"scores", "boxes", "person_scores"})
     tells_skeleton: bool = True
     completed: bool = False
+    takes_new: Literal["nowhere", "in its images", "anywhere"] = "nowhere"
 
 
 class PeopleBuilder:

@@ -252,4 +252,5 @@ def json_format(name: str, title: str, layout: Layout, **rest: Any) -> Format:
     """A format with a layout; ``rest`` are attributes of it that are not as usual."""
     sniff, read, write = partial(looks_like, layout), partial(read_images, layout), partial(write_images, layout)
     usual = Format(name, title, layout.skeletons, "name", sniff, read, write, folder=layout.store == "folder")
+    usual = replace(usual, takes_new="in its images")
     return replace(usual, **rest)

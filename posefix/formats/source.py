@@ -55,6 +55,15 @@ def refinable(people: People, skeleton: Skeleton) -> np.ndarray:
     return np.flatnonzero(~absent & (people.source.format.completed | people.to_skeleton(skeleton).labelled.any(1)))
 
 
+def takes_new(people: People, image_ids: np.ndarray) -> np.ndarray:
+    """(M,) bool: whether the file that people come from has a place for new ones in the images (M,)."""
+    source = people.source
+    if source is None or source.format.takes_new == "anywhere":
+        return np.ones(len(image_ids), bool)
+    listed = np.isin(image_ids, list(source.keys))
+    return listed if source.format.takes_new == "in its images" else np.zeros(len(image_ids), bool)
+
+
 def with_refined_rows(people: People, rows: np.ndarray, refined: People) -> People:
     """All people of a file, of whom those at ``rows`` (R,) were refined in another skeleton.
 

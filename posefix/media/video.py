@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,15 @@ class VideoFrames:
                     raise InputError(f"{self.path}: no frame for image_id {index}, the last is {self._index}")
                 self._index, self._frame = following
             return self._frame
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """(F,) float64 seconds of the frames by the file's time stamps, or else by ``fps``; no frame is decoded."""
+        with self._open() as container:
+            stamps = [packet.pts for packet in container.demux(video=0) if packet.size]
+            if None in stamps:
+                return np.arange(len(stamps)) / (self.fps or DEFAULT_FPS)
+            return np.sort(np.array(stamps, np.float64)) * float(container.streams.video[0].time_base)
 
     def require(self, indices: Iterable[int]) -> None:
         """Raise InputError, with their number and the first five, if there are no such frames.

@@ -65,7 +65,7 @@ def _smoothed(
     trusted &= confidences >= WEAK * usual
     whole = np.nan_to_num(interpolated(times, keypoints, trusted))
     filtered = _filtered(times, whole[..., :2], method, cutoff, size)
-    wanted = trusted.any(0) & (known | (_missing_run(known) <= fill))
+    wanted = trusted.any(0) & (known | (missing_run(known) <= fill))
     new = np.where(known, confidences, FILLED_CONFIDENCE * whole[..., 2])
     return np.where(wanted[..., None], np.dstack([filtered, new]), keypoints)
 
@@ -143,7 +143,7 @@ def interpolated(times: np.ndarray, values: np.ndarray, known: np.ndarray) -> np
     return (1 - share) * start + share * end
 
 
-def _missing_run(known: np.ndarray) -> np.ndarray:
+def missing_run(known: np.ndarray) -> np.ndarray:
     """(T, K) int64: of how many missing frames between known ones each is; 0 where known, over T before and after."""
     places = np.arange(len(known))[:, None]
     before = np.maximum.accumulate(np.where(known, places, -len(known) - 1), axis=0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -189,3 +191,18 @@ def test_people_of_a_video_are_refined_by_two_workers_as_by_one(tmp_path: Path) 
         for workers in (1, 2)
     )
     np.testing.assert_array_equal(one.keypoints, two.keypoints)
+
+
+def test_frames_are_at_the_times_that_the_file_says(tmp_path) -> None:
+    write_video(tmp_path / "even.mp4", 12.5, shades())
+    np.testing.assert_allclose(VideoFrames(tmp_path / "even.mp4").times, np.arange(20) / 12.5, atol=1e-4)
+    stamps = np.cumsum([0, 1, 1, 4, 2, 1])
+    with av.open(str(tmp_path / "uneven.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", 25)
+        stream.width, stream.height, stream.codec_context.time_base = 64, 48, Fraction(1, 25)
+        for pixels, stamp in zip(shades(6), stamps.tolist(), strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    np.testing.assert_allclose(VideoFrames(tmp_path / "uneven.mp4").times, stamps / 25, atol=1e-4)

@@ -1,0 +1,76 @@
+"""``posefix smooth``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
+from posefix.core.errors import InputError
+
+FILTERS = ("oneeuro", "savgol", "butterworth", "gaussian", "median")
+
+
+@click.command(epilog="Example: posefix smooth results.json --fps 30 --out smooth.json")
+@click.argument("results", type=PATH)
+@option("--out", type=PATH, required=True, help="Write the results here, in the form they came in.")
+@option("--smooth", "method", type=click.Choice(FILTERS), default="butterworth", help="The filter.")
+@option("--cutoff", type=click.FloatRange(0, min_open=True), default=6.0, help="Hz; faster movement is noise.")
+@option("--fill", type=click.IntRange(0), default=0, help="Fill gaps of at most so many frames, marked by low scores.")
+@option("--fps", type=click.FloatRange(0, min_open=True), default=30.0, help="Frames a second.")
+@option("--video_path", "video", type=PATH, help="The video, for its time stamps in place of --fps.")
+@IMAGES
+@FORMAT
+@RESULTS_SKELETON
+@ON_ERROR
+@friendly
+def smooth(
+    results: Path,
+    out: Path,
+    method: str,
+    cutoff: float,
+    fill: int,
+    fps: float,
+    video: Path | None,
+    skeleton: str | None,
+    images: Path | None,
+    **how: Any,
+) -> None:
+    """Smooth the results of a video over time, person by person; no images are needed.
+
+    Image ids, or the numbers in names, are frame numbers. People are linked from frame to frame where the file has no
+    track ids. Images or the video are needed only for formats whose coordinates are fractions of the image.
+    """
+    import numpy as np
+
+    from posefix import formats
+    from posefix.core.files import require_distinct, require_writable
+    from posefix.core.skeleton import load
+    from posefix.media.video import VideoFrames
+    from posefix.motion.smoothing import filter_by, smooth_people
+
+    require_distinct([out], (results, images, video))
+    require_writable(out, folder=results.is_dir())
+    film = VideoFrames(video) if video else None
+    index = formats.ImageIndex.of_video(video, film.size) if video and film else images
+    people = formats.read(results, skeleton=load(skeleton) if skeleton else None, images=index, **how)
+    try:
+        smoothed = smooth_people(people, filter_by(method, cutoff), fps, film.times if film else None, fill)
+    except InputError as error:
+        raise InputError(f"{results}: {error}") from None
+    formats.write(smoothed.people, out)
+
+    source, frames = people.source, len(np.unique(people.image_ids))
+    if source.problems:
+        click.echo(f"{len(source.problems)} handed through untouched, the first: {source.problems[0]}", err=True)
+    which = "tracks found by linking" if smoothed.linked else "tracks of the file"
+    click.echo(f"{len(people)} people in {frames} frames, {len(smoothed.tracks)} {which}, smoothed by {method}")
+    if smoothed.filled:
+        click.echo(f"{smoothed.filled} missing people filled in")
+    if smoothed.unfilled:
+        click.echo(
+            f"{smoothed.unfilled} missing people not filled in: {source.format.title} has no place for them here"
+        )
+    click.echo(f"{out}: written, as {source.format.title}")

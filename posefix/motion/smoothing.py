@@ -1,0 +1,85 @@
+"""Smooth the people of a video along their tracks, and fill gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from posefix.core.people import People
+from posefix.formats.source import takes_new
+from posefix.motion.filters import missing_run, smooth
+from posefix.motion.linking import link
+from posefix.motion.tracks import Track, tracks_of, with_tracks
+
+# (times (T,), keypoints (T, K, 3), boxes (T, 4)), as of a Track, to keypoints (T, K, 3) in all frames, those that are
+# missing included, and how sure each of them is (T, K); NaN where there is nothing to say.
+Denoiser = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Smoothed:
+    """What became of the people of a video.
+
+    Attributes:
+        people: with their track ids; people in frames that were filled are new.
+        tracks: those that were smoothed, as they are now.
+        linked: whether the track ids are new.
+        filled: how many frames of people were filled.
+        unfilled: how many could have been if the file that people come from had a place for them.
+    """
+
+    people: People
+    tracks: list[Track]
+    linked: bool
+    filled: int
+    unfilled: int
+
+
+def smooth_people(
+    people: People, denoise: Denoiser, fps: float = 30.0, times: np.ndarray | None = None, fill: int = 0
+) -> Smoothed:
+    """Smooth all tracks of a video; people who have no track ids are linked before.
+
+    Confidences stay, but those of filled keypoints, which are how sure ``denoise`` is.
+
+    Args:
+        people: N people; image ids are frame numbers.
+        denoise: such as :func:`filter_by`.
+        fps: frames a second, if there are no ``times``.
+        times: (F,) seconds of the frames of the video.
+        fill: keypoints, and people, that are missing in at most so many successive frames are filled.
+
+    Raises:
+        InputError: as :func:`posefix.motion.tracks.tracks_of`.
+    """
+    linked = link(people)
+    tracks, filled, unfilled = [], 0, 0
+    for track in tracks_of(linked, fps, times):
+        new = _smoothed(track, denoise, fill)
+        gained = (track.rows < 0) & np.isfinite(new[..., 0]).any(1)
+        lost = gained & ~takes_new(people, track.frames)
+        new[lost] = (np.nan, np.nan, 0)
+        filled, unfilled = filled + int((gained & ~lost).sum()), unfilled + int(lost.sum())
+        tracks.append(replace(track, keypoints=new))
+    return Smoothed(with_tracks(linked, tracks), tracks, linked is not people, filled, unfilled)
+
+
+def filter_by(method: str, cutoff: float) -> Denoiser:
+    """A filter of :func:`posefix.motion.filters.smooth` as a denoiser."""
+
+    def denoise(times: np.ndarray, keypoints: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        new = smooth(times, keypoints, method, cutoff=cutoff, fill=len(times))
+        return new, new[..., 2]
+
+    return denoise
+
+
+def _smoothed(track: Track, denoise: Denoiser, fill: int) -> np.ndarray:
+    """(T, K, 3) keypoints of a track after denoising; NaN, NaN, 0 where there is no estimate and none is filled in."""
+    known = track.keypoints[..., 2] > 0
+    new, sure = denoise(track.times, track.keypoints, track.boxes)
+    wanted = (known | (missing_run(known) <= fill)) & np.isfinite(new[..., :2]).all(-1)
+    confidences = np.where(known, track.keypoints[..., 2], sure)
+    return np.where(wanted[..., None], np.dstack([new[..., :2], confidences]), track.keypoints)

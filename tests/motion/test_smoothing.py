@@ -1,0 +1,137 @@
+"""Smoothing the results of a video: with any denoiser, into files of any format, by the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from posefix import formats
+from posefix.cli.smooth import FILTERS, smooth
+from posefix.core.people import People
+from posefix.formats import FORMATS
+from posefix.formats.coco import ImageRecord
+from posefix.media.video import write_video
+from posefix.motion.filters import METHODS
+from posefix.motion.linking import link
+from posefix.motion.smoothing import filter_by, smooth_people
+from tests.motion_scenes import video, walk
+
+
+@pytest.fixture
+def people(rng: np.random.Generator) -> People:
+    """Two people; of the first, frames 10 to 12 are missing."""
+    both = video({1: walk((80, 200), (5, 0), 40), 2: walk((400, 200), (-2, 0), 40)}, rng)
+    return both[(both.track_ids == 2) | ~np.isin(both.image_ids, [10, 11, 12])]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(smooth, [str(a) for a in arguments])
+
+
+def roughness(keypoints: np.ndarray) -> float:
+    return float(np.abs(np.diff(keypoints, 2, axis=0)).mean())
+
+
+def test_a_denoiser_moves_keypoints_and_says_how_sure_filled_ones_are(people: People) -> None:
+    def denoise(times: np.ndarray, keypoints: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert (np.diff(times) > 0).all() and boxes.shape == (len(times), 4)
+        return np.where(np.isnan(keypoints), 7.0, keypoints + 1), np.full(keypoints.shape[:2], 0.125)
+
+    smoothed = smooth_people(people, denoise, fill=3)
+    old = smoothed.people[np.array([record is not None for record in smoothed.people.extra])]
+    np.testing.assert_allclose(old.keypoints, people.keypoints + 1)
+    np.testing.assert_array_equal(old.scores, people.scores)
+    new = smoothed.people[np.array([record is None for record in smoothed.people.extra])]
+    assert new.image_ids.tolist() == [10, 11, 12] and (new.track_ids == 1).all() and smoothed.filled == 3
+    assert (new.keypoints == 7).all() and (new.scores == 0.125).all()
+    assert smooth_people(people, denoise, fill=2).filled == 0
+
+
+def test_filled_people_are_on_their_way_and_marked(people: People) -> None:
+    filled = smooth_people(people, filter_by("butterworth", 6.0), fill=3).people
+    new = filled[(filled.track_ids == 1) & np.isin(filled.image_ids, [10, 11, 12])]
+    assert np.abs(new.keypoints - walk((80, 200), (5, 0), 40)[10:13]).max() < 20
+    assert (new.person_scores < 0.5).all() and (np.diff(filled.image_ids) >= 0).all()
+
+
+def test_the_command_offers_every_filter() -> None:
+    assert FILTERS == METHODS
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    write_video(tmp_path / "film.mp4", 30, [np.zeros((480, 640, 3), np.uint8)] * 40)
+    return tmp_path / "film.mp4"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_results_of_any_format_are_smoothed(name: str, people: People, film: Path, tmp_path: Path) -> None:
+    known = {i: ImageRecord("", 640, 480) for i in range(40)}
+    people.source = formats.Source(FORMATS["coco"], None, known, video="film")
+    formats.write(people, tmp_path / "raw", name)
+    result = run(tmp_path / "raw", "--out", tmp_path / "new", "--video_path", film, "--fill", 3, "--format", name)
+    assert result.exit_code == 0, result.output
+    index = formats.ImageIndex.of_video(film, (640, 480))
+    old, new = (formats.read(tmp_path / file, name, images=index) for file in ("raw", "new"))
+    takes_new = FORMATS[name].takes_new != "nowhere"
+    assert len(new) == len(old) + 3 * takes_new, result.output
+    assert f"3 missing people {'filled' if takes_new else 'not filled'} in" in result.output
+    first, second = (link(some).track_ids for some in (old, new))
+    assert len(np.unique(first)) == len(np.unique(second)) == 2
+    rough = [roughness(some.keypoints[some.keypoints[:, 0, 0] > 330]) for some in (old, new)]
+    assert rough[1] < 0.7 * rough[0]
+
+
+def test_a_new_file_says_who_is_who_and_is_smooth_at_once(people: People, tmp_path: Path) -> None:
+    people.track_ids[:] = -1
+    formats.write(people, tmp_path / "raw.json")
+    for old, new in (("raw", "once"), ("once", "twice")):
+        result = run(tmp_path / f"{old}.json", "--out", tmp_path / f"{new}.json", "--fill", 3)
+        assert result.exit_code == 0, result.output
+    once, twice = (formats.read(tmp_path / f"{name}.json") for name in ("once", "twice"))
+    assert set(once.track_ids.tolist()) == {0, 1} and "2 tracks of the file" in result.output
+    assert np.abs(once.keypoints - twice.keypoints).mean() < 1 and len(once) == len(twice) == 80
+
+
+def test_frames_that_a_list_does_not_have_are_named_like_the_others(people: People, tmp_path: Path) -> None:
+    alone = people[people.track_ids == 1]
+    records = [
+        {
+            "image_id": f"frame_{i:04d}.jpg",
+            "category_id": 1,
+            "keypoints": np.dstack([k, s]).ravel().tolist(),
+            "score": 2,
+        }
+        for i, k, s in zip(alone.image_ids.tolist(), alone.keypoints[:, None], alone.scores[:, None], strict=True)
+    ]
+    (tmp_path / "raw.json").write_text(json.dumps(records))
+    assert run(tmp_path / "raw.json", "--out", tmp_path / "new.json", "--fill", 3).exit_code == 0
+    names = [record["image_id"] for record in json.loads((tmp_path / "new.json").read_text())]
+    assert names == [f"frame_{i:04d}.jpg" for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"track_id": 5}, [], "two people with the track id 5 in frame 0"),
+        ({"image_id": 90}, ["--video_path"], "frame 90 is not in the video, which has 40 frames"),
+        ({}, ["--smooth", "kalman"], "'kalman' is not one of"),
+        ({}, ["--fps", "0"], "0.0 is not in the range"),
+        ({"keypoints": [1, 2]}, [], "keypoints"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    change: dict, options: list[str], message: str, people: People, film: Path, tmp_path: Path
+) -> None:
+    formats.write(people, tmp_path / "raw.json")
+    records = json.loads((tmp_path / "raw.json").read_text())
+    records[:2] = [{**record, **change} for record in records[:2]]
+    (tmp_path / "raw.json").write_text(json.dumps(records))
+    options = [*options, str(film)] if "--video_path" in options else options
+    result = run(tmp_path / "raw.json", "--out", tmp_path / "new.json", *options)
+    assert result.exit_code == 2 and message in result.output, result.output
+    assert not (tmp_path / "new.json").exists() and not isinstance(result.exception, (KeyError, ValueError))
