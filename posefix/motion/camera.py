@@ -1,0 +1,85 @@
+"""See people in a room by random cameras: pinhole, at any height, still or following, steady or shaking."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+FIELD_OF_VIEW, FILL, PITCHES = (25.0, 90.0), (0.2, 0.9), 10.0  # degrees; share of the frame's height; roll, degrees
+HEIGHT, STATURE, NEAREST = (-0.95, 2.05), 1.7, 1.0  # metres above the pelvis; a person's height; in front of the camera
+OFF_CENTRE = 0.3  # metres by which the camera looks past the person
+FOLLOWING, SHAKING, SHAKE, TREMOR = 0.4, 0.5, (0.05, 1.0), (0.2, 4.0)  # shares of cameras; degrees; Hz
+BOX_SHARE = 0.515  # of a box that its person covers
+
+
+class Projection(NamedTuple):
+    """Keypoints as cameras see them, in units of each person's size: sqrt(area) in the median over the window."""
+
+    keypoints: np.ndarray  # (N, T, K, 2) float32, y down
+    depths: np.ndarray  # (N, T, K) float32, behind the middle of the hips, in the same units at that distance
+    sizes: np.ndarray  # (N, T) float32, sqrt(area) in each frame
+
+
+def project(points: np.ndarray, root: np.ndarray, fps: np.ndarray, hips: list[int], rng: np.random.Generator) -> Projection:
+    """Project (N, T, K, 3) points in metres, y up, around a (N, T, 3) ``root``, one random camera for each of N.
+
+    ``fps`` (N,) are frames a second, ``hips`` the two keypoints between which depth is 0.
+    """
+    n, frames = root.shape[:2]
+    yaw = rng.uniform(0, 2 * np.pi, n)
+    focal = 1 / np.tan(np.deg2rad(rng.uniform(*FIELD_OF_VIEW, n)) / 2)  # half the frame's height is 1
+    distance = STATURE * focal / (2 * rng.uniform(*FILL, n))
+    height = rng.uniform(*HEIGHT, n)
+    middle = root.mean(1)
+    aside = np.stack([np.sin(yaw), np.zeros(n), np.cos(yaw)], axis=1)
+    reach = np.einsum("nti,ni->nt", root - middle[:, None], aside).max(1)
+    distance = np.maximum(distance, reach + NEAREST + np.abs(points - root[:, :, None]).max((1, 2, 3)))
+    place = middle + aside * distance[:, None] + np.stack([0 * height, height, 0 * height], axis=1)
+    follows = np.where(rng.random(n) < FOLLOWING, rng.random(n), 0)[:, None, None]
+    target = middle[:, None] + follows * (root - middle[:, None]) + OFF_CENTRE * rng.standard_normal((n, 1, 3))
+    rotation = _looking(target - place[:, None])
+    shaking = np.where(rng.random(n) < SHAKING, np.exp(rng.uniform(*np.log(SHAKE), n)), 0)
+    angles = np.deg2rad(shaking)[:, None, None] * _tremor(n, frames, fps, rng)
+    angles[..., 2] += np.deg2rad(np.clip(rng.standard_normal(n) * PITCHES / 2, -PITCHES, PITCHES))[:, None]
+    rotation = _small_turn(angles) @ rotation
+    seen = np.einsum("ntij,ntkj->ntki", rotation, points - place[:, None, None])
+    plane = seen[..., :2] / np.maximum(seen[..., 2:], 0.1) * focal[:, None, None, None]
+    extent = np.ptp(plane, axis=2)
+    sizes = np.sqrt(BOX_SHARE * extent[..., 0] * extent[..., 1] + 1e-6) + 0.05 * extent.max(-1)
+    size = np.median(sizes, axis=1)[:, None]
+    z = seen[..., 2]
+    hip = z[:, :, hips].mean(2, keepdims=True)
+    depths = (z - hip) / np.maximum(hip, 0.1) * (focal[:, None] / size)[..., None]
+    return Projection(
+        (plane / size[..., None, None]).astype(np.float32), depths.astype(np.float32), (sizes / size).astype(np.float32)
+    )
+
+
+def _looking(direction: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) rotations whose rows are right, down and forward of cameras that look in a direction (..., 3)."""
+    forward = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+    right = np.cross(forward, [0.0, 1.0, 0.0])
+    right /= np.linalg.norm(right, axis=-1, keepdims=True) + 1e-9
+    return np.stack([right, np.cross(forward, right), forward], axis=-2)
+
+
+def _tremor(n: int, frames: int, fps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(n, frames, 3) of about unit size: three waves of random frequency for each axis."""
+    frequency = np.exp(rng.uniform(*np.log(TREMOR), (n, 1, 3, 3)))
+    phase = rng.uniform(0, 2 * np.pi, (n, 1, 3, 3))
+    seconds = np.arange(frames)[:, None, None] / fps[:, None, None, None]
+    return (np.sin(2 * np.pi * frequency * seconds + phase) / np.sqrt(frequency)).mean(-1)
+
+
+def _small_turn(angles: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) rotations about x, then y, then z by (..., 3) radians."""
+    turns = []
+    for axis in range(3):
+        c, s = np.cos(angles[..., axis]), np.sin(angles[..., axis])
+        turn = np.zeros((*c.shape, 3, 3))
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        turn[..., axis, axis], turn[..., i, i], turn[..., j, j] = 1, c, c
+        turn[..., i, j], turn[..., j, i] = -s, s
+        turns.append(turn)
+    return turns[2] @ turns[1] @ turns[0]

@@ -1,0 +1,142 @@
+"""Draw 3D motion of the 17 COCO keypoints from motion capture: any body, any face, any frame rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from posefix.core.errors import InputError
+
+JOINTS = (
+    *(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")),
+    *("pelvis", "neck", "head", "head_end"),
+)
+PARENTS = np.array([13, 13, 0, 1, 2, 3, 12, 12, 6, 7, 8, 9, -1, 12, 13, 14])
+# Bones of one length: left and right of a part, then torso, neck and head.
+BONES = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 9])
+MIRROR = np.array([1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13, 14, 15])
+PELVIS, NECK, HEAD, SHOULDERS, HIPS = 12, 13, 14, (0, 1), (6, 7)
+
+# Nose, eyes and ears in head axes (left, up, forward), in metres from the base of the skull; how much heads differ.
+FACE = np.array([[0, 0.045, 0.115], [0.035, 0.08, 0.085], [-0.035, 0.08, 0.085], [0.075, 0.055, 0.0], [-0.075, 0.055, 0.0]])
+FACE_SPREAD, HEAD_SIZE = 0.012, 0.1
+
+BONE_SPREAD, BODY_SPREAD = 0.08, 0.06  # of the logarithm of a bone's length and of all bones together
+# Annotators click hips and shoulders further out and up than the joints' centres are: factors of the width, metres.
+HIP_WIDTH, HIP_RISE, SHOULDER_WIDTH, SHOULDER_RISE = (1.0, 1.5), (0.0, 0.09), (0.95, 1.3), (-0.02, 0.05)
+WARP = (0.7, 1.4)  # speed of the motion
+
+
+@dataclass(frozen=True, eq=False)
+class MotionCapture:
+    """Recorded motion, S segments of F frames together.
+
+    Attributes:
+        joints: (F, 16, 3) metres from the pelvis, in the order of ``JOINTS``; y is up.
+        root: (F, 3) float32 metres, the pelvis from where it was in the segment's first frame.
+        head_rotation: (F, 3, 3), columns: the head's left, up and forward.
+        starts: (S + 1,) int64, where the segments begin.
+        fps: frames a second.
+    """
+
+    joints: np.ndarray
+    root: np.ndarray
+    head_rotation: np.ndarray
+    starts: np.ndarray
+    fps: float
+
+    @classmethod
+    def load(cls, path: str | Path) -> MotionCapture:
+        """Read an ``.npz`` of these arrays, or raise InputError that says what is wrong with the file."""
+        try:
+            with np.load(path) as file:
+                names = [str(name) for name in file["joint_names"]]
+                found = cls(file["joints"], file["root"], file["head_rotation"], file["starts"], float(file["fps"]))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path}: not a file of motion capture ({error})") from None
+        if tuple(names) != JOINTS:
+            raise InputError(f"{path}: its joints must be {', '.join(JOINTS)}")
+        return found
+
+    def draw(self, fps: np.ndarray, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Draw windows of motion of people of random build, half of them mirrored.
+
+        Segments are drawn by their lengths; a window longer than its segment goes back in time at the ends.
+
+        Args:
+            fps: (N,) frames a second of the windows.
+            frames: T, length of the windows.
+            rng: source of randomness.
+
+        Returns:
+            (N, T, 17, 3) float32 metres, COCO's keypoints in the room, and (N, T, 3) the pelvis.
+        """
+        n = len(fps)
+        lengths = np.diff(self.starts)
+        segment = rng.choice(len(lengths), n, p=lengths / lengths.sum())
+        step = self.fps / fps * np.exp(rng.uniform(*np.log(WARP), n))
+        spare = np.maximum(lengths[segment] - 1 - step * (frames - 1), 0)
+        place = (rng.random(n) * spare)[:, None] + step[:, None] * np.arange(frames)
+        joints, root, head = self._at(place, segment, lengths[segment])
+        mirrored = rng.random(n) < 0.5
+        joints[mirrored] = joints[mirrored][:, :, MIRROR] * np.array([-1, 1, 1], np.float32)
+        root[mirrored] *= np.array([-1, 1, 1], np.float32)
+        head[mirrored] = head[mirrored] * np.outer([-1, 1, 1], [-1, 1, 1]).astype(np.float32)
+        return _keypoints(joints, root, head, rng)
+
+    def _at(self, place: np.ndarray, segment: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Joints, root and head at fractional frames (N, T) of segments, by cubic interpolation (Catmull and Rom)."""
+        whole = np.floor(place)
+        t = (place - whole)[..., None].astype(np.float32)
+        weights = np.concatenate(
+            [
+                -0.5 * t**3 + t**2 - 0.5 * t,
+                1.5 * t**3 - 2.5 * t**2 + 1,
+                -1.5 * t**3 + 2 * t**2 + 0.5 * t,
+                0.5 * t**3 - 0.5 * t**2,
+            ],
+            axis=-1,
+        )
+        last = (lengths - 1)[:, None, None]
+        rows = whole[..., None].astype(np.int64) + np.arange(-1, 3)
+        rows = np.abs((rows + last) % np.maximum(2 * last, 1) - last)  # back in time beyond the ends
+        rows += self.starts[segment][:, None, None]
+        return tuple(
+            np.einsum("nti,nti...->nt...", weights, np.asarray(array[rows], np.float32))
+            for array in (self.joints, self.root, self.head_rotation)
+        )
+
+
+def _keypoints(
+    joints: np.ndarray, root: np.ndarray, head: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """COCO's keypoints of people of other build, and their pelvis, in the room."""
+    n = len(joints)
+    body = np.exp(BODY_SPREAD * rng.standard_normal((n, 1)))
+    factors = (body * np.exp(BONE_SPREAD * rng.standard_normal((n, BONES.max() + 1))))[:, BONES].astype(np.float32)
+    factors[:, HIPS] *= rng.uniform(*HIP_WIDTH, (n, 1))
+    factors[:, SHOULDERS] *= rng.uniform(*SHOULDER_WIDTH, (n, 1))
+    bones = joints - np.where(PARENTS[:, None] >= 0, joints[:, :, PARENTS], 0)
+    joints = np.einsum("ij,ntjc->ntic", _chain(), bones * factors[:, None, :, None])
+    trunk = joints[:, :, NECK] - joints[:, :, PELVIS]
+    trunk /= np.linalg.norm(trunk, axis=-1, keepdims=True) + 1e-6
+    rise = np.zeros((n, 1, len(JOINTS), 1), np.float32)
+    rise[:, 0, HIPS, 0] = rng.uniform(*HIP_RISE, (n, 1))
+    rise[:, 0, SHOULDERS, 0] = rng.uniform(*SHOULDER_RISE, (n, 1))
+    joints += rise * trunk[:, :, None]
+    face = FACE + FACE_SPREAD * rng.standard_normal((n, *FACE.shape)) * [0.5, 1, 1]
+    face[:, [2, 4]] = face[:, [1, 3]] * [-1, 1, 1]
+    face = face * np.exp(HEAD_SIZE * rng.standard_normal((n, 1, 1)))
+    face = np.einsum("ntij,nkj->ntki", head, face.astype(np.float32)) + joints[:, :, HEAD, None]
+    root = root * factors[:, 8, None, None]  # long legs go far
+    return np.concatenate([face, joints[:, :, : PELVIS]], axis=2) + root[:, :, None], root
+
+
+def _chain() -> np.ndarray:
+    """(16, 16) float32: which bones lead from the pelvis to each joint."""
+    chain = np.eye(len(PARENTS), dtype=np.float32)
+    for joint in (13, 14, 15, *range(PELVIS)):  # parents before their children
+        chain[joint] += chain[PARENTS[joint]]
+    return chain
