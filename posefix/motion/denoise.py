@@ -9,7 +9,8 @@ from posefix.motion.network import MotionNetwork
 
 WINDOW, OVERLAP = 96, 32  # frames
 TOGETHER = 16  # windows in a batch
-BOX_SHARE = 0.515  # of a box that its person covers
+BOX_SHARE, THIN = 0.515, 0.05  # of a box that its person covers; of its longer side, added for thin boxes
+LEAST_SIZE = 1e-3  # px
 SLOWEST, FASTEST = 10.0, 120.0  # frames a second, beyond which the network is told these
 
 
@@ -33,12 +34,11 @@ def denoise(
     rows = np.minimum(starts[:, None] + np.arange(min(WINDOW, t)), t - 1)
     windows = keypoints[rows].astype(np.float32)
     windows[(starts[:, None] + np.arange(rows.shape[1])) >= t, :, 2] = 0
-    centres, sizes = _frame_of(windows)
-    windows[..., :2] = np.where(windows[..., 2:] > 0, (windows[..., :2] - centres) / sizes, 0)
+    windows, centres, sizes = normalized(windows)
     rate = torch.full((len(windows),), float(np.clip(fps, SLOWEST, FASTEST)))
     with torch.inference_mode():
         found = [
-            network(part, rate[: len(part)], causal, latency if causal else None)
+            network(part, rate[: len(part)], causal, latency)
             for part in torch.from_numpy(windows).split(TOGETHER)
         ]
     places = np.concatenate([f.keypoints.numpy() for f in found]) * sizes + centres
@@ -57,14 +57,24 @@ def denoise(
     return total[..., :2].astype(np.float32), total[..., 2].astype(np.float32)
 
 
-def _frame_of(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 1, 1, 2) the middle of the given keypoints of N windows and (N, 1, 1, 1) the person's size, in pixels."""
-    places = np.where(windows[..., 2:] > 0, windows[..., :2], np.nan)
-    empty = ~np.isfinite(places[..., 0]).any((1, 2))
-    places[empty] = 0
+def normalized(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre windows of tracks and scale them by the person's size, as the network takes them.
+
+    Args:
+        windows: (N, T, K, 3) x, y, score; score 0 where nothing is known.
+
+    Returns:
+        (N, T, K, 3) float32, and what leads back: the (N, 1, 1, 2) centres and (N, 1, 1, 1) sizes, in pixels.
+    """
+    given = windows[..., 2] > 0
+    places = np.where(given[..., None], windows[..., :2], np.nan)
+    places[~given.any((1, 2))] = 0
     centres = np.nanmedian(places, axis=(1, 2), keepdims=True)
-    high = np.where(np.isfinite(places), places, -np.inf).max(2)
-    low = np.where(np.isfinite(places), places, np.inf).min(2)
-    extents = np.where(np.isfinite(high), high - low, np.nan)
-    sizes = np.nanmedian(np.sqrt(BOX_SHARE * extents[..., 0] * extents[..., 1]) + 0.05 * np.nanmax(extents, -1), axis=1)
-    return centres, np.maximum(np.nan_to_num(sizes, nan=1.0), 1e-3)[:, None, None, None]
+    high = np.where(given[..., None], places, -np.inf).max(2)
+    low = np.where(given[..., None], places, np.inf).min(2)
+    extents = np.where(given.any(2)[..., None], high - low, np.nan)  # (N, T, 2)
+    extents[~given.any((1, 2))] = 0
+    sizes = np.nanmedian(np.sqrt(BOX_SHARE * extents.prod(-1)) + THIN * extents.max(-1), axis=1)
+    sizes = np.maximum(sizes, LEAST_SIZE)[:, None, None, None]
+    scaled = np.where(given[..., None], (windows[..., :2] - centres) / sizes, 0)
+    return np.concatenate([scaled, windows[..., 2:]], axis=-1).astype(np.float32), centres, sizes

@@ -1,11 +1,9 @@
 """The sequence denoiser: where each keypoint of a track ought to be, how surely, and how deep it lies.
 
-The body is the DSTformer of MotionBERT (Zhu et al., ICCV 2023, section 3.2): attention over keypoints and over time in
-two streams of opposite order, fused by weights that a linear map of both gives. Places in time enter as learnt biases
-of the attention by distance in frames, so that windows of any length and streams of frames see the same. A keypoint's
-place is a mean of the given places of that keypoint, and of its left or right counterpart, in the frames around, with
-weights of a last attention, plus a correction: at first that is a Gaussian filter, and what is learnt is where to
-deviate from it.
+A trunk of dilated convolutions over time sees whole poses, as VideoPose3D does (Pavllo et al., CVPR 2019); without its
+taps into the future it sees the past alone. A keypoint's place is then a mean of the given places of that keypoint,
+and of its left or right counterpart, in the frames around, with weights of an attention, plus a correction: at first
+that is a Gaussian filter, and what is learnt is where to deviate from it.
 """
 
 from __future__ import annotations
@@ -21,20 +19,21 @@ from torch.nn import functional as F
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 
-FEATURES = 8  # of a given keypoint: x, y, movement, score, given, frames a second, bias
-FARTHEST = 64  # frames; farther ones are as far
-FIRST_SPREAD, RARE = 1.2, -4.0  # the filter before any training, in frames; logit of what is rare
-LEAST_LOG_SPREAD, MOST_LOG_SPREAD = math.log(0.003), math.log(1.0)
+FEATURES = 8  # of a given keypoint: x, y, movement, score, given, frames a second, that there is a frame
+FIRST_SPREAD, FAR, RARE = 1.2, 4.0, -4.0  # the filter before any training, in frames; its end in spreads; logit
+LEAST_LOG_SPREAD, MOST_LOG_SPREAD, FIRST_LOG_SPREAD = math.log(0.003), math.log(1.0), -3.0
 
 
 class MotionConfig(StrictModel):
-    """The network: ``width`` features of a keypoint in a frame, ``depth`` double blocks, ``heads`` of attention."""
+    """The network: ``width`` features of a frame, ``keypoint_width`` of a keypoint in it, and dilations in frames.
 
-    width: int = Field(default=64, ge=8)
-    depth: int = Field(default=4, ge=1)
-    heads: int = Field(default=4, ge=1)
-    expansion: int = Field(default=2, ge=1)
-    reach: int = Field(default=20, ge=1)  # frames from which places are taken
+    Places are taken from frames up to ``reach`` away.
+    """
+
+    width: int = Field(default=224, ge=8)
+    keypoint_width: int = Field(default=32, ge=4)
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 1)
+    reach: int = Field(default=20, ge=1)
 
 
 class Denoised(NamedTuple):
@@ -45,79 +44,27 @@ class Denoised(NamedTuple):
     depths: torch.Tensor  # (N, T, K), behind the middle of the hips
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention over the second last axis."""
+class TemporalBlock(nn.Module):
+    """A dilated convolution over time, then a perceptron, both residual."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    past: torch.Tensor
+
+    def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """(B, L, width) and a (heads, L, L) bias -> (B, L, width)."""
-        b, length, width = x.shape
-        q, k, v = self.qkv(self.norm(x)).view(b, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mask = None if bias is None else bias[None].expand(b, -1, -1, -1)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).reshape(b, length, width))
-
-
-class Half(nn.Module):
-    """Attention over keypoints or over time, then a perceptron, both residual."""
-
-    def __init__(self, config: MotionConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.attention = Attention(width, config.heads)
+        self.norm, self.conv = nn.LayerNorm(width), nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width),
-            nn.Linear(width, config.expansion * width),
-            nn.GELU(),
-            nn.Linear(config.expansion * width, width),
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
+        self.register_buffer("past", torch.tensor([1.0, 1.0, 0.0]), persistent=False)
 
-    def forward(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        x = x + self.attention(x, bias)
+    def forward(self, x: torch.Tensor, causal: bool) -> torch.Tensor:
+        """(N, T, width) -> the same shape; ``causal``: from the frames up to each alone."""
+        weight = self.conv.weight * self.past if causal else self.conv.weight
+        y = F.conv1d(
+            self.norm(x).transpose(1, 2), weight, self.conv.bias, padding=self.conv.padding, dilation=self.conv.dilation
+        )
+        x = x + y.transpose(1, 2)
         return x + self.mlp(x)
-
-
-class Block(nn.Module):
-    """One double block: keypoints then time beside time then keypoints, fused."""
-
-    def __init__(self, config: MotionConfig) -> None:
-        super().__init__()
-        self.spatial = nn.ModuleList([Half(config), Half(config)])
-        self.temporal = nn.ModuleList([Half(config), Half(config)])
-        self.distance = nn.Parameter(torch.zeros(2, config.heads, 2 * FARTHEST + 1))
-        self.fusion = nn.Linear(2 * config.width, 2)
-        nn.init.zeros_(self.fusion.weight)
-        nn.init.zeros_(self.fusion.bias)
-
-    def forward(self, x: torch.Tensor, offsets: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tensor:
-        """(N, T, K, width) features; (T, T) frame offsets and which frames see which -> the same shape."""
-        streams = []
-        for stream, order in enumerate(("st", "ts")):
-            y = x
-            for step in order:
-                y = self._over_keypoints(y, stream) if step == "s" else self._over_time(y, stream, offsets, allowed)
-            streams.append(y)
-        weights = self.fusion(torch.cat(streams, dim=-1)).softmax(-1)
-        return streams[0] * weights[..., :1] + streams[1] * weights[..., 1:]
-
-    def _over_keypoints(self, x: torch.Tensor, stream: int) -> torch.Tensor:
-        return self.spatial[stream](x.flatten(0, 1), None).view(x.shape)
-
-    def _over_time(
-        self, x: torch.Tensor, stream: int, offsets: torch.Tensor, allowed: torch.Tensor | None
-    ) -> torch.Tensor:
-        n, t, k, width = x.shape
-        bias = self.distance[stream][:, offsets]
-        if allowed is not None:
-            bias = bias.masked_fill(~allowed, float("-inf"))
-        y = self.temporal[stream](x.transpose(1, 2).reshape(n * k, t, width), bias)
-        return y.view(n, k, t, width).transpose(1, 2)
 
 
 class MotionNetwork(nn.Module):
@@ -127,29 +74,28 @@ class MotionNetwork(nn.Module):
 
     def __init__(self, config: MotionConfig, skeleton: Skeleton) -> None:
         super().__init__()
-        self.config = config
-        width, k = config.width, len(skeleton)
+        self.config, self.skeleton = config, skeleton
+        k, width = len(skeleton), config.keypoint_width
         self.register_buffer("flip", torch.from_numpy(skeleton.flip), persistent=False)
-        self.embed = nn.Linear(FEATURES, width)
+        self.pose = nn.Linear(k * FEATURES, config.width)
+        self.blocks = nn.ModuleList([TemporalBlock(config.width, dilation) for dilation in config.dilations])
+        self.context = nn.Linear(config.width, k * width)
+        self.keypoint = nn.Linear(FEATURES, width)
         self.which = nn.Parameter(0.02 * torch.randn(k, width))
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
         self.norm = nn.LayerNorm(width)
-        self.query = nn.Linear(width, width)
-        self.own, self.counterpart = nn.Linear(width, width), nn.Linear(width, width)
-        distance = torch.arange(-FARTHEST, FARTHEST + 1).float()
-        self.distance = nn.Parameter(-0.5 * (distance / FIRST_SPREAD).clamp(-4, 4) ** 2)
-        self.far_bias = nn.Parameter(torch.tensor(RARE))
-        self.free = nn.Linear(width, 1)
-        self.out = nn.Linear(width, 6)  # a place of its own, a correction, log spread, depth
-        nn.init.zeros_(self.query.weight)
-        nn.init.zeros_(self.query.bias)
-        nn.init.zeros_(self.free.weight)
+        self.query, self.own, self.counterpart = (nn.Linear(width, width) for _ in range(3))
+        distance = torch.arange(-config.reach, config.reach + 1) / FIRST_SPREAD
+        self.distance = nn.Parameter(-0.5 * distance.clamp(-FAR, FAR) ** 2)  # of a frame's weight, by its distance
+        self.rare = nn.Parameter(torch.tensor(RARE))  # of the counterpart's
+        self.free = nn.Linear(width, 1)  # of a place that was not given
+        self.out = nn.Linear(width, 6)  # that place, a correction, log spread, depth
+        for part, std in ((self.query, 0.0), (self.free, 0.0), (self.out, 0.002)):
+            nn.init.normal_(part.weight, std=std) if std else nn.init.zeros_(part.weight)
+            nn.init.zeros_(part.bias)
         nn.init.constant_(self.free.bias, RARE)
-        nn.init.normal_(self.out.weight, std=0.002)
-        nn.init.zeros_(self.out.bias)
 
     def forward(
-        self, tracks: torch.Tensor, fps: torch.Tensor, causal: bool = False, latency: int | None = None
+        self, tracks: torch.Tensor, fps: torch.Tensor, causal: bool = False, latency: int = 0
     ) -> Denoised:
         """Denoise tracks.
 
@@ -158,44 +104,42 @@ class MotionNetwork(nn.Module):
                 nothing is given.
             fps: (N,) frames a second.
             causal: let no frame see a later one, but for what ``latency`` allows.
-            latency: later frames from which places are taken, with ``causal``; None for all.
+            latency: later frames from which places are taken, with ``causal``.
         """
         n, t, k = tracks.shape[:3]
-        x = self.embed(_features(tracks, fps)) + self.which
+        told = _features(tracks, fps)
+        x = self.pose(told.flatten(2))
+        for block in self.blocks:
+            x = block(x, causal)
+        x = self.norm(self.keypoint(told) + self.which + self.context(x).view(n, t, k, -1))
+        out = self.out(x)
         frames = torch.arange(t, device=tracks.device)
         apart = frames - frames[:, None]  # of the frame that is seen from the one that sees
-        offsets = apart.clamp(-FARTHEST, FARTHEST) + FARTHEST
-        allowed = apart <= 0 if causal else None
-        for block in self.blocks:
-            x = block(x, offsets, allowed)
-        x = self.norm(x)
-        out = self.out(x)
         near = apart.abs() <= self.config.reach
-        if causal and latency is not None:
+        if causal:
             near &= apart <= latency
-        places = self._gather(x, tracks, out[..., :2], offsets, near) + out[..., 2:4]
-        log_spread = (out[..., 4] - 3.0).clamp(LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
+        places = self._gather(x, tracks, out[..., :2], apart, near) + out[..., 2:4]
+        log_spread = (out[..., 4] + FIRST_LOG_SPREAD).clamp(LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
         return Denoised(places, log_spread, out[..., 5])
 
     def _gather(
-        self, x: torch.Tensor, tracks: torch.Tensor, own: torch.Tensor, offsets: torch.Tensor, near: torch.Tensor
+        self, x: torch.Tensor, tracks: torch.Tensor, free: torch.Tensor, apart: torch.Tensor, near: torch.Tensor
     ) -> torch.Tensor:
-        """(N, T, K, 2): the weighted mean of given places around, and of a place of its own."""
-        width = x.shape[-1]
+        """(N, T, K, 2): the weighted mean of the places given around and of a ``free`` (N, T, K, 2) one."""
+        reach, t = self.config.reach, tracks.shape[1]
         places, given = tracks[..., :2].transpose(1, 2), (tracks[..., 2] > 0).transpose(1, 2)  # (N, K, T, ...)
-        query = self.query(x).transpose(1, 2) / math.sqrt(width)
-        keys = self.own(x).transpose(1, 2), self.counterpart(x).transpose(1, 2)[:, self.flip]
-        bias = self.distance[offsets].masked_fill(~near, float("-inf"))
+        query = self.query(x).transpose(1, 2) / math.sqrt(x.shape[-1])
+        bias = self.distance[apart.clamp(-reach, reach) + reach].masked_fill(~near, -math.inf)
+        own = query @ self.own(x).permute(0, 2, 3, 1) + bias
+        counterpart = query @ self.counterpart(x).permute(0, 2, 3, 1)[:, self.flip] + (bias + self.rare)
         logits = [
-            (query @ key.transpose(-1, -2) + bias).masked_fill(~seen[:, :, None], float("-inf"))
-            for key, seen in zip(keys, (given, given[:, self.flip]), strict=True)
+            own.masked_fill(~given[:, :, None], -math.inf),
+            counterpart.masked_fill(~given[:, self.flip, None], -math.inf),
+            self.free(x).transpose(1, 2),
         ]
-        logits[1] = logits[1] + self.far_bias
-        free = self.free(x).transpose(1, 2)
-        weights = torch.cat([*logits, free], dim=-1).softmax(-1)
-        t = places.shape[2]
+        weights = torch.cat(logits, dim=-1).softmax(-1)
         mean = weights[..., :t] @ places + weights[..., t : 2 * t] @ places[:, self.flip]
-        return (mean + weights[..., 2 * t :] * own.transpose(1, 2)).transpose(1, 2)
+        return (mean + weights[..., 2 * t :] * free.transpose(1, 2)).transpose(1, 2)
 
 
 def _features(tracks: torch.Tensor, fps: torch.Tensor) -> torch.Tensor:
@@ -203,6 +147,6 @@ def _features(tracks: torch.Tensor, fps: torch.Tensor) -> torch.Tensor:
     given = (tracks[..., 2:] > 0).to(tracks.dtype)
     places = tracks[..., :2] * given
     both = given[:, 1:] * given[:, :-1]
-    movement = F.pad(10 * (places[:, 1:] - places[:, :-1]) * both, (0, 0, 0, 0, 1, 0))
+    movement = F.pad(10 * (places[:, 1:] - places[:, :-1]) * both, (0, 0, 0, 0, 1, 0)).clamp(-10, 10)
     rate = (fps / 30).log()[:, None, None, None].expand_as(given)
-    return torch.cat([places, movement.clamp(-10, 10), 2 * tracks[..., 2:] - 1, given, rate, torch.ones_like(given)], -1)
+    return torch.cat([places, movement, 2 * tracks[..., 2:] - 1, given, rate, torch.ones_like(given)], dim=-1)
