@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from posefix.core.random import log_uniform
 from posefix.core.skeleton import Skeleton
 from synth.scores import draw_scores
 
@@ -18,8 +19,9 @@ CLEAN = 0.12  # share of tracks that are right, but for noise that is none to sp
 WHITE, DRIFT = (0.003, 0.06), (0.006, 0.12)  # noise anew in each frame; noise that lasts
 DRIFT_FRAMES = (1.5, 20.0)  # how long, in frames
 TOUGH, TOUGHER = 3.0, 0.1  # by what factor noise grows while a keypoint is hard to see; share of such frames
-MISSES = 0.04  # mean share of frames in which a keypoint is somewhere else, at most twice this
-INVERSIONS = 0.06
+MISSES = 0.04  # mean share of frames in which a keypoint is somewhere else
+MISSED_BY = (0.1, 0.8)  # sizes
+INVERSIONS, INVERTED_FOR = 0.06, (1.0, 20.0)  # mean share of frames, as above; frames
 SWAPS, LOST = 0.01, 0.015  # whole poses on somebody else; or nowhere
 GAPS, HOLES = 0.1, 0.05  # frames without a pose, keypoints without a place
 CUT, CUT_AT = 0.3, (0.2, 1.3)  # share of tracks that leave the image, sizes from the person's middle to its edge
@@ -62,7 +64,9 @@ def corrupt_tracks(truth: np.ndarray, sizes: np.ndarray, skeleton: Skeleton, rng
     absent = bursts(rng.random((n, 1)) ** 4 * 4 * GAPS, 2 + 4 * rng.random((n, 1)), t, rng)
     holes = bursts(rng.random((n, 1)) ** 4 * 4 * HOLES * np.ones(k), 1 + 5 * rng.random((n, k)), t, rng)
     never = rng.random((n, 1, k)) < 0.01
-    return Corrupted(keypoints.astype(np.float32), np.where(absent | holes | never, 0, scores).astype(np.float32), inside)
+    return Corrupted(
+        keypoints.astype(np.float32), np.where(absent | holes | never, 0, scores).astype(np.float32), inside
+    )
 
 
 def bursts(share: np.ndarray, duration: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -98,8 +102,8 @@ def _held(happening: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def _noise(n: int, t: int, k: int, severity: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(n, t, k, 2) noise, anew in each frame and lasting, larger while a keypoint is hard to see."""
-    white, drift = (np.exp(rng.uniform(*np.log(spread), (n, 1, 1, 1))) for spread in (WHITE, DRIFT))
-    keep = np.exp(-1 / np.exp(rng.uniform(*np.log(DRIFT_FRAMES), (n, 1, 1))))
+    white, drift = (log_uniform(rng, spread, (n, 1, 1, 1)) for spread in (WHITE, DRIFT))
+    keep = np.exp(-1 / log_uniform(rng, DRIFT_FRAMES, (n, 1, 1)))
     drawn = rng.standard_normal((2, t, n, k, 2), np.float32)
     lasting = np.empty_like(drawn[0])
     lasting[0] = drawn[0, 0]
@@ -124,7 +128,7 @@ def _miss(
     n, t, k = keypoints.shape[:3]
     share = severity[:, 0] * MISSES * rng.random((n, 1)) * 2 * skeleton.sigmas / skeleton.sigmas.mean()
     missing = bursts(share, 1 + 4 * rng.random((n, k)) ** 2, t, rng)
-    offset = rng.standard_normal((n, t, k, 2)) * np.exp(rng.uniform(np.log(0.1), np.log(0.8), (n, t, k, 1)))
+    offset = rng.standard_normal((n, t, k, 2)) * log_uniform(rng, MISSED_BY, (n, t, k, 1))
     near = keypoints + _held(missing, offset) * sizes[..., None, None]
     other = np.where(rng.random((n, t, k)) < 0.5, skeleton.flip, rng.integers(0, k, (n, t, k)))
     other = _held(missing, other[..., None])
@@ -140,18 +144,13 @@ def _invert(
     """Exchange left and right of legs, arms, everything or one pair of keypoints, for some frames."""
     n, t, k = keypoints.shape[:3]
     lower, upper = skeleton.group("lower"), skeleton.group("upper")
-    ends = (np.arange(k) == skeleton.index("left_wrist")) | (np.arange(k) == skeleton.index("right_wrist"))
-    parts = np.stack([lower, upper, np.ones(k, bool), ends, lower & ~skeleton_hips(skeleton)])
+    wrists, hips = (np.array([part == name for part in skeleton.parts()]) for name in ("wrist", "hip"))
+    parts = np.stack([lower, upper, np.ones(k, bool), wrists, lower & ~hips])
     share = severity[:, 0] * INVERSIONS * rng.random((n, len(parts))) ** 2 * [1.0, 0.7, 0.7, 0.5, 0.7]
-    happening = bursts(share, np.exp(rng.uniform(0, np.log(20), (n, len(parts)))), t, rng)
+    happening = bursts(share, log_uniform(rng, INVERTED_FOR, (n, len(parts))), t, rng)
     inverted = np.einsum("ntp,pk->ntk", happening.astype(np.int8), parts.astype(np.int8)) % 2 == 1
     source = np.where(inverted, skeleton.flip, np.arange(k))
     return np.take_along_axis(keypoints, source[..., None], axis=2), inverted
-
-
-def skeleton_hips(skeleton: Skeleton) -> np.ndarray:
-    """(K,) bool: the hips."""
-    return np.array([part == "hip" for part in skeleton.parts()])
 
 
 def _lose(
@@ -159,12 +158,12 @@ def _lose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put whole poses on somebody beside the person, or shrink and displace them, for some frames."""
     n, t = keypoints.shape[:2]
-    swapped = bursts(severity[:, 0, 0] * SWAPS * rng.random(n), 1 + 9 * rng.random(n), t, rng)
+    swapped = bursts(severity[:, 0, 0] * SWAPS * rng.random(n), 1 + 9 * rng.random((n,)), t, rng)
     beside = rng.choice([-1, 1], (n, 1, 1)) * rng.uniform(0.4, 1.5, (n, 1, 1))
     middle = keypoints.mean(2, keepdims=True)
     other = np.roll(keypoints, 1, axis=0)
     other = other - np.roll(middle, 1, axis=0) + middle + np.stack([beside, 0.2 * beside], axis=-1)
-    lost = bursts(severity[:, 0, 0] * LOST * rng.random(n), 1 + 3 * rng.random(n), t, rng)
+    lost = bursts(severity[:, 0, 0] * LOST * rng.random(n), 1 + 3 * rng.random((n,)), t, rng)
     where = _held(lost, rng.standard_normal((n, t, 2)) * 0.5) * sizes[..., None]
     size = _held(lost, np.exp(0.5 * rng.standard_normal((n, t, 1))) * rng.uniform(0.3, 1, (n, t, 1)))
     nowhere = middle + where[:, :, None] + (keypoints - middle) * size[..., None]

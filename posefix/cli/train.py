@@ -33,12 +33,19 @@ def train(
     overrides: tuple[str, ...],
     **options: int | bool | None,
 ) -> None:
-    """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too."""
+    """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too.
+
+    With --config motion: the sequence denoiser for videos, in one process.
+    """
     from posefix.training import config as configuration
     from posefix.training.processes import process_group
     from posefix.training.train import STATE_FILE, Trainer
     from posefix.training.validation import RealResults
 
+    if "motion" in configuration.read(config)[0]:
+        given = [f"batch={options['batch']}"] if options["batch"] else []
+        _train_motion(config, out, resume, minutes, device, (*given, *overrides))
+        return
     given = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
     experiment = configuration.load(config, [*given, *overrides])
     folder = out or Path("runs") / experiment.name
@@ -56,4 +63,27 @@ def train(
             finished = trainer.fit(minutes)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped at step {trainer.step}; the same command with --resume goes on") from None
+    click.echo(f"{folder}: " + ("finished" if finished else f"time is up at step {trainer.step}; --resume goes on"))
+
+
+def _train_motion(
+    config: str, out: Path | None, resume: bool, minutes: float | None, device: str | None, overrides: tuple[str, ...]
+) -> None:
+    from posefix.core.resources import validated
+    from posefix.engines.registry import usable_device
+    from posefix.motion.training import STATE_FILE, MotionExperiment, MotionTrainer
+    from posefix.training import config as configuration
+
+    spec, path = configuration.read(config, overrides)
+    folder = out or Path("runs") / path.stem
+    if (folder / STATE_FILE).exists() and not resume:
+        raise InputError(f"{folder}: holds the state of an earlier run; add --resume to go on, or choose another --out")
+    trainer = MotionTrainer(validated(MotionExperiment, spec, str(path)), folder, usable_device(device or "cpu"))
+    if resume:
+        went_on = trainer.resume()
+        click.echo(f"going on at step {trainer.step}" if went_on else f"{folder}: nothing to resume, starting anew")
+    try:
+        finished = trainer.fit(minutes)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped at step {trainer.step}; the same command with --resume goes on") from None
     click.echo(f"{folder}: " + ("finished" if finished else f"time is up at step {trainer.step}; --resume goes on"))

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from posefix.core.random import log_uniform
+
 FIELD_OF_VIEW, FILL, PITCHES = (25.0, 90.0), (0.2, 0.9), 10.0  # degrees; share of the frame's height; roll, degrees
 HEIGHT, STATURE, NEAREST = (-0.95, 2.05), 1.7, 1.0  # metres above the pelvis; a person's height; in front of the camera
 OFF_CENTRE = 0.3  # metres by which the camera looks past the person
@@ -21,7 +23,9 @@ class Projection(NamedTuple):
     sizes: np.ndarray  # (N, T) float32, sqrt(area) in each frame
 
 
-def project(points: np.ndarray, root: np.ndarray, fps: np.ndarray, hips: list[int], rng: np.random.Generator) -> Projection:
+def project(
+    points: np.ndarray, root: np.ndarray, fps: np.ndarray, hips: list[int], rng: np.random.Generator
+) -> Projection:
     """Project (N, T, K, 3) points in metres, y up, around a (N, T, 3) ``root``, one random camera for each of N.
 
     ``fps`` (N,) are frames a second, ``hips`` the two keypoints between which depth is 0.
@@ -39,7 +43,7 @@ def project(points: np.ndarray, root: np.ndarray, fps: np.ndarray, hips: list[in
     follows = np.where(rng.random(n) < FOLLOWING, rng.random(n), 0)[:, None, None]
     target = middle[:, None] + follows * (root - middle[:, None]) + OFF_CENTRE * rng.standard_normal((n, 1, 3))
     rotation = _looking(target - place[:, None])
-    shaking = np.where(rng.random(n) < SHAKING, np.exp(rng.uniform(*np.log(SHAKE), n)), 0)
+    shaking = np.where(rng.random(n) < SHAKING, log_uniform(rng, SHAKE, n), 0)
     angles = np.deg2rad(shaking)[:, None, None] * _tremor(n, frames, fps, rng)
     angles[..., 2] += np.deg2rad(np.clip(rng.standard_normal(n) * PITCHES / 2, -PITCHES, PITCHES))[:, None]
     rotation = _small_turn(angles) @ rotation
@@ -66,7 +70,7 @@ def _looking(direction: np.ndarray) -> np.ndarray:
 
 def _tremor(n: int, frames: int, fps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(n, frames, 3) of about unit size: three waves of random frequency for each axis."""
-    frequency = np.exp(rng.uniform(*np.log(TREMOR), (n, 1, 3, 3)))
+    frequency = log_uniform(rng, TREMOR, (n, 1, 3, 3))
     phase = rng.uniform(0, 2 * np.pi, (n, 1, 3, 3))
     seconds = np.arange(frames)[:, None, None] / fps[:, None, None, None]
     return (np.sin(2 * np.pi * frequency * seconds + phase) / np.sqrt(frequency)).mean(-1)

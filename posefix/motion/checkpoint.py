@@ -13,7 +13,6 @@ from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.core.resources import validated
-from posefix.core.skeleton import Skeleton
 from posefix.models.weights import read_weights, resolve
 from posefix.motion.network import MotionConfig, MotionNetwork
 

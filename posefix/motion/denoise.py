@@ -1,10 +1,16 @@
-"""Denoise whole tracks, window by window."""
+"""Denoise whole tracks with the network, window by window."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from posefix.core import skeleton as skeletons
+from posefix.core.skeleton import Skeleton
+from posefix.motion.checkpoint import DEFAULT, load_motion
+from posefix.motion.filters import interpolated, person_size, segments, smooth
 from posefix.motion.network import MotionNetwork
 
 WINDOW, OVERLAP = 96, 32  # frames
@@ -12,6 +18,88 @@ TOGETHER = 16  # windows in a batch
 BOX_SHARE, THIN = 0.515, 0.05  # of a box that its person covers; of its longer side, added for thin boxes
 LEAST_SIZE = 1e-3  # px
 SLOWEST, FASTEST = 10.0, 120.0  # frames a second, beyond which the network is told these
+FALLBACK = "butterworth"  # for keypoints that the network does not know
+EVEN = 0.1  # of a frame, by which time stamps may be off an even grid
+
+
+class TrackDenoiser:
+    """A trained network as a denoiser of tracks of any skeleton, for :func:`posefix.motion.smoothing.smooth_people`.
+
+    Keypoints that the network does not know are filtered.
+
+    Args:
+        network: the sequence denoiser.
+        skeleton: of the tracks.
+    """
+
+    def __init__(self, network: MotionNetwork, skeleton: Skeleton) -> None:
+        self.network, self.skeleton = network, skeleton
+        self._from = network.skeleton.indices_from(skeleton)
+        self._unknown = np.setdiff1d(np.arange(len(skeleton)), self._from)
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | Path = DEFAULT, skeleton: Skeleton | None = None) -> TrackDenoiser:
+        """Load the network by shipped name or path; InputError when it cannot be used."""
+        return cls(load_motion(name_or_path), skeleton or skeletons.load("coco17"))
+
+    def __call__(
+        self, times: np.ndarray, keypoints: np.ndarray, boxes: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Denoise a track, and fill it from its first to its last frame.
+
+        Args:
+            times: (T,) seconds, ascending.
+            keypoints: (T, K, 3) x, y in pixels and score; NaN or score 0 where there is no estimate.
+            boxes: not needed.
+
+        Returns:
+            (T, K, 3) float64, scores as they came, and (T, K) how sure each place is: its expected similarity to the
+            truth (KS). NaN where the track has no estimate around, as within a cut.
+        """
+        found = np.full(keypoints.shape, np.nan)
+        sure = np.zeros(keypoints.shape[:2])
+        given = np.isfinite(keypoints).all(-1) & (keypoints[..., 2] > 0)
+        places = np.where(given[..., None], keypoints[..., :2], np.nan)
+        if len(self._unknown) and given[:, self._unknown].any():
+            rest = smooth(times, keypoints[:, self._unknown], FALLBACK, fill=len(times))
+            found[:, self._unknown], sure[:, self._unknown] = rest, rest[..., 2]
+        known = self._from >= 0
+        ours, size = self._from[known], person_size(places)
+        for part in segments(times, keypoints, given):
+            track = np.zeros((part.stop - part.start, len(known), 3))
+            track[:, known] = np.where(given[part, ours, None], keypoints[part, ours], 0)
+            place, spread = self._on_grid(times[part], track)
+            found[part, ours, :2] = place[:, known]
+            scale = 2 * self.network.skeleton.sigmas[known] * size
+            sure[part, ours] = 1 / (1 + 2 / np.pi * (spread[:, known] / scale) ** 2)
+        found[..., 2] = keypoints[..., 2]
+        never = ~given.any(0)
+        found[:, never], sure[:, never] = (np.nan, np.nan, 0), 0
+        return found, sure
+
+    def _on_grid(self, times: np.ndarray, track: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Denoise a segment (T, K, 3) whose frames need not be at even distances; as :func:`denoise`."""
+        if len(times) < 2:
+            return track[..., :2], np.zeros(track.shape[:2])
+        step = float(np.median(np.diff(times)))
+        grid = np.linspace(times[0], times[-1], round((times[-1] - times[0]) / step) + 1)
+        if len(grid) == len(times) and np.abs(grid - times).max() < EVEN * step:
+            return denoise(self.network, track, 1 / step)
+        given = track[..., 2] > 0
+        nearest = np.clip(np.searchsorted(times, grid - step / 2), 0, len(times) - 1)
+        even = resampled(times, interpolated(times, track, given), grid)
+        even[..., 2] *= given[nearest]
+        place, spread = denoise(self.network, even, 1 / step)
+        whole = resampled(grid, np.concatenate([place, spread[..., None]], axis=-1), times)
+        return whole[..., :2], whole[..., 2]
+
+
+def resampled(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(S, ...) values at other times (S,) between those (T,) of ``values`` (T, ...), on straight lines."""
+    after = np.clip(np.searchsorted(times, at), 1, len(times) - 1)
+    share = (at - times[after - 1]) / (times[after] - times[after - 1])
+    share = np.clip(share, 0, 1).reshape(-1, *(1,) * (values.ndim - 1))
+    return np.asarray((1 - share) * values[after - 1] + share * values[after])
 
 
 def denoise(
@@ -34,27 +122,32 @@ def denoise(
     rows = np.minimum(starts[:, None] + np.arange(min(WINDOW, t)), t - 1)
     windows = keypoints[rows].astype(np.float32)
     windows[(starts[:, None] + np.arange(rows.shape[1])) >= t, :, 2] = 0
+    places, spreads = denoise_windows(network, windows, fps, causal, latency)
+    # Windows fade into each other where they overlap; with the past alone, the one that has seen more of it counts.
+    ramp = np.minimum(np.arange(1, rows.shape[1] + 1) / OVERLAP, 1)
+    weights = np.tile(np.ones_like(ramp) if causal else np.minimum(ramp, ramp[::-1]), (len(rows), 1))
+    if causal:
+        weights[1:, :OVERLAP] = 0
+    total = np.zeros((t, k, 4))
+    for start, weight, place, spread in zip(starts.tolist(), weights, places, spreads, strict=True):
+        values = np.concatenate([place, spread[..., None], np.ones((*spread.shape, 1))], axis=-1)
+        part = total[start : start + len(weight)]
+        part += (weight[:, None, None] * values)[: len(part)]
+    total[..., :3] /= total[..., 3:]
+    return total[..., :2].astype(np.float32), total[..., 2].astype(np.float32)
+
+
+def denoise_windows(
+    network: MotionNetwork, windows: np.ndarray, fps: float, causal: bool = False, latency: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`denoise`, for N windows (N, T, K, 3) at a time: (N, T, K, 2) and (N, T, K) pixels."""
     windows, centres, sizes = normalized(windows)
     rate = torch.full((len(windows),), float(np.clip(fps, SLOWEST, FASTEST)))
     with torch.inference_mode():
-        found = [
-            network(part, rate[: len(part)], causal, latency)
-            for part in torch.from_numpy(windows).split(TOGETHER)
-        ]
+        parts = torch.split(torch.from_numpy(windows), TOGETHER)
+        found = [network(part, rate[: len(part)], causal, latency) for part in parts]
     places = np.concatenate([f.keypoints.numpy() for f in found]) * sizes + centres
-    spreads = np.concatenate([f.log_spread.exp().numpy() for f in found]) * sizes[..., 0]
-    # Windows are blended where they overlap; with the past alone, the earlier one, which has seen more of it, wins.
-    edge = np.minimum(np.arange(rows.shape[1]) + 1, OVERLAP if not causal else 1) / OVERLAP
-    weights = np.tile(edge if causal else np.minimum(edge, edge[::-1]), (len(rows), 1))
-    if causal:
-        weights[1:, :OVERLAP] = 1e-6
-    total = np.zeros((t, k, 4))
-    for row, weight, place, spread in zip(rows, weights, places, spreads, strict=True):
-        stop = min(len(row), t - row[0])
-        values = np.concatenate([place, spread[..., None], np.ones((*spread.shape, 1))], axis=-1)
-        total[row[0] : row[0] + stop] += (weight[:, None, None] * values)[:stop]
-    total[..., :3] /= total[..., 3:]
-    return total[..., :2].astype(np.float32), total[..., 2].astype(np.float32)
+    return places, np.concatenate([f.log_spread.exp().numpy() for f in found]) * sizes[..., 0]
 
 
 def normalized(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,7 +159,7 @@ def normalized(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     Returns:
         (N, T, K, 3) float32, and what leads back: the (N, 1, 1, 2) centres and (N, 1, 1, 1) sizes, in pixels.
     """
-    given = windows[..., 2] > 0
+    given = np.greater(windows[..., 2], 0)
     places = np.where(given[..., None], windows[..., :2], np.nan)
     places[~given.any((1, 2))] = 0
     centres = np.nanmedian(places, axis=(1, 2), keepdims=True)

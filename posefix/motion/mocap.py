@@ -8,9 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from posefix.core.errors import InputError
+from posefix.core.random import log_uniform
 
 JOINTS = (
-    *(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")),
+    *(
+        f"{side}_{part}"
+        for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        for side in ("left", "right")
+    ),
     *("pelvis", "neck", "head", "head_end"),
 )
 PARENTS = np.array([13, 13, 0, 1, 2, 3, 12, 12, 6, 7, 8, 9, -1, 12, 13, 14])
@@ -20,7 +25,9 @@ MIRROR = np.array([1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13, 14, 15])
 PELVIS, NECK, HEAD, SHOULDERS, HIPS = 12, 13, 14, (0, 1), (6, 7)
 
 # Nose, eyes and ears in head axes (left, up, forward), in metres from the base of the skull; how much heads differ.
-FACE = np.array([[0, 0.045, 0.115], [0.035, 0.08, 0.085], [-0.035, 0.08, 0.085], [0.075, 0.055, 0.0], [-0.075, 0.055, 0.0]])
+FACE = np.array(
+    [[0, 0.045, 0.115], [0.035, 0.08, 0.085], [-0.035, 0.08, 0.085], [0.075, 0.055, 0.0], [-0.075, 0.055, 0.0]]
+)
 FACE_SPREAD, HEAD_SIZE = 0.012, 0.1
 
 BONE_SPREAD, BODY_SPREAD = 0.08, 0.06  # of the logarithm of a bone's length and of all bones together
@@ -76,7 +83,7 @@ class MotionCapture:
         n = len(fps)
         lengths = np.diff(self.starts)
         segment = rng.choice(len(lengths), n, p=lengths / lengths.sum())
-        step = self.fps / fps * np.exp(rng.uniform(*np.log(WARP), n))
+        step = self.fps / fps * log_uniform(rng, WARP, n)
         spare = np.maximum(lengths[segment] - 1 - step * (frames - 1), 0)
         place = (rng.random(n) * spare)[:, None] + step[:, None] * np.arange(frames)
         joints, root, head = self._at(place, segment, lengths[segment])
@@ -131,7 +138,7 @@ def _keypoints(
     face = face * np.exp(HEAD_SIZE * rng.standard_normal((n, 1, 1)))
     face = np.einsum("ntij,nkj->ntki", head, face.astype(np.float32)) + joints[:, :, HEAD, None]
     root = root * factors[:, 8, None, None]  # long legs go far
-    return np.concatenate([face, joints[:, :, : PELVIS]], axis=2) + root[:, :, None], root
+    return np.concatenate([face, joints[:, :, :PELVIS]], axis=2) + root[:, :, None], root
 
 
 def _chain() -> np.ndarray:

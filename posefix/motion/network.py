@@ -94,9 +94,7 @@ class MotionNetwork(nn.Module):
             nn.init.zeros_(part.bias)
         nn.init.constant_(self.free.bias, RARE)
 
-    def forward(
-        self, tracks: torch.Tensor, fps: torch.Tensor, causal: bool = False, latency: int = 0
-    ) -> Denoised:
+    def forward(self, tracks: torch.Tensor, fps: torch.Tensor, causal: bool = False, latency: int = 0) -> Denoised:
         """Denoise tracks.
 
         Args:

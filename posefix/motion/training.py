@@ -6,10 +6,9 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
+from posefix.core.random import log_uniform
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 from posefix.motion.camera import project
@@ -91,7 +91,7 @@ def draw_batch(
 ) -> MotionBatch:
     """Draw windows of motion, see them by random cameras, and corrupt what is seen."""
     usual = rng.random(count) < USUAL
-    fps = np.where(usual, rng.choice(USUAL_RATES, count), np.exp(rng.uniform(*np.log(RATES), count)))
+    fps = np.where(usual, rng.choice(USUAL_RATES, count), log_uniform(rng, RATES, count))
     points, root = motion.draw(fps, frames, rng)
     hips = [skeleton.index("left_hip"), skeleton.index("right_hip")]
     truth = project(points, root, fps, hips, rng)
@@ -156,7 +156,7 @@ class MotionTrainer:
         self.skeleton = skeletons.load(self.experiment.skeleton)
         self.motion = MotionCapture.load(place(self.experiment.data))
         self.network = MotionNetwork(self.experiment.motion, self.skeleton).to(self.device)
-        self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))
+        self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))  # type: ignore[no-untyped-call]
         self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.01, betas=(0.9, 0.98))
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -210,7 +210,8 @@ class MotionTrainer:
         """Write weights and state, each whole or not at all."""
         info = {"steps": self.step, "windows": self.step * self.experiment.batch, "seconds": round(self.seconds)}
         experiment = self.experiment.model_dump(mode="json")
-        save_motion(self.folder / MODEL_FILE, self.averaged.module, experiment, info)
+        averaged = cast(MotionNetwork, self.averaged.module)
+        save_motion(self.folder / MODEL_FILE, averaged, experiment, info)
         state = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),

@@ -190,10 +190,16 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         InputError: naming the file and the first key that does not fit.
     """
+    spec, path = read(name_or_path, overrides)
+    return from_dict({"name": path.stem, **spec}, str(path))
+
+
+def read(name_or_path: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Path]:
+    """The plain data of an experiment with overrides applied, and its file; InputError as for :func:`load`."""
     spec, path = resources.read_yaml(".", name_or_path, "configuration")
     for override in overrides:
         _override(spec, override)
-    return from_dict({"name": path.stem, **spec}, str(path))
+    return spec, path
 
 
 def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:

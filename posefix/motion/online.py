@@ -1,0 +1,143 @@
+"""Denoise and refine live video: each frame as it comes, from the frames before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from posefix.core import geometry
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.motion.checkpoint import DEFAULT, load_motion
+from posefix.motion.denoise import denoise_windows
+from posefix.motion.linking import Linker
+from posefix.motion.network import MotionNetwork
+from posefix.refine.checks import people_of_arrays
+from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
+
+MEMORY = 64  # frames that are looked back on
+LONGEST_LATENCY = 8  # frames; the network was trained for as many
+LEAST_SURE = 0.01  # score of a proposed keypoint
+
+
+class OnlineDenoiser:
+    """Denoise the tracks of several people frame by frame.
+
+    Args:
+        network: the sequence denoiser.
+        fps: frames a second.
+        latency: by how many frames the answer comes later; 0 to 8.
+
+    Raises:
+        InputError: the latency is longer, or there are no frames in a second.
+    """
+
+    def __init__(self, network: MotionNetwork, fps: float, latency: int = 0) -> None:
+        if not 0 <= latency <= LONGEST_LATENCY:
+            raise InputError(f"latency must be 0 to {LONGEST_LATENCY} frames, got {latency}")
+        if not fps > 0:
+            raise InputError(f"fps must be above 0, got {fps}")
+        self.network, self.fps, self.latency = network, fps, latency
+        self._tracks: dict[int, np.ndarray] = {}  # (<= MEMORY, K, 3) each
+
+    def __call__(self, track_ids: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Take in the next frame.
+
+        Args:
+            track_ids: (N,) who they are.
+            keypoints: (N, K, 3) x, y in pixels and score; score 0 where there is no estimate.
+
+        Returns:
+            (N, K, 3) float32 keypoints of the frame that is ``latency`` frames back, or of the first one that there
+            is of a person, with the scores of then; and (N, K) how sure each is (KS).
+        """
+        k = len(self.network.skeleton)
+        found = dict(zip(track_ids.tolist(), np.where(keypoints[..., 2:] > 0, keypoints, 0), strict=True))
+        nothing = np.zeros((k, 3))
+        for track_id in self._tracks.keys() | found.keys():
+            frames = np.concatenate(
+                [self._tracks.get(track_id, nothing[:0].reshape(0, k, 3)), [found.get(track_id, nothing)]]
+            )
+            self._tracks[track_id] = frames[-MEMORY:]
+        self._tracks = {name: frames for name, frames in self._tracks.items() if (frames[..., 2] > 0).any()}
+        if not len(track_ids):
+            return np.zeros((0, k, 3), np.float32), np.zeros((0, k), np.float32)
+        lengths = np.array([len(self._tracks[name]) for name in track_ids.tolist()])
+        windows = np.zeros((len(track_ids), lengths.max(), k, 3))
+        for window, name, length in zip(windows, track_ids.tolist(), lengths.tolist(), strict=True):
+            window[len(window) - length :] = self._tracks[name]
+        places, spreads = denoise_windows(self.network, windows, self.fps, causal=True, latency=self.latency)
+        when = windows.shape[1] - 1 - np.minimum(self.latency, lengths - 1)
+        rows = np.arange(len(windows))
+        places, spreads, scores = places[rows, when], spreads[rows, when], windows[rows, when, :, 2]
+        sure = 1 / (1 + 2 / np.pi * (spreads / _scales(places, self.network.skeleton.sigmas)) ** 2)
+        return np.concatenate([places, scores[..., None]], axis=-1).astype(np.float32), sure.astype(np.float32)
+
+
+class OnlineRefiner:
+    """Refine live video: time proposes, the image decides, and what is left is smoothed; nothing but the past is used.
+
+    Example::
+
+        online = OnlineRefiner(Refiner.from_pretrained(), fps=30)
+        for frame, keypoints in camera:
+            better = online(frame, keypoints)
+
+    Args:
+        refiner: for the images.
+        fps: frames a second.
+        network: the sequence denoiser, or its name or path.
+        settings: of the refiner; None takes the defaults.
+    """
+
+    def __init__(
+        self,
+        refiner: Refiner,
+        fps: float,
+        network: MotionNetwork | str | Path = DEFAULT,
+        settings: RefineSettings | None = None,
+    ) -> None:
+        self.refiner = refiner
+        self.settings = replace(settings or RefineSettings(batch_size=8, workers=1), keypoint_scores=True)
+        network = network if isinstance(network, MotionNetwork) else load_motion(network)
+        if network.skeleton != refiner.skeleton:
+            raise InputError("the refiner and the sequence denoiser are for different skeletons")
+        self._proposals, self._smoothed = OnlineDenoiser(network, fps), OnlineDenoiser(network, fps)
+        self._linker, self._frame = Linker(refiner.skeleton.sigmas), -1
+
+    def __call__(self, image: np.ndarray, keypoints: np.ndarray, track_ids: np.ndarray | None = None) -> np.ndarray:
+        """Take in the next frame and the poses found in it.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate.
+            track_ids: (N,) who they are, if a tracker says so; else they are linked.
+
+        Returns:
+            (N, K, 3) float32, scores as they came.
+
+        Raises:
+            InputError: when shapes or types are not these.
+        """
+        people = people_of_arrays(keypoints, None, self.refiner.skeleton)
+        self._frame += 1
+        if track_ids is None:
+            boxes = geometry.pose_boxes(people.keypoints, people.labelled)
+            track_ids = self._linker.follow(self._frame, people.keypoints, people.scores, boxes)
+        proposed, sure = self._proposals(
+            track_ids, np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
+        )
+        scores = np.where(people.labelled, people.scores, np.maximum(sure, LEAST_SURE))
+        poses = People(people.skeleton, proposed[..., :2], scores, people.image_ids)
+        refined = self.refiner.refine(poses, dict.fromkeys(poses.image_ids.tolist(), image), self.settings)
+        new, _ = self._smoothed(track_ids, np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1))
+        return np.concatenate([new[..., :2], people.scores[..., None]], axis=-1)
+
+
+def _scales(keypoints: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """(N, K) OKS scales s k of poses (N, K, 2), in pixels."""
+    boxes = geometry.pose_boxes(keypoints, np.ones(keypoints.shape[:2], bool))
+    return np.asarray(np.sqrt(geometry.areas_of(boxes))[:, None] * 2 * sigmas).clip(1e-6)
