@@ -8,33 +8,59 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import JSON, friendly, on_results, read_measured
+from posefix.cli.options import JSON, friendly, on_results, option, read_measured
 
 
 @click.command(epilog="Example: posefix evaluate results.json --annotations person_keypoints_val2017.json")
 @on_results
+@option("--video", is_flag=True, help="Measure videos: movement, too. Files, or folders with a file for each video.")
+@option("--fps", type=click.FloatRange(0, min_open=True), default=30.0, help="Frames a second of videos.")
 @JSON
 @friendly
-def evaluate(as_json: bool, **chosen: Any) -> None:
-    """Measure results, or compare two files on the same images with a 95 % interval."""
-    import numpy as np
+def evaluate(as_json: bool, video: bool, fps: float, **chosen: Any) -> None:
+    """Measure results, or compare two files on the same images with a 95 % interval.
+
+    With --video, image ids are frame numbers, and the interval is by bootstrap over the videos.
+    """
     from rich.console import Console
     from rich.markup import escape
 
-    from posefix.evaluation.coco import evaluate as measure
-    from posefix.evaluation.comparison import compare
+    from posefix.motion.measures import LOWER_IS_BETTER
     from posefix.report.tables import summary_table
 
-    truth, ((name, before), *others) = read_measured(**chosen, most=2)
-    metrics: Any
-    if others:
-        metrics = compare(truth, before, others[0][1], rng=np.random.default_rng(0))
-    else:
-        metrics = measure(truth, before).metrics()
+    names = [Path(path).name for path in chosen["results"]]
+    metrics = _of_videos(fps=fps, **chosen) if video else _of_images(**chosen)
     if as_json:
         click.echo(json.dumps(metrics))
-    elif others:
-        title = f"{Path(name).name} to {Path(others[0][0]).name}"
-        Console().print(summary_table(metrics, title=escape(title)))
+    elif "gain" in metrics:
+        title = f"{names[0]} to {names[1]}"
+        Console().print(summary_table(metrics, escape(title), LOWER_IS_BETTER if video else ()))
     else:
-        click.echo("\n".join(f"{key:5} {'-' if value is None else f'{value:.2f}'}" for key, value in metrics.items()))
+        width = max(map(len, metrics)) + 1
+        values = (f"{key:{width}}{'-' if value is None else f'{value:.2f}'}" for key, value in metrics.items())
+        click.echo("\n".join(values))
+
+
+def _of_images(**chosen: Any) -> Any:
+    import numpy as np
+
+    from posefix.evaluation.coco import evaluate as measure
+    from posefix.evaluation.comparison import compare
+
+    truth, ((_, before), *others) = read_measured(**chosen, most=2)
+    if others:
+        return compare(truth, before, others[0][1], rng=np.random.default_rng(0))
+    return measure(truth, before).metrics()
+
+
+def _of_videos(results: tuple[Path, ...], annotations: Path, format: str, skeleton: str, fps: float) -> Any:
+    import numpy as np
+
+    from posefix.core.skeleton import load
+    from posefix.motion.clips import read_clips
+    from posefix.motion.measures import compare_clips, measure_clips
+
+    if len(results) > 2:
+        raise click.UsageError(f"give at most 2 files or folders of results, not {len(results)}")
+    before, *after = (read_clips(annotations, path, load(skeleton), fps, format) for path in results)
+    return compare_clips(before, after[0], rng=np.random.default_rng(0)) if after else measure_clips(before)

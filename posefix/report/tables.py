@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ def titled_table(title: str | None, *headings: str) -> Table:
     return table
 
 
-def summary_table(metrics: Mapping[str, Metrics], title: str | None = None) -> Table:
+def summary_table(
+    metrics: Mapping[str, Metrics], title: str | None = None, lower_is_better: Collection[str] = ()
+) -> Table:
     """Show before, after, and gain with its 95 % interval for each metric that could be measured.
 
     Args:
         metrics: ``before``, ``after`` and ``gain`` as :func:`posefix.evaluation.comparison.compare` returns them.
         title: above the table.
+        lower_is_better: names of the metrics that are errors.
     """
     table = titled_table(title, "", "before", "after", "gain", "95 % interval")
     gains = metrics["gain"]
@@ -36,7 +39,8 @@ def summary_table(metrics: Mapping[str, Metrics], title: str | None = None) -> T
         if before is None or after is None or gain is None or low is None or high is None:
             table.add_row(name, *[Text("-", style="dim")] * 4)
             continue
-        style = "green" if low > 0 else "red" if high < 0 else ""
+        better, worse = (high < 0, low > 0) if name in lower_is_better else (low > 0, high < 0)
+        style = "green" if better else "red" if worse else ""
         changes = (Text(text, style=style) for text in (f"{gain:+.2f}", f"[{low:+.2f}, {high:+.2f}]"))
         table.add_row(name, f"{before:.2f}", f"{after:.2f}", *changes)
     return table
