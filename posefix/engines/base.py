@@ -1,4 +1,4 @@
-"""What an engine does: crops and poses in, heatmaps out, and nothing else."""
+"""What an engine does: crops and poses in, places of keypoints out, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from posefix.models.interface import Evidence, InputPose, NetworkOutput, RefinementNetwork
+from posefix.models.interface import Evidence, InputPose, Located, RefinementNetwork
 
 
 class Engine(Protocol):
     """Runs a refinement network for inference."""
 
     name: str  # the engine's, as given to :func:`posefix.engines.create_engine`
-    device: torch.device  # where poses go in, and evidence and heatmaps come out
+    device: torch.device  # where poses go in, and evidence and places come out
     network: RefinementNetwork  # what it runs, a copy
 
     def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
@@ -26,6 +26,6 @@ class Engine(Protocol):
         """
         ...
 
-    def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
-        """Compute heatmaps of N people from evidence and input poses; may be called again with other poses."""
+    def locate(self, evidence: Evidence, pose: InputPose) -> Located:
+        """Locate the keypoints of N people by evidence and input poses; may be called again with other poses."""
         ...

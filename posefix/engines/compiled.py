@@ -1,15 +1,15 @@
-"""Engines that run MoveNet by OpenVINO or ONNX Runtime: the same function, several times as fast on a CPU."""
+"""Engines that run a network by OpenVINO or ONNX Runtime: the same functions, several times as fast on a CPU."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
-import sys
 import tempfile
+import threading
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from posefix import models
 from posefix.core.errors import InputError, require
 from posefix.core.files import write_atomically
 from posefix.engines.torch import TorchEngine
 from posefix.models.interface import RefinementNetwork
-from posefix.models.movenet import MoveNetOutput
 from posefix.models.network import FusionNetwork
 
-BATCH = 8  # crops that a graph takes at once; more does not pay
-Graph = Callable[[np.ndarray], list[np.ndarray]]
+# People that a graph takes at once, of crops and of all else: as many as fit into the caches with what lies in between.
+CROPS, PEOPLE = 4, 32
+Graph = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
 class UnusableEngine(InputError):
@@ -34,12 +36,12 @@ class UnusableEngine(InputError):
 
 
 class CompiledEngine(TorchEngine):
-    """Runs the backbone as a compiled graph and the rest, which costs little, by torch.
+    """Runs the methods of a network as compiled graphs, a few people at a time on each core.
 
     Args:
         network: with the fusion head.
         device: a CPU.
-        precision: ``f32``, ``bf16``, or ``auto`` for the faster of them that the CPU has.
+        precision: of the backbone: ``f32``, ``bf16``, or ``auto`` for the faster of them that the CPU has.
 
     Raises:
         InputError: for another network or device, or when the library is not installed or does not work.
@@ -51,38 +53,66 @@ class CompiledEngine(TorchEngine):
         if not isinstance(network, FusionNetwork) or device.type != "cpu":
             raise InputError(f"engine {self.name} runs networks with the fusion head, on a CPU; use engine torch")
         super().__init__(network, device)
-        example = torch.zeros(BATCH, 3, *network.config.input_size)
+        self._precision = precision
+        self._threads = torch.get_num_threads()
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self.name)
+        self._graphs: dict[Any, tuple[Graph, TreeSpec]] = {}
         try:
             require(self.name, self.extra, f"engine {self.name}")
-            graph = self.compile(exported(self.network.get_submodule("backbone"), example), precision)
+            self.encode(np.zeros((1, *network.config.input_size, 3), np.uint8), flip_test=True)
         except InputError:
             raise
         except Exception as error:  # these libraries raise whatever they like
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise UnusableEngine(f"engine {self.name} cannot be used here ({reason:.200})") from None
-        self.network.backbone = CompiledMoveNet(graph)
+
+    @torch.inference_mode()
+    def call(self, method: str, *inputs: Any, **options: bool) -> Any:
+        tensors, form = tree_flatten(inputs)
+        key = method, *options.items()
+        if key not in self._graphs:
+            function = _Method(self.network, method, form, options)
+            example = [tensor[[0, -1]] for tensor in tensors]
+            precision = "f32" if method == "locate" else self._precision
+            graph = self.compile(exported(function, example), precision, self._threads)
+            self._graphs[key] = graph, tree_flatten(function.called(example))[1]
+        graph, found = self._graphs[key]
+        arrays = [np.ascontiguousarray(_as_in_memory(tensor).numpy()) for tensor in tensors]
+        count = len(arrays[0])
+        step = min(CROPS if tensors[0].dtype == torch.uint8 else PEOPLE, -(-count // self._threads))
+        pieces = [[array[i : i + step] for array in arrays] for i in range(0, count, step)]
+        parts = list(self._pool.map(graph, pieces))
+        joined = [torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)]
+        return tree_unflatten(joined, found)
 
     @staticmethod
     @abstractmethod
-    def compile(onnx: bytes, precision: str) -> Graph:
-        """Compile an ONNX graph that takes one array."""
+    def compile(onnx: bytes, precision: str, threads: int) -> Graph:
+        """Compile an ONNX graph, to be run by so many threads at a time."""
 
 
 class OpenVinoEngine(CompiledEngine):
-    """By OpenVINO, in bf16 where the CPU has it."""
+    """By OpenVINO, the backbone in bf16 where the CPU has it."""
 
     name = extra = "openvino"
 
     @staticmethod
-    def compile(onnx: bytes, precision: str) -> Graph:
+    def compile(onnx: bytes, precision: str, threads: int) -> Graph:
         import openvino
 
         core = openvino.Core()
-        hints = {"PERFORMANCE_HINT": "LATENCY"}
+        hints: dict[str, Any] = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         if precision != "auto":
             hints["INFERENCE_PRECISION_HINT"] = precision
         compiled = core.compile_model(core.read_model(onnx), "CPU", hints)
-        return lambda images: list(compiled(images).values())
+        own = threading.local()  # requests hold the memory of what is computed in between, and run one at a time
+
+        def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
+            if not hasattr(own, "request"):
+                own.request = compiled.create_infer_request()
+            return list(own.request.infer(arrays).values())
+
+        return run
 
 
 class OnnxRuntimeEngine(CompiledEngine):
@@ -91,50 +121,67 @@ class OnnxRuntimeEngine(CompiledEngine):
     name, extra = "onnxruntime", "onnx"
 
     @staticmethod
-    def compile(onnx: bytes, precision: str) -> Graph:
+    def compile(onnx: bytes, precision: str, threads: int) -> Graph:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(onnx, options)
-        name = session.get_inputs()[0].name
-        return lambda images: session.run(None, {name: images})
+        names = [argument.name for argument in session.get_inputs()]
+        return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
 
 
-class CompiledMoveNet(nn.Module):
-    """A compiled MoveNet in place of the module."""
+class _Method(nn.Module):
+    """A method of a network as a function of flat tensors, which can be exported."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, network: nn.Module, name: str, form: TreeSpec, options: dict[str, bool]) -> None:
         super().__init__()
-        self._graph = graph
+        self.network, self._name, self._form, self._options = network, name, form, options
 
-    def forward(self, images: torch.Tensor) -> MoveNetOutput:
-        """As :meth:`posefix.models.movenet.MoveNet.forward`."""
-        parts = []
-        for chunk in torch.split(images.contiguous(), BATCH):
-            padded = torch.cat([chunk, chunk.new_zeros(BATCH - len(chunk), *chunk.shape[1:])])
-            parts.append([torch.from_numpy(maps[: len(chunk)].copy()) for maps in self._graph(padded.numpy())])
-        return MoveNetOutput(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    @property
+    def identity(self) -> str:
+        """Name and options of the method."""
+        return f"{self._name} {self._options}"
+
+    def to_onnx(self, example: list[torch.Tensor]) -> bytes:
+        """Export for any number of people."""
+        names = [f"input{i}" for i in range(len(example))]
+        return to_onnx(self, *example, input_names=names, dynamic_axes={name: {0: "people"} for name in names})
+
+    def called(self, tensors: list[torch.Tensor]) -> Any:
+        """Call the method; crops are tensors as networks take them."""
+        return getattr(self.network, self._name)(*tree_unflatten(tensors, self._form), **self._options)
+
+    def forward(self, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Call it; crops are (N, H, W, 3), as they lie in memory."""
+        found = self.called([a.permute(0, 3, 1, 2) if a.dtype == torch.uint8 else a for a in arrays])
+        return tuple(tree_flatten(found)[0])
 
 
-def exported(module: nn.Module, example: torch.Tensor) -> bytes:
-    """Export a module as ONNX, or read what was exported of the same weights before from the user's cache folder.
+def _as_in_memory(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.permute(0, 2, 3, 1) if tensor.dtype == torch.uint8 else tensor
+
+
+def exported(function: _Method, example: list[torch.Tensor]) -> bytes:
+    """Export a method as ONNX, or read what was exported of the same weights before from the user's cache folder.
 
     A file there begins with the SHA-256 of the graph, so that a damaged one is made anew.
     """
-    code = inspect.getsource(sys.modules[type(module).__module__])
-    digest = hashlib.sha256(repr((tuple(example.shape), torch.__version__, code)).encode())
-    for name, weights in module.state_dict().items():
+    arrays = [_as_in_memory(tensor) for tensor in example]
+    code = [path.read_text(encoding="utf-8") for path in sorted(Path(models.__path__[0]).glob("*.py"))]
+    shapes = [tuple(array.shape[1:]) for array in arrays]
+    digest = hashlib.sha256(repr((function.identity, shapes, torch.__version__, code)).encode())
+    for name, weights in function.state_dict().items():
         digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
     try:
         path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "posefix", digest.hexdigest()[:32])
     except RuntimeError:  # there is no home
-        return to_onnx(module, example)
+        return function.to_onnx(arrays)
     with suppress(OSError):
         kept = path.read_bytes()
         if hashlib.sha256(kept[32:]).digest() == kept[:32]:
             return kept[32:]
-    graph = to_onnx(module, example)
+    graph = function.to_onnx(arrays)
     with suppress(OSError, InputError):  # a cache that cannot be written is done without
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, hashlib.sha256(graph).digest() + graph)

@@ -7,7 +7,6 @@ import warnings
 import torch
 
 from posefix.core.errors import InputError
-from posefix.engines.base import Engine
 from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine, UnusableEngine
 from posefix.engines.torch import TorchEngine
 from posefix.models.interface import RefinementNetwork
@@ -24,7 +23,9 @@ def usable_device(device: str | torch.device) -> torch.device:
         raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
 
 
-def create_engine(name: str, network: RefinementNetwork, device: str | torch.device, precision: str = "auto") -> Engine:
+def create_engine(
+    name: str, network: RefinementNetwork, device: str | torch.device, precision: str = "auto"
+) -> TorchEngine:
     """Make an engine that runs a copy of a network, for inference only.
 
     Args:

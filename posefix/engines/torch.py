@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_map
 
 from posefix.engines.base import Engine
-from posefix.models.interface import Evidence, InputPose, NetworkOutput, RefinementNetwork
+from posefix.models.interface import Evidence, InputPose, Located, RefinementNetwork
 
 
 class TorchEngine(Engine):
@@ -26,10 +28,14 @@ class TorchEngine(Engine):
         self.device, self.network = device, copy.deepcopy(network).eval()
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @torch.inference_mode()
     def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
-        return self.network.encode(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2), flip_test)
+        return self.call("encode", torch.from_numpy(crops).permute(0, 3, 1, 2), flip_test=flip_test)
+
+    def locate(self, evidence: Evidence, pose: InputPose) -> Located:
+        return self.call("locate", evidence, pose)
 
     @torch.inference_mode()
-    def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
-        return self.network.predict(evidence, pose)
+    def call(self, method: str, *inputs: Any, **options: bool) -> Any:
+        """Run a method of the network on tensors, or named tuples of tensors, of N people, and on ``options``."""
+        moved = tree_map(lambda tensor: tensor.to(self.device), inputs)
+        return getattr(self.network, method)(*moved, **options)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import nn
 
+from posefix.models import decode
 from posefix.models.config import ModelConfig
 
 Evidence = Any  # a NamedTuple of tensors whose first axis is the N people, of a type that each network chooses
@@ -69,6 +70,18 @@ class NetworkOutput(NamedTuple):
     quality: Quality | None = None  # of the poses; None from a network that does not estimate it
 
 
+class Located(NamedTuple):
+    """Where keypoints are best placed: what an engine computes for N people."""
+
+    decoded: decode.Decoded
+    quality: Quality | None
+
+    @classmethod
+    def of(cls, output: NetworkOutput, pose: InputPose, size: tuple[int, int]) -> Located:
+        """Decode the posteriors that a network computed for a pose; ``size`` is the frame's (height, width)."""
+        return cls(decode.expected_oks_decode(output.posterior, pose.scales, size, pose.keypoints), output.quality)
+
+
 class RefinementNetwork(nn.Module):
     """A network in two steps: one for the image alone, and one for the result of the first and an input pose.
 
@@ -87,6 +100,10 @@ class RefinementNetwork(nn.Module):
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
         """Compute where the keypoints are."""
         raise NotImplementedError
+
+    def locate(self, evidence: Evidence, pose: InputPose) -> Located:
+        """Compute and decode where the keypoints are."""
+        return Located.of(self.predict(evidence, pose), pose, self.config.frame_size)
 
 
 def take(tensors: Tensors, rows: torch.Tensor) -> Tensors:

@@ -23,7 +23,7 @@ PYRAMID = ((3, 64, 32), (2, 32, 24), (1, 24, 24))
 STRIDE = 4  # pixels between neighbouring cells of the output
 ORIGIN = 1.5  # pixel under the middle of the first cell: a cell stands for the STRIDE pixels that begin at its corner
 HEAD_CHANNELS = 96
-OFFSETS = 1  # which of the heads, in the order of the published graph
+POSES, OFFSETS, HEATMAPS, CENTRES = range(4)  # the heads, in the order of the published graph
 SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 KEYPOINTS = ("nose", *(f"{side}_{part}" for part in SIDED for side in ("left", "right")))  # COCO's
 SEEN_PEOPLE = 4  # of a crop, whose regressed poses are kept
@@ -73,11 +73,20 @@ class MoveNet(nn.Module):
         )
         self.heads = nn.ModuleList(
             nn.Sequential(Separable(PYRAMID[-1][-1], HEAD_CHANNELS), Convolution(HEAD_CHANNELS, out, 1))
-            for out in (34, 34, 17, 1)  # poses, offsets, heatmaps, centres: the published graph's order
+            for out in (34, 34, 17, 1)
         )
 
     def forward(self, images: torch.Tensor) -> MoveNetOutput:
-        """Run on images (N, 3, H, W) of float in [-1, 1], RGB; H and W are multiples of 32."""
+        """Run on images, as for :meth:`features`, and all heads on what it sees."""
+        features = self.features(images)
+        poses, offsets, heatmaps, centres = (head(features) for head in self.heads)
+        return MoveNetOutput(heatmaps, centres, offsets, poses)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute what all heads look at, (N, 24, H/4, W/4), of images (N, 3, H, W) of float in [-1, 1], RGB.
+
+        H and W are multiples of 32.
+        """
         x, kept = images, []
         for i, layer in enumerate(self.backbone):
             x = layer(x)
@@ -88,31 +97,65 @@ class MoveNet(nn.Module):
             lateral, smooth = level.children()
             doubled = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = smooth(doubled + lateral(finer))
-        poses, offsets, heatmaps, centres = (head(x) for head in self.heads)
-        return MoveNetOutput(heatmaps, centres, offsets, poses)
+        return x
+
+    def poses_at(self, features: torch.Tensor, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+        """(N, P, K, 2) y and x, in cells, of each keypoint of P people from the corners of the cells that they are in.
+
+        The map of poses is computed at these cells alone, ``row`` and ``column`` (N, P) of ``features``.
+        """
+        padded = functional.pad(features, (1, 1, 1, 1))
+        width = padded.shape[3]
+        first = row * width + column  # of the 3 x 3 cells that the head looks at
+        step = torch.arange(3, device=row.device)
+        around = (first[..., None] + (step[:, None] * width + step).flatten()).flatten(1)[:, None]
+        channels = padded.shape[1]
+        patches = padded.flatten(2).gather(2, around.expand(-1, channels, -1)).transpose(1, 2)
+        patches = patches.reshape(-1, 3, 3, channels).permute(0, 3, 1, 2)
+        found = self.heads[POSES](patches)[:, :, 1, 1]
+        return found.view(-1, row.shape[1], found.shape[1] // 2, 2)
 
 
-def mirror(output: MoveNetOutput, flip: torch.Tensor) -> MoveNetOutput:
-    """Turn the output for mirrored images into that for the images; ``flip`` (K,) exchanges left and right."""
-
-    def vectors(maps: torch.Tensor) -> torch.Tensor:
-        exchanged = maps.reshape(len(maps), -1, 2, *maps.shape[2:])[:, flip].flip(4)
-        return torch.stack([exchanged[:, :, 0], 1 - exchanged[:, :, 1]], dim=2).flatten(1, 2)
-
-    return MoveNetOutput(
-        output.heatmaps[:, flip].flip(3), output.centres.flip(3), vectors(output.offsets), vectors(output.poses)
-    )
+def mirror(maps: torch.Tensor) -> torch.Tensor:
+    """Mirror images or maps (N, C, h, w); by index, since ONNX has no fast counterpart of ``flip``."""
+    width = maps.shape[3]
+    return maps[..., width - 1 - torch.arange(width, device=maps.device)]
 
 
-def evidence(output: MoveNetOutput) -> Evidence:
-    """Keep the heatmaps, and the most probable people, of whom those far from the middle of the crop count less."""
-    h, w = output.centres.shape[2:]
-    probability = output.centres[:, 0].sigmoid()
+def evidence(network: MoveNet, features: torch.Tensor, flip: torch.Tensor | None = None) -> Evidence:
+    """Keep the heatmaps, and the most probable people, of whom those far from the middle of the crop count less.
+
+    Args:
+        network: whose heads to use.
+        features: (N, C, h, w), its :meth:`MoveNet.features` of N images.
+        flip: (K,) left/right counterpart of each keypoint: the second half of the features is then of the images of
+            the first half mirrored, and the evidence, of N / 2 images, is the mean over both.
+    """
+    heatmaps, centres = network.heads[HEATMAPS](features), network.heads[CENTRES](features)
+    if flip is not None:
+        (heatmaps, mirrored_heatmaps), (centres, mirrored_centres) = _halves(heatmaps), _halves(centres)
+        heatmaps = (heatmaps + mirror(mirrored_heatmaps[:, flip])) / 2
+        centres = (centres + mirror(mirrored_centres)) / 2
+    h, w = centres.shape[2:]
+    probability = centres[:, 0].sigmoid()
     highest = functional.max_pool2d(probability[:, None], 3, stride=1, padding=1)[:, 0]
     distance = _distance(probability, (h - 1) / 2, (w - 1) / 2)
     rank = torch.where(probability == highest, probability, 0) / (1 + (distance / CROP_MIDDLE) ** 2)
     cells = rank.flatten(1).topk(SEEN_PEOPLE, dim=1).indices
-    return Evidence(output.heatmaps, _poses_at(output, cells) - ORIGIN, output.centres.flatten(1).gather(1, cells))
+    row, column = cells // w, cells % w
+    if flip is None:
+        found = network.poses_at(features, row, column)
+    else:
+        straight, mirrored = _halves(features)
+        y, x = network.poses_at(mirrored, row, w - 1 - column)[:, :, flip].unbind(-1)
+        found = (network.poses_at(straight, row, column) + torch.stack([y, 1 - x], dim=-1)) / 2
+    poses = (torch.stack([row, column], dim=-1)[:, :, None] + found).flip(-1) * STRIDE - 0.5
+    return Evidence(heatmaps, poses - ORIGIN, centres.flatten(1).gather(1, cells))
+
+
+def _halves(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    count = maps.shape[0] // 2
+    return maps[:count], maps[count:]
 
 
 def single_poses(output: MoveNetOutput) -> torch.Tensor:

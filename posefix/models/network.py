@@ -110,15 +110,18 @@ class FusionNetwork(RefinementNetwork):
 
     def encode(self, crops: torch.Tensor, flip_test: bool) -> movenet.Evidence:
         """Run the backbone on crops (N, 3, H, W) uint8; with ``flip_test`` on the mirrored ones too, and average."""
-        return self.encode_both(crops)[1] if flip_test else movenet.evidence(self.backbone(self._images(crops)))
+        images = self._images(crops)
+        if not flip_test:
+            return movenet.evidence(self.backbone, self.backbone.features(images))
+        features = self.backbone.features(torch.cat([images, movenet.mirror(images)]))
+        return movenet.evidence(self.backbone, features, self.flip)
 
     def encode_both(self, crops: torch.Tensor) -> tuple[movenet.Evidence, movenet.Evidence]:
         """Compute the evidence without, and with the flip test."""
         images = self._images(crops)
-        output = self.backbone(images)
-        mirrored = movenet.mirror(self.backbone(images.flip(3)), self.flip)
-        mean = movenet.MoveNetOutput(*((a + b) / 2 for a, b in zip(output, mirrored, strict=True)))
-        return movenet.evidence(output), movenet.evidence(mean)
+        features = self.backbone.features(torch.cat([images, movenet.mirror(images)]))
+        straight = movenet.evidence(self.backbone, features[: images.shape[0]])
+        return straight, movenet.evidence(self.backbone, features, self.flip)
 
     def predict(self, evidence: movenet.Evidence, pose: InputPose) -> NetworkOutput:
         """Weigh the evidence against a pose."""

@@ -45,17 +45,14 @@ class Forward:
 
         The second proposal places only those keypoints that have no estimate.
         """
-        output = self.engine.predict(self.evidence, pose)
-        size = self.engine.network.config.frame_size
-        decoded = decode.expected_oks_decode(output.posterior, pose.scales, size, pose.keypoints)
+        decoded, quality = self.engine.locate(self.evidence, pose)
         given = pose.scores > 0
         keypoints, similarity = decode.move_or_stay(decoded, pose.keypoints, given, self.margin)
         scores = similarity.nan_to_num(0)  # outside the crop nothing is known
-        if output.quality is None:
+        if quality is None:
             mean = expected_oks(similarity.cpu().numpy(), pose.scores.cpu().numpy())
             expected = torch.from_numpy(mean).to(similarity.device)
             return Proposal(keypoints, scores, expected, expected), None
-        quality = output.quality
         scores = scores * quality.presence
         stayed = torch.where(given[..., None], pose.keypoints, keypoints)
         stayed_scores = torch.where(given, quality.input_similarity * quality.presence, scores)

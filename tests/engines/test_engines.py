@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
 
 from posefix.core.errors import InputError
 from posefix.engines import create_engine
 from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine
+from posefix.models.interface import InputPose
 from tests.tiny import fusion_checkpoint, tiny_checkpoint
 
 CPU = torch.device("cpu")
+SHAPES = (17, 2), (17,), (17,), (3, 17, 2), (3, 17), (4,)  # of an input pose
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
@@ -25,12 +28,15 @@ def test_engines_compute_what_torch_computes_also_in_batches_that_are_not_full(
     network = fusion_checkpoint().network
     plain = create_engine("torch", network, CPU)
     crops = rng.integers(0, 256, (11, 64, 64, 3), np.uint8)
+    pose = InputPose(*(torch.from_numpy(rng.random((11, *shape)).astype(np.float32)) for shape in SHAPES))
+    pose = pose._replace(keypoints=60 * pose.keypoints, scales=3 + pose.scales, others=60 * pose.others)
     expected = plain.encode(crops, True)
-    for _ in range(2):  # the second time with the graph that the first has written
+    located = plain.locate(expected, pose)
+    for _ in range(2):  # the second time with the graphs that the first has written
         fast = create_engine(name, network, CPU, precision="f32")
-        for right, found in zip(expected, fast.encode(crops, True), strict=True):
-            torch.testing.assert_close(found, right, atol=1e-3, rtol=1e-3)
-    (kept,) = (tmp_path / "posefix").iterdir()
+        assert_close(fast.encode(crops, True), expected, atol=1e-3, rtol=1e-3)
+        assert_close(fast.locate(expected, pose), located, atol=1e-3, rtol=1e-3)
+    kept = max((tmp_path / "posefix").iterdir(), key=lambda path: path.stat().st_size)
     whole = kept.read_bytes()
     kept.write_bytes(whole[: len(whole) // 2])
     create_engine(name, network, CPU)
@@ -38,7 +44,7 @@ def test_engines_compute_what_torch_computes_also_in_batches_that_are_not_full(
 
 
 def test_an_engine_that_is_broken_is_said_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(onnx: bytes, precision: str) -> None:
+    def broken(onnx: bytes, precision: str, threads: int) -> None:
         raise ValueError("libtbb is missing")
 
     monkeypatch.setattr(OpenVinoEngine, "compile", staticmethod(broken))

@@ -13,9 +13,21 @@ from posefix.core.skeleton import load
 from posefix.media.images import decode
 from posefix.models.backbone import load_first_weights
 from posefix.models.checkpoint import load_checkpoint
-from posefix.models.movenet import CHANNELS, SEEN_PEOPLE, MoveNet, MoveNetOutput, evidence, mirror, single_poses
+from posefix.models.movenet import CHANNELS, POSES, MoveNet, MoveNetOutput, evidence, mirror, single_poses
 
 FLIP = torch.as_tensor(load("coco17").flip)
+
+
+@pytest.fixture(scope="module")
+def network() -> MoveNet:
+    torch.manual_seed(0)
+    return MoveNet(CHANNELS["movenet_lightning"])
+
+
+@pytest.fixture
+def features(network: MoveNet) -> torch.Tensor:
+    """Of two images and of two others, in place of their mirror images: 8 x 6 cells."""
+    return torch.rand(4, 24, 8, 6, generator=torch.Generator().manual_seed(1))
 
 
 def one_person(x: float, y: float, side: int = 16) -> MoveNetOutput:
@@ -33,18 +45,27 @@ def one_person(x: float, y: float, side: int = 16) -> MoveNetOutput:
 def test_what_was_drawn_is_decoded_where_it_was_drawn(place: tuple[float, float]) -> None:
     output = one_person(*place)
     torch.testing.assert_close(single_poses(output)[0, :, :2], torch.tensor(place).expand(17, 2))
-    found = evidence(output)
-    assert found.poses.shape == (1, SEEN_PEOPLE, 17, 2)
-    torch.testing.assert_close(found.poses[0, 0] + 1.5, torch.tensor(place).expand(17, 2))
-    mirrored = single_poses(mirror(output, FLIP))[0, :, :2]
-    torch.testing.assert_close(mirrored, torch.tensor([63 - place[0], place[1]]).expand(17, 2))
 
 
-def test_mirroring_twice_is_nothing() -> None:
-    generator = torch.Generator().manual_seed(0)
-    output = MoveNetOutput(*(torch.rand(2, channels, 8, 6, generator=generator) for channels in (17, 1, 34, 34)))
-    for before, after in zip(output, mirror(mirror(output, FLIP), FLIP), strict=True):
-        torch.testing.assert_close(after, before)
+@torch.inference_mode()
+def test_people_are_found_where_the_map_of_poses_says(network: MoveNet, features: torch.Tensor) -> None:
+    row, column = torch.tensor([[0, 7], [3, 2]]), torch.tensor([[5, 0], [0, 4]])
+    everywhere = network.heads[POSES](features[:2]).flatten(2).unflatten(1, (17, 2))
+    cells = (row * 6 + column)[:, None, None].expand(-1, 17, 2, -1)
+    expected = everywhere.gather(3, cells).permute(0, 3, 1, 2)
+    torch.testing.assert_close(network.poses_at(features[:2], row, column), expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_evidence_of_an_image_and_its_mirror_image_mirrors_with_the_image(
+    network: MoveNet, features: torch.Tensor
+) -> None:
+    here = evidence(network, features, FLIP)
+    there = evidence(network, torch.cat([features[2:], features[:2]]), FLIP)
+    torch.testing.assert_close(there.heatmaps, mirror(here.heatmaps[:, FLIP]))
+    torch.testing.assert_close(there.centres, here.centres)
+    x, y = here.poses[:, :, FLIP].unbind(-1)
+    torch.testing.assert_close(there.poses, torch.stack([4 * 5 - x, y], dim=-1), atol=1e-4, rtol=1e-4)
 
 
 def test_first_weights_are_those_of_a_shipped_checkpoint_and_of_no_other_network() -> None:

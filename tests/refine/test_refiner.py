@@ -18,7 +18,7 @@ from posefix.core.neighbours import OtherPeople
 from posefix.core.people import FARTHEST, People
 from posefix.formats.registry import FORMATS
 from posefix.formats.source import Source
-from posefix.models.interface import Evidence, InputPose, NetworkOutput
+from posefix.models.interface import Evidence, InputPose, Located
 from posefix.refine.one_batch import input_pose
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
@@ -229,8 +229,8 @@ def test_refined_neighbours_do_not_run_through_the_network_and_steer_nobody(
             crops.extend(batch)
             return refiner.engine.encode(batch, flip_test)
 
-        def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
-            return refiner.engine.predict(evidence, pose)
+        def locate(self, evidence: Evidence, pose: InputPose) -> Located:
+            return refiner.engine.locate(evidence, pose)
 
     counting = Refiner(tiny_checkpoint() if refiner.config.head == "deconv" else fusion_checkpoint(), engine=Counting())
     some, everybody = counting.refine(marked, photos), refiner.refine(people, photos)

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from posefix.demo import load_photos
 from posefix.demo.__main__ import erroneous, measure
 from posefix.engines.torch import TorchEngine
 from posefix.models.checkpoint import Checkpoint, load_checkpoint
+from posefix.models.interface import Located
 from posefix.refine.refiner import Refiner
 from synth import Statistics
 
@@ -39,23 +39,14 @@ class CropsOff(TorchEngine):
         return super().encode(np.roll(crops, (3, 3), (1, 2)), flip_test)
 
 
-class Denormalised(nn.Module):
-    """Runs a backbone on colours from 0 to 255 where it expects them from -1 to 1."""
-
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, images: torch.Tensor) -> object:
-        return self.backbone((images + 1) * 127.5)
-
-
 class NotNormalised(TorchEngine):
-    """Does not normalise the colours."""
+    """Shows the backbone colours from 0 to 255 where it expects them from -1 to 1."""
 
     def __init__(self, network, device, precision="f32"):
         super().__init__(network, device, precision)
-        self.network.backbone = Denormalised(self.network.backbone)
+        backbone = self.network.backbone
+        features = backbone.features
+        backbone.features = lambda images: features((images + 1) * 127.5)
 
 
 class NotFlipped(TorchEngine):
@@ -71,12 +62,13 @@ class NotFlipped(TorchEngine):
 class HalfACellOff(TorchEngine):
     """Decodes every position half a cell of the heatmap too far right and down."""
 
-    def predict(self, evidence, pose):
-        output = super().predict(evidence, pose)
+    @torch.inference_mode()
+    def locate(self, evidence, pose):
+        output = self.network.predict(evidence, pose)
         maps = output.posterior
         for axis in (-1, -2):
             maps = (maps + maps.roll(1, axis)) / 2
-        return output._replace(posterior=maps)
+        return Located.of(output._replace(posterior=maps), pose, self.network.config.frame_size)
 
 
 def halved_scales(checkpoint: Checkpoint) -> Checkpoint:

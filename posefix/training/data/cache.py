@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_json, write_atomically
 from posefix.engines import create_engine
+from posefix.engines.torch import TorchEngine
 from posefix.models import movenet
 from posefix.models.network import FusionNetwork
 from posefix.training.config import Config
@@ -85,13 +86,13 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
         state = found
     cache = FeatureCache.open(folder, count, network, len(batches.skeleton), new=not state["batches"])
     write_atomically(folder / STATE, json.dumps(state))
-    fast = cast(FusionNetwork, create_engine("auto", network, device, precision="bf16").network)
+    fast = create_engine("auto", network, device, precision="bf16")
     columns = (TextColumn("running the backbone"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("", total=count, completed=state["batches"] * batches.batch)
         for batch in training_loader(crops, state["batches"], batches.config.training.workers):
             place = slice(state["batches"] * batches.batch, (state["batches"] + 1) * batches.batch)
-            _compute(cache, place, batch, fast, device)
+            _compute(cache, place, batch, fast)
             state["batches"] += 1
             progress.update(task, completed=place.stop)
             if state["batches"] % 20 == 0 or state["batches"] == len(crops):
@@ -99,11 +100,10 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
     return cache
 
 
-@torch.inference_mode()
-def _compute(cache: FeatureCache, place: slice, batch: Batch, network: FusionNetwork, device: torch.device) -> None:
+def _compute(cache: FeatureCache, place: slice, batch: Batch, engine: TorchEngine) -> None:
     cache.rows[place], cache.maps[place] = batch["rows"].numpy(), batch["maps"].numpy()
     cache.flipped[place] = batch["flipped"].numpy()
-    both, guess = network.encode_both(batch["crops"].to(device)), network.estimate(batch["worse"].to(device))
+    both, guess = engine.call("encode_both", batch["crops"]), engine.call("estimate", batch["worse"])
     for view, seen in enumerate(both):
         cache.heatmaps[place, view] = seen.heatmaps.float().clamp(-15, 15).cpu().numpy()
         cache.poses[place, view] = seen.poses.float().cpu().numpy()
