@@ -174,4 +174,5 @@ def _propose(
 def _pick(options: np.ndarray, attempts: int, rng: np.random.Generator) -> np.ndarray:
     """(P, attempts) indices along the first axis of options (C, P) bool, uniform among the true ones."""
     rank = np.floor(rng.random((options.shape[1], attempts)) * options.sum(axis=0)[:, None])
-    return (options.cumsum(axis=0)[..., None] <= rank).sum(axis=0)
+    picked: np.ndarray = (options.cumsum(axis=0)[..., None] <= rank).sum(axis=0)
+    return picked

@@ -97,7 +97,8 @@ class Statistics(StrictModel):
                 errors sum to more than 1.
         """
         table = _table(self, skeleton)
-        return table[np.minimum(visible, table.shape[0] - 1), np.minimum(overlaps, table.shape[1] - 1)]
+        found: np.ndarray = table[np.minimum(visible, table.shape[0] - 1), np.minimum(overlaps, table.shape[1] - 1)]
+        return found
 
     def powers(self) -> np.ndarray:
         """(5,) float32 p for each type from GOOD on: the mean of ``uniform ** p`` is the type's mean place."""

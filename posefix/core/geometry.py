@@ -24,7 +24,8 @@ UNIT_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])  # of a box, in its si
 
 def areas_of(boxes: np.ndarray) -> np.ndarray:
     """Estimate areas (N,) in px^2, the s^2 of OKS, from the boxes (N, 4) xywh of people; 0 without a box."""
-    return BOX_AREA_TO_AREA * np.clip(boxes[:, 2:], 0, None).prod(axis=1)
+    areas: np.ndarray = BOX_AREA_TO_AREA * np.clip(boxes[:, 2:], 0, None).prod(axis=1)
+    return areas
 
 
 def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_BOX_PADDING) -> np.ndarray:
@@ -68,7 +69,8 @@ def pose_boxes(keypoints: np.ndarray, valid: np.ndarray, padding: float = POSE_B
 def known_boxes(boxes: np.ndarray) -> np.ndarray:
     """(N,) bool: boxes (N, 4) xywh that are finite and of some area."""
     boxes = np.asarray(boxes, np.float64)
-    return np.isfinite(boxes).all(-1) & (boxes[..., 2] > 0) & (boxes[..., 3] > 0)
+    known: np.ndarray = np.isfinite(boxes).all(-1) & (boxes[..., 2:] > 0).all(-1)
+    return known
 
 
 def person_boxes(boxes: np.ndarray, keypoints: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -149,7 +151,8 @@ def crop_matrices(
 def transform(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """Apply maps (N, 2, 3) to points (N, ..., 2)."""
     matrices = matrices.reshape(len(matrices), *([1] * (points.ndim - 2)), 2, 3)
-    return np.einsum("...ij,...j->...i", matrices[..., :2], points) + matrices[..., 2]
+    moved: np.ndarray = np.einsum("...ij,...j->...i", matrices[..., :2], points) + matrices[..., 2]
+    return moved
 
 
 def transform_boxes(boxes: np.ndarray, matrices: np.ndarray) -> np.ndarray:
@@ -182,12 +185,14 @@ def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
 
 def translated(matrices: np.ndarray, offset: float) -> np.ndarray:
     """Affine maps (N, 2, 3) followed by a shift of ``offset`` pixels to the right and down."""
-    return matrices + np.array([[0, 0, offset], [0, 0, offset]])
+    moved: np.ndarray = matrices + np.array([[0, 0, offset], [0, 0, offset]])
+    return moved
 
 
 def map_scale(matrices: np.ndarray) -> np.ndarray:
     """(N,) length scale of affine maps (N, 2, 3): the square root of the determinant's magnitude."""
-    return np.sqrt(np.abs(np.linalg.det(matrices[..., :2])))
+    scale: np.ndarray = np.sqrt(np.abs(np.linalg.det(matrices[..., :2])))
+    return scale
 
 
 def flip_matrices(matrices: np.ndarray, width: int, flipped: np.ndarray | bool = True) -> np.ndarray:
@@ -204,4 +209,5 @@ def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     high = np.minimum(boxes[..., :2] + boxes[..., 2:], others[..., :2] + others[..., 2:])
     intersection = np.clip(high - low, 0, None).prod(-1)
     union = boxes[..., 2:].prod(-1) + others[..., 2:].prod(-1) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    ratio: np.ndarray = np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return ratio

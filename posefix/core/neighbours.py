@@ -72,4 +72,5 @@ class OtherPeople:
 def _middles(keypoints: np.ndarray, given: np.ndarray) -> np.ndarray:
     """(..., 2) mean of each person's keypoints that are given; (0, 0) where none is."""
     weight = given[..., None]
-    return (keypoints * weight).sum(-2) / np.maximum(weight.sum(-2), 1)
+    middles: np.ndarray = (keypoints * weight).sum(-2) / np.maximum(weight.sum(-2), 1)
+    return middles

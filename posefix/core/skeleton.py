@@ -73,7 +73,8 @@ class Skeleton:
 
     def group(self, name: str) -> np.ndarray:
         """(K,) bool mask of the keypoints in a group."""
-        return self.groups == name
+        members: np.ndarray = self.groups == name
+        return members
 
     def parts(self) -> tuple[str, ...]:
         """Side-free name of each keypoint: ``left_knee`` and ``right_knee`` are both ``knee``."""

@@ -77,7 +77,8 @@ def draw_multiplicities(images: int, resamples: int, rng: np.random.Generator) -
     """(I, R) int32: how often each of I images is drawn in each of R resamples of I images."""
     if images == 0:
         return np.zeros((0, resamples), np.int32)
-    return rng.multinomial(images, np.full(images, 1 / images), size=resamples).T.astype(np.int32)
+    drawn = rng.multinomial(images, np.full(images, 1 / images), size=resamples)
+    return np.asarray(drawn.T, np.int32)
 
 
 def resampled_metrics(evaluation: Evaluation, weights: np.ndarray) -> np.ndarray:

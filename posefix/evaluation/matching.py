@@ -27,7 +27,8 @@ def keypoint_similarity(keypoints: np.ndarray, truth: np.ndarray, areas: np.ndar
     variance = (2.0 * np.asarray(sigmas, np.float64)) ** 2
     scale = np.asarray(areas, np.float64)[..., None] + np.spacing(1)
     with np.errstate(over="ignore"):
-        return np.exp(-(offset**2).sum(-1) / variance / scale / 2)
+        similarity: np.ndarray = np.exp(-(offset**2).sum(-1) / variance / scale / 2)
+    return similarity
 
 
 def oks(
@@ -39,7 +40,8 @@ def oks(
     """
     labelled = np.asarray(labelled, bool)
     similarity = keypoint_similarity(keypoints, truth, areas, sigmas)
-    return np.where(labelled, similarity, 0.0).sum(-1) / np.maximum(labelled.sum(-1), 1)
+    mean: np.ndarray = np.where(labelled, similarity, 0.0).sum(-1) / np.maximum(labelled.sum(-1), 1)
+    return mean
 
 
 def match_people(truth: People, found: People) -> np.ndarray:
@@ -101,8 +103,9 @@ class OksChange:
     def worst(self, count: int) -> np.ndarray:
         """Rows of the at most ``count`` results that lost most, the greatest loss first; only those that lost."""
         change = self.after - self.before
-        order = np.argsort(change, kind="stable")
-        return order[change[order] < 0][:count]
+        lowest = np.argsort(change, kind="stable")[:count]
+        worst: np.ndarray = lowest[change[lowest] < 0]
+        return worst
 
     def best(self, count: int) -> np.ndarray:
         """Rows of the at most ``count`` results that won most, the greatest gain first; only those that won."""

@@ -146,7 +146,8 @@ def to_rtmlib(people: People) -> tuple[np.ndarray, np.ndarray]:
     keypoints, scores = (np.stack(parts) for parts in zip(*(r[_ORIGINAL] for r in people.extra), strict=True))
     if keypoints.shape != people.keypoints.shape:
         return people.keypoints, people.scores
-    return _RTMLIB.put_back(people, (keypoints, scores))
+    pair: tuple[np.ndarray, np.ndarray] = _RTMLIB.put_back(people, (keypoints, scores))
+    return pair
 
 
 def _read_rtmlib(pair: tuple[Any, Any]) -> People:
@@ -171,7 +172,8 @@ def from_transformers(results: Any) -> People:
 
 def to_transformers(people: People, like: Any) -> list[Any]:
     """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from."""
-    return _TRANSFORMERS.put_back(people, like)
+    results: list[Any] = _TRANSFORMERS.put_back(people, like)
+    return results
 
 
 def _labels(person: Mapping[str, Any]) -> np.ndarray:

@@ -77,4 +77,5 @@ class TextTable:
 
 def is_estimate(triples: np.ndarray) -> np.ndarray:
     """(K,) bool: which of (K, 3) x, y and score say where a keypoint is; (0, 0) and a score of 0 do not."""
-    return np.isfinite(triples).all(1) & (triples[:, :2] != 0).any(1) & (triples[:, 2] != 0)
+    estimate: np.ndarray = np.isfinite(triples).all(1) & (triples[:, :2] != 0).any(1) & (triples[:, 2] != 0)
+    return estimate

@@ -140,4 +140,5 @@ class DeconvHead(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(N, C, H/32, W/32) to (N, K, H/4, W/4)."""
-        return self.maps(self.upsample(features))
+        maps: torch.Tensor = self.maps(self.upsample(features))
+        return maps

@@ -45,7 +45,8 @@ def describe(
         return torch.where(decode.inside(points, size), decode.sample_maps(maps, points, size), fill)
 
     def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return ((a - b).norm(dim=-1) / scales).clamp(max=FAR)
+        distance: torch.Tensor = (a - b).norm(dim=-1) / scales
+        return distance.clamp(max=FAR)
 
     central, confidence = evidence.poses[:, 0], pose.scores.clamp(0, 1) * given
     columns = [

@@ -202,7 +202,8 @@ class Convolution(nn.Conv2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.stride == (2, 2):  # an even side is padded at its end alone
             x = functional.pad(x, (0, 1, 0, 1))
-        return self.activation(super().forward(x))
+        activated: torch.Tensor = self.activation(super().forward(x))
+        return activated
 
 
 class InvertedResidual(nn.Module):
@@ -219,7 +220,8 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.layers(x) if self.residual else self.layers(x)
+        output: torch.Tensor = self.layers(x)
+        return x + output if self.residual else output
 
 
 class Separable(nn.Sequential):

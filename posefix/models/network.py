@@ -85,7 +85,8 @@ class PoseFixNetwork(RefinementNetwork):
         """
         poses = render_heatmaps(keypoints, amplitudes, self.config.input_size, self.config.sigma)
         image = (crops.to(poses.dtype).contiguous(memory_format=torch.channels_last) - self.mean) / self.std
-        return self.head(self.backbone(torch.cat([image, poses], dim=1))[-1])
+        logits: torch.Tensor = self.head(self.backbone(torch.cat([image, poses], dim=1))[-1])
+        return logits
 
 
 class FusionNetwork(RefinementNetwork):
@@ -138,4 +139,5 @@ class FusionNetwork(RefinementNetwork):
 
     def forward(self, evidence: movenet.Evidence, pose: InputPose) -> FusionOutput:
         """Run the head alone, as it is trained."""
-        return self.head(evidence, pose)
+        output: FusionOutput = self.head(evidence, pose)
+        return output

@@ -123,4 +123,5 @@ def best_views(rows: np.ndarray, expected: np.ndarray) -> np.ndarray:
     first = np.diff(rows, prepend=-1) != 0
     worth = expected - SECOND_VIEW_COST * ~first
     order = np.lexsort((worth, np.cumsum(first)))
-    return order[np.diff(rows, append=-1) != 0]  # the last, and best, of each person
+    best: np.ndarray = order[np.diff(rows, append=-1) != 0]  # the last, and best, of each person
+    return best

@@ -32,7 +32,8 @@ def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
     weights = np.where(known, np.clip(scores, 0, 1), 0)
     weights = np.where(weights.any(1, keepdims=True), weights, known)
     with np.errstate(invalid="ignore"):
-        return ((weights * np.nan_to_num(similarity)).sum(1) / weights.sum(1)).astype(np.float32)
+        mean: np.ndarray = (weights * np.nan_to_num(similarity)).sum(1) / weights.sum(1)
+    return mean.astype(np.float32)
 
 
 def estimator_scores(people: People) -> np.ndarray:
@@ -42,7 +43,8 @@ def estimator_scores(people: People) -> np.ndarray:
 
 def was_rescored(people: People) -> np.ndarray:
     """(N,) bool: people who were refined and rescored before."""
-    return np.isfinite(people.original_scores)
+    before: np.ndarray = np.isfinite(people.original_scores)
+    return before
 
 
 def rescored(people: People, expected: np.ndarray) -> People:

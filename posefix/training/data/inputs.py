@@ -113,7 +113,9 @@ class InputPoses:
     def scales(self, rows: np.ndarray) -> np.ndarray:
         """(B, K) OKS scales s k as the annotated boxes tell, in original pixels."""
         width, height = self.boxes[rows, 2:].T
-        return np.sqrt(geometry.BOX_AREA_TO_AREA * width * height)[:, None] * 2 * self._people.skeleton.sigmas
+        sizes = np.sqrt(geometry.BOX_AREA_TO_AREA * width * height)
+        scales: np.ndarray = sizes[:, None] * 2 * self._people.skeleton.sigmas
+        return scales
 
     def told_boxes(
         self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
