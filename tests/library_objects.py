@@ -375,3 +375,10 @@ def plain(value: Any) -> Any:
         cached = [name for name in vars(value) if isinstance(getattr(type(value), name, None), cached_property)]
         return type(value), [(name, plain(one)) for name, one in vars(value).items() if name not in cached]
     return type(value), repr(value)
+
+
+def arrays(rng: np.random.Generator, count: int, people: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Keypoints, scores and boxes with numbers as networks give them."""
+    keypoints = rng.uniform(1, 127, (people, count, 2))
+    scores = rng.uniform(0.5, 1, (people, count))
+    return keypoints, scores, np.concatenate([keypoints.min(1) - 5, keypoints.max(1) + 5], axis=1)

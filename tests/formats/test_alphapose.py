@@ -166,7 +166,7 @@ def test_faint_scores_stay_estimates(tmp_path: Path) -> None:
 
 
 def test_numbers_without_estimate_stay_as_they_are(tmp_path: Path) -> None:
-    content = [record(keypoints=[3.5, 4.5, 0, None, None, None, *triples()[6:]]), record(score=None, box="?")]
+    content = [record(keypoints=[3.5, 4.5, 0, None, None, None, *triples()[6:]]), record(score=None, box=None)]
     people = formats.read(saved(tmp_path, content))
     assert np.flatnonzero(~people.labelled[0]).tolist() == [0, 1] and not people.keypoints[0, :2].any()
     np.testing.assert_allclose(people.person_scores[1], np.mean(triples()[2::3]), rtol=1e-6)

@@ -284,6 +284,25 @@ def test_what_is_wrong_with_arrays_is_said(
         refiner(photo, triples, people.boxes[:, :3])
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"images": None}, "images must give an image by its id.*found NoneType"),
+        ({"images": "photos/"}, "images must .*found str"),
+        ({"images": np.zeros((9, 9, 3), np.uint8)}, "images must .*found ndarray"),
+        ({"images": []}, "no image for image_id 1"),
+        ({"people": 3}, "people must be posefix.People.*found int"),
+        ({"people": {}}, "people must be .*found dict"),
+    ],
+)
+def test_what_is_no_people_or_no_images_is_said(
+    refiner: Refiner, rng: np.random.Generator, change: dict, sentence: str
+) -> None:
+    given = {"people": random_people(rng, 3, images=1), "images": images(rng, 1), **change}
+    with pytest.raises(InputError, match=sentence):
+        refiner.refine(given["people"], given["images"])
+
+
 def test_missing_keypoints_stay_missing_where_the_format_cannot_hold_them(
     refiner: Refiner, rng: np.random.Generator, tmp_path: Path
 ) -> None:
