@@ -92,7 +92,7 @@ def refine(**options: Any) -> None:
         raise KeyboardInterrupt(f"stopped while measuring{kept}") from None
     if "gain" in measured:
         Console().print(summary_table(measured, title=escape(f"{plan.results.name}, {plan.checkpoint}")))
-    click.echo(_summary(measured))
+    click.echo(_summary(plan.results, len(refined.work.people), measured))
     if refined.problems:
         click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
     if plan.out is not None:
@@ -105,8 +105,14 @@ def refine(**options: Any) -> None:
         click.echo(f"{plan.report}: written")
 
 
-def _summary(measured: dict[str, Any]) -> str:
-    """Say in a few lines what refinement did, and what the user should know about the results."""
+def _summary(results: Path, count: int, measured: dict[str, Any]) -> str:
+    """Say in a few lines what refinement did, and what the user should know about the results.
+
+    A file without people is no error: an estimator that finds nobody writes one, and runs over many files go on.
+    """
+    if not measured["people"]:
+        found = f"{count} people, none with a keypoint to refine in an image that is there" if count else "no people"
+        return f"{results}: {found}; there was nothing to refine"
     lines = [
         f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
         f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s with {measured['engine']}",
