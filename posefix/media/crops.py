@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,13 @@ from posefix.media.opencv import cv2
 from posefix.media.video import VideoFrames
 
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
+
+
+class Images(Protocol):
+    """Images by their ids: a dict, an :class:`posefix.ImageFolder`, or whatever else gives them."""
+
+    def __getitem__(self, image_id: int, /) -> np.ndarray:
+        """(H, W, 3) uint8 RGB; raises KeyError or InputError when there is no such image."""
 
 
 def crop_image(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -68,7 +76,7 @@ def stream_crops(
     image_ids: np.ndarray,
     maps: np.ndarray,
     size: tuple[int, int],
-    images: Mapping[int, np.ndarray],
+    images: Images,
     *,
     workers: int,
     ahead: int,
@@ -117,11 +125,11 @@ def stream_crops(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _checked_image(images: Mapping[int, np.ndarray], image_id: int) -> np.ndarray:
+def _checked_image(images: Images, image_id: int) -> np.ndarray:
     """The image of an id; InputError when there is none, or it is not (H, W, 3) uint8."""
     try:
         image = images[image_id]
-    except KeyError:
+    except LookupError:
         raise InputError(f"no image for image_id {image_id}") from None
     array = isinstance(image, np.ndarray)
     if not array or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

@@ -30,6 +30,17 @@ def people_of_arrays(keypoints: np.ndarray, boxes: np.ndarray | None, skeleton: 
     return People(skeleton, triples[..., :2], triples[..., 2], np.zeros(n), boxes=boxes)
 
 
+def check_types(people: object, images: object) -> None:
+    """Raise InputError for what is no people or no images, as when the two are given in the wrong order."""
+    if not isinstance(people, People):
+        raise InputError(f"people must be posefix.People, as posefix.read gives them, found {type(people).__name__}")
+    if isinstance(images, str | np.ndarray) or not hasattr(images, "__getitem__"):
+        raise InputError(
+            "images must give an image by its id, as a dict or posefix.ImageFolder.of_people(folder, people) does, "
+            f"found {type(images).__name__}"
+        )
+
+
 def check_people(people: People, skeleton: Skeleton) -> None:
     """Refuse people who cannot be refined.
 

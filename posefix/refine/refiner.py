@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,10 +15,10 @@ from posefix.core.errors import InputError
 from posefix.core.neighbours import OtherPeople
 from posefix.core.people import People, require_shared, with_refined
 from posefix.engines import Engine, create_engine
-from posefix.media.crops import stream_crops
+from posefix.media.crops import Images, stream_crops
 from posefix.models import checkpoint as checkpoints
 from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
-from posefix.refine.checks import check_people, people_of_arrays
+from posefix.refine.checks import check_people, check_types, people_of_arrays
 from posefix.refine.one_batch import BatchRefiner
 from posefix.refine.settings import RefineSettings
 
@@ -32,7 +32,7 @@ class Refiner:
         checkpoint: the network with its configuration and skeleton.
         device: where the network runs.
         keep_margin: a keypoint moves only where the network expects its similarity to the truth (KS) to grow by more
-            than this; 0 moves whenever any gain is expected, 1 never moves. None takes the checkpoint's own.
+            than this; 0 moves whenever any gain is expected, 1 never moves. None takes the checkpoint's.
         engine: what runs the network: one of :data:`posefix.engines.ENGINES`, or an engine.
 
     Example::
@@ -102,9 +102,7 @@ class Refiner:
         refined = self.refine(people, dict.fromkeys(ids, image), settings)
         return with_refined(keypoints, refined)  # type: ignore[return-value]
 
-    def refine(
-        self, people: People, images: Mapping[int, np.ndarray], settings: RefineSettings | None = None
-    ) -> People:
+    def refine(self, people: People, images: Images, settings: RefineSettings | None = None) -> People:
         """Refine many people of many images; the same people in the same order, with better keypoints.
 
         The result for a person depends on the image, this pose and the other poses in the same image alone. People
@@ -121,6 +119,7 @@ class Refiner:
             InputError: for an unusable image, or people who cannot be refined.
         """
         settings = settings or RefineSettings()
+        check_types(people, images)
         require_shared(people, self.skeleton, "the checkpoint refines")
         known = people.to_skeleton(self.skeleton)
         refined = Refinement.of(known)
@@ -137,7 +136,7 @@ class Refiner:
     def refine_batches(
         self,
         people: People,
-        images: Mapping[int, np.ndarray],
+        images: Images,
         settings: RefineSettings | None = None,
         plan: BatchPlan | None = None,
     ) -> Iterator[RefinedBatch]:

@@ -47,7 +47,7 @@ class RealResults:
         report: dict[str, Any] = {}
         settings = RefineSettings(self._options.test_batch, self._options.flip_test, rescore=False)
         for source, folder, people, truth in self._sources:
-            refined = refiner.refine(people, folder, settings)  # type: ignore[arg-type]  # no Mapping, but indexed by id
+            refined = refiner.refine(people, folder, settings)
             measured = compare(truth, people, refined, rng=np.random.default_rng(0))
             report[source.results] = {f"AP_{name}": measured[name]["AP"] for name in ("before", "after", "gain")}
             report[source.results] |= {name: measured["gain"][name] for name in ("AP_low", "AP_high")}
