@@ -45,7 +45,7 @@ class ParsedFile:
         original_scores: (N,) float32 scores before rescoring, as :attr:`People.original_scores`.
         track_ids: (N,) int64, as :attr:`People.track_ids`.
         listed: name and size of each of the M images, where the file or who writes it knows them; else empty.
-        document: what else has to be written back; its form is the format's own. None when written anew.
+        document: what else has to be written back; its form is up to the format. None when written anew.
         problems: one sentence for each person that could not be used and is handed through.
         holds: in reading, those of :attr:`Format.holds` that this very file has a place for; None: all.
         new: in writing, whether the people come from elsewhere and have no records.
@@ -181,6 +181,14 @@ class PeopleBuilder:
         self._numbers += row.astype(np.float32).tobytes()
         self._append(frame, record, True, track_id)
 
+    def add_rows(
+        self, frames: Sequence[int], records: Sequence[Any], rows: np.ndarray, track_ids: Sequence[int]
+    ) -> None:
+        """Take R people whose numbers were checked: ``rows`` (R, 3 K + 5) float64 keypoints, box and score of each."""
+        self._numbers += rows.astype(np.float32).tobytes()
+        for frame, record, track_id in zip(frames, records, track_ids, strict=True):
+            self._append(frame, record, True, track_id)
+
     def refuse(self, where: str, frame: int, record: Any, problem: str) -> None:
         """Take a person who cannot be used; ``problem`` goes on after ``where``. Raises InputError unless skipping."""
         sentence = f"{self.path}: {where} {problem}"
@@ -244,13 +252,22 @@ class PeopleBuilder:
             )
         xywh = np.zeros(4)
         if box is not None:
-            xywh = np.nan_to_num(numbers(box, "a box"), nan=0.0, posinf=0.0, neginf=0.0)
-            if xywh.shape != (4,) or not (np.abs(xywh) <= FARTHEST).all():
-                raise ValueError(f"has {describe(box)} as a box, expected four numbers within +-{FARTHEST:,.0f}")
+            xywh = numbers(box, "a box")
+            if xywh.shape != (4,) or not is_usable_box(xywh):
+                raise ValueError(
+                    f"has {box!r:.60} as a box, expected x, y, width and height: numbers within +-{FARTHEST:,.0f}, the "
+                    "last two 0 or more"
+                )
         score = points[:, 2].mean() if person_score is None else numbers(person_score, "a score")
         if np.ndim(score) or not abs(score) <= FARTHEST:
             raise ValueError(f"has {describe(person_score)} as its score, expected a number within +-{FARTHEST:,.0f}")
         return np.concatenate([points.ravel(), xywh, [score]])
+
+
+def is_usable_box(xywh: np.ndarray) -> np.ndarray:
+    """(...) bool: boxes (..., 4) in which all numbers can be pixels, and sizes are 0 or more; 0 where none is known."""
+    usable: np.ndarray = (np.abs(xywh) <= FARTHEST).all(-1) & (xywh[..., 2:] >= 0).all(-1)
+    return usable
 
 
 def numbers(values: Any, what: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import Frames, Store, file_names, first_values, read_frames, write_frames
 from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal, numbers
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import ORIGINAL_SCORE, describe, is_box, require_object, track_id_of, with_original_score
+from posefix.formats.records import ORIGINAL_SCORE, describe, require_object, track_id_of, with_original_score
 
 Triples = Sequence[Sequence[Any]]
 
@@ -197,10 +197,7 @@ def flat_person(
     def put(record: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
         return {**record, key: [value for triple in triples for value in triple]}
 
-    def box(record: Mapping[str, Any]) -> Any:
-        return record[box_key] if is_box(record.get(box_key)) else None
-
-    return PersonLayout(keypoints, put, new, is_person, box=box, **rest)
+    return PersonLayout(keypoints, put, new, is_person, box=lambda record: record.get(box_key), **rest)
 
 
 def pairs_with_scores(pairs: Any, scores: Any, what: str) -> Triples:
@@ -230,13 +227,17 @@ def put_point(point: Mapping[str, Any], triple: Sequence[Any], score: str) -> Ma
 
 
 def from_corners(corners: Any) -> list[float] | None:
-    """xywh of a box that is given as x1, y1, x2, y2, in a list or one within another; None if it is none."""
-    try:
-        x1, y1, x2, y2 = numbers(corners, "a box").ravel().tolist()
-    except ValueError:
+    """xywh of a box that is given as x1, y1, x2, y2, in a list or one within another; None if there is none.
+
+    Raises:
+        ValueError: with the rest of a sentence, for anything else.
+    """
+    if corners is None:
         return None
-    box = [x1, y1, x2 - x1, y2 - y1]
-    return box if is_box(box) else None
+    found = numbers(corners, "a box").ravel()
+    if len(found) != 4:
+        raise ValueError(f"has {corners!r:.60} as a box, expected x1, y1, x2 and y2")
+    return [*found[:2].tolist(), *(found[2:] - found[:2]).tolist()]
 
 
 def to_corners(parsed: ParsedFile, person: int) -> list[float]:

@@ -44,11 +44,6 @@ def track_id_of(value: Any) -> int:
     return max(int(value), -1) if is_image_id(value) else -1
 
 
-def is_box(value: Any) -> bool:
-    """Whether a JSON value is a list of four numbers that pixels can have."""
-    return isinstance(value, list) and len(value) == 4 and all(map(is_score, value))
-
-
 def describe(value: Any) -> str:
     """A value as a sentence can name it, cut short if it is long."""
     if isinstance(value, (list, tuple, Mapping)):
