@@ -1,4 +1,4 @@
-"""COCO keypoint metrics by pycocotools' own COCOeval."""
+"""COCO keypoint metrics by pycocotools' COCOeval."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def evaluate(truth: GroundTruth, results: People) -> Evaluation:
 
 
 def prepare(truth: GroundTruth, results: People) -> tuple[Evaluation, np.ndarray]:
-    """Prepare an evaluation with COCO's own parameters, but for the skeleton's sigmas.
+    """Prepare an evaluation with COCO's parameters, but for the skeleton's sigmas.
 
     pycocotools takes the areas of detections (they decide which false positives count for APM and APL) from the boxes
     if the first result has one, else from the extents of the keypoints; so is it here, with the extent where a box is

@@ -4,7 +4,7 @@
 - ``file``: one JSON file with the value of one image, named after it;
 - ``names``: one JSON object, image name to value;
 - ``list``: one JSON list with a value for each image or video frame, in order;
-- ``lines``: a text file with a JSON object for each video frame in a line of its own; OpenPifPaf's alone.
+- ``lines``: a text file with a JSON object for each video frame, one a line; OpenPifPaf's alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Frames:
 
     store: Store  # see the module
     keys: list[int | str]  # M image names, or numbers of frames from 0 on
-    values: list[Any]  # M, the format's own
+    values: list[Any]  # M, in the form of the format
     files: tuple[str, ...] = ()  # names of the files in a folder
     outer: tuple[Mapping[str, Any], str] | None = None  # the object that the values lie in, and under which of its keys
     copied: tuple[Path, ...] = ()  # files of a folder that are no images and are copied as they are

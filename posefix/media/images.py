@@ -63,7 +63,7 @@ def _ends_early(content: bytes) -> bool:
 
 
 def quiet_opencv() -> None:
-    """Keep OpenCV's own remarks about damaged images off the terminal: for commands, which say it themselves."""
+    """Keep OpenCV's remarks about damaged images off the terminal, since commands report such images themselves."""
     if hasattr(cv2, "setLogLevel"):  # in OpenCV 4
         cv2.setLogLevel(0)
     else:

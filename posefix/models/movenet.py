@@ -159,7 +159,7 @@ def _halves(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def single_poses(output: MoveNetOutput) -> torch.Tensor:
-    """(N, K, 3) x, y in pixels of the image and score, of the person in the middle: MoveNet's own decoding."""
+    """(N, K, 3) x, y in pixels of the image and score, of the person in the middle, by MoveNet's decoding."""
     n, k, h, w = output.heatmaps.shape
     middle = output.centres[:, 0].sigmoid() / (_distance(output.centres, h / 2, w / 2) + CENTRE_WEIGHT)
     regressed = _poses_at(output, middle.flatten(1).argmax(1, keepdim=True))[:, 0]

@@ -49,13 +49,13 @@ class ExportedRefiner(nn.Module):
         poses = torch.where(finite.all(-1, keepdim=True), poses, 0.0)
         size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
         lengths = (geometry.BOX_AREA_TO_AREA * size.prod(1)).sqrt()
-        nobody = torch.zeros_like(poses)[:, None]
+        no_others = torch.zeros_like(poses)[:, None]
         pose = InputPose(
             poses[..., :2] - margin,
             poses[..., 2],
             2 * lengths[:, None] * self.sigmas,
-            nobody[..., :2],
-            nobody[..., 2],
+            no_others[..., :2],
+            no_others[..., 2],
             boxes - margin,
         )
         evidence = self.network.encode(crops.permute(0, 3, 1, 2), flip_test=False)

@@ -41,7 +41,7 @@ def measure_results(
 
     Yields:
         A name, and ``once``: the output of :func:`posefix.evaluation.comparison.compare`. For results also
-        ``keypoints_only``: the same with the estimator's own scores; and ``halves``: see :func:`gains_by_score`.
+        ``keypoints_only``: the same with the estimator's scores; and ``halves``: see :func:`gains_by_score`.
     """
     truth = GroundTruth.read(folder / "annotations" / f"person_keypoints_{split}.json", refiner.skeleton)
     images = ImageFolder(folder / split, truth.images)

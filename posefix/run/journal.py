@@ -31,7 +31,7 @@ class _Line(msgspec.Struct):
     def batch(self, people: int, keypoints: int) -> RefinedBatch:
         """Build the batch; raises ValueError where it is none of so many people with so many keypoints."""
         if any(not 0 <= row < people for row in [*self.rows, *(row for row, _ in self.problems)]):
-            raise ValueError("a row of nobody")
+            raise ValueError("a row of no person")
         count = len(self.rows)
         poses = np.frombuffer(self.keypoints, "<f4").reshape(count, keypoints, 2)
         expected = np.frombuffer(self.expected, "<f4").reshape(count)

@@ -65,11 +65,11 @@ class SynthesisConfig(StrictModel):
     """Input poses: statistics by name or path; probabilities of what is done to them.
 
     A person's input is, with probability ``observed``, a real estimator's where the data source has one; with
-    ``guessed``, what the network's own eyes find in a worse crop (fusion head with a cache), if
-    ``observed`` leaves room for it. Else it is synthesised,
-    with ``clean`` without any error, so that the network meets poses which are right already and learns to leave them
-    alone. Of synthesised poses, ``inverted`` is the probability that left and right of arms, legs or all are exchanged,
-    ``warped`` that all of it is displaced, scaled and turned, ``neighbour`` that it is a neighbour's.
+    ``guessed``, what the network's backbone finds in a worse crop (fusion head with a cache), if ``observed`` leaves
+    room for it. Else it is synthesised, with ``clean`` without any error, so that the network meets poses which are
+    right already and learns to leave them alone. Of synthesised poses, ``inverted`` is the probability that left and
+    right of arms, legs or all are exchanged, ``warped`` that all of it is displaced, scaled and turned, ``neighbour``
+    that it is a neighbour's.
     ``scores`` draws confidences that go with how right a keypoint is; without, all of them are 1. ``placeholder`` is
     the probability that the face is somewhere with a confidence near 0, as of estimators that know no face;
     ``fixed`` that most or all of the keypoints of any input are put right, as a better estimator's; ``dropout`` that

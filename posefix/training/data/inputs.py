@@ -65,7 +65,7 @@ class InputPoses:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints (B, K, 2) and scores (B, K) float32 for the people at ``rows``.
 
-        ``guesses`` (B, K, 3) are what the network's own backbone finds, if it was asked.
+        ``guesses`` (B, K, 3) are what the network's backbone finds, if it was asked.
         """
         config, people = self._config, self._people[rows]
         keypoints, scores = self._synthesized(rows, rng)
