@@ -113,7 +113,8 @@ def _noise(n: int, t: int, k: int, severity: np.ndarray, rng: np.random.Generato
     tails = np.exp(0.3 * rng.standard_normal((n, t, k, 1)))
     spread = np.where(tough, TOUGH, 1)[..., None] * tails
     noise = np.moveaxis(drawn[1], 0, 1) * white + np.moveaxis(lasting, 0, 1) * drift
-    return np.where(severity > 0, 1, 0.1)[..., None] * spread * noise
+    scaled: np.ndarray = np.where(severity > 0, 1, 0.1)[..., None] * spread * noise
+    return scaled
 
 
 def _miss(

@@ -73,7 +73,8 @@ def _tremor(n: int, frames: int, fps: np.ndarray, rng: np.random.Generator) -> n
     frequency = log_uniform(rng, TREMOR, (n, 1, 3, 3))
     phase = rng.uniform(0, 2 * np.pi, (n, 1, 3, 3))
     seconds = np.arange(frames)[:, None, None] / fps[:, None, None, None]
-    return (np.sin(2 * np.pi * frequency * seconds + phase) / np.sqrt(frequency)).mean(-1)
+    sway: np.ndarray = (np.sin(2 * np.pi * frequency * seconds + phase) / np.sqrt(frequency)).mean(-1)
+    return sway
 
 
 def _small_turn(angles: np.ndarray) -> np.ndarray:

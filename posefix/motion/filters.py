@@ -92,7 +92,8 @@ def outliers(times: np.ndarray, keypoints: np.ndarray, known: np.ndarray, size: 
     medians = np.median(windows, axis=-1)
     deviations = 1.4826 * np.median(np.abs(windows - medians[..., None]), axis=-1)
     limit = HAMPEL_DEVIATIONS * np.maximum(deviations, LEAST_DEVIATION * size)
-    return known & (np.abs(whole - medians) > limit).any(-1)
+    found: np.ndarray = known & (np.abs(whole - medians) > limit).any(-1)
+    return found
 
 
 def segments(times: np.ndarray, keypoints: np.ndarray, known: np.ndarray) -> list[slice]:
@@ -140,7 +141,8 @@ def interpolated(times: np.ndarray, values: np.ndarray, known: np.ndarray) -> np
     span = np.where(last > first, times[last] - times[first], 1)
     share = ((times[:, None] - times[first]) / span * (last > first))[..., None]
     start, end = (np.take_along_axis(np.asarray(values, np.float64), rows[..., None], axis=0) for rows in (first, last))
-    return (1 - share) * start + share * end
+    between: np.ndarray = (1 - share) * start + share * end
+    return between
 
 
 def missing_run(known: np.ndarray) -> np.ndarray:
@@ -230,4 +232,5 @@ class OneEuro:
 
 def _share(cutoff: np.ndarray | float, elapsed: np.ndarray) -> np.ndarray:
     """The weight of a new sample in exponential smoothing."""
-    return 1 / (1 + 1 / (2 * np.pi * np.asarray(cutoff) * elapsed))
+    share: np.ndarray = 1 / (1 + 1 / (2 * np.pi * np.asarray(cutoff) * elapsed))
+    return share

@@ -115,7 +115,8 @@ class Linker:
         weights = np.sqrt(np.clip(self._scores, 0, None)[:, None] * np.clip(scores, 0, None)[None])
         oks = (weights * similar).sum(-1) / np.maximum(weights.sum(-1), 1e-9)
         predicted = self._boxes + np.pad(shift, ((0, 0), (0, 2)))
-        return (oks + geometry.iou(_widened(predicted)[:, None], _widened(boxes))) / 2
+        found: np.ndarray = (oks + geometry.iou(_widened(predicted)[:, None], _widened(boxes))) / 2
+        return found
 
 
 def _widened(boxes: np.ndarray) -> np.ndarray:

@@ -64,7 +64,8 @@ class TemporalBlock(nn.Module):
             self.norm(x).transpose(1, 2), weight, self.conv.bias, padding=self.conv.padding, dilation=self.conv.dilation
         )
         x = x + y.transpose(1, 2)
-        return x + self.mlp(x)
+        output: torch.Tensor = x + self.mlp(x)
+        return output
 
 
 class MotionNetwork(nn.Module):
