@@ -35,6 +35,8 @@ def evaluate(as_json: bool, video: bool, fps: float, **chosen: Any) -> None:
     elif "gain" in metrics:
         title = f"{names[0]} to {names[1]}"
         Console().print(summary_table(metrics, escape(title), LOWER_IS_BETTER if video else ()))
+        if filled := metrics["gain"].get("filled"):
+            click.echo(f"{names[1]} has the person in {filled:.2f} % more of the annotated frames")
     else:
         width = max(map(len, metrics)) + 1
         values = (f"{key:{width}}{'-' if value is None else f'{value:.2f}'}" for key, value in metrics.items())

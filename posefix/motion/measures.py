@@ -179,8 +179,8 @@ def compare_clips(
     """The measures of two results of the same clips, and the gain with its 95 % interval by bootstrap over clips.
 
     Returns:
-        As :func:`posefix.evaluation.comparison.compare` does. ``identity_switches`` have no interval; ``filled`` in
-        ``gain`` is the share of frames, in percent, in which only ``after`` has the person.
+        As :func:`posefix.evaluation.comparison.compare` does, and in ``gain`` also ``filled``, the share of frames, in
+        percent, that ``after`` fills.
     """
     sums, evaluations = [_sums(clips) for clips in (before, after)], [evaluate(*_together(c)) for c in (before, after)]
     first, second = (_metrics(*pair) for pair in zip(sums, evaluations, strict=True))
@@ -190,13 +190,10 @@ def compare_clips(
     for name, start in first.items():
         end = second[name]
         gains |= {name: None, f"{name}_low": None, f"{name}_high": None}
-        if start is None or end is None:
-            continue
-        gains[name] = end - start
-        if name in drawn[0]:
+        if start is not None and end is not None:
             change = drawn[1][name] - drawn[0][name]
             low, high = np.nanquantile(change, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-            gains |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+            gains |= {name: end - start, f"{name}_low": float(low), f"{name}_high": float(high)}
     missing = gains["missing"]
     gains["filled"] = None if missing is None else max(-missing, 0.0)
     return {"before": first, "after": second, "gain": gains}
@@ -259,7 +256,8 @@ def _resampled(
 ) -> dict[str, np.ndarray]:
     """Each measure, (R,), of resamples of the clips with multiplicities ``weights`` (C, R)."""
     images = np.repeat(weights, [len(clip.truth.image_ids) for clip in clips], axis=0)
-    return {**_quotients(sums, weights), "AP": 100 * resampled_metrics(evaluation, images)[0]}
+    ap, switches = 100 * resampled_metrics(evaluation, images)[0], sums["identity_switches"] @ weights
+    return {**_quotients(sums, weights), "AP": ap, "identity_switches": switches}
 
 
 def _together(clips: Sequence[Clip]) -> tuple[GroundTruth, People]:
