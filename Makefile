@@ -21,7 +21,7 @@ types: $(VENV)/ready      ## mypy on the public API
 fuzz: $(VENV)/ready       ## damaged files of every format
 	$(BIN)/python -m pytest -m fuzz
 
-bench: $(VENV)/ready      ## people per second on this machine
+bench: $(VENV)/ready      ## refining and training on this machine, beside the paper's way of it
 	$(BIN)/python -m tools.benchmark
 
 docs: $(VENV)/ready       ## the pages under docs/ as a site; a broken link fails

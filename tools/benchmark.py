@@ -1,114 +1,226 @@
-"""Measure people per second of refinement and of its parts, on photographs and poses drawn from a seed.
+"""Measure refining and training side by side with the paper's way of it, the network alone, and estimating anew.
 
-python -m tools.benchmark --people 256
+Every case runs in a process of its own, one after another and that several times over; medians are shown.
 """
 
 from __future__ import annotations
 
+import json
+import multiprocessing
+import os
 import platform
 import resource
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import click
-import cv2
-import numpy as np
+import torch
 from rich.console import Console
-from rich.table import Table
 
-from posefix import formats
-from posefix.cli.options import CHECKPOINT, DEVICE, FLIP_TEST, TEST_BATCH, friendly
-from posefix.cli.refine import refine as refine_command
-from posefix.core import geometry
-from posefix.core.people import People
-from posefix.core.skeleton import load
-from posefix.media.crops import crop_image
-from posefix.media.images import ImageFolder
-from posefix.refine.refiner import Refiner
-from posefix.refine.settings import RefineSettings
+from posefix.cli.options import CHECKPOINT, DEVICE, PATH, friendly, option
+from posefix.core.errors import InputError
+from posefix.core.files import write_atomically
+from posefix.report.tables import titled_table
+from tools.benchmark_cases import Setup, Work, cases, check, draw_people
 
-PEOPLE_PER_PHOTO = 4
-PHOTO_SIZE = (480, 640)
 RSS_PER_MEBIBYTE = 2**20 if sys.platform == "darwin" else 2**10
+RAPL = Path("/sys/class/powercap")
+SPAWN = multiprocessing.get_context("spawn")  # what a process takes of memory is then its own
+STAGES = ("reading", "cropping", "rendering", "network", "the rest")
+Record = dict[str, Any]  # medians of a case by name, None where something cannot be measured
+
+_ready: list[Work] = []  # the case of this process
 
 
-def best_time(work: Callable[[], object], repeats: int = 3) -> float:
-    """Seconds of the fastest of a few runs, after one to warm up."""
-    work()
-    seconds = []
+def joules() -> float | None:
+    """What the processors have used since some time in the past; None where the machine does not tell."""
+    try:
+        counters = [path.read_text() for path in RAPL.glob("intel-rapl:?/energy_uj")]
+    except OSError:
+        return None
+    return sum(map(int, counters)) / 1e6 if counters else None
+
+
+def prepare(number: int, setup: Setup, folder: Path) -> tuple[int, float | None]:
+    """Make a case ready in this process and run it once; returns its count and FLOPs."""
+    _, _, make = list(cases())[number]
+    _ready.append(make(setup, *draw_people(setup.people, folder)))
+    run_once()
+    return _ready[0].count, _ready[0].flops
+
+
+def run_once() -> Record:
+    """Run the case of this process: seconds, CPU seconds, joules, and CPU seconds of its stages."""
+
+    def cpu_seconds() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+    work = _ready[0]
+    stages = work.stages
+    before = dict(stages or {})
+    started, cpu, energy = time.perf_counter(), cpu_seconds(), joules()
+    work.run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    record: Record = {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - cpu}
+    if energy is not None:
+        record["joules"] = max((joules() or 0.0) - energy, 0.0)
+    for stage, spent in (stages or {}).items():
+        record[stage] = spent - before.get(stage, 0.0)
+    return record
+
+
+def peak_memory() -> dict[str, float]:
+    """Largest memory of this process or of the one it started, and of its GPU, in MiB."""
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    found = {"memory": peak / RSS_PER_MEBIBYTE}
+    if torch.cuda.is_available():
+        found["gpu_memory"] = torch.cuda.max_memory_allocated() / 2**20
+    return found
+
+
+def measure(setup: Setup, repeats: int, folder: Path, console: Console) -> list[Record]:
+    """Run all cases, interleaved, and give their medians; cases that cannot run say why."""
+    records, pools = [], {}
+    for number, (group, name, _) in enumerate(cases()):
+        record: Record = {"group": group, "case": name}
+        records.append(record)
+        own = folder / str(number)
+        own.mkdir()
+        pool = ProcessPoolExecutor(1, mp_context=SPAWN)
+        try:
+            record["count"], record["flops"] = pool.submit(prepare, number, setup, own).result()
+            pools[number] = pool
+        except InputError as error:
+            pool.shutdown()
+            record["left out"] = str(error)
+            console.print(f"{group}, {name}: left out ({error})", highlight=False)
+    runs: dict[int, list[Record]] = {number: [] for number in pools}
     for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+        for number, pool in pools.items():
+            runs[number].append(pool.submit(run_once).result())
+    for number, pool in pools.items():
+        for key in runs[number][0]:
+            records[number][key] = statistics.median(run[key] for run in runs[number])
+        records[number] |= pool.submit(peak_memory).result()
+        pool.shutdown()
+    return records
 
 
-def draw_photos(folder: Path, count: int, rng: np.random.Generator) -> ImageFolder:
-    """Write JPEG photos of smooth noise, 640 x 480, named 0.jpg and so on."""
-    for image_id in range(count):
-        coarse = rng.integers(0, 256, (30, 40, 3)).astype(np.uint8)
-        photo = cv2.resize(coarse, PHOTO_SIZE[::-1], interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / f"{image_id}.jpg"), photo)
-    return ImageFolder(folder)
+def add_rates(records: list[Record], device: str) -> None:
+    """Add people per second, CPU time per person, and the share of the matrix product's rate.
+
+    That rate is per CPU second, which other programs on the machine hardly change; on a GPU, per second.
+    """
+    clock = "seconds" if device.startswith("cuda") else "cpu_seconds"
+    done = [record for record in records if "left out" not in record]
+    for record in done:
+        record["per_second"] = record["count"] / record["seconds"]
+        record["cpu_ms"] = 1000 * record["cpu_seconds"] / record["count"]
+        record["gflops"] = record["flops"] / record[clock] / 1e9 if record["flops"] else None
+    peak = done[0]["gflops"]
+    for record in done:
+        record["of_peak"] = record["gflops"] / peak if record["gflops"] else None
 
 
-def draw_people(count: int, rng: np.random.Generator) -> People:
-    """Draw upright poses, four to a photo and mostly inside it, a third of the keypoints not annotated."""
-    skeleton = load("coco17")
-    areas = rng.uniform(32**2, 200**2, count)
-    shapes = skeleton.template + rng.normal(0, 0.1, (count, len(skeleton), 2))
-    centres = rng.uniform((60, 60), (PHOTO_SIZE[1] - 60, PHOTO_SIZE[0] - 60), (count, 2))
-    keypoints = centres[:, None] + shapes * np.sqrt(areas)[:, None, None]
-    scores = 2 * (rng.random((count, len(skeleton))) > 1 / 3)
-    return People(skeleton, keypoints, scores, np.arange(count) // PEOPLE_PER_PHOTO, areas=areas)
+def shares(records: list[Record]) -> dict[str, dict[str, float]]:
+    """Share of the CPU time that each stage takes of a way to refine."""
+    found: dict[str, dict[str, float]] = {}
+    cost = {(r["group"], r["case"]): r["cpu_ms"] for r in records if "left out" not in r}
+    for record in records:
+        group, whole = record["group"], record.get("cpu_ms", 0.0)
+        if "network" in record:
+            spent = {stage: 1000 * record.get(stage, 0.0) / record["count"] for stage in STAGES}
+        elif record["case"] == "ours" and whole:
+            network = "the default" if group.startswith("default") else "ResNet-50"
+            named = ("parts", "reading the photographs"), ("parts", f"cropping for {network}")
+            spent = dict(
+                zip(STAGES, (*(cost[key] for key in named), 0.0, cost[group, "the network alone"]), strict=False)
+            )
+        else:
+            continue
+        spent["the rest"] = max(whole - sum(spent[stage] for stage in STAGES[:-1]), 0.0)
+        found[f"{group}: {record['case']}"] = {stage: ms / whole for stage, ms in spent.items()}
+    return found
 
 
-def measure_rates(count: int, checkpoint: str, refiner: Refiner, settings: RefineSettings) -> dict[str, float]:
-    """Measure rates in people per second, times in milliseconds per person, memory in MiB."""
-    rng = np.random.default_rng(0)
-    people = draw_people(count, rng)
-    boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-    maps = geometry.crop_matrices(boxes, refiner.config.frame_size, refiner.config.box_padding)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        images = draw_photos(folder, -(-count // PEOPLE_PER_PHOTO), rng)
-        formats.write(people, folder / "results.json", "coco")
-        options = ["--detection_json", str(folder / "results.json"), "--images", name, "--checkpoint", checkpoint]
-        options += ["--batch_size", str(settings.batch_size), "--device", str(refiner.device)]
-        options += ["--flip_test" if settings.flip_test else "--no_flip_test", "--out", str(folder / "refined.json")]
-        command = best_time(lambda: refine_command.main(options, standalone_mode=False), 2)
-        refining = best_time(lambda: refiner.refine(people, images, settings), 2)
-        decoding = best_time(lambda: images[0])
-        photo = images[0]
-    cropping = best_time(lambda: [crop_image(photo, matrix, refiner.config.input_size) for matrix in maps])
-    return {
-        "posefix refine, end to end, people/s": count / command,
-        "refining alone, people/s": count / refining,
-        "decode, ms/person": 1000 * decoding / PEOPLE_PER_PHOTO,
-        "crop, ms/person": 1000 * cropping / count,
-        "peak memory, MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MEBIBYTE,
-    }
+def describe_machine(device: str) -> str:
+    """Processor, cores, versions, and how busy the machine is."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
+    if device.startswith("cuda"):
+        processor += f", {torch.cuda.get_device_name(device)}"
+    return f"{processor}, {os.cpu_count()} cores, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}"
 
 
-@click.command(help=__doc__.splitlines()[0])
-@click.option("--people", type=click.IntRange(1), default=256, show_default=True, help="People to refine.")
+def show(records: list[Record], console: Console) -> None:
+    """Print the measurements as a table."""
+    energy = any("joules" in record for record in records)
+    headings = ("a second", "CPU ms", "GFLOP/s", "of peak", "MiB", *["J"] * energy)
+    table, last = titled_table("People or crops a second, and what each costs", "", *headings), None
+    for record in records:
+        if record["group"] != last:
+            table.add_section()
+            table.add_row(f"[bold]{record['group']}[/bold]")
+            last = record["group"]
+        if "left out" in record:
+            table.add_row(f"  {record['case']}", "-")
+            continue
+        single = record["group"] == "machine"
+        values = [
+            None if single else f"{record['per_second']:.1f}",
+            None if single else f"{record['cpu_ms']:.2f}",
+            record["gflops"] and f"{record['gflops']:.1f}",
+            record["of_peak"] and f"{record['of_peak']:.0%}",
+            f"{record['memory']:.0f}",
+            *([f"{record['joules'] / record['count']:.2f}"] if energy else []),
+        ]
+        table.add_row(f"  {record['case']}", *(value or "" for value in values))
+    console.print(table)
+
+
+@click.command(help=__doc__.splitlines()[0], epilog="Example: python -m tools.benchmark --repeats 5 --out bench.json")
+@option("--people", type=click.IntRange(16), default=64, help="People to refine with the default network.")
+@option("--repeats", type=click.IntRange(1), default=5, help="Runs of each case.")
+@option(
+    "--weights", type=PATH, default=Path(os.environ.get("POSEFIX_DATA", "data")).parent / "weights", help="MoveNets."
+)
+@option("--out", type=PATH, help="JSON file to write.")
 @CHECKPOINT
-@TEST_BATCH
-@FLIP_TEST
 @DEVICE
 @friendly
-def main(people: int, checkpoint: str, batch_size: int, flip_test: bool, device: str | None) -> None:
-    """Print people per second of refinement and its parts, and peak memory."""
-    refiner = Refiner.from_pretrained(checkpoint, device)
-    numbers = measure_rates(people, checkpoint, refiner, RefineSettings(batch_size, flip_test))
-    where = f"{checkpoint} on {refiner.device}, {refiner.engine.name}, {platform.machine()}"
-    table = Table(show_header=False, title=where, title_justify="left")
-    for name, value in numbers.items():
-        table.add_row(name, f"{value:,.3f}" if value < 10 else f"{value:,.0f}")
-    Console().print(table)
+def main(people: int, repeats: int, weights: Path, out: Path | None, checkpoint: str, device: str | None) -> None:
+    """Print a table of all cases, and where the time goes."""
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    console, setup = Console(), Setup(people, checkpoint, device, weights.absolute())
+    machine = describe_machine(device)
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        same = pool.submit(check, setup).result()
+    with tempfile.TemporaryDirectory() as folder:
+        records = measure(setup, repeats, Path(folder), console)
+    add_rates(records, device)
+    parts = shares(records)
+    console.print(f"{machine}; medians of {repeats} runs", highlight=False)
+    console.print("The paper's way and ours: " + ", ".join(f"{k} {v:.4f}" for k, v in same.items()), highlight=False)
+    show(records, console)
+    table = titled_table("Where the CPU time goes", "", *STAGES)
+    for name, spent in parts.items():
+        table.add_row(name, *(f"{spent[stage]:.0%}" for stage in STAGES))
+    console.print(table)
+    if joules() is None:
+        console.print("This machine does not tell how much energy it uses.")
+    if out is not None:
+        result = {"machine": machine, "repeats": repeats, "same": same, "cases": records, "shares": parts}
+        write_atomically(out, json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,278 @@
+"""What ``tools.benchmark`` measures: each case is made ready once, in a process of its own, then run several times."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from posefix import formats
+from posefix.core import geometry
+from posefix.core.errors import InputError, require
+from posefix.core.neighbours import OtherPeople
+from posefix.core.people import People
+from posefix.core.skeleton import load
+from posefix.demo import ANNOTATIONS, FOLDER, load_photos
+from posefix.demo.__main__ import erroneous
+from posefix.engines import ENGINES, Engine
+from posefix.media.crops import crop_image
+from posefix.media.images import ImageFolder
+from posefix.models.backbone import render_heatmaps
+from posefix.models.checkpoint import Checkpoint, load_checkpoint
+from posefix.models.config import ModelConfig
+from posefix.models.interface import InputPose, take
+from posefix.models.losses import TrainingLoss
+from posefix.models.network import PoseFixNetwork, build_network
+from posefix.refine.one_batch import input_pose
+from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
+from posefix.training.config import from_dict
+from posefix.training.data.loader import TrainingBatches
+from posefix.training.data.stores import FolderStore
+from synth import Statistics
+from tools.plain_posefix import PlainRefiner, compare_synthesis, training_inputs
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH, TRAINED = 16, 4  # people in a batch with ResNet-50, and in its training step
+PAPER = {"backbone": "resnet50", "input_size": (384, 288), "sigma": 9.0}
+AUGMENTED = {"rotation": 40.0, "photometric": 0.7, "occlusion": 0.3, "resolution": 0.45}
+MATMUL = {"cpu": 2048, "cuda": 8192}  # rows and columns
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all cases are made of.
+
+    Attributes:
+        people: how many are refined with the default network.
+        checkpoint: name or path of that network.
+        device: such as ``cpu`` or ``cuda``.
+        weights: folder with ``movenet-lightning.onnx`` and ``movenet-thunder.onnx``.
+    """
+
+    people: int
+    checkpoint: str
+    device: str
+    weights: Path
+
+
+@dataclass(frozen=True)
+class Work:
+    """A case that is ready.
+
+    Attributes:
+        run: does it once.
+        count: people or crops that it goes through.
+        flops: floating-point operations of the network, or None where that is not asked.
+        stages: CPU seconds spent so far on each stage, where it keeps account of that.
+    """
+
+    run: Callable[[], object]
+    count: int = 1
+    flops: float | None = None
+    stages: dict[str, float] | None = None
+
+
+def paper_network(device: str) -> PoseFixNetwork:
+    """PoseFix's network with random weights of which the answers differ from place to place."""
+    torch.manual_seed(0)
+    network = build_network(ModelConfig(**PAPER), load("coco17"))
+    for part in network.head.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_normal_(part.weight, gain=80 if part is network.head.maps else 2)
+    return network.eval().to(device)
+
+
+def paper_refiner(setup: Setup) -> Refiner:
+    """The same for :class:`Refiner`."""
+    network = paper_network("cpu")
+    return Refiner(Checkpoint(network, network.config, load("coco17"), {}, {}), setup.device)
+
+
+def draw_people(count: int, folder: Path) -> tuple[People, ImageFolder]:
+    """Draw poses with typical errors of the people of the demonstration, and copy its photographs for each four.
+
+    The people of an image follow each other; images 3i + 1 to 3i + 3 are the i-th copy of the three photographs.
+    """
+    truth, images = load_photos()
+    draws = -(-count // len(truth))
+    people = erroneous(truth, Statistics.load("posefix"), draws, np.random.default_rng(0))
+    people.image_ids = people.image_ids + np.tile(len(images) * np.arange(draws), len(truth))
+    people = people[np.argsort(people.image_ids, kind="stable")[:count]]
+    names = ("park.jpg", "walker.jpg", "astronaut.jpg")
+    for image_id in np.unique(people.image_ids).tolist():
+        (folder / f"{image_id}.jpg").write_bytes((FOLDER / names[(image_id - 1) % len(names)]).read_bytes())
+    return people, ImageFolder(folder)
+
+
+def plain_refining(setup: Setup, people: People, images: ImageFolder) -> Work:
+    plain = PlainRefiner(paper_network(setup.device), BATCH)
+    return Work(lambda: plain(people[:BATCH], images), BATCH, stages=plain.seconds)
+
+
+def refining(setup: Setup, people: People, images: ImageFolder, engine: str | None) -> Work:
+    refiner, settings = make_refiner(setup, engine)
+    people = people if engine else people[:BATCH]
+    return Work(lambda: refiner.refine(people, images, settings), len(people))
+
+
+def make_refiner(setup: Setup, engine: str | None) -> tuple[Refiner, RefineSettings]:
+    """The default network's by an engine, or PoseFix's if there is none."""
+    if engine is None:
+        return paper_refiner(setup), RefineSettings(batch_size=BATCH)
+    return Refiner.from_pretrained(setup.checkpoint, setup.device, engine=engine), RefineSettings()
+
+
+def forward(setup: Setup, people: People, images: ImageFolder, engine: str | None) -> Work:
+    """The network alone, as often as the refiner runs it, on crops and poses that are ready."""
+    refiner, settings = make_refiner(setup, engine)
+    people = people if engine else people[:BATCH]
+    crops, pose = ready_input(refiner, people, images, settings)
+    rows = torch.arange(len(crops), device=refiner.device).split(settings.batch_size)
+    batches = [(crops[some.cpu().numpy()], take(pose, some)) for some in rows]
+    counted, _ = make_refiner(replace(setup, device="cpu"), engine and "torch")
+    with FlopCounterMode(display=False) as counter:
+        look(counted.engine, crops[:1], InputPose(*(part[:1].cpu() for part in pose)))
+    flops = counter.get_total_flops() * len(crops)
+    return Work(lambda: [look(refiner.engine, *batch) for batch in batches], len(people), flops)
+
+
+def look(engine: Engine, crops: np.ndarray, pose: InputPose) -> None:
+    """Run a network as the refiner does: once more without the pose if it judges poses."""
+    evidence = engine.encode(crops, flip_test=True)
+    if engine.predict(evidence, pose).quality is not None:
+        engine.predict(evidence, pose.without_estimates())
+
+
+def ready_input(
+    refiner: Refiner, people: People, images: ImageFolder, settings: RefineSettings
+) -> tuple[np.ndarray, InputPose]:
+    """Crops (V, H, W, 3) and poses of all views of the people."""
+    views = refiner.plan(people, settings).views
+    maps = geometry.translated(views.maps, refiner.config.frame_margin)
+    ids = people.image_ids[views.rows].tolist()
+    crops = [crop_image(images[i], matrix, refiner.config.input_size) for i, matrix in zip(ids, maps, strict=True)]
+    return np.stack(crops), input_pose(people, views, OtherPeople(people), refiner.device)
+
+
+def reading(_: Setup, people: People, images: ImageFolder) -> Work:
+    ids = np.unique(people.image_ids).tolist()
+    return Work(lambda: [images[i] for i in ids], len(people))
+
+
+def cropping(setup: Setup, people: People, images: ImageFolder, size: tuple[int, int] | None) -> Work:
+    size = size or load_checkpoint(setup.checkpoint).config.input_size
+    boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+    opened = {i: images[i] for i in np.unique(people.image_ids).tolist()}
+    work = list(zip(people.image_ids.tolist(), geometry.crop_matrices(boxes, size), strict=True))
+    return Work(lambda: [crop_image(opened[i], matrix, size) for i, matrix in work], len(people))
+
+
+def command(setup: Setup, people: People, images: ImageFolder) -> Work:
+    """The whole program, with the default engine: starts, reads files, writes a file."""
+    formats.write(people, images.folder / "results.json", "coco")
+    given = ["--detection_json", str(images.folder / "results.json"), "--images", str(images.folder)]
+    options = ["--checkpoint", setup.checkpoint, "--device", setup.device, "--out", str(images.folder / "refined.json")]
+    call = [sys.executable, "test.py", *given, *options]
+    return Work(lambda: subprocess.run(call, cwd=ROOT, check=True, capture_output=True), len(people))
+
+
+def movenet(setup: Setup, people: People, images: ImageFolder, name: str) -> Work:
+    """Estimating anew: MoveNet alone, on crops that are ready."""
+    path = setup.weights / f"movenet-{name}.onnx"
+    if not path.is_file():
+        raise InputError(f"{path} is not there")
+    session = require("onnxruntime", "onnx", "MoveNet").InferenceSession(str(path))
+    (entry,) = session.get_inputs()
+    size = (entry.shape[1], entry.shape[2])
+    boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
+    maps = zip(people.image_ids.tolist(), geometry.crop_matrices(boxes, size), strict=True)
+    crops = [crop_image(images[i], matrix, size)[None].astype(np.int32) for i, matrix in maps]
+    return Work(lambda: [session.run(None, {entry.name: crop}) for crop in crops], len(crops))
+
+
+def training_batches(batch: int) -> TrainingBatches:
+    """Batches of the demonstration's people for PoseFix's network, with synthesis and all augmentation on."""
+    source = {"annotations": str(ANNOTATIONS), "images": str(FOLDER), "repeat": batch}
+    settings = {"train": [source], "model": PAPER, "training": {"batch": batch}, "augmentation": AUGMENTED}
+    config = from_dict({"name": "benchmark", **settings})
+    return TrainingBatches(config, [FolderStore(ANNOTATIONS, FOLDER, load("coco17"))], [None], batch)
+
+
+def plain_batches(*_: Any) -> Work:
+    batches, network, rng = training_batches(BATCH), paper_network("cpu"), np.random.default_rng(0)
+    return Work(lambda: training_inputs(batches, network, batches.rows(0), rng), BATCH)
+
+
+def our_batches(*_: Any) -> Work:
+    batches = training_batches(BATCH)
+
+    def run() -> None:
+        batch = batches[0]
+        render_heatmaps(batch["keypoints"], (batch["scores"] > 0).float(), PAPER["input_size"], PAPER["sigma"])
+
+    return Work(run, BATCH)
+
+
+def training_step(setup: Setup, *_: Any) -> Work:
+    """Forward and backward through the network, on a batch that is ready."""
+    loss = TrainingLoss(paper_network(setup.device)).train()
+    batch = {name: values.to(setup.device) for name, values in training_batches(TRAINED)[0].items()}
+
+    def run() -> None:
+        torch.stack(list(loss(batch).values())).sum().backward()
+
+    return Work(run, TRAINED)
+
+
+def matmul(setup: Setup, *_: Any, dtype: torch.dtype) -> Work:
+    side = MATMUL[torch.device(setup.device).type]
+    a, b = (torch.randn(side, side, device=setup.device).to(dtype) for _ in range(2))
+    return Work(lambda: [a @ b for _ in range(4)], flops=4 * 2.0 * side**3)
+
+
+def cases() -> Iterator[tuple[str, str, Callable[..., Work]]]:
+    """All cases: group, name, and what makes it ready from a :class:`Setup`, people and images."""
+    yield "machine", "matrix product, float32", partial(matmul, dtype=torch.float32)
+    yield "machine", "matrix product, bfloat16", partial(matmul, dtype=torch.bfloat16)
+    yield "ResNet-50, 384x288", "the paper's way", plain_refining
+    for engine in (None, *ENGINES[1:]):
+        group = f"default network, {engine}" if engine else "ResNet-50, 384x288"
+        yield group, "ours", partial(refining, engine=engine)
+        yield group, "the network alone", partial(forward, engine=engine)
+    yield "default network, auto", "the whole program, and start", command
+    yield "parts", "reading the photographs", reading
+    yield "parts", "cropping for ResNet-50", partial(cropping, size=PAPER["input_size"])
+    yield "parts", "cropping for the default", partial(cropping, size=None)
+    for name in ("lightning", "thunder"):
+        yield "estimating anew", f"MoveNet {name.title()}", partial(movenet, name=name)
+    yield "training ResNet-50", "batches, the paper's way", plain_batches
+    yield "training ResNet-50", "batches, ours", our_batches
+    yield "training ResNet-50", "the network's step alone", training_step
+
+
+def check(setup: Setup) -> dict[str, float]:
+    """Compare the paper's way with ours: how far refined keypoints are apart, and how often errors are drawn.
+
+    Raises:
+        InputError: when they are not the same.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        people, images = draw_people(8, Path(folder))
+        ours = paper_refiner(setup).refine(people, images, RefineSettings()).keypoints
+        apart = float(np.abs(PlainRefiner(paper_network(setup.device))(people, images) - ours).max())
+    right, difference = compare_synthesis(load_photos()[0], 100, np.random.default_rng(0))
+    found = {"keypoints apart, px": apart, "share of an error type apart": difference}
+    if apart > 0.05 or not right or difference > 0.03:
+        raise InputError(f"the paper's way and ours do not give the same: {found}")
+    return found
