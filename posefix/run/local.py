@@ -24,7 +24,8 @@ from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.formats import ImageIndex
 from posefix.media.images import ImageFolder
-from posefix.media.video import VideoFrames
+from posefix.media.video import DEFAULT_FPS, VideoFrames
+from posefix.motion.measures import Clip, measure_clips
 from posefix.refine.batches import BatchPlan, Refinement
 from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
@@ -193,7 +194,8 @@ def people_progress(console: Console, total: int, begun: int) -> Iterator[Callab
 def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str, Any]:
     """The content of ``metrics.json``; ``before``, ``after`` and ``gain`` only with annotations.
 
-    ``without_rescoring`` is what the refined keypoints reach with the scores that they came with.
+    ``without_rescoring`` is what the refined keypoints reach with the scores that they came with; ``video``, of frames
+    of a video, how they move before and after (:mod:`posefix.motion.measures`).
     """
     metrics: dict[str, Any] = {}
     work, before, after = refined.work, refined.work.before, refined.people
@@ -202,6 +204,10 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         if settings.rescore:
             unscored = replace(after, person_scores=before.person_scores)
             metrics["without_rescoring"] = evaluate(work.truth, unscored).metrics()
+        if isinstance(work.images, VideoFrames) and len(work.truth.people):
+            rate = work.images.fps or DEFAULT_FPS
+            sides = {"before": before, "after": after}
+            metrics["video"] = {side: measure_clips([Clip(work.truth, people, rate)]) for side, people in sides.items()}
     moved = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
     return {
         **metrics,

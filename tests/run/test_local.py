@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from posefix import formats
 from posefix.cli.refine import refine
 from posefix.run.journal import SUFFIX
 from posefix.run.local import people_progress
@@ -109,6 +110,13 @@ def test_a_video_frame_is_an_image(world: dict[str, Path], tmp_path: Path, rng: 
     assert drawn.get(cv2.CAP_PROP_FRAME_COUNT) == 5
     records = json.loads((tmp_path / "out.json").read_text())
     assert [r["image_id"] for r in records] == [4, 0, 2, 2, 0, 1, 3, 4]
+    formats.write(people, tmp_path / "truth.json", "coco-annotations")
+    measuring = [*options[:-4], "--annotations", tmp_path / "truth.json", "--metrics", tmp_path / "metrics.json"]
+    result = CliRunner().invoke(refine, [str(o) for o in measuring])
+    assert result.exit_code == 0, result.output
+    video = json.loads((tmp_path / "metrics.json").read_text())["video"]
+    assert 5 < video["before"]["position_error"] < 25 and video["before"]["missing"] == 0  # noise of 3 px
+    assert video["after"]["position_error"] != video["before"]["position_error"]
     people.image_ids[0] = 9
     write_results(world["results"], people, rng)
     result = CliRunner().invoke(refine, [str(o) for o in options])
