@@ -18,7 +18,9 @@ ENGINES = ("auto", *_BY_NAME)
 def usable_device(device: str | torch.device) -> torch.device:
     """The device of a name such as ``cpu`` or ``cuda:0``; InputError if nothing can be computed there."""
     try:
-        return torch.zeros(1, device=device).device
+        probe = torch.zeros(1, device=device)
+        probe.item()  # on the device meta there is nothing to compute with
+        return probe.device
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
 

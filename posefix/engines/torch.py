@@ -32,7 +32,8 @@ class TorchEngine(Engine):
         return self.call("encode", torch.from_numpy(crops).permute(0, 3, 1, 2), flip_test=flip_test)
 
     def locate(self, evidence: Evidence, pose: InputPose) -> Located:
-        return self.call("locate", evidence, pose)
+        located: Located = self.call("locate", evidence, pose)
+        return located
 
     @torch.inference_mode()
     def call(self, method: str, *inputs: Any, **options: bool) -> Any:

@@ -29,7 +29,8 @@ from posefix.core.files import read_json, write_atomically
 from posefix.core.skeleton import Skeleton
 from posefix.formats.images import base_name
 from posefix.formats.openpose import looks_posed, people_in_object
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
+from posefix.formats.parsed_file import Format, OnError, ParsedFile
+from posefix.formats.people_builder import PeopleBuilder
 from posefix.formats.per_image import flat_person, json_format, read_person, write_images, write_person
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import describe

@@ -14,9 +14,11 @@ from posefix.core.files import read_json, write_atomically
 from posefix.core.skeleton import Skeleton
 from posefix.formats import coco
 from posefix.formats.coco_files import NOWHERE, image_id_of
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, numbers
+from posefix.formats.parsed_file import Format, OnError, ParsedFile
+from posefix.formats.people_builder import PeopleBuilder
 from posefix.formats.per_image import PersonLayout, Triples, flat_person, read_person, to_corners, write_person
 from posefix.formats.probe import FileProbe
+from posefix.formats.records import numbers
 
 
 def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:

@@ -21,11 +21,12 @@ from posefix.core.errors import InputError
 from posefix.core.files import read_json, write_atomically
 from posefix.core.people import FARTHEST
 from posefix.core.skeleton import Skeleton
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, is_usable_box, numbers
+from posefix.formats.parsed_file import Format, OnError, ParsedFile
+from posefix.formats.people_builder import PeopleBuilder
 from posefix.formats.per_image import Triples, flat_person, read_person, write_person
 from posefix.formats.probe import FileProbe
 from posefix.formats.raw_records import read_raw
-from posefix.formats.records import describe, is_image_id, is_score, require_object, track_id_of
+from posefix.formats.records import describe, is_image_id, is_score, is_usable_box, numbers, require_object, track_id_of
 
 NOWHERE = -(2**63)  # image id of a record that has none
 AT_ONCE = 256  # records that are converted together

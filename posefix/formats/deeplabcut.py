@@ -21,7 +21,8 @@ from posefix.core.errors import InputError
 from posefix.core.files import as_text, read_bytes, write_atomically
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.names import places, plain
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
+from posefix.formats.parsed_file import Format, OnError, ParsedFile
+from posefix.formats.people_builder import PeopleBuilder
 from posefix.formats.probe import FileProbe
 from posefix.formats.text_table import TextTable, is_estimate
 

@@ -17,9 +17,18 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import Frames, Store, file_names, first_values, read_frames, write_frames
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder, keep_equal, numbers
+from posefix.formats.parsed_file import Format, OnError, ParsedFile
+from posefix.formats.people_builder import PeopleBuilder
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import ORIGINAL_SCORE, describe, require_object, track_id_of, with_original_score
+from posefix.formats.records import (
+    ORIGINAL_SCORE,
+    describe,
+    keep_equal,
+    numbers,
+    require_object,
+    track_id_of,
+    with_original_score,
+)
 
 Triples = Sequence[Sequence[Any]]
 

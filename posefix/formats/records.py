@@ -1,4 +1,4 @@
-"""What a value in a record can be, and how a message names it."""
+"""What a value in a record can be, how a message names it, and which value is written again."""
 
 from __future__ import annotations
 
@@ -66,3 +66,55 @@ def require_object(record: Any, *keys: str) -> None:
         raise ValueError(f"is {describe(record)}, expected an object{' with ' + keys[0] if keys else ''}")
     if missing := [key for key in keys if key not in record]:
         raise ValueError(f"has no {missing[0]}")
+
+
+def is_usable_box(xywh: np.ndarray) -> np.ndarray:
+    """(...) bool: boxes (..., 4) in which all numbers can be pixels, and sizes are 0 or more; 0 where none is known."""
+    usable: np.ndarray = (np.abs(xywh) <= FARTHEST).all(-1) & (xywh[..., 2:] >= 0).all(-1)
+    return usable
+
+
+def numbers(values: Any, what: str) -> np.ndarray:
+    """A nested list of JSON numbers as float64; None becomes NaN.
+
+    Raises:
+        ValueError: with the rest of a sentence, when something in it is no number or the lists are uneven.
+    """
+    wrong = values
+    try:
+        found = np.array(values)
+        if found.dtype.kind not in "iuf" and found.size:
+            flat = np.array(values, object)
+            for value in flat.ravel():
+                if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                    wrong = value
+                    raise TypeError
+            found = np.array([np.nan if v is None else float(v) for v in flat.ravel()]).reshape(flat.shape)
+        return found.astype(np.float64)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise ValueError(f"has {describe(wrong)} as {what}, expected numbers") from None
+
+
+def keep_equal(raw: Any, new: np.ndarray, decimals: Any, keep: np.ndarray | None = None) -> Any:
+    """New numbers as nested lists (one number if ``new`` has no dimensions), the original ones where they say the same.
+
+    Args:
+        raw: the numbers as they came; if of another shape than ``new``, or no numbers, they are not used.
+        new: an array.
+        decimals: new numbers are rounded to so many, broadcast to ``new``; a difference of less than half of the last
+            one is none.
+        keep: bool, broadcast to ``new``: where the original is to stay, whatever ``new`` says.
+    """
+    scale = 10.0 ** np.asarray(decimals)
+    rounded = np.round(np.asarray(new, np.float64) * scale) / scale + 0.0
+    try:
+        old = numbers(raw, "")
+    except ValueError:
+        return rounded.tolist()
+    if old.shape != rounded.shape:
+        return rounded.tolist()
+    with np.errstate(invalid="ignore"):
+        same = np.abs(new - old) <= 0.5 / scale + 2e-7 * np.abs(old)
+    if keep is not None:
+        same |= keep
+    return np.where(same, np.array(raw, object), rounded.astype(object)).tolist()

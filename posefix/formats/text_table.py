@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from posefix.core.files import write_atomically, write_folder
-from posefix.formats.parsed_file import ParsedFile, keep_equal
+from posefix.formats.parsed_file import ParsedFile
+from posefix.formats.records import keep_equal
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from posefix.core.skeleton import Skeleton
-from posefix.formats.parsed_file import OnError, ParsedFile, numbers
+from posefix.formats.parsed_file import OnError, ParsedFile
 from posefix.formats.per_image import Layout, PersonLayout, Triples, from_corners, json_format, read_images, to_corners
-from posefix.formats.records import require_object
+from posefix.formats.records import numbers, require_object
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
 PERSON = 0  # the class

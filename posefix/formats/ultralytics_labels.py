@@ -25,7 +25,8 @@ from posefix.core.errors import InputError
 from posefix.core.files import as_text, files_in, read_bytes, without_gz, write_folder
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import file_names, usable_files
-from posefix.formats.parsed_file import Format, OnError, ParsedFile, PeopleBuilder
+from posefix.formats.parsed_file import Format, OnError, ParsedFile
+from posefix.formats.people_builder import PeopleBuilder
 from posefix.formats.per_image import require_other_people, to_corners
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import track_id_of

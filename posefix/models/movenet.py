@@ -97,7 +97,8 @@ class MoveNet(nn.Module):
             lateral, smooth = level.children()
             doubled = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = smooth(doubled + lateral(finer))
-        return x
+        features: torch.Tensor = x
+        return features
 
     def poses_at(self, features: torch.Tensor, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
         """(N, P, K, 2) y and x, in cells, of each keypoint of P people from the corners of the cells that they are in.
@@ -112,7 +113,7 @@ class MoveNet(nn.Module):
         channels = padded.shape[1]
         patches = padded.flatten(2).gather(2, around.expand(-1, channels, -1)).transpose(1, 2)
         patches = patches.reshape(-1, 3, 3, channels).permute(0, 3, 1, 2)
-        found = self.heads[POSES](patches)[:, :, 1, 1]
+        found: torch.Tensor = self.heads[POSES](patches)[:, :, 1, 1]
         return found.view(-1, row.shape[1], found.shape[1] // 2, 2)
 
 
