@@ -79,7 +79,7 @@ def tab(site: Path, onnxruntime_web: Path) -> Iterator[Any]:
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1400, "height": 1200})
-        tab.set_default_timeout(60_000)
+        tab.set_default_timeout(180_000)  # ms; of a busy machine
         tab.route("**/*", answer)
         tab.goto("http://posefix/browser/")
         yield tab
@@ -160,6 +160,19 @@ def test_poses_of_browsers_libraries_are_taken(
         tab.set_input_files("input[type=file]", [path, ROOT / "posefix" / "demo" / "park.jpg"])
     np.testing.assert_allclose(found["pose"], np.c_[keypoints, np.full(17, 0.6)], atol=1e-6)
     check(found, image, refine_in_python)
+
+
+def test_the_code_for_other_pages_refines(tab: Any) -> None:
+    page = (ROOT / "docs" / "browser" / "index.md").read_text(encoding="utf-8")
+    code = re.search(r"^```html\n<script type=\"module\">\n(.*?)</script>", page, re.MULTILINE | re.DOTALL)
+    found = [{"keypoints": [{"x": x, "y": y, "score": s} for x, y, s in tab.evaluate("shown.pose")]}]
+    before = f"""const canvas = document.querySelector("canvas"), context = canvas.getContext("2d");
+        context.putImageData(shown.photo, 0, 0);
+        const detector = {{ estimatePoses: async () => ({json.dumps(found)}) }};"""
+    tab.add_script_tag(type="module", content=f"{before}{code[1]}window.sample = keypoints;")
+    tab.wait_for_function("window.sample")
+    expected = tab.evaluate("shown.refined")
+    np.testing.assert_allclose(tab.evaluate("sample"), expected, atol=1e-4)
 
 
 def test_what_is_no_pose_is_said(tab: Any, tmp_path: Path) -> None:
