@@ -26,8 +26,8 @@ from posefix.engines.torch import TorchEngine
 from posefix.models.interface import RefinementNetwork
 from posefix.models.network import FusionNetwork
 
-# People that a graph takes at once, of crops and of all else: as many as fit into the caches with what lies in between.
-CROPS, PEOPLE = 4, 32
+# Images, and else people, that a graph takes at once: what lies in between should fit into a core's cache.
+IMAGES, PEOPLE = 4, 16
 Graph = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
@@ -79,7 +79,8 @@ class CompiledEngine(TorchEngine):
         graph, found = self._graphs[key]
         arrays = [np.ascontiguousarray(_as_in_memory(tensor).numpy()) for tensor in tensors]
         count = len(arrays[0])
-        step = min(CROPS if tensors[0].dtype == torch.uint8 else PEOPLE, -(-count // self._threads))
+        most = IMAGES // (1 + options.get("flip_test", True)) if tensors[0].dtype == torch.uint8 else PEOPLE
+        step = min(most, -(-count // self._threads))
         pieces = [[array[i : i + step] for array in arrays] for i in range(0, count, step)]
         parts = list(self._pool.map(graph, pieces))
         joined = [torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)]
