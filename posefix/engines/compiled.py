@@ -26,8 +26,6 @@ from posefix.engines.torch import TorchEngine
 from posefix.models.interface import RefinementNetwork
 from posefix.models.network import FusionNetwork
 
-# Images, and else people, that a graph takes at once: what lies in between should fit into a core's cache.
-IMAGES, PEOPLE = 4, 16
 Graph = Callable[[list[np.ndarray]], list[np.ndarray]]
 
 
@@ -57,6 +55,7 @@ class CompiledEngine(TorchEngine):
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self.name)
         self._graphs: dict[Any, tuple[Graph, TreeSpec]] = {}
+        self._lock = threading.Lock()  # around the making of graphs
         try:
             require(self.name, self.extra, f"engine {self.name}")
             self.encode(np.zeros((1, *network.config.input_size, 3), np.uint8), flip_test=True)
@@ -66,25 +65,24 @@ class CompiledEngine(TorchEngine):
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise UnusableEngine(f"engine {self.name} cannot be used here ({reason:.200})") from None
 
-    @torch.inference_mode()
-    def call(self, method: str, *inputs: Any, **options: bool) -> Any:
-        tensors, form = tree_flatten(inputs)
+    def _run(
+        self, method: str, form: TreeSpec, options: dict[str, bool], pieces: list[list[torch.Tensor]]
+    ) -> list[Any]:
         key = method, *options.items()
-        if key not in self._graphs:
-            function = _Method(self.network, method, form, options)
-            example = [tensor[[0, -1]] for tensor in tensors]
-            precision = "f32" if method == "locate" else self._precision
-            graph = self.compile(exported(function, example), precision, self._threads)
-            self._graphs[key] = graph, tree_flatten(function.called(example))[1]
+        with self._lock:
+            if key not in self._graphs:
+                function = _Method(self.network, method, form, options)
+                example = [tensor[[0, -1]] for tensor in pieces[0]]
+                precision = "f32" if method == "locate" else self._precision
+                graph = self.compile(exported(function, example), precision, self._threads)
+                self._graphs[key] = graph, tree_flatten(function.called(example))[1]
         graph, found = self._graphs[key]
-        arrays = [np.ascontiguousarray(_as_in_memory(tensor).numpy()) for tensor in tensors]
-        count = len(arrays[0])
-        most = IMAGES // (1 + options.get("flip_test", True)) if tensors[0].dtype == torch.uint8 else PEOPLE
-        step = min(most, -(-count // self._threads))
-        pieces = [[array[i : i + step] for array in arrays] for i in range(0, count, step)]
-        parts = list(self._pool.map(graph, pieces))
-        joined = [torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)]
-        return tree_unflatten(joined, found)
+
+        def run(piece: list[torch.Tensor]) -> Any:
+            arrays = graph([np.ascontiguousarray(_as_in_memory(tensor).numpy()) for tensor in piece])
+            return tree_unflatten([torch.from_numpy(array) for array in arrays], found)
+
+        return list(self._pool.map(run, pieces))
 
     @staticmethod
     @abstractmethod
