@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -156,5 +158,10 @@ class Refiner:
             skip=settings.on_error == "skip",
         )
         refine_batch = BatchRefiner(people, OtherPeople(people), self.engine, settings, self.keep_margin)
-        for views in plan:
-            yield refine_batch(views, [next(crops) for _ in views.rows])
+        with ThreadPoolExecutor(2, thread_name_prefix="batch") as pool:  # so that no core waits where a batch ends
+            begun: deque[Future[RefinedBatch]] = deque()
+            for views in plan:
+                begun.append(pool.submit(refine_batch, views, [next(crops) for _ in views.rows]))
+                if len(begun) > 1:
+                    yield begun.popleft().result()
+            yield from (batch.result() for batch in begun)
