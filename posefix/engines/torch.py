@@ -54,7 +54,7 @@ class TorchEngine(Engine):
             step = min(most, -(-count // self._threads))
         pieces = [[tensor[i : i + step] for tensor in tensors] for i in range(0, count, step)]
         parts = self._run(method, form, options, pieces)
-        return tree_map(lambda *part: torch.cat(part), *parts) if len(parts) > 1 else parts[0]
+        return tree_map(lambda first, *rest: None if first is None else torch.cat([first, *rest]), *parts)
 
     def _run(
         self, method: str, form: TreeSpec, options: dict[str, bool], pieces: list[list[torch.Tensor]]
