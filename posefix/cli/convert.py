@@ -75,6 +75,8 @@ def convert(
         )
     written = formats.fitted(people, target)
     formats.write(people, out, target.name)
+    if not len(people):
+        click.echo(f"{path}: has no people", err=True)
     if source.problems:
         click.echo(f"{len(source.problems)} could not be used, the first: {source.problems[0]}", err=True)
     kept = people if target.name == source.format.name else people[formats.writable(written)]
@@ -84,7 +86,7 @@ def convert(
         )
     images_kept, title = len(set(kept.image_ids.tolist())), source.format.title
     click.echo(f"{len(kept)} people in {images_kept} images, {title} to {target.title}: {out}")
-    if written.skeleton != people.skeleton:
+    if len(people) and written.skeleton != people.skeleton:
         shared = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
         click.echo(
             f"{shared} of the {len(people.skeleton)} keypoints of {people.skeleton.name} are among the "

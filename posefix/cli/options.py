@@ -91,13 +91,14 @@ def read_measured(
     out: Path | None = None,
     most: int | None = None,
 ) -> tuple[GroundTruth, list[tuple[str, People]]]:
-    """Read ground truth and at most so many results, in order; say how many are of images that it does not list.
+    """Read ground truth and at most so many results, in order; say on stderr what of them does not count.
 
     Raises:
         InputError: for what cannot be read, results that are all of images that the annotations do not list, or an
             output that cannot be written.
     """
     from posefix.core.skeleton import load
+    from posefix.evaluation.coco import of_other_categories
     from posefix.evaluation.ground_truth import GroundTruth, read_results, unlisted
 
     if most is not None and len(results) > most:
@@ -105,8 +106,15 @@ def read_measured(
     require_output(out, (*results, annotations))
     truth = GroundTruth.read(annotations, load(skeleton))
     found = [(str(path), read_results(path, truth, format)) for path in results]
+    if count := truth.unlisted_annotations:
+        click.echo(f"{annotations}: {count} annotations are of images that are not listed; they are left out", err=True)
     for name, people in found:
+        if not len(people):
+            click.echo(f"{name}: has no people", err=True)
         if count := unlisted(people, truth):
             left_out = f"{count} of {len(people)} results are of images that {annotations} does not list"
             click.echo(f"{name}: {left_out}; they are left out", err=True)
+        if count := of_other_categories(people, truth):
+            category = f"{count} of {len(people)} results have a category_id that {annotations} does not annotate"
+            click.echo(f"{name}: {category}; as in COCO's tools they count for nothing", err=True)
     return truth, found

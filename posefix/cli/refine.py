@@ -21,6 +21,9 @@ NOTES = {  # on what was measured, if it is not 0
     "where the pose is, or in both places (boxes must be x, y, width, height)",
     "scores_beyond_one": "{} people have keypoint scores far above 1: expected were confidences from 0 to 1, and with "
     "others (logits, percent) poses may be refined worse; scale them before refining",
+    "other_categories": "{} people have a category_id that the annotations do not have: they are refined, and count "
+    "for nothing in the measures, as in COCO's tools",
+    "unlisted_annotations": "{} annotations are of images that the annotations do not list: they are left out",
     "refined_before": "{} people have an original_score: they were refined before, and stay as they are",
 }
 
@@ -116,7 +119,7 @@ def _summary(results: Path, count: int, measured: dict[str, Any]) -> str:
     lines = [
         f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
         f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s with {measured['engine']}",
-        *(text.format(measured[name]) for name, text in NOTES.items() if measured[name]),
+        *(text.format(measured[name]) for name, text in NOTES.items() if measured.get(name)),
     ]
     if "gain" in measured:
         lines.insert(0, _gain(measured))

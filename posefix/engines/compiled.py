@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+import posefix
 from posefix import models
 from posefix.core.errors import InputError, require
 from posefix.core.files import write_atomically
@@ -164,10 +165,12 @@ def _as_in_memory(tensor: torch.Tensor) -> torch.Tensor:
 def exported(function: _Method, example: list[torch.Tensor]) -> bytes:
     """Export a method as ONNX, or read what was exported of the same weights before from the user's cache folder.
 
-    A file there begins with the SHA-256 of the graph, so that a damaged one is made anew.
+    It is of the same version and source of posefix; in a frozen app, where no source is, of the same version. A file
+    there begins with the SHA-256 of the graph, so that a damaged one is made anew.
     """
     arrays = [_as_in_memory(tensor) for tensor in example]
-    code = [path.read_text(encoding="utf-8") for path in sorted(Path(models.__path__[0]).glob("*.py"))]
+    sources = [path for folder in models.__path__ for path in sorted(Path(folder).glob("*.py"))]
+    code = [posefix.__version__, *(path.read_bytes() for path in sources)]
     shapes = [tuple(array.shape[1:]) for array in arrays]
     digest = hashlib.sha256(repr((function.identity, shapes, torch.__version__, code)).encode())
     for name, weights in function.state_dict().items():

@@ -93,6 +93,12 @@ def prepare(truth: GroundTruth, results: People) -> tuple[Evaluation, np.ndarray
     return evaluation, rows
 
 
+def of_other_categories(results: People, truth: GroundTruth) -> int:
+    """Count the results on annotated images that count for nothing in :func:`evaluate`, because of their category."""
+    rows = np.flatnonzero(np.isin(results.image_ids, truth.image_ids))
+    return sum(category not in truth.coco.cats for category in _categories(truth, results, rows))
+
+
 def _categories(truth: GroundTruth, results: People, rows: np.ndarray) -> list[Any]:
     """Category ids of the results at ``rows``; that of people for all where none is annotated."""
     annotated = truth.coco.cats

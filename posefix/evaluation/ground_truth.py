@@ -178,6 +178,11 @@ class GroundTruth:
             extra=annotations,
         )
 
+    @property
+    def unlisted_annotations(self) -> int:
+        """How many annotated people are on images that are not listed; they count for nothing, as in COCOeval."""
+        return sum(a["image_id"] not in self.coco.imgs for a in self.coco.dataset["annotations"])
+
     def on_images(self, image_ids: Iterable[int]) -> GroundTruth:
         """Return the ground truth of some images alone.
 

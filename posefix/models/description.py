@@ -41,9 +41,6 @@ def describe(
     near = (expected * gaussian(x, 3 * scales, heatmaps.shape[2:])).clamp(min=1e-12)
     near_peak, near_best = decode.subpixel_argmax(near, size)
 
-    def at(maps: torch.Tensor, points: torch.Tensor, fill: float = 0.0) -> torch.Tensor:
-        return torch.where(decode.inside(points, size), decode.sample_maps(maps, points, size), fill)
-
     def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         distance: torch.Tensor = (a - b).norm(dim=-1) / scales
         return distance.clamp(max=FAR)
@@ -55,15 +52,15 @@ def describe(
         confidence - confidence.sum(-1, keepdim=True) / given.sum(-1, keepdim=True).clamp(min=1),
         best,
         near_best * given,
-        at(expected, x) * given,
-        at(expected[:, flip], x) * given,
-        at(expected, mirrored) * both,
+        _value_at(expected, x, size) * given,
+        _value_at(expected[:, flip], x, size) * given,
+        _value_at(expected, mirrored, size) * both,
         best[:, flip],
         heatmaps.flatten(2).amax(2) / 6,
-        at(heatmaps, x, -MAX_LOGIT) / 6 * given,
-        at(heatmaps[:, flip], x, -MAX_LOGIT) / 6 * given,
-        at(heatmaps, mirrored, -MAX_LOGIT) / 6 * both,
-        at(heatmaps[:, flip], peak, -MAX_LOGIT) / 6,
+        _value_at(heatmaps, x, size, -MAX_LOGIT) / 6 * given,
+        _value_at(heatmaps[:, flip], x, size, -MAX_LOGIT) / 6 * given,
+        _value_at(heatmaps, mirrored, size, -MAX_LOGIT) / 6 * both,
+        _value_at(heatmaps[:, flip], peak, size, -MAX_LOGIT) / 6,
         *_graded(apart(x, peak), given),
         *_graded(apart(x, near_peak), given),
         *_graded(apart(x, matching), given),
@@ -79,6 +76,11 @@ def describe(
     ]
     people = _describe_people(evidence, pose, matching, best, apart(x, near_peak))
     return torch.stack([*columns, *(value[:, None].expand_as(given) for value in people)], dim=-1)
+
+
+def _value_at(maps: torch.Tensor, points: torch.Tensor, size: tuple[int, int], fill: float = 0.0) -> torch.Tensor:
+    """(N, K) values of maps (N, K, h, w) at points (N, K, 2); ``fill`` outside the frame."""
+    return torch.where(decode.inside(points, size), decode.sample_maps(maps, points, size), fill)
 
 
 def _describe_places(

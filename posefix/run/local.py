@@ -19,7 +19,7 @@ from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.core.people import People, require_shared
 from posefix.core.skeleton import load
-from posefix.evaluation.coco import evaluate
+from posefix.evaluation.coco import evaluate, of_other_categories
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.formats import ImageIndex
@@ -192,7 +192,7 @@ def people_progress(console: Console, total: int, begun: int) -> Iterator[Callab
 
 
 def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str, Any]:
-    """The content of ``metrics.json``; ``before``, ``after`` and ``gain`` only with annotations.
+    """The content of ``metrics.json``; what is about annotations only with these.
 
     ``without_rescoring`` is what the refined keypoints reach with the scores that they came with; ``video``, of frames
     of a video, how they move before and after (:mod:`posefix.motion.measures`).
@@ -201,6 +201,8 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
     work, before, after = refined.work, refined.work.before, refined.people
     if work.truth is not None:
         metrics = dict(compare(work.truth, before, after, rng=np.random.default_rng(BOOTSTRAP_SEED)))
+        metrics["other_categories"] = of_other_categories(before, work.truth)
+        metrics["unlisted_annotations"] = work.truth.unlisted_annotations
         if settings.rescore:
             unscored = replace(after, person_scores=before.person_scores)
             metrics["without_rescoring"] = evaluate(work.truth, unscored).metrics()

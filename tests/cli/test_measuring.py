@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from posefix.cli.convert import convert
 from posefix.cli.diagnose import diagnose
 from posefix.cli.evaluate import evaluate
 from posefix.cli.fit import fit
@@ -58,11 +59,40 @@ def test_results_of_some_unlisted_images_are_counted(files) -> None:
     assert f"1 of {len(records) + 1} results are of images" in found.stderr and not expected.stderr
 
 
-def test_no_results_at_all_are_measured(files) -> None:
+def test_no_results_at_all_are_measured_and_said(files) -> None:
     truth, results, _ = files
     results.write_text("[]")
     found = run(evaluate, results, "--annotations", truth, "--json")
     assert found.exit_code == 0 and json.loads(found.stdout)["AP"] == 0
+    assert found.stderr == f"{results}: has no people\n"
+
+
+def test_no_people_to_convert_are_said(tmp_path: Path) -> None:
+    (results := tmp_path / "results.json").write_text("[]")
+    found = run(convert, results, "--to", "openpose", "--out", tmp_path / "out")
+    assert found.exit_code == 0 and found.stderr == f"{results}: has no people\n"
+    assert "0 people in 0 images" in found.stdout and "keypoints" not in found.stdout
+
+
+@pytest.mark.parametrize("category", ["person", 5])
+def test_results_of_other_categories_are_counted(files, category: str | int) -> None:
+    truth, results, records = files
+    expected = run(evaluate, results, "--annotations", truth, "--json")
+    results.write_text(json.dumps([{**records[0], "category_id": category}, *records]))
+    found = run(evaluate, results, "--annotations", truth, "--json")
+    assert found.exit_code == 0 and json.loads(found.stdout) == json.loads(expected.stdout)
+    assert f"1 of {len(records) + 1} results have a category_id" in found.stderr and not expected.stderr
+
+
+def test_annotations_of_images_that_are_not_listed_are_counted(files) -> None:
+    truth, results, _ = files
+    expected = run(evaluate, results, "--annotations", truth, "--json")
+    dataset = json.loads(truth.read_text())
+    strays = [{**a, "id": 10_000 + i, "image_id": 1000} for i, a in enumerate(dataset["annotations"][:3])]
+    truth.write_text(json.dumps({**dataset, "annotations": dataset["annotations"] + strays}))
+    found = run(evaluate, results, "--annotations", truth, "--json")
+    assert found.exit_code == 0 and json.loads(found.stdout) == json.loads(expected.stdout)
+    assert f"{truth}: 3 annotations are of images that are not listed" in found.stderr
 
 
 def test_json_is_all_that_is_printed(files, tmp_path: Path) -> None:

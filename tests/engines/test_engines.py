@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+import posefix
+from posefix import models
 from posefix.core.errors import InputError
 from posefix.engines import create_engine
-from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine
+from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine, exported
 from posefix.models.interface import InputPose
 from tests.tiny import fusion_checkpoint, tiny_checkpoint
 
@@ -41,6 +43,36 @@ def test_engines_compute_what_torch_computes_also_in_batches_that_are_not_full(
     kept.write_bytes(whole[: len(whole) // 2])
     create_engine(name, network, CPU)
     assert kept.read_bytes() == whole
+
+
+class _Graph:
+    """A method of a network whose export is a text."""
+
+    identity = "encode"
+
+    def __init__(self, graph: bytes) -> None:
+        self._graph = graph
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {}
+
+    def to_onnx(self, example: list[torch.Tensor]) -> bytes:
+        return self._graph
+
+
+def test_graphs_of_a_frozen_app_are_kept_for_one_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(models, "__path__", [str(tmp_path / "app.zip" / "posefix" / "models")])  # without sources
+    crops = [torch.zeros(2, 3, 8, 8)]
+    assert [exported(_Graph(graph), crops) for graph in (b"first", b"second")] == [b"first"] * 2
+    monkeypatch.setattr(posefix, "__version__", "99")
+    assert exported(_Graph(b"second"), crops) == b"second"
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda:99", "toaster"])
+def test_a_device_that_cannot_compute_is_said(device: str) -> None:
+    with pytest.raises(InputError, match=f"device '{device}' cannot be used here"):
+        create_engine("torch", tiny_checkpoint().network, device)
 
 
 def test_an_engine_that_is_broken_is_said_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:

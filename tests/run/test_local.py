@@ -129,15 +129,26 @@ def test_where_the_results_are_and_their_format_is_said(world: dict[str, Path], 
     assert f"{out}: written, as COCO results" in run(world, "--out", out).output
 
 
-def test_people_who_have_but_a_box_get_a_pose_with_scores(world: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("nothing", [0, -1])
+def test_people_who_have_but_a_box_get_a_pose_with_scores(world: dict[str, Path], tmp_path: Path, nothing: int) -> None:
     records = json.loads(world["results"].read_text())
-    records[0] |= {"keypoints": [0] * 51, "bbox": [30, 30, 50, 70], "score": 0.7}
+    records[0] |= {"keypoints": [nothing] * 51, "bbox": [30, 30, 50, 70], "score": 0.7}
     world["results"].write_text(json.dumps(records))
     out = tmp_path / "out.json"
     assert run(world, "--out", out, "--no_rescore").exit_code == 0
     placed, *others = json.loads(out.read_text())
     assert min(placed["keypoints"][2::3]) > 0 and placed["keypoints"] != records[0]["keypoints"]
     assert [r["keypoints"][2::3] for r in others] == [r["keypoints"][2::3] for r in records[1:]]
+
+
+def test_what_does_not_count_in_the_measures_is_said(world: dict[str, Path], tmp_path: Path) -> None:
+    records, truth = (json.loads(world[name].read_text()) for name in ("results", "annotations"))
+    records[0]["category_id"] = 5
+    truth["annotations"].append({**truth["annotations"][0], "id": 10_000, "image_id": 10_000})
+    world["results"].write_text(json.dumps(records))
+    world["annotations"].write_text(json.dumps(truth))
+    said = run(world, "--annotations", world["annotations"], "--out", tmp_path / "out.json").output
+    assert "1 people have a category_id" in said and "1 annotations are of images" in said
 
 
 def test_keypoint_scores_that_are_no_probabilities_are_said(world: dict[str, Path], tmp_path: Path) -> None:
