@@ -8,7 +8,18 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import CHECKPOINT, DEVICE, FLIP_TEST, JSON, PATH, TEST_BATCH, friendly, option, require_output
+from posefix.cli.options import (
+    CHECKPOINT,
+    DEVICE,
+    ENGINE,
+    FLIP_TEST,
+    JSON,
+    PATH,
+    TEST_BATCH,
+    friendly,
+    option,
+    require_output,
+)
 
 
 @click.command(epilog="Example: posefix measure data/ --split val --out numbers.json")
@@ -19,6 +30,13 @@ from posefix.cli.options import CHECKPOINT, DEVICE, FLIP_TEST, JSON, PATH, TEST_
 @TEST_BATCH
 @FLIP_TEST
 @DEVICE
+@ENGINE
+@option(
+    "--precision",
+    type=click.Choice(["auto", "f32", "bf16"]),
+    default="auto",
+    help="In which OpenVINO computes; auto is bf16 where the CPU has it.",
+)
 @option("--out", type=PATH, help="Write all metrics here, as JSON.")
 @JSON
 @friendly
@@ -28,6 +46,8 @@ def measure(
     checkpoint: str,
     truth: bool,
     device: str | None,
+    engine: str,
+    precision: str,
     out: Path | None,
     as_json: bool,
     **how: Any,
@@ -46,7 +66,8 @@ def measure(
 
     require_output(out, [])
     folders = data_sets.data_sets(data, split)
-    refiner, settings = Refiner.from_pretrained(checkpoint, device), RefineSettings(**how)
+    settings = RefineSettings(**how)
+    refiner = Refiner.from_pretrained(checkpoint, device, engine=engine, precision=precision)
     measured: dict[str, Any] = {}
     with Progress(console=Console(stderr=True)) as progress:
         for folder in folders:

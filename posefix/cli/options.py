@@ -33,6 +33,13 @@ CHECKPOINT = option("--checkpoint", default="posefix-base", help="A .safetensors
 TEST_BATCH = option("--batch_size", "--test_batch", type=click.IntRange(1), default=64, help="People in a batch.")
 FLIP_TEST = option("--flip_test/--no_flip_test", default=True, help="Average over the mirrored image.")
 DEVICE = option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+ENGINE = option(
+    "--engine",
+    type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]),
+    default="auto",
+    help="What runs the network; auto is the fastest that is installed.",
+)
+THREADS = option("--threads", type=click.IntRange(1), help="Cores on which the network runs; all, if not given.")
 IMAGES = option("--images", type=PATH, help="Folder of the images.")
 JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
 

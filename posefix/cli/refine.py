@@ -59,12 +59,8 @@ NOTES = {  # on what was measured, if it is not 0
 @option("--visualize", type=PATH, help="Folder for before/after pictures, or for the video with both poses.")
 @option("--report", type=PATH, help="Write a page about what refinement did here (HTML); needs --annotations.")
 @shared.DEVICE
-@option(
-    "--engine",
-    type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]),
-    default="auto",
-    help="What runs the network; auto is the fastest that is installed.",
-)
+@shared.ENGINE
+@shared.THREADS
 @option("--upright", is_flag=True, help=UPRIGHT)
 @option("--workers", type=click.IntRange(1), default=2, help="Threads that decode images.")
 @shared.ON_ERROR

@@ -36,6 +36,7 @@ class Refiner:
         keep_margin: a keypoint moves only where the network expects its similarity to the truth (KS) to grow by more
             than this; 0 moves whenever any gain is expected, 1 never moves. None takes the checkpoint's.
         engine: what runs the network: one of :data:`posefix.engines.ENGINES`, or an engine.
+        precision: in which an engine that has a choice computes: ``f32``, ``bf16``, or ``auto`` for the faster.
 
     Example::
 
@@ -49,12 +50,13 @@ class Refiner:
         device: str | torch.device = "cpu",
         keep_margin: float | None = None,
         engine: str | Engine = "auto",
+        precision: str = "auto",
     ) -> None:
         self.config, self.skeleton = checkpoint.config, checkpoint.skeleton
         self.training_info = checkpoint.training_info
         self.keep_margin = self.config.keep_margin if keep_margin is None else keep_margin
         if isinstance(engine, str):
-            engine = create_engine(engine, checkpoint.network, device)
+            engine = create_engine(engine, checkpoint.network, device, precision)
         self.engine, self.device = engine, engine.device
 
     @classmethod

@@ -11,6 +11,7 @@ from math import inf
 from typing import Any
 
 import numpy as np
+import torch
 from rich import progress
 from rich.console import Console
 
@@ -88,6 +89,8 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
         KeyboardInterrupt: on Ctrl-C; the message says what is done and how to go on.
     """
     plan.check()
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)  # all engines ask torch
     refiner = Refiner.from_pretrained(plan.checkpoint, plan.device, engine=plan.engine)
     work = read(plan, settings, refiner)
     with ExitStack() as stack:

@@ -32,6 +32,7 @@ class Plan:
         checkpoint: name or path.
         device: such as ``cpu`` or ``cuda:0``; None: a GPU where there is one.
         engine: what runs the network.
+        threads: cores on which it runs; None: as many as torch takes, all of them or ``OMP_NUM_THREADS``.
         format: of the results; ``auto``: found by looking at them.
         skeleton: what the results' keypoints are, where the format does not say; a name or a YAML file.
         upright: the results were made on images rotated as their EXIF data ask for, though the format is COCO's.
@@ -49,6 +50,7 @@ class Plan:
     checkpoint: str = DEFAULT
     device: str | None = None
     engine: str = "auto"
+    threads: int | None = None
     format: str = "auto"
     skeleton: str | None = None
     upright: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,16 @@ from posefix import models
 from posefix.core.errors import InputError
 from posefix.engines import create_engine
 from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine, exported
-from posefix.models.interface import InputPose
+from posefix.models.interface import InputPose, take
 from tests.tiny import fusion_checkpoint, tiny_checkpoint
 
 CPU = torch.device("cpu")
-SHAPES = (17, 2), (17,), (17,), (3, 17, 2), (3, 17), (4,)  # of an input pose
+
+
+def random_pose(rng: np.random.Generator, count: int) -> InputPose:
+    shapes = (17, 2), (17,), (17,), (3, 17, 2), (3, 17), (4,)
+    pose = InputPose(*(torch.from_numpy(rng.random((count, *shape)).astype(np.float32)) for shape in shapes))
+    return pose._replace(keypoints=60 * pose.keypoints, scales=3 + pose.scales, others=60 * pose.others)
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
@@ -30,8 +36,7 @@ def test_engines_compute_what_torch_computes_also_in_batches_that_are_not_full(
     network = fusion_checkpoint().network
     plain = create_engine("torch", network, CPU)
     crops = rng.integers(0, 256, (11, 64, 64, 3), np.uint8)
-    pose = InputPose(*(torch.from_numpy(rng.random((11, *shape)).astype(np.float32)) for shape in SHAPES))
-    pose = pose._replace(keypoints=60 * pose.keypoints, scales=3 + pose.scales, others=60 * pose.others)
+    pose = random_pose(rng, 11)
     expected = plain.encode(crops, True)
     located = plain.locate(expected, pose)
     for _ in range(2):  # the second time with the graphs that the first has written
@@ -73,6 +78,18 @@ def test_graphs_of_a_frozen_app_are_kept_for_one_version(tmp_path: Path, monkeyp
 def test_a_device_that_cannot_compute_is_said(device: str) -> None:
     with pytest.raises(InputError, match=f"device '{device}' cannot be used here"):
         create_engine("torch", tiny_checkpoint().network, device)
+
+
+@pytest.mark.parametrize("checkpoint", [tiny_checkpoint, fusion_checkpoint])
+def test_people_are_located_alike_in_a_crowd_and_alone(checkpoint: Callable, rng: np.random.Generator) -> None:
+    made = checkpoint()
+    engine = create_engine("torch", made.network, CPU)
+    crops, pose = rng.integers(0, 256, (19, 64, 64, 3), np.uint8), random_pose(rng, 19)
+    everybody = engine.locate(engine.encode(crops, True), pose).decoded
+    for i in (0, 7, 18):
+        one = engine.locate(engine.encode(crops[[i]], True), take(pose, torch.tensor([i]))).decoded
+        assert_close(everybody.positions[[i]], one.positions, atol=1e-2, rtol=0)
+        assert_close(everybody.similarity[[i]], one.similarity, atol=1e-5, rtol=0)
 
 
 def test_an_engine_that_is_broken_is_said_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
