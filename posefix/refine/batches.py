@@ -13,6 +13,7 @@ from posefix.refine.rescoring import rescored, was_rescored
 from posefix.refine.settings import RefineSettings
 from posefix.refine.views import Views
 
+BLOCK = 4096  # people planned at a time, so that little memory is needed in between
 LEAST_SCORE = 1e-4  # of a keypoint: 0 would say that there is none
 
 
@@ -32,7 +33,8 @@ class BatchPlan:
         """Plan the work on people of the network's skeleton."""
         new = np.flatnonzero(~was_rescored(people))
         order = new[np.argsort(people.image_ids[new], kind="stable")]
-        views = Views.of(people, order, config.frame_size, config.box_padding)
+        blocks = [order[i : i + BLOCK] for i in range(0, max(len(order), 1), BLOCK)]
+        views = Views.joined([Views.of(people, rows, config.frame_size, config.box_padding) for rows in blocks])
         first = np.flatnonzero(np.diff(views.rows, prepend=-1))  # view of each person
         starts = np.append(first[::batch_size], len(views))
         sizes = np.diff(np.append(np.arange(0, len(first), batch_size), len(first)))
