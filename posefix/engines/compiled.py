@@ -24,10 +24,20 @@ from posefix import models
 from posefix.core.errors import InputError, require
 from posefix.core.files import write_atomically
 from posefix.engines.torch import TorchEngine
-from posefix.models.interface import RefinementNetwork
+from posefix.models.decode import Decoded
+from posefix.models.interface import Located, Quality, RefinementNetwork
+from posefix.models.movenet import Evidence
 from posefix.models.network import FusionNetwork
 
 Graph = Callable[[list[np.ndarray]], list[np.ndarray]]
+_ANY = torch.empty(0)
+_EVIDENCE = Evidence(_ANY, _ANY, _ANY)
+_FORMS: dict[str, Any] = {  # of what the methods return; to run them once to see it would take a second
+    "encode": _EVIDENCE,
+    "encode_both": (_EVIDENCE, _EVIDENCE),
+    "estimate": _ANY,
+    "locate": Located(Decoded(_ANY, _ANY, _ANY), Quality(_ANY, _ANY, _ANY, _ANY, _ANY)),
+}
 
 
 class UnusableEngine(InputError):
@@ -76,7 +86,7 @@ class CompiledEngine(TorchEngine):
                 example = [tensor[[0, -1]] for tensor in pieces[0]]
                 precision = "f32" if method == "locate" else self._precision
                 graph = self.compile(exported(function, example), precision, self._threads)
-                self._graphs[key] = graph, tree_flatten(function.called(example))[1]
+                self._graphs[key] = graph, tree_flatten(_FORMS[method])[1]
         graph, found = self._graphs[key]
 
         def run(piece: list[torch.Tensor]) -> Any:
