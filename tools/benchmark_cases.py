@@ -150,8 +150,8 @@ def forward(setup: Setup, people: People, images: ImageFolder, engine: str | Non
 def look(engine: Engine, crops: np.ndarray, pose: InputPose) -> None:
     """Run a network as the refiner does: once more without the pose if it judges poses."""
     evidence = engine.encode(crops, flip_test=True)
-    if engine.predict(evidence, pose).quality is not None:
-        engine.predict(evidence, pose.without_estimates())
+    if engine.locate(evidence, pose).quality is not None:
+        engine.locate(evidence, pose.without_estimates())
 
 
 def ready_input(
