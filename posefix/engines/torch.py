@@ -13,7 +13,7 @@ from posefix.engines.base import Engine
 from posefix.models.interface import Evidence, InputPose, Located, RefinementNetwork
 
 # Images, and else people, that a CPU computes at once: what lies in between should fit into a core's cache.
-IMAGES, PEOPLE = 4, 16
+IMAGES, PEOPLE = 4, 8
 
 
 class TorchEngine(Engine):
