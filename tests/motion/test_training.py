@@ -13,6 +13,7 @@ from posefix.motion.checkpoint import load_motion
 from posefix.motion.mocap import HIPS, JOINTS, PARENTS, MotionCapture
 from posefix.motion.network import MotionConfig, MotionNetwork
 from posefix.motion.training import MODEL_FILE, MotionExperiment, MotionTrainer, draw_batch
+from posefix.training import config
 from synth.tracks import bursts, corrupt_tracks
 
 SKELETON = skeletons.load("coco17")
@@ -168,3 +169,8 @@ def test_unusable_motion_capture_and_checkpoints_are_named(tmp_path: Path) -> No
         MotionCapture.load(bad)
     with pytest.raises(InputError, match="not a checkpoint of the sequence denoiser"):
         load_motion("posefix-small")
+
+
+def test_the_shipped_configuration_is_valid_and_says_all() -> None:
+    spec, _ = config.read("motion", ["steps=5"])
+    assert MotionExperiment.model_validate(spec).steps == 5
