@@ -24,6 +24,8 @@ NOTES = {  # on what was measured, if it is not 0
     "other_categories": "{} people have a category_id that the annotations do not have: they are refined, and count "
     "for nothing in the measures, as in COCO's tools",
     "unlisted_annotations": "{} annotations are of images that the annotations do not list: they are left out",
+    "filled": "{} missing people were filled in",
+    "unfilled": "{} missing people were not filled in: the file has no place for them",
     "refined_before": "{} people have an original_score: they were refined before, and stay as they are",
 }
 
@@ -34,6 +36,14 @@ NOTES = {  # on what was measured, if it is not 0
 @shared.RESULTS_SKELETON
 @shared.IMAGES
 @option("--video_path", "video", type=PATH, help="A video in place of --images; image_id is the frame number from 0.")
+@option(
+    "--temporal",
+    type=click.Choice(["auto", "off"]),
+    default="auto",
+    help="Of a video: look at the frames before and after, too; off refines each frame by itself. Without images: "
+    "posefix smooth.",
+)
+@option("--fill", type=click.IntRange(0), default=0, help="Of a video: fill gaps of at most so many frames.")
 @option("--annotations", type=PATH, help="COCO ground truth: measures AP before and after; names the files.")
 @shared.CHECKPOINT
 @shared.TEST_BATCH
@@ -79,7 +89,7 @@ def refine(**options: Any) -> None:
     from posefix.run.plan import Plan
 
     settings = RefineSettings(**{field.name: options.pop(field.name) for field in fields(RefineSettings)})
-    plan = Plan(**options)
+    plan = Plan(**{**options, "temporal": options["temporal"] == "auto"})
     quiet_opencv()
     refined = local.refine_file(plan, settings, Console(stderr=True))
     try:

@@ -10,14 +10,16 @@ import click
 from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
 from posefix.core.errors import InputError
 
-FILTERS = ("oneeuro", "savgol", "butterworth", "gaussian", "median")
+METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 
 
 @click.command(epilog="Example: posefix smooth results.json --fps 30 --out smooth.json")
 @click.argument("results", type=PATH)
 @option("--out", type=PATH, required=True, help="Write the results here, in the form they came in.")
-@option("--smooth", "method", type=click.Choice(FILTERS), default="butterworth", help="The filter.")
-@option("--cutoff", type=click.FloatRange(0, min_open=True), default=6.0, help="Hz; faster movement is noise.")
+@option("--smooth", "method", type=click.Choice(METHODS), default="network", help="The sequence denoiser, or a filter.")
+@option(
+    "--cutoff", type=click.FloatRange(0, min_open=True), default=6.0, help="Of a filter: Hz; faster movement is noise."
+)
 @option("--fill", type=click.IntRange(0), default=0, help="Fill gaps of at most so many frames, marked by low scores.")
 @option("--fps", type=click.FloatRange(0, min_open=True), default=30.0, help="Frames a second.")
 @option("--video_path", "video", type=PATH, help="The video, for its time stamps in place of --fps.")
@@ -49,15 +51,22 @@ def smooth(
     from posefix.core.files import require_distinct, require_writable
     from posefix.core.skeleton import load
     from posefix.media.video import VideoFrames
-    from posefix.motion.smoothing import filter_by, smooth_people
+    from posefix.motion.smoothing import Denoiser, filter_by, smooth_people
 
     require_distinct([out], (results, images, video))
     require_writable(out, folder=results.is_dir())
     film = VideoFrames(video) if video else None
     index = formats.ImageIndex.of_video(video, film.size) if video and film else images
     people = formats.read(results, skeleton=load(skeleton) if skeleton else None, images=index, **how)
+    denoise: Denoiser
+    if method == "network":
+        from posefix.motion.denoise import TrackDenoiser
+
+        denoise = TrackDenoiser.from_pretrained(skeleton=people.skeleton)
+    else:
+        denoise = filter_by(method, cutoff)
     try:
-        smoothed = smooth_people(people, filter_by(method, cutoff), fps, film.times if film else None, fill)
+        smoothed = smooth_people(people, denoise, fps, film.times if film else None, fill)
     except InputError as error:
         raise InputError(f"{results}: {error}") from None
     formats.write(smoothed.people, out)

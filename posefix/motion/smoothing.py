@@ -24,6 +24,7 @@ class Smoothed:
 
     Attributes:
         people: with their track ids; people in frames that were filled are new.
+        rows: (N,) int64 whose place among the people given each of them has, -1 of new ones.
         tracks: those that were smoothed, as they are now.
         linked: whether the track ids are new.
         filled: how many frames of people were filled.
@@ -31,6 +32,7 @@ class Smoothed:
     """
 
     people: People
+    rows: np.ndarray
     tracks: list[Track]
     linked: bool
     filled: int
@@ -63,7 +65,7 @@ def smooth_people(
         new[lost] = (np.nan, np.nan, 0)
         filled, unfilled = filled + int((gained & ~lost).sum()), unfilled + int(lost.sum())
         tracks.append(replace(track, keypoints=new))
-    return Smoothed(with_tracks(linked, tracks), tracks, linked is not people, filled, unfilled)
+    return Smoothed(*with_tracks(linked, tracks), tracks, linked is not people, filled, unfilled)
 
 
 def filter_by(method: str, cutoff: float) -> Denoiser:

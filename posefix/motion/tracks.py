@@ -70,11 +70,14 @@ def tracks_of(
     return [_track(people, part, step, longest_gap, fps, seconds) for part in np.split(rows, starts[1:]) if len(part)]
 
 
-def with_tracks(people: People, tracks: Sequence[Track]) -> People:
+def with_tracks(people: People, tracks: Sequence[Track]) -> tuple[People, np.ndarray]:
     """People with the keypoints and confidences of their tracks where these have an estimate.
 
     A track's frames without a record but with an estimate become new people, who have the mean confidence as their
     score and come right after the people of the frames before, if these are in order, else last.
+
+    Returns:
+        The people, and (N,) int64 whose place among those given each has, -1 of new ones.
     """
     keypoints, scores = people.keypoints.copy(), people.scores.copy()
     new: list[People] = []
@@ -87,11 +90,15 @@ def with_tracks(people: People, tracks: Sequence[Track]) -> People:
         if (filled := ~old & known.any(1)).any():
             new.append(_filled(people, track, filled, known))
     changed = people.with_keypoints(keypoints, scores)
+    rows = np.arange(len(people))
     if not new:
-        return changed
+        return changed, rows
     whole = replace(concatenate([changed, *new]), source=people.source)
-    in_order = bool((np.diff(people.image_ids) >= 0).all())
-    return whole[np.argsort(whole.image_ids, kind="stable")] if in_order else whole
+    rows = np.append(rows, np.full(len(whole) - len(people), -1))
+    if (np.diff(people.image_ids) < 0).any():
+        return whole, rows
+    order = np.argsort(whole.image_ids, kind="stable")
+    return whole[order], rows[order]
 
 
 def frame_step(frames: np.ndarray) -> int:

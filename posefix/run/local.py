@@ -27,6 +27,7 @@ from posefix.formats import ImageIndex
 from posefix.media.images import ImageFolder
 from posefix.media.video import DEFAULT_FPS, VideoFrames
 from posefix.motion.measures import Clip, measure_clips
+from posefix.motion.refining import VideoTime
 from posefix.refine.batches import BatchPlan, Refinement
 from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
@@ -46,18 +47,24 @@ class Work:
     Attributes:
         people: all people in the results, as the file has them.
         rows: (R,) int64 those of them who can be refined.
-        before: these R people in the refiner's skeleton.
+        before: these R people in the refiner's skeleton, as they were found.
+        given: they, as the refiner is given them: in a video, where they ought to be by the frames around.
         batches: those of them who were not refined before, in the batches in which they are refined.
         images: where their pixels come from.
         truth: the ground truth, if there is any.
+        time: of a video, what looks at the frames around; None without.
+        filled: how many people were filled in, and how many could not be.
     """
 
     people: People
     rows: np.ndarray
     before: People
+    given: People
     batches: BatchPlan
     images: ImageFolder | VideoFrames
     truth: GroundTruth | None
+    time: VideoTime | None = None
+    filled: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,8 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
         refinement, count = refine(refiner, work, settings, journal, console)
         seconds = time.perf_counter() - started
         after = refinement.apply(work.before, settings)
+        if work.time is not None:
+            after = work.time.settle(after, refinement.keypoint_scores)
         held = formats.as_held(formats.with_refined_rows(work.people, work.rows, after), work.people)
         if plan.out is not None and journal is not None:
             formats.write(held, plan.out)
@@ -136,16 +145,23 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         on_error=settings.on_error,
     )
     require_shared(people, skeleton, f"{plan.results}: the checkpoint refines")
-    rows = formats.refinable(people, skeleton)
-    before = people[rows].to_skeleton(skeleton)
-    try:
-        batches = refiner.plan(before, settings)
-    except InputError as error:
-        raise InputError(f"{plan.results}: {error}") from None
     images = images or ImageFolder.of_people(plan.images, people, plan.upright)
     if settings.on_error == "stop":
-        images.require(np.unique(before.image_ids))
-    return Work(people, rows, before, batches, images, truth)
+        images.require(np.unique(people.image_ids[formats.refinable(people, skeleton)]))
+    found, time, filled = people, None, (0, 0)
+    try:
+        if isinstance(images, VideoFrames) and plan.temporal:
+            time = VideoTime.of(images, people, fill=plan.fill)
+            proposal = time.propose(people)
+            people, found = proposal.given, proposal.before(people)
+            filled = proposal.smoothed.filled, proposal.smoothed.unfilled
+        rows = formats.refinable(people, skeleton)
+        given = people[rows].to_skeleton(skeleton)
+        batches = refiner.plan(given, settings)
+    except InputError as error:
+        raise InputError(f"{plan.results}: {error}") from None
+    before = found[rows].to_skeleton(skeleton)
+    return Work(people, rows, before, given, batches, images, truth, time, filled)
 
 
 def refine(
@@ -158,7 +174,7 @@ def refine(
         refinement.add(batch)
     begun = done = sum(batch.people for batch in finished)
     total = work.batches.people
-    batches = refiner.refine_batches(work.before, work.images, settings, work.batches.after(len(finished)))
+    batches = refiner.refine_batches(work.given, work.images, settings, work.batches.after(len(finished)))
     try:
         with people_progress(console, total, begun) as advance:
             for batch in batches:
@@ -229,6 +245,8 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "passes": settings.passes,
         "scores_beyond_one": int((before.scores > FARTHEST_CONFIDENCE).any(1).sum()),
         "contradicted_boxes": work.batches.contradicted_boxes,
+        "filled": work.filled[0],
+        "unfilled": work.filled[1],
         "refined_before": int(was_rescored(before).sum()),
         "rescored": int((after.person_scores != before.person_scores).sum()),
     }

@@ -37,6 +37,8 @@ class Plan:
         skeleton: what the results' keypoints are, where the format does not say; a name or a YAML file.
         upright: the results were made on images rotated as their EXIF data ask for, though the format is COCO's.
         resume: go on where an interrupted run stopped.
+        temporal: of a video: look at the frames before and after (:mod:`posefix.motion.refining`).
+        fill: frames of a video for which people may be missing and are filled in.
     """
 
     results: Path
@@ -55,6 +57,8 @@ class Plan:
     skeleton: str | None = None
     upright: bool = False
     resume: bool = False
+    temporal: bool = True
+    fill: int = 0
 
     def check(self) -> None:
         """Find out before the work whether every output can be written, and none of them over an input or another.
@@ -69,6 +73,8 @@ class Plan:
             )
         if (self.images is None) == (self.video is None):
             raise InputError("give either --images FOLDER or --video_path FILE")
+        if self.fill and not (self.video and self.temporal):
+            raise InputError("--fill is for people of a video: give --video_path, and --temporal auto")
         if self.out is None and self.resume:
             raise InputError("--resume needs --out: the refined people are kept next to the output file")
         if self.report is not None:
@@ -91,7 +97,7 @@ class Plan:
         source = self.video or self.images
         used: dict[str, object] = {"engine": engine, "device": device, "source": str(source and source.resolve())}
         used |= {name: getattr(settings, name) for name in ("batch_size", "flip_test", "passes", "on_error")}
-        used |= {name: getattr(self, name) for name in ("format", "skeleton", "upright")}
+        used |= {name: getattr(self, name) for name in ("format", "skeleton", "upright", "temporal", "fill")}
         digest = hashlib.sha256(json.dumps(used, sort_keys=True, default=str).encode())
         for path in (
             *self._result_files(),

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from posefix import formats
-from posefix.cli.smooth import FILTERS, smooth
+from posefix.cli import smooth as command
+from posefix.cli.smooth import smooth
 from posefix.core.people import People
 from posefix.formats import FORMATS
 from posefix.formats.coco import ImageRecord
@@ -59,7 +60,7 @@ def test_filled_people_are_on_their_way_and_marked(people: People) -> None:
 
 
 def test_the_command_offers_every_filter() -> None:
-    assert FILTERS == METHODS
+    assert command.METHODS == ("network", *METHODS)
 
 
 @pytest.fixture

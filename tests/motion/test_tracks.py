@@ -31,7 +31,8 @@ def test_a_track_is_a_person_in_order_of_time(people: People, rng: np.random.Gen
 def test_people_to_tracks_to_people_changes_nothing(people: People, rng: np.random.Generator) -> None:
     people.scores[rng.random(people.scores.shape) < 0.2] = 0
     some = people[rng.permutation(len(people))[:25]]
-    again = with_tracks(some, tracks_of(some))
+    again, rows = with_tracks(some, tracks_of(some))
+    assert rows.tolist() == list(range(len(some)))
     np.testing.assert_array_equal(again.keypoints, some.keypoints)
     np.testing.assert_array_equal(again.scores, some.scores)
     assert len(again) == len(some)
@@ -62,7 +63,7 @@ def test_filled_frames_become_people_in_their_place(people: People) -> None:
     filled = replace(track, keypoints=np.where(np.isnan(track.keypoints), 50.0, track.keypoints))
     filled.keypoints[7, :, 2] = 0.25
     filled.keypoints[7, 3] = (np.nan, np.nan, 0)
-    new = with_tracks(alone, [filled])
+    new, _ = with_tracks(alone, [filled])
     np.testing.assert_array_equal(new.image_ids, np.arange(20))
     assert new.person_scores[7] == 0.25 and new.track_ids[7] == 4 and new.scores[7, 3] == 0
     np.testing.assert_array_equal(new.keypoints[8:], alone.keypoints[7:])
@@ -93,5 +94,5 @@ def test_two_people_with_one_id_in_a_frame_are_refused(people: People) -> None:
 
 def test_nobody_is_in_no_track(people: People) -> None:
     people.track_ids[:] = -1
-    assert tracks_of(people) == [] and len(with_tracks(people, [])) == len(people)
+    assert tracks_of(people) == [] and len(with_tracks(people, [])[0]) == len(people)
     assert isinstance(tracks_of(replace(people, track_ids=np.arange(len(people))))[0], Track)

@@ -1,0 +1,135 @@
+"""Refine the people of a video: time proposes, the image decides, and what is left of the noise is smoothed.
+
+What the sequence denoiser makes of a track is an input pose like any estimator's: the refiner looks at the image again
+with it, and the denoiser smooths what the refiner found, by how sure it is of each keypoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from posefix.core.people import People, with_refined
+from posefix.core.skeleton import Skeleton
+from posefix.media.video import VideoFrames
+from posefix.motion.checkpoint import DEFAULT, load_motion
+from posefix.motion.denoise import TrackDenoiser
+from posefix.motion.network import MotionNetwork
+from posefix.motion.smoothing import Smoothed, smooth_people
+from posefix.refine.batches import LEAST_SCORE, Refinement
+from posefix.refine.refiner import Refiner
+from posefix.refine.rescoring import was_rescored
+from posefix.refine.settings import RefineSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """What time makes of the people of a video, before anybody has looked at the images.
+
+    Attributes:
+        given: the people with their track ids and where they ought to be; people in frames that were filled are new.
+        smoothed: how they came about.
+    """
+
+    given: People
+    smoothed: Smoothed
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(N,) int64 whose place among the people who were given each is, -1 of those who are new."""
+        return self.smoothed.rows
+
+    def before(self, people: People) -> People:
+        """The people who were given, in the order of ``given``; those who are new are as there."""
+        old = self.rows >= 0
+        columns = {name: getattr(self.given, name).copy() for name in ("keypoints", "scores")}
+        for name, values in columns.items():
+            values[old] = getattr(people, name)[self.rows[old]]
+        return replace(self.given, **columns)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoTime:
+    """The sequence denoiser on the clock of a video.
+
+    Attributes:
+        network: the denoiser.
+        times: (F,) seconds of the frames.
+        fill: people, and keypoints, that are missing in at most so many successive frames are filled in.
+    """
+
+    network: MotionNetwork
+    times: np.ndarray
+    fill: int = 0
+
+    @classmethod
+    def of(cls, video: VideoFrames, people: People, network: str | Path = DEFAULT, fill: int = 0) -> VideoTime:
+        """The clock of a video, which goes on beyond its end if people do; InputError for an unusable network."""
+        times = video.times
+        beyond = int(people.image_ids.max(initial=-1)) + 1 - len(times)
+        if beyond > 0:
+            step = float(np.median(np.diff(times))) if len(times) > 1 else 1 / 30
+            times = np.append(times, (times[-1] if len(times) else 0) + step * np.arange(1, beyond + 1))
+        return cls(load_motion(network), times, fill)
+
+    def propose(self, people: People) -> Proposal:
+        """Link people and say where they ought to be; who was refined before stays where they are.
+
+        Raises:
+            InputError: two people in a frame have the same track id.
+        """
+        smoothed = smooth_people(people, self._denoiser(people.skeleton), times=self.times, fill=self.fill)
+        given, kept = smoothed.people, was_rescored(smoothed.people)
+        old = kept & (smoothed.rows >= 0)
+        given.keypoints[old] = people.keypoints[smoothed.rows[old]]
+        return Proposal(given, smoothed)
+
+    def settle(self, refined: People, keypoint_scores: np.ndarray) -> People:
+        """Smooth refined people, with ``keypoint_scores`` (N, K) as confidences; NaN of who was not refined."""
+        looked = np.isfinite(keypoint_scores).all(1)
+        confidences = np.where(looked[:, None], np.maximum(keypoint_scores, LEAST_SCORE), refined.scores)
+        tracks = refined.with_keypoints(refined.keypoints, confidences)
+        smoothed = smooth_people(tracks, self._denoiser(refined.skeleton), times=self.times)
+        return refined.with_keypoints(np.where(looked[:, None, None], smoothed.people.keypoints, refined.keypoints))
+
+    def _denoiser(self, skeleton: Skeleton) -> TrackDenoiser:
+        return TrackDenoiser(self.network, skeleton)
+
+
+def refine_video(
+    refiner: Refiner,
+    people: People,
+    video: VideoFrames,
+    settings: RefineSettings | None = None,
+    network: str | Path = DEFAULT,
+    fill: int = 0,
+) -> People:
+    """Refine the people of a video with what the frames before and after say.
+
+    Args:
+        refiner: for the images.
+        people: of any skeleton that shares keypoints with the refiner's; image ids are frame numbers from 0. They are
+            linked from frame to frame unless they have track ids.
+        video: the frames.
+        settings: how to refine; None takes the defaults.
+        network: the sequence denoiser, by name or path.
+        fill: people, and keypoints, that are missing in at most so many successive frames are filled in.
+
+    Returns:
+        The same people with track ids and better keypoints, and new people in the frames that were filled.
+
+    Raises:
+        InputError: as :meth:`posefix.Refiner.refine`; or two people in a frame have the same track id.
+    """
+    settings = settings or RefineSettings()
+    time = VideoTime.of(video, people, network, fill)
+    given = time.propose(people).given
+    known = given.to_skeleton(refiner.skeleton)
+    refinement = Refinement.of(known)
+    for batch in refiner.refine_batches(known, video, settings):  # type: ignore[arg-type]
+        refinement.add(batch)
+    settled = time.settle(refinement.apply(known, settings), refinement.keypoint_scores)
+    return with_refined(given, settled, missing=people.source is None or people.source.format.completed)

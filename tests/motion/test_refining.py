@@ -1,0 +1,159 @@
+"""Videos are refined over time: proposals in, settled poses out, live as well."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from posefix.cli.refine import refine
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.media.video import VideoFrames, write_video
+from posefix.models.checkpoint import save_checkpoint
+from posefix.motion.checkpoint import save_motion
+from posefix.motion.denoise import TrackDenoiser, denoise
+from posefix.motion.network import MotionConfig, MotionNetwork
+from posefix.motion.online import OnlineDenoiser, OnlineRefiner
+from posefix.motion.refining import VideoTime, refine_video
+from posefix.refine.refiner import Refiner
+from posefix.refine.settings import RefineSettings
+from tests.motion_scenes import video, walk
+from tests.tiny import COCO, tiny_checkpoint
+
+FRAMES = 30
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained denoiser, which is a Gaussian filter, nearly."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("motion") / "motion.safetensors"
+    save_motion(path, MotionNetwork(MotionConfig(width=32, keypoint_width=8), COCO), {}, {})
+    return path
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    pytest.importorskip("av")
+    path = tmp_path / "film.mp4"
+    rng = np.random.default_rng(0)
+    write_video(path, 30, (rng.integers(0, 256, (240, 320, 3), dtype=np.uint8) for _ in range(FRAMES)))
+    return path
+
+
+@pytest.fixture
+def people(rng: np.random.Generator) -> People:
+    both = video({1: walk((80, 120), (3, 0), FRAMES), 2: walk((240, 120), (-1, 0), FRAMES)}, rng)
+    return both[(both.track_ids == 2) | ~np.isin(both.image_ids, [10, 11])]
+
+
+@pytest.fixture(scope="module")
+def refiner() -> Refiner:
+    return Refiner(tiny_checkpoint(), engine="torch")
+
+
+def roughness(people: People) -> float:
+    poses = people[people.track_ids == 2].keypoints
+    return float(np.abs(np.diff(poses, 2, axis=0)).mean())
+
+
+def test_a_refined_video_is_smoother_than_its_refined_frames(
+    people: People, film: Path, motion: Path, refiner: Refiner
+) -> None:
+    frames = VideoFrames(film)
+    alone = refiner.refine(people, frames)  # type: ignore[arg-type]
+    together = refine_video(refiner, people, frames, network=motion)
+    assert len(together) == len(people)
+    np.testing.assert_array_equal(together.image_ids, people.image_ids)
+    np.testing.assert_array_equal(together.scores, people.scores)
+    assert roughness(together) < 0.5 * roughness(alone)
+
+
+def test_gaps_are_filled_and_who_was_refined_before_stays(
+    people: People, film: Path, motion: Path, refiner: Refiner
+) -> None:
+    people.original_scores[:5] = 0.5
+    done = refine_video(refiner, people, VideoFrames(film), network=motion, fill=2)
+    assert len(done) == len(people) + 2
+    filled = done[(done.track_ids == 1) & np.isin(done.image_ids, [10, 11])]
+    assert len(filled) == 2
+    for i in range(5):
+        same = (done.image_ids == people.image_ids[i]) & (done.track_ids == people.track_ids[i])
+        np.testing.assert_array_equal(done.keypoints[same][0], people.keypoints[i])
+
+
+def test_what_is_before_has_the_places_of_the_file(people: People, film: Path, motion: Path) -> None:
+    time = VideoTime.of(VideoFrames(film), people, motion, fill=2)
+    proposal = time.propose(people)
+    before = proposal.before(people)
+    old = proposal.rows >= 0
+    np.testing.assert_array_equal(before.keypoints[old], people.keypoints)
+    np.testing.assert_array_equal(before.keypoints[~old], proposal.given.keypoints[~old])
+    assert not np.array_equal(proposal.given.keypoints[old], people.keypoints)
+
+
+def test_the_command_refines_over_time_goes_on_and_can_be_told_not_to(
+    people: People, film: Path, tmp_path: Path
+) -> None:
+    checkpoint, results = tmp_path / "tiny.safetensors", tmp_path / "results.json"
+    save_checkpoint(checkpoint, tiny_checkpoint())
+    records = [
+        {
+            "image_id": int(image_id),
+            "category_id": 1,
+            "keypoints": np.concatenate([pose, np.ones((17, 1))], axis=1).ravel().tolist(),
+            "score": 0.5,
+        }
+        for image_id, pose in zip(people.image_ids, people.keypoints, strict=True)
+    ]
+    results.write_text(json.dumps(records))
+
+    def run(out: str, *more: str) -> list[dict]:
+        options = ["--detection_json", results, "--video_path", film, "--checkpoint", checkpoint, "--device", "cpu"]
+        result = CliRunner().invoke(refine, [str(o) for o in [*options, "--out", tmp_path / out, *more]])
+        assert result.exit_code == 0, result.output
+        assert len(people) == 58 or "filled in" in result.output
+        return json.loads((tmp_path / out).read_text())
+
+    together, alone = run("together.json"), run("alone.json", "--temporal", "off")
+    assert len(together) == len(alone) == len(people)
+    assert [r["image_id"] for r in together] == [r["image_id"] for r in records]
+    assert [r["keypoints"] for r in together] != [r["keypoints"] for r in alone]
+    assert len(run("filled.json", "--fill", "3")) == len(people) + 2
+
+
+def test_live_the_answers_are_those_of_the_past_alone(motion: Path, rng: np.random.Generator) -> None:
+    network = TrackDenoiser.from_pretrained(motion).network
+    for weights in network.parameters():
+        weights.data += 0.02 * torch.randn_like(weights)
+    track = np.concatenate(
+        [rng.normal(0, 2, (40, 17, 2)) + 100 + 40 * rng.random((1, 17, 2)), np.ones((40, 17, 1))], -1
+    )
+    for latency in (0, 3):
+        live = OnlineDenoiser(network, 30, latency)
+        for frame in range(40):
+            found, sure = live(np.array([7]), track[None, frame])
+            if frame >= latency:
+                whole, _ = denoise(network, track[: frame + 1], 30.0, causal=True, latency=latency)
+                np.testing.assert_allclose(found[0, :, :2], whole[frame - latency], atol=1e-3)
+        assert ((sure > 0) & (sure <= 1)).all()
+    with pytest.raises(InputError, match="latency"):
+        OnlineDenoiser(network, 30, 9)
+
+
+def test_live_refinement_takes_people_as_they_come_and_go(
+    people: People, film: Path, motion: Path, refiner: Refiner
+) -> None:
+    online = OnlineRefiner(refiner, 30, motion, RefineSettings(batch_size=4, workers=1, flip_test=False))
+    for index, frame in VideoFrames(film):
+        here = people[people.image_ids == index]
+        poses = np.concatenate([here.keypoints, here.scores[..., None]], axis=-1)
+        found = online(frame, poses if index != 20 else poses[:0])
+        assert found.shape == (len(here) if index != 20 else 0, 17, 3)
+        assert np.isfinite(found).all()
+        np.testing.assert_array_equal(found[..., 2], poses[: len(found), :, 2])
