@@ -42,6 +42,9 @@ if TYPE_CHECKING:
         to_ultralytics,
     )
     from posefix.media.images import ImageFolder
+    from posefix.media.video import VideoFrames
+    from posefix.motion.online import OnlineRefiner
+    from posefix.motion.refining import refine_video
     from posefix.refine.refiner import Refiner
     from posefix.refine.settings import RefineSettings
 
@@ -49,10 +52,12 @@ __version__ = "0.2.0.dev0"
 __all__ = [
     "ImageFolder",
     "InputError",
+    "OnlineRefiner",
     "People",
     "RefineSettings",
     "Refiner",
     "Skeleton",
+    "VideoFrames",
     "__version__",
     "from_mediapipe",
     "from_rtmlib",
@@ -60,6 +65,7 @@ __all__ = [
     "from_transformers",
     "from_ultralytics",
     "read",
+    "refine_video",
     "to_mediapipe",
     "to_rtmlib",
     "to_supervision",
@@ -70,9 +76,12 @@ __all__ = [
 
 _ROOMS = {  # where a name is that is imported when it is first asked for
     "ImageFolder": "posefix.media.images",
+    "OnlineRefiner": "posefix.motion.online",
     "RefineSettings": "posefix.refine.settings",
     "Refiner": "posefix.refine.refiner",
+    "VideoFrames": "posefix.media.video",
     "read": "posefix.formats",
+    "refine_video": "posefix.motion.refining",
     "write": "posefix.formats",
 }
 

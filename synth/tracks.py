@@ -15,7 +15,7 @@ from posefix.core.random import log_uniform
 from posefix.core.skeleton import Skeleton
 from synth.scores import draw_scores
 
-CLEAN = 0.12  # share of tracks that are right, but for noise that is none to speak of
+CLEAN = 0.2  # share of tracks that are right, but for noise that is none to speak of
 WHITE, DRIFT = (0.003, 0.06), (0.006, 0.12)  # noise anew in each frame; noise that lasts
 DRIFT_FRAMES = (1.5, 20.0)  # how long, in frames
 TOUGH, TOUGHER = 3.0, 0.1  # by what factor noise grows while a keypoint is hard to see; share of such frames

@@ -33,6 +33,8 @@ FACE_SPREAD, HEAD_SIZE = 0.012, 0.1
 BONE_SPREAD, BODY_SPREAD = 0.08, 0.06  # of the logarithm of a bone's length and of all bones together
 # Annotators click hips and shoulders further out and up than the joints' centres are: factors of the width, metres.
 HIP_WIDTH, HIP_RISE, SHOULDER_WIDTH, SHOULDER_RISE = (1.0, 1.5), (0.0, 0.09), (0.95, 1.3), (-0.02, 0.05)
+# What a keypoint is differs from estimator to estimator, and none is wrong: metres, in axes of the trunk.
+DEFINITION_SPREAD = 0.03
 WARP = (0.7, 1.4)  # speed of the motion
 
 
@@ -127,18 +129,27 @@ def _keypoints(
     factors[:, SHOULDERS] *= rng.uniform(*SHOULDER_WIDTH, (n, 1))
     bones = joints - np.where(PARENTS[:, None] >= 0, joints[:, :, PARENTS], 0)
     joints = np.einsum("ij,ntjc->ntic", _chain(), bones * factors[:, None, :, None])
-    trunk = joints[:, :, NECK] - joints[:, :, PELVIS]
-    trunk /= np.linalg.norm(trunk, axis=-1, keepdims=True) + 1e-6
-    rise = np.zeros((n, 1, len(JOINTS), 1), np.float32)
-    rise[:, 0, HIPS, 0] = rng.uniform(*HIP_RISE, (n, 1))
-    rise[:, 0, SHOULDERS, 0] = rng.uniform(*SHOULDER_RISE, (n, 1))
-    joints += rise * trunk[:, :, None]
+    axes = _trunk(joints)  # (N, T, 3, 3): left, up, forward
+    shift = DEFINITION_SPREAD * rng.standard_normal((n, len(JOINTS), 3))
+    shift[:, HIPS, 1] += rng.uniform(*HIP_RISE, (n, 1))
+    shift[:, SHOULDERS, 1] += rng.uniform(*SHOULDER_RISE, (n, 1))
+    joints = joints + np.einsum("ntac,nja->ntjc", axes, shift.astype(np.float32))
     face = FACE + FACE_SPREAD * rng.standard_normal((n, *FACE.shape)) * [0.5, 1, 1]
     face[:, [2, 4]] = face[:, [1, 3]] * [-1, 1, 1]
     face = face * np.exp(HEAD_SIZE * rng.standard_normal((n, 1, 1)))
     face = np.einsum("ntij,nkj->ntki", head, face.astype(np.float32)) + joints[:, :, HEAD, None]
     root = root * factors[:, 8, None, None]  # long legs go far
     return np.concatenate([face, joints[:, :, :PELVIS]], axis=2) + root[:, :, None], root
+
+
+def _trunk(joints: np.ndarray) -> np.ndarray:
+    """(N, T, 3, 3) float32 unit vectors: a person's left, up along the trunk, and forward."""
+    up = joints[:, :, NECK] - joints[:, :, PELVIS]
+    up /= np.linalg.norm(up, axis=-1, keepdims=True) + 1e-6
+    left = joints[:, :, HIPS[0]] - joints[:, :, HIPS[1]]
+    left -= (left * up).sum(-1, keepdims=True) * up
+    left /= np.linalg.norm(left, axis=-1, keepdims=True) + 1e-6
+    return np.stack([left, up, np.cross(left, up)], axis=2)
 
 
 def _chain() -> np.ndarray:

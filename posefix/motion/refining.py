@@ -129,7 +129,7 @@ def refine_video(
     given = time.propose(people).given
     known = given.to_skeleton(refiner.skeleton)
     refinement = Refinement.of(known)
-    for batch in refiner.refine_batches(known, video, settings):  # type: ignore[arg-type]
+    for batch in refiner.refine_batches(known, video, settings):
         refinement.add(batch)
     settled = time.settle(refinement.apply(known, settings), refinement.keypoint_scores)
     return with_refined(given, settled, missing=people.source is None or people.source.format.completed)

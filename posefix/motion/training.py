@@ -40,6 +40,7 @@ AVERAGED = 0.999  # how much of the averaged weights stays in each step
 CLIP, WARMUP = 1.0, 300  # norm of gradients; steps
 OUTSIDE, NEVER_SEEN = 0.2, 0.3  # weights of keypoints outside the image, and of those without any estimate
 NEVER = 1e-6
+STRETCH = 0.1  # spread of the logarithm of width and of height, so that bodies differ more than those recorded
 
 
 class MotionLoss(StrictModel):
@@ -95,6 +96,7 @@ def draw_batch(
     points, root = motion.draw(fps, frames, rng)
     hips = [skeleton.index("left_hip"), skeleton.index("right_hip")]
     truth = project(points, root, fps, hips, rng)
+    truth = truth._replace(keypoints=truth.keypoints * np.exp(rng.normal(0, STRETCH, (count, 1, 1, 2)).astype("f4")))
     found = corrupt_tracks(truth.keypoints, truth.sizes, skeleton, rng)
     tracks, centres, sizes = normalized(np.concatenate([found.keypoints, found.scores[..., None]], axis=-1))
     weights = np.where(found.inside, 1.0, OUTSIDE)

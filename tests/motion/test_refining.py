@@ -66,7 +66,7 @@ def test_a_refined_video_is_smoother_than_its_refined_frames(
     people: People, film: Path, motion: Path, refiner: Refiner
 ) -> None:
     frames = VideoFrames(film)
-    alone = refiner.refine(people, frames)  # type: ignore[arg-type]
+    alone = refiner.refine(people, frames)
     together = refine_video(refiner, people, frames, network=motion)
     assert len(together) == len(people)
     np.testing.assert_array_equal(together.image_ids, people.image_ids)

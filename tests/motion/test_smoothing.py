@@ -60,7 +60,7 @@ def test_filled_people_are_on_their_way_and_marked(people: People) -> None:
 
 
 def test_the_command_offers_every_filter() -> None:
-    assert command.METHODS == ("network", *METHODS)
+    assert ("network", *METHODS) == command.METHODS
 
 
 @pytest.fixture
