@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from posefix.cli.options import PATH, friendly
+from posefix.core.errors import InputError
 
 
 @click.command(epilog="Example: posefix export posefix-base --to onnx --out posefix.onnx")
@@ -28,8 +29,18 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, out: Path) -> 
 
     from posefix.core.files import write_atomically
     from posefix.models.checkpoint import load_checkpoint, save_checkpoint
+    from posefix.models.weights import resolve
+    from posefix.motion.checkpoint import export_motion, is_motion
     from posefix.refine.exported import export_onnx
 
+    path = resolve(checkpoint)
+    if is_motion(path):
+        if kind == "onnx" or keep_margin is not None:
+            raise InputError(
+                f"{path}: is of the sequence denoiser, which has neither ONNX nor a margin"
+            )
+        _say(out, export_motion(path, out))
+        return
     loaded = load_checkpoint(checkpoint)
     if keep_margin is not None:
         loaded = replace(loaded, config=loaded.config.model_copy(update={"keep_margin": keep_margin}))
@@ -37,5 +48,8 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, out: Path) -> 
         write_atomically(out, export_onnx(loaded))
     else:
         save_checkpoint(out, loaded, half=True)
-    steps = loaded.training_info.get("steps", 0)
+    _say(out, loaded.training_info.get("steps", 0))
+
+
+def _say(out: Path, steps: int) -> None:
     click.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, trained for {steps:,} steps")

@@ -41,6 +41,18 @@ def save_motion(
     write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(metadata)}))
 
 
+def is_motion(path: Path) -> bool:
+    """Whether a checkpoint is one of the sequence denoiser; InputError when it is none at all."""
+    return METADATA_KEY in read_weights(path)[1]
+
+
+def export_motion(path: Path, out: Path) -> int:
+    """Write a trained checkpoint in half precision; returns how many steps it was trained for."""
+    parsed = json.loads(read_weights(path)[1][METADATA_KEY])
+    save_motion(out, load_motion(path), parsed["experiment"], parsed["training_info"], half=True)
+    return int(parsed["training_info"].get("steps", 0))
+
+
 def load_motion(name_or_path: str | Path = DEFAULT, device: str | torch.device = "cpu") -> MotionNetwork:
     """Read a network by path or shipped name. Never runs code from the file.
 

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from posefix.cli.export import export
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.motion.camera import project
-from posefix.motion.checkpoint import load_motion
+from posefix.motion.checkpoint import load_motion, save_motion
 from posefix.motion.mocap import HIPS, JOINTS, PARENTS, MotionCapture
 from posefix.motion.network import MotionConfig, MotionNetwork
 from posefix.motion.training import MODEL_FILE, MotionExperiment, MotionTrainer, draw_batch
@@ -174,3 +176,14 @@ def test_unusable_motion_capture_and_checkpoints_are_named(tmp_path: Path) -> No
 def test_the_shipped_configuration_is_valid_and_says_all() -> None:
     spec, _ = config.read("motion", ["steps=5"])
     assert MotionExperiment.model_validate(spec).steps == 5
+
+
+def test_a_trained_checkpoint_is_made_small(tmp_path: Path) -> None:
+    path, out = tmp_path / "trained.safetensors", tmp_path / "small.safetensors"
+    save_motion(path, network(), {"steps": 3}, {"steps": 2})
+    result = CliRunner().invoke(export, [str(path), "--out", str(out)])
+    assert result.exit_code == 0 and "2 steps" in result.output
+    assert out.stat().st_size < 0.8 * path.stat().st_size
+    one, other = (load_motion(p).state_dict() for p in (path, out))
+    assert all(torch.allclose(one[name], other[name], atol=1e-3) for name in one)
+    assert CliRunner().invoke(export, [str(path), "--to", "onnx", "--out", str(out)]).exit_code == 2

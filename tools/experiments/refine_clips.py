@@ -29,7 +29,9 @@ WAYS = ("refine", "frames", "network", "oneeuro", "savgol", "butterworth", "gaus
 @option("--first", type=click.IntRange(0), default=0, help="Begin with this clip.")
 @option("--out", type=PATH, required=True, help="Folder for the refined results, named as they were.")
 @friendly
-def main(results: Path, videos: Path, way: str, network: str, checkpoint: str, every: int, first: int, out: Path) -> None:
+def main(
+    results: Path, videos: Path, way: str, network: str, checkpoint: str, every: int, first: int, out: Path
+) -> None:
     """Refine RESULTS/CLIP.json with VIDEOS/CLIP.* into OUT/CLIP.json."""
     refiner = Refiner.from_pretrained(checkpoint) if way in ("refine", "frames") else None
     denoise = TrackDenoiser.from_pretrained(network) if way == "network" else filter_by(way, 6.0)
