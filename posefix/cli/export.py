@@ -36,9 +36,7 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, out: Path) -> 
     path = resolve(checkpoint)
     if is_motion(path):
         if kind == "onnx" or keep_margin is not None:
-            raise InputError(
-                f"{path}: is of the sequence denoiser, which has neither ONNX nor a margin"
-            )
+            raise InputError(f"{path}: is of the sequence denoiser, which has neither ONNX nor a margin")
         _say(out, export_motion(path, out))
         return
     loaded = load_checkpoint(checkpoint)

@@ -1,9 +1,10 @@
 """The sequence denoiser: where each keypoint of a track ought to be, how surely, and how deep it lies.
 
 A trunk of dilated convolutions over time sees whole poses, as VideoPose3D does (Pavllo et al., CVPR 2019); without its
-taps into the future it sees the past alone. A keypoint's place is then a mean of the given places of that keypoint,
-and of its left or right counterpart, in the frames around, with weights of an attention, plus a correction: at first
-that is a Gaussian filter, and what is learnt is where to deviate from it.
+taps into the future it sees the past alone. A keypoint's place is then read off a parabola in time through the given
+places of that keypoint, and of its left or right counterpart, in the frames around: a weighted least-squares fit, whose
+weights are an attention and whose slope and curvature are held back as far as the trunk says. So it is a
+Savitzky-Golay filter that learns whom to believe and how far to look, and does not round off the movement.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 
 FEATURES = 8  # of a given keypoint: x, y, movement, score, given, frames a second, that there is a frame
-FIRST_SPREAD, FAR, RARE = 1.2, 4.0, -4.0  # the filter before any training, in frames; its end in spreads; logit
+FIRST_SPREAD, FAR, RARE = 1.5, 4.0, -4.0  # the filter before any training, in frames; its end in spreads; logit
+UNIT, RIDGE, STIFF = 4.0, 1e-2, -2.0  # frames; least ridge of slope and curvature; its logarithm before any training
 LEAST_LOG_SPREAD, MOST_LOG_SPREAD, FIRST_LOG_SPREAD = math.log(0.003), math.log(1.0), -3.0
 
 
@@ -89,7 +91,7 @@ class MotionNetwork(nn.Module):
         self.distance = nn.Parameter(-0.5 * distance.clamp(-FAR, FAR) ** 2)  # of a frame's weight, by its distance
         self.rare = nn.Parameter(torch.tensor(RARE))  # of the counterpart's
         self.free = nn.Linear(width, 1)  # of a place that was not given
-        self.out = nn.Linear(width, 6)  # that place, a correction, log spread, depth
+        self.out = nn.Linear(width, 6)  # that place, ridges of slope and curvature, log spread, depth
         for part, std in ((self.query, 0.0), (self.free, 0.0), (self.out, 0.002)):
             nn.init.normal_(part.weight, std=std) if std else nn.init.zeros_(part.weight)
             nn.init.zeros_(part.bias)
@@ -117,15 +119,22 @@ class MotionNetwork(nn.Module):
         near = apart.abs() <= self.config.reach
         if causal:
             near &= apart <= latency
-        places = self._gather(x, tracks, out[..., :2], apart, near) + out[..., 2:4]
+        ridges = RIDGE + (out[..., 2:4] + STIFF).exp()
+        places = self._fit(x, tracks, out[..., :2], ridges, apart, near)
         log_spread = (out[..., 4] + FIRST_LOG_SPREAD).clamp(LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
         return Denoised(places, log_spread, out[..., 5])
 
-    def _gather(
-        self, x: torch.Tensor, tracks: torch.Tensor, free: torch.Tensor, apart: torch.Tensor, near: torch.Tensor
+    def _fit(
+        self,
+        x: torch.Tensor,
+        tracks: torch.Tensor,
+        free: torch.Tensor,
+        ridges: torch.Tensor,
+        apart: torch.Tensor,
+        near: torch.Tensor,
     ) -> torch.Tensor:
-        """(N, T, K, 2): the weighted mean of the places given around and of a ``free`` (N, T, K, 2) one."""
-        reach, t = self.config.reach, tracks.shape[1]
+        """(N, T, K, 2): where parabolas through the places given around, and a ``free`` (N, T, K, 2) one, are at t."""
+        reach = self.config.reach
         places, given = tracks[..., :2].transpose(1, 2), (tracks[..., 2] > 0).transpose(1, 2)  # (N, K, T, ...)
         query = self.query(x).transpose(1, 2) / math.sqrt(x.shape[-1])
         bias = self.distance[apart.clamp(-reach, reach) + reach].masked_fill(~near, -math.inf)
@@ -137,8 +146,32 @@ class MotionNetwork(nn.Module):
             self.free(x).transpose(1, 2),
         ]
         weights = torch.cat(logits, dim=-1).softmax(-1)
-        mean = weights[..., :t] @ places + weights[..., t : 2 * t] @ places[:, self.flip]
-        return (mean + weights[..., 2 * t :] * free.transpose(1, 2)).transpose(1, 2)
+        t = places.shape[2]
+        own, counterpart, rest = weights[..., :t], weights[..., t : 2 * t], weights[..., 2 * t :]
+        time = (apart / UNIT).to(x.dtype)
+        both, powers = own + counterpart, [time**power for power in range(1, 5)]
+        moments = torch.stack([(both * power).sum(-1) for power in powers], dim=-1)
+        mirrored = places[:, self.flip]
+        sums = [own @ places + counterpart @ mirrored]
+        sums += [(own * power) @ places + (counterpart * power) @ mirrored for power in powers[:2]]
+        sums[0] = sums[0] + rest * free.transpose(1, 2)
+        return _at_zero(moments, torch.stack(sums, dim=-1), ridges.transpose(1, 2)).transpose(1, 2)
+
+
+def _at_zero(moments: torch.Tensor, sums: torch.Tensor, ridges: torch.Tensor) -> torch.Tensor:
+    """Values at time 0 of parabolas fitted by weighted least squares with a ridge; weights sum to 1.
+
+    Args:
+        moments: (..., 4) weighted means of time to the powers 1 to 4.
+        sums: (..., 2, 3) weighted means of x and y times time to the powers 0 to 2.
+        ridges: (..., 2) added to the second and fourth moment.
+    """
+    one, two, three, four = moments.double().unbind(-1)  # what follows nearly cancels where all frames are far
+    slope, curve = two + ridges[..., 0], four + ridges[..., 1]
+    # The first row of the adjugate of [[1, one, two], [one, slope, three], [two, three, curve]], and the determinant.
+    a, b, c = slope * curve - three**2, two * three - one * curve, one * three - two * slope
+    row = torch.stack([a, b, c], dim=-1) / (a + one * b + two * c)[..., None]
+    return (sums * row[..., None, :]).sum(-1).to(sums.dtype)
 
 
 def _features(tracks: torch.Tensor, fps: torch.Tensor) -> torch.Tensor:
