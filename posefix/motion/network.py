@@ -2,9 +2,10 @@
 
 A trunk of dilated convolutions over time sees whole poses, as VideoPose3D does (Pavllo et al., CVPR 2019); without its
 taps into the future it sees the past alone. A keypoint's place is then read off a parabola in time through the given
-places of that keypoint, and of its left or right counterpart, in the frames around: a weighted least-squares fit, whose
-weights are an attention and whose slope and curvature are held back as far as the trunk says. So it is a
-Savitzky-Golay filter that learns whom to believe and how far to look, and does not round off the movement.
+places of that keypoint, and of its left or right counterpart, in the frames around: a weighted least-squares fit. For
+each keypoint in each frame the trunk says how far to look, how far slope and curvature are held back, and how far the
+place that was given is to be believed, as this keypoint or as the other. So it is a Savitzky-Golay filter that learns
+whom to believe and how far to look.
 """
 
 from __future__ import annotations
@@ -21,8 +22,18 @@ from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 
 FEATURES = 8  # of a given keypoint: x, y, movement, score, given, frames a second, that there is a frame
-FIRST_SPREAD, FAR, RARE = 1.5, 4.0, -4.0  # the filter before any training, in frames; its end in spreads; logit
+SPREADS, FIRST_SPREAD, RARE = (0.25, 12.0), 1.5, -3.0  # frames to look; before any training; logit of the unlikely
 UNIT, RIDGE, STIFF = 4.0, 1e-2, -2.0  # frames; least ridge of slope and curvature; its logarithm before any training
+OUTPUTS = {  # of a keypoint in a frame
+    "look": 1,  # log of how far
+    "ridges": 2,  # log, of slope and curvature
+    "own": 1,  # logit of what was given, as this keypoint
+    "counterpart": 1,  # the same, as the left or right counterpart
+    "free": 1,  # logit of a place of its own
+    "place": 2,  # that
+    "spread": 1,  # log
+    "depth": 1,
+}
 LEAST_LOG_SPREAD, MOST_LOG_SPREAD, FIRST_LOG_SPREAD = math.log(0.003), math.log(1.0), -3.0
 
 
@@ -86,16 +97,9 @@ class MotionNetwork(nn.Module):
         self.keypoint = nn.Linear(FEATURES, width)
         self.which = nn.Parameter(0.02 * torch.randn(k, width))
         self.norm = nn.LayerNorm(width)
-        self.query, self.own, self.counterpart = (nn.Linear(width, width) for _ in range(3))
-        distance = torch.arange(-config.reach, config.reach + 1) / FIRST_SPREAD
-        self.distance = nn.Parameter(-0.5 * distance.clamp(-FAR, FAR) ** 2)  # of a frame's weight, by its distance
-        self.rare = nn.Parameter(torch.tensor(RARE))  # of the counterpart's
-        self.free = nn.Linear(width, 1)  # of a place that was not given
-        self.out = nn.Linear(width, 6)  # that place, ridges of slope and curvature, log spread, depth
-        for part, std in ((self.query, 0.0), (self.free, 0.0), (self.out, 0.002)):
-            nn.init.normal_(part.weight, std=std) if std else nn.init.zeros_(part.weight)
-            nn.init.zeros_(part.bias)
-        nn.init.constant_(self.free.bias, RARE)
+        self.out = nn.Linear(width, sum(OUTPUTS.values()))
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
 
     def forward(self, tracks: torch.Tensor, fps: torch.Tensor, causal: bool = False, latency: int = 0) -> Denoised:
         """Denoise tracks.
@@ -113,49 +117,38 @@ class MotionNetwork(nn.Module):
         for block in self.blocks:
             x = block(x, causal)
         x = self.norm(self.keypoint(told) + self.which + self.context(x).view(n, t, k, -1))
-        out = self.out(x)
+        out = dict(zip(OUTPUTS, self.out(x).split(list(OUTPUTS.values()), dim=-1), strict=True))
         frames = torch.arange(t, device=tracks.device)
         apart = frames - frames[:, None]  # of the frame that is seen from the one that sees
         near = apart.abs() <= self.config.reach
         if causal:
             near &= apart <= latency
-        ridges = RIDGE + (out[..., 2:4] + STIFF).exp()
-        places = self._fit(x, tracks, out[..., :2], ridges, apart, near)
-        log_spread = (out[..., 4] + FIRST_LOG_SPREAD).clamp(LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
-        return Denoised(places, log_spread, out[..., 5])
+        places = self._fit(out, tracks, apart, near)
+        log_spread = (out["spread"][..., 0] + FIRST_LOG_SPREAD).clamp(LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
+        return Denoised(places, log_spread, out["depth"][..., 0])
 
     def _fit(
-        self,
-        x: torch.Tensor,
-        tracks: torch.Tensor,
-        free: torch.Tensor,
-        ridges: torch.Tensor,
-        apart: torch.Tensor,
-        near: torch.Tensor,
+        self, out: dict[str, torch.Tensor], tracks: torch.Tensor, apart: torch.Tensor, near: torch.Tensor
     ) -> torch.Tensor:
-        """(N, T, K, 2): where parabolas through the places given around, and a ``free`` (N, T, K, 2) one, are at t."""
-        reach = self.config.reach
-        places, given = tracks[..., :2].transpose(1, 2), (tracks[..., 2] > 0).transpose(1, 2)  # (N, K, T, ...)
-        query = self.query(x).transpose(1, 2) / math.sqrt(x.shape[-1])
-        bias = self.distance[apart.clamp(-reach, reach) + reach].masked_fill(~near, -math.inf)
-        own = query @ self.own(x).permute(0, 2, 3, 1) + bias
-        counterpart = query @ self.counterpart(x).permute(0, 2, 3, 1)[:, self.flip] + (bias + self.rare)
-        logits = [
-            own.masked_fill(~given[:, :, None], -math.inf),
-            counterpart.masked_fill(~given[:, self.flip, None], -math.inf),
-            self.free(x).transpose(1, 2),
-        ]
+        """(N, T, K, 2): where parabolas through the places given around are at each frame."""
+        out = {name: value.transpose(1, 2) for name, value in out.items()}  # (N, K, T, ...)
+        places, given = tracks[..., :2].transpose(1, 2), (tracks[..., 2] > 0).transpose(1, 2)
+        mirrored = places[:, self.flip]
+        look = (FIRST_SPREAD * out["look"].exp()).clamp(*SPREADS)  # (N, K, T, 1)
+        kernel = (-0.5 * (apart / look) ** 2).masked_fill(~near, -math.inf)  # (N, K, T, T')
+        believed = out["own"][..., 0].masked_fill(~given, -math.inf)
+        other = (out["counterpart"][..., 0] + RARE)[:, self.flip].masked_fill(~given[:, self.flip], -math.inf)
+        logits = [kernel + believed[:, :, None], kernel + other[:, :, None], out["free"] + RARE]
         weights = torch.cat(logits, dim=-1).softmax(-1)
         t = places.shape[2]
         own, counterpart, rest = weights[..., :t], weights[..., t : 2 * t], weights[..., 2 * t :]
-        time = (apart / UNIT).to(x.dtype)
+        time = (apart / UNIT).to(places.dtype)
         both, powers = own + counterpart, [time**power for power in range(1, 5)]
         moments = torch.stack([(both * power).sum(-1) for power in powers], dim=-1)
-        mirrored = places[:, self.flip]
-        sums = [own @ places + counterpart @ mirrored]
+        sums = [own @ places + counterpart @ mirrored + rest * out["place"]]
         sums += [(own * power) @ places + (counterpart * power) @ mirrored for power in powers[:2]]
-        sums[0] = sums[0] + rest * free.transpose(1, 2)
-        return _at_zero(moments, torch.stack(sums, dim=-1), ridges.transpose(1, 2)).transpose(1, 2)
+        ridges = RIDGE + (out["ridges"] + STIFF).exp()
+        return _at_zero(moments, torch.stack(sums, dim=-1), ridges).transpose(1, 2)
 
 
 def _at_zero(moments: torch.Tensor, sums: torch.Tensor, ridges: torch.Tensor) -> torch.Tensor:
