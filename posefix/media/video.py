@@ -19,6 +19,7 @@ from posefix.core.files import replacing
 from posefix.media.images import require_all
 
 DEFAULT_FPS = 25.0  # where the source does not know
+PULLDOWN = 0.5  # of a frame, by which time stamps may be off an even grid that is meant
 # What browsers play, H.264 or AV1, with what asks for good quality; the first that this build of FFmpeg has is taken.
 ENCODERS = {"libx264": {"crf": "20"}, "libsvtav1": {"crf": "30", "preset": "8"}, "libopenh264": {"b": "8M"}}
 
@@ -80,12 +81,22 @@ class VideoFrames:
 
     @cached_property
     def times(self) -> np.ndarray:
-        """(F,) float64 seconds of the frames by the file's time stamps, or else by ``fps``; no frame is decoded."""
+        """(F,) float64 seconds of the frames by the file's time stamps, or else by ``fps``; no frame is decoded.
+
+        Stamps that are less than a frame off an even grid are made even: films of 24 frames a second come with stamps
+        of 30 (pulldown), and containers round.
+        """
         with self._open() as container:
             stamps = [packet.pts for packet in container.demux(video=0) if packet.size]
             if None in stamps:
                 return np.arange(len(stamps)) / (self.fps or DEFAULT_FPS)
-            return np.sort(np.array(stamps, np.float64)) * float(container.streams.video[0].time_base)
+            times = np.sort(np.array(stamps, np.float64)) * float(container.streams.video[0].time_base)
+        if len(times) < 3:
+            return times
+        places = np.arange(len(times))
+        step, start = np.polyfit(places, times, 1)
+        even = start + step * places
+        return even if np.abs(even - times).max() < PULLDOWN * step else times
 
     def require(self, indices: Iterable[int]) -> None:
         """Raise InputError, with their number and the first five, if there are no such frames.

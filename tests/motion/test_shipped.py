@@ -1,0 +1,92 @@
+"""The shipped sequence denoiser denoises, on movement that it was not trained on."""
+
+import numpy as np
+import pytest
+
+from posefix.media.video import VideoFrames
+from posefix.motion.denoise import TrackDenoiser, denoise
+from posefix.motion.filters import smooth
+from tests.motion_scenes import walk
+
+FRAMES = 90
+TIMES = np.arange(FRAMES) / 30
+
+
+@pytest.fixture(scope="module")
+def shipped() -> TrackDenoiser:
+    return TrackDenoiser.from_pretrained()
+
+
+@pytest.fixture
+def truth() -> np.ndarray:
+    return walk((100, 300), (3, 0), FRAMES, height=200)
+
+
+def estimated(truth: np.ndarray, rng: np.random.Generator, noise: float = 3.0) -> np.ndarray:
+    """An estimator's track: noise in every frame, and the legs exchanged in five frames."""
+    found = truth + rng.normal(0, noise, truth.shape)
+    found[40:45, 11:17] = found[40:45, [12, 11, 14, 13, 16, 15]]
+    return np.concatenate([found, np.full((*truth.shape[:2], 1), 0.7)], axis=-1)
+
+
+def errors(found: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Mean distance, and mean distance of second differences, px."""
+    off = found[..., :2] - truth
+    return tuple(float(np.linalg.norm(d, axis=-1).mean()) for d in (off, np.diff(off, 2, axis=0)))  # type: ignore[return-value]
+
+
+def test_it_is_better_than_a_filter(shipped: TrackDenoiser, truth: np.ndarray, rng: np.random.Generator) -> None:
+    track = estimated(truth, rng)
+    place, acceleration = errors(shipped(TIMES, track)[0], truth)
+    filtered = errors(smooth(TIMES, track, "butterworth"), truth)
+    assert place < 0.8 * errors(track, truth)[0] and place < filtered[0]
+    assert acceleration < 0.7 * filtered[1]
+
+
+def test_it_is_surer_of_steady_tracks(shipped: TrackDenoiser, truth: np.ndarray, rng: np.random.Generator) -> None:
+    steady, shaky = (shipped(TIMES, estimated(truth, rng, noise))[1].mean() for noise in (1.0, 15.0))
+    assert steady > shaky + 0.1
+
+
+def test_place_and_size_do_not_matter(shipped: TrackDenoiser, truth: np.ndarray, rng: np.random.Generator) -> None:
+    track = estimated(truth, rng)
+    moved = track * [3.0, 3.0, 1.0] + [1000.0, -50.0, 0.0]
+    one, other = shipped(TIMES, track)[0][..., :2], shipped(TIMES, moved)[0][..., :2]
+    np.testing.assert_allclose(other, 3 * one + [1000, -50], atol=0.1)
+
+
+def test_a_mirrored_track_is_denoised_alike(
+    shipped: TrackDenoiser, truth: np.ndarray, rng: np.random.Generator
+) -> None:
+    flip = shipped.skeleton.flip
+    track = estimated(truth, rng)
+    mirrored = (track * [-1.0, 1.0, 1.0])[:, flip]
+    one, other = (
+        errors(shipped(TIMES, track)[0], truth),
+        errors(shipped(TIMES, mirrored)[0] * [-1, 1, 1], truth[:, flip]),
+    )
+    np.testing.assert_allclose(one, other, rtol=0.35)
+
+
+def test_long_tracks_have_no_seams(shipped: TrackDenoiser, rng: np.random.Generator) -> None:
+    truth = walk((100, 300), (3, 0), 400, height=200)
+    found, _ = denoise(shipped.network, estimated(truth, rng), 30.0)
+    jumps = np.abs(np.diff(found, 2, axis=0)).max((1, 2))
+    assert jumps[[62, 63, 64, 94, 95, 96, 126, 127, 128]].max() < 2 * np.quantile(jumps, 0.9)
+
+
+def test_pulldown_is_no_uneven_movement(tmp_path) -> None:
+    av = pytest.importorskip("av")
+    from fractions import Fraction
+
+    with av.open(str(tmp_path / "film.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", 30)
+        stream.width, stream.height, stream.codec_context.time_base = 64, 48, Fraction(1, 30)
+        for i in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i + i // 4, Fraction(1, 30)  # 24 frames a second in 30
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    times = VideoFrames(tmp_path / "film.mp4").times
+    np.testing.assert_allclose(np.diff(times), np.diff(times)[0])
+    assert 1 / np.diff(times)[0] == pytest.approx(24, abs=0.5)
