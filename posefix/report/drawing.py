@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from posefix.core import geometry
+from posefix.core.errors import require
 from posefix.core.people import FARTHEST, People
 from posefix.core.skeleton import Skeleton
 from posefix.media.crops import crop_image
@@ -166,6 +167,45 @@ def people_view(image: np.ndarray, *groups: People) -> np.ndarray | None:
     return np.concatenate([low, high - low]) if share.max() < WIDE else None
 
 
+def following_views(image: np.ndarray, *groups: People, reach: int) -> np.ndarray | None:
+    """Boxes that follow the people of a video: of one size, moving smoothly, with everybody inside.
+
+    A box has the size that everybody needs within ``reach`` frames before and after; so the middles of these stretches
+    can be averaged over as many frames, and nobody gets lost.
+
+    Args:
+        image: (H, W, 3), a frame.
+        groups: people, without stray keypoints, and as far as they are in the frame; ``image_ids`` are frame numbers.
+        reach: frames.
+
+    Returns:
+        (F, 4) float64 xywh pixels for frames 0 to the last with people; None where there are none, or they fill the
+        frame.
+    """
+    ndimage = require("scipy.ndimage", "video", "a video")
+    frames = np.concatenate([people.image_ids for people in groups])
+    boxes = np.concatenate([geometry.pose_boxes(people.keypoints, people.labelled) for people in groups])
+    known = geometry.known_boxes(boxes)
+    frames, boxes = frames[known], boxes[known]
+    if not len(frames):
+        return None
+    size = np.array([image.shape[1], image.shape[0]])
+    low, high = np.full((frames.max() + 1, 2), np.inf), np.full((frames.max() + 1, 2), -np.inf)
+    np.minimum.at(low, frames, np.clip(boxes[:, :2], 0, size - 1))
+    np.maximum.at(high, frames, np.clip(boxes[:, :2] + boxes[:, 2:], 0, size - 1))
+    low = ndimage.minimum_filter1d(low, 2 * reach + 1, axis=0, mode="nearest")
+    high = ndimage.maximum_filter1d(high, 2 * reach + 1, axis=0, mode="nearest")
+    near = np.flatnonzero(np.isfinite(low[:, 0]))  # frames that have people within reach
+    extent = (high[near] - low[near]).max(0)
+    if (extent / size).max() >= WIDE or (_widened(extent)[0] >= size).any():
+        return None
+    middles = [np.interp(np.arange(len(low)), near, (low[near, axis] + high[near, axis]) / 2) for axis in (0, 1)]
+    weights = np.hanning(2 * reach + 3)[1:-1]
+    centres = ndimage.convolve1d(np.stack(middles, axis=1), weights / weights.sum(), axis=0, mode="nearest")
+    corners = np.clip(centres - extent / 2, 0, size - 1 - extent)
+    return np.concatenate([corners, np.broadcast_to(extent, corners.shape)], axis=1)
+
+
 def caption(title: str, width: int, colors: dict[str, Color]) -> np.ndarray:
     """Write a title, and below it what the colours mean: two lines (68, width, 3)."""
     lines = _line(width, title, _DIM), _line(width, "", _DIM)
@@ -181,8 +221,7 @@ def _view(image: np.ndarray, box: np.ndarray | None, height: int) -> tuple[np.nd
     """Return the map (2, 3) from the image to a panel, and the panel's (height, width)."""
     limit = np.array([image.shape[1], image.shape[0]]) - 1.0
     corner, shown, margin = (np.zeros(2), limit, 1.0) if box is None else (box[:2], box[2:], MARGIN)
-    aspect = float(np.clip((shown[0] + 1) / (shown[1] + 1), *ASPECTS))
-    extent = margin * np.maximum(shown, shown[::-1] * [aspect, 1 / aspect])
+    extent, aspect = _widened(shown, margin)
     # Move the part into the image, so that nothing but the image is shown, as far as the box stays in view.
     room = limit - extent
     inside = corner + (shown - extent) / 2
@@ -190,6 +229,12 @@ def _view(image: np.ndarray, box: np.ndarray | None, height: int) -> tuple[np.nd
     part = np.concatenate([np.clip(inside, corner + shown - extent, corner), extent])
     size = height, round(height * aspect)
     return geometry.crop_matrices(part[None], size, padding=1.0)[0], size
+
+
+def _widened(shown: np.ndarray, margin: float = MARGIN) -> tuple[np.ndarray, float]:
+    """The size (2,) of a part around what is to be shown (2,), in pixels, and its aspect, which is one of a panel's."""
+    aspect = float(np.clip((shown[0] + 1) / (shown[1] + 1), *ASPECTS))
+    return margin * np.maximum(shown, shown[::-1] * [aspect, 1 / aspect]), aspect
 
 
 def _moved(people: People, matrix: np.ndarray) -> People:

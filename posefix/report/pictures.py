@@ -15,10 +15,11 @@ from posefix.core.people import People
 from posefix.evaluation.matching import OksChange, oks_change
 from posefix.media.images import ImageFolder
 from posefix.media.opencv import cv2
-from posefix.media.video import write_video
-from posefix.report.drawing import PANEL_HEIGHT, people_view, side_by_side
+from posefix.media.video import DEFAULT_FPS, write_video
+from posefix.report.drawing import PANEL_HEIGHT, following_views, people_view, side_by_side
 
 INDEX = "index.json"
+REACH = 0.5  # s: the part of a video that is shown has room for where people are within so long before and after
 _QUALITY = 92  # of the JPEGs
 
 # What the index says of a picture, and the picture (H, W, 3) uint8 RGB, or None where the image cannot be read.
@@ -71,12 +72,12 @@ def write_comparison(
 ) -> int:
     """Write a video that shows each frame twice, with the poses before on the left and after on the right.
 
-    A wide shot is cut around all people of all frames.
+    Where people are small, the part of the frame around them is shown, enlarged, and follows them.
 
     Args:
         path: of the video to write, ending in ``.mp4``.
         frames: frame numbers and (H, W, 3) uint8 RGB frames of one size, in order.
-        before: people of any frames; ``image_ids`` are frame numbers.
+        before: people of any of these frames; ``image_ids`` are frame numbers.
         after: the same.
         fps: frames a second.
 
@@ -89,10 +90,11 @@ def write_comparison(
     ordered = [people[np.argsort(people.image_ids, kind="stable")] for people in (before, after)]
 
     def pictures() -> Iterator[np.ndarray]:
-        box: np.ndarray | None = None
+        views: np.ndarray | None = None
         for i, (index, frame) in enumerate(frames):
             if i == 0:
-                box = people_view(frame, before, after)
+                views = following_views(frame, before, after, reach=round(REACH * (fps or DEFAULT_FPS)))
+            box = None if views is None else views[min(index, len(views) - 1)]
             left, right = (p[slice(*np.searchsorted(p.image_ids, [index, index + 1]))] for p in ordered)
             yield side_by_side(frame, left, right, title=f"frame {index}", box=box)
 

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.media.video import VideoFrames
-from posefix.report.drawing import POSE
+from posefix.report.drawing import POSE, following_views
 from posefix.report.pictures import write_comparison
 
 SKELETON = load("coco17")
+FRAME = np.zeros((480, 640, 3), np.uint8)
+
+
+def walkers(start: np.ndarray, velocity: np.ndarray, frames: np.ndarray, size: float) -> People:
+    """People (N, 2) px who move at (N, 2) px a frame, in frames (F,)."""
+    centres = start + frames[:, None, None] * velocity
+    keypoints = centres[..., None, :] + size * SKELETON.template
+    return People(
+        SKELETON,
+        keypoints.reshape(-1, 17, 2),
+        np.ones((keypoints[..., 0].size // 17, 17)),
+        np.repeat(frames, len(start)),
+    )
 
 
 def test_a_video_cut_off_by_a_full_disk_leaves_nothing_and_keeps_the_old_one(tmp_path) -> None:
@@ -49,7 +64,7 @@ def test_comparison_shows_the_people_of_each_frame(tmp_path) -> None:
     assert not (tmp_path / "none.mp4").exists()
 
 
-def test_a_wide_shot_is_cut_around_the_people_of_all_frames(tmp_path) -> None:
+def test_small_people_are_enlarged(tmp_path) -> None:
     """A person of 60 px, who walks by 40 px in frames of 1200, stands more than half as tall as the picture."""
     centres = np.array([[600.0, 500.0], [640.0, 500.0]])
     people = People(SKELETON, SKELETON.template * 60 + centres[:, None], np.ones((2, 17)), np.array([0, 1]))
@@ -62,3 +77,44 @@ def test_a_wide_shot_is_cut_around_the_people_of_all_frames(tmp_path) -> None:
         places.append(columns.mean())
         assert np.ptp(rows) > 240
     assert places[1] > places[0] + 40
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 2), st.integers(0, 12), st.floats(10, 70))
+def test_the_view_follows_people_smoothly(seed: int, count: int, reach: int, size: float) -> None:
+    """Of one size and in the frame always; everybody who is in the frame is in the view."""
+    rng = np.random.default_rng(seed)
+    frames = np.flatnonzero(rng.random(60) < 0.7)
+    middle, velocity = rng.uniform(0.2, 0.8, 2) * (640, 480), rng.uniform(-6, 6, 2)
+    start = middle - 30 * velocity + rng.uniform(-0.1, 0.1, (count, 2)) * 480
+    people = walkers(start, velocity + rng.uniform(-0.5, 0.5, (count, 2)), frames, size)
+    shaken = people.with_keypoints(people.keypoints + rng.normal(0, 3, people.keypoints.shape))
+    views = following_views(FRAME, people, shaken, reach=reach)
+    if views is None:
+        assert reach + size > 30
+        return
+    assert len(views) == people.image_ids.max() + 1 and np.ptp(views[:, 2:], axis=0).max() == 0
+    assert (views[:, :2] >= 0).all() and (views[:, :2] + views[:, 2:] <= (639.01, 479.01)).all()
+    low, high = (np.clip(k, 0, (639, 479)) for k in (people.keypoints.min(1), people.keypoints.max(1)))
+    here = views[people.image_ids]
+    assert (low >= here[:, :2] - 0.01).all() and (high <= here[:, :2] + here[:, 2:] + 0.01).all()
+    assert (np.abs(np.diff(views[:, :2], axis=0)) <= np.array([640, 480]) / (reach + 1) + 0.01).all()
+
+
+def test_a_person_who_shakes_does_not_shake_the_view() -> None:
+    rng = np.random.default_rng(0)
+    still = walkers(np.array([[300.0, 200.0]]), np.zeros((1, 2)), np.arange(90), 100)
+    shaken = still.with_keypoints(still.keypoints + rng.normal(0, 8, (90, 1, 2)))
+    views = following_views(FRAME, shaken, reach=15)
+    assert np.abs(np.diff(views[:, :2], axis=0)).max() < 1.5 < np.abs(np.diff(shaken.keypoints[:, 0], axis=0)).max()
+
+
+def test_of_people_who_fill_the_frame_all_is_shown() -> None:
+    tall, far = walkers(np.array([[300.0, 240.0]]), np.zeros((1, 2)), np.arange(9), 330), np.array([[60.0, 240.0]])
+    apart = walkers(np.concatenate([far, 600 - far]), np.zeros((2, 2)), np.arange(9), 50)
+    thin = walkers(far, np.zeros((1, 2)), np.arange(9), 120), np.zeros((480, 160, 3), np.uint8)
+    assert following_views(FRAME, tall, reach=3) is None
+    assert following_views(FRAME, apart, reach=3) is None
+    assert following_views(thin[1], thin[0], reach=3) is None
+    assert following_views(FRAME, thin[0], reach=3) is not None
+    assert following_views(FRAME, People.empty(SKELETON), reach=3) is None
