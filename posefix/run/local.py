@@ -253,16 +253,20 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
 
 
 def draw(plan: Plan, refined: Refined) -> str:
-    """Write before/after pictures, or the video with both poses, into ``plan.visualize``; says what was written.
+    """Write before/after pictures, or the video with both poses and its tracks; says what was written.
 
     With annotations the pictures show the people whose OKS changed most, for better and for worse. A video is decoded
     once more for this, since a frame's refined poses are known only when its batch is done.
     """
     folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
     if isinstance(images, VideoFrames):
-        video = folder / f"{plan.video.stem}_before_after.mp4"
-        count = write_comparison(video, images, before, after, images.fps)
-        return f"{video}: {count} frames"
+        from posefix.report.tracks import write_tracks
+
+        inside = (before.image_ids >= 0) & (before.image_ids < len(images.times))
+        video, page = (folder / f"{plan.video.stem}_{name}" for name in ("before_after.mp4", "tracks.html"))
+        count = write_comparison(video, images, before[inside], after[inside], images.fps)
+        shown = write_tracks(page, images, before[inside], after[inside])
+        return f"{video}: {count} frames\n{page}: {shown} tracks"
     truth = refined.work.truth.people if refined.work.truth else None
     written = write_pictures(folder, images, before, after, truth)
     return f"{folder}: {sum('file' in entry for entry in written)} pictures"

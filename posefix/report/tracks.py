@@ -1,0 +1,151 @@
+"""Write a page about a video: where keypoints are over time, before and after, and the frames that changed most."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from posefix.core.errors import InputError
+from posefix.core.files import write_atomically
+from posefix.core.people import People
+from posefix.media.video import VideoFrames
+from posefix.motion.linking import link
+from posefix.motion.tracks import Track, frame_step, tracks_of
+from posefix.report.drawing import POSE, keypoint_sides, people_view, side_by_side
+from posefix.report.pictures import encode_jpeg
+
+KEYPOINTS = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")  # they move most
+MOST_TRACKS = 8  # the longest
+MOST_POINTS = 900  # of a line; of more frames, those that changed most among their neighbours
+MOST_PICTURES = 3  # of a track
+LEAST_CHANGE = 1.0  # px, mean of a pose's keypoints
+PANEL_HEIGHT = 260  # px
+WIDTH, HEIGHT = 900, 80  # of a plot, in units of its SVG element
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One coordinate of one keypoint over time, as SVG paths; ``side`` as :func:`keypoint_sides`."""
+
+    name: str
+    side: int
+    top: float  # px, the values at the plot's edges
+    bottom: float
+    before: str
+    after: str
+
+
+@dataclass
+class ShownTrack:
+    """What the page shows of a track: ``gaps`` is the SVG path of bands where the results had nobody."""
+
+    track: Track
+    plots: list[Plot]
+    gaps: str
+    missing: int
+    filled: int
+    changed: np.ndarray  # frames to show pictures of
+    pictures: list[tuple[int, str]] = field(default_factory=list)  # frame and base64 of a JPEG
+
+
+def write_tracks(path: str | Path, video: VideoFrames, before: People, after: People) -> int:
+    """Write an HTML page with plots of wrists and ankles over time, and pictures of the frames that changed most.
+
+    Args:
+        path: of the page.
+        video: the frames.
+        before: N people in frames of the video; whose ``extra`` is None was filled in, and was not there before.
+        after: the same N people, refined.
+
+    Returns:
+        The number of tracks on the page.
+
+    Raises:
+        InputError: the page cannot be written.
+    """
+    try:
+        tracks = tracks_of(link(before))
+    except InputError:  # track ids that contradict themselves
+        tracks = tracks_of(link(replace(before, track_ids=np.full(len(before), -1))))
+    filled = np.array([record is None for record in before.extra], bool)
+    longest = sorted(tracks, key=len, reverse=True)[:MOST_TRACKS]
+    shown = [_shown(track, after, filled, round((video.fps or 30) / 2)) for track in longest]
+    wanted = sorted((int(frame), i) for i, one in enumerate(shown) for frame in one.changed)
+    for frame, i in wanted:  # in order, so that the video is decoded once
+        with suppress(InputError):  # it ends before
+            row = shown[i].track.rows[np.searchsorted(shown[i].track.frames, frame)]
+            here = before[[row]], after[[row]]
+            picture = side_by_side(video[frame], *here, box=people_view(video[frame], *here), height=PANEL_HEIGHT)
+            shown[i].pictures.append((frame, base64.b64encode(encode_jpeg(picture)).decode()))
+    environment = Environment(loader=PackageLoader("posefix.report"), autoescape=select_autoescape(["html", "j2"]))
+    page = environment.get_template("tracks.html.j2").render(
+        name=video.path.name, tracks=shown, total=len(tracks), colors=POSE[:3], width=WIDTH, height=HEIGHT
+    )
+    write_atomically(Path(path), page)
+    return len(shown)
+
+
+def _shown(track: Track, after: People, filled: np.ndarray, apart: int) -> ShownTrack:
+    """Plot a track, and choose frames that changed most, at least ``apart`` frames from each other."""
+    skeleton, there = after.skeleton, track.rows >= 0
+    new = np.where(there[:, None, None], after.keypoints[track.rows], np.nan)
+    new[~(there[:, None] & after.labelled[track.rows])] = np.nan
+    missing = ~there | filled[track.rows]
+    old = np.where(missing[:, None, None], np.nan, track.keypoints[..., :2])
+    moved = np.nan_to_num(np.linalg.norm(new - old, axis=-1))
+    changes = moved.sum(1) / np.maximum((moved > 0).sum(1), 1)
+    chosen = [part[changes[part].argmax()] for part in np.array_split(np.arange(len(track)), MOST_POINTS) if len(part)]
+    names = [name for name in KEYPOINTS if name in skeleton.keypoint_names] or skeleton.keypoint_names[:4]
+    x, sides = _across(track.frames), keypoint_sides(skeleton)
+    plots = []
+    for name in names:
+        k = skeleton.index(name)
+        for axis in (0, 1):
+            top, bottom = _range(np.concatenate([old[:, k, axis], new[:, k, axis]]))[:: 1 if axis else -1]
+            points = [
+                np.stack([x, (some[:, k, axis] - top) / (bottom - top) * HEIGHT], 1)[chosen] for some in (old, new)
+            ]
+            plots.append(Plot(f"{name.replace('_', ' ')}, {'xy'[axis]}", sides[k], top, bottom, *map(_path, points)))
+    ends = _across(track.frames, frame_step(track.frames))
+    gaps = "".join(f"M{x[i]:.1f} 0H{ends[i]:.1f}V{HEIGHT}H{x[i]:.1f}" for i in np.flatnonzero(missing))
+    changed = track.frames[list(_peaks(changes, apart))]
+    return ShownTrack(track, plots, gaps, int(missing.sum()), int((missing & there).sum()), changed)
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest value that a plot shows; outliers stick out of it."""
+    if not np.isfinite(values).any():
+        return 0.0, 1.0
+    low, high = np.nanpercentile(values, [0.5, 99.5])
+    margin = 0.15 * max(high - low, 10)
+    return float(low - margin), float(high + margin)
+
+
+def _path(points: np.ndarray) -> str:
+    """SVG path through points (T, 2), broken where they are NaN."""
+    drawn = np.isfinite(points[:, 1])
+    pens = np.where(np.append(False, drawn[:-1]), "L", "M")[drawn].tolist()
+    return "".join(f"{pen}{x:.1f} {y:.1f}" for pen, (x, y) in zip(pens, points[drawn], strict=True))
+
+
+def _across(frames: np.ndarray, shift: int = 0) -> np.ndarray:
+    """Where frames (T,) are in a plot whose width all of them take."""
+    across: np.ndarray = (frames + shift - frames[0]) / max(frames[-1] - frames[0], 1) * WIDTH
+    return across
+
+
+def _peaks(changes: np.ndarray, apart: int) -> Iterator[int]:
+    """Where the greatest of changes (T,) are, at least ``apart`` from each other."""
+    left = changes.copy()
+    for _ in range(MOST_PICTURES):
+        if left.max(initial=0) < LEAST_CHANGE:
+            return
+        best = int(left.argmax())
+        yield best
+        left[max(best - apart, 0) : best + apart + 1] = 0
