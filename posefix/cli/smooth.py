@@ -58,6 +58,13 @@ def smooth(
     film = VideoFrames(video) if video else None
     index = formats.ImageIndex.of_video(video, film.size) if video and film else images
     people = formats.read(results, skeleton=load(skeleton) if skeleton else None, images=index, **how)
+    if film and (outside := (people.image_ids < 0) | (people.image_ids >= film.length)).any():
+        first = people.image_ids[outside][0]
+        beyond = f"frame {first} is not in the video, which has {film.length} frames from 0 on"
+        if how["on_error"] == "stop":
+            raise InputError(f"{results}: {beyond}; --on_error skip goes on at its rate")
+        click.echo(f"{beyond}: {outside.sum()} people beyond it are taken to go on at its rate", err=True)
+    times = film.times if film else None
     denoise: Denoiser
     if method == "network":
         from posefix.motion.denoise import TrackDenoiser
@@ -66,7 +73,7 @@ def smooth(
     else:
         denoise = filter_by(method, cutoff)
     try:
-        smoothed = smooth_people(people, denoise, fps, film.times if film else None, fill)
+        smoothed = smooth_people(people, denoise, fps, times, fill)
     except InputError as error:
         raise InputError(f"{results}: {error}") from None
     formats.write(smoothed.people, out)

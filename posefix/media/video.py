@@ -75,9 +75,19 @@ class VideoFrames:
             while self._index < index:
                 following = next(self._running, None)
                 if following is None:
-                    raise InputError(f"{self.path}: no frame for image_id {index}, the last is {self._index}")
+                    cut = (
+                        f" of {self.frame_count}: cut off, or damaged"
+                        if self._index + 1 < (self.frame_count or 0)
+                        else ""
+                    )
+                    raise InputError(f"{self.path}: no frame for image_id {index}, the last is {self._index}{cut}")
                 self._index, self._frame = following
             return self._frame
+
+    @property
+    def length(self) -> int:
+        """How many frames are really in the file; no frame is decoded."""
+        return len(self._stamps)
 
     @cached_property
     def times(self) -> np.ndarray:
@@ -85,18 +95,33 @@ class VideoFrames:
 
         Stamps that are less than a frame off an even grid are made even: films of 24 frames a second come with stamps
         of 30 (pulldown), and containers round.
+
+        Raises:
+            InputError: times go back, as where videos were put one behind the other.
         """
-        with self._open() as container:
-            stamps = [packet.pts for packet in container.demux(video=0) if packet.size]
-            if None in stamps:
-                return np.arange(len(stamps)) / (self.fps or DEFAULT_FPS)
-            times = np.sort(np.array(stamps, np.float64)) * float(container.streams.video[0].time_base)
+        shown, decoded = self._stamps.T
+        if np.isnan(shown).any():
+            return np.arange(len(shown)) / (self.fps or DEFAULT_FPS)
+        if len(back := np.flatnonzero(np.diff(decoded) < 0)):
+            early, late = decoded[back[0] + 1], decoded[back[0]]
+            raise InputError(
+                f"{self.path}: times go back from {late:g} s to {early:g} s after frame {back[0]}; convert it to MP4 "
+                "(ffmpeg -i), or do without its times"
+            )
+        times = np.sort(shown)
         if len(times) < 3:
             return times
         places = np.arange(len(times))
         step, start = np.polyfit(places, times, 1)
         even = start + step * places
         return even if np.abs(even - times).max() < PULLDOWN * step else times
+
+    @cached_property
+    def _stamps(self) -> np.ndarray:
+        """(F, 2) float64 seconds at which frames are shown and decoded, in the order of decoding; NaN if unknown."""
+        with self._open() as container:
+            stamps = [(packet.pts, packet.dts) for packet in container.demux(video=0) if packet.size]
+            return np.array(stamps, np.float64).reshape(-1, 2) * float(container.streams.video[0].time_base)
 
     def require(self, indices: Iterable[int]) -> None:
         """Raise InputError, with their number and the first five, if there are no such frames.

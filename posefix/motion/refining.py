@@ -66,14 +66,9 @@ class VideoTime:
     fill: int = 0
 
     @classmethod
-    def of(cls, video: VideoFrames, people: People, network: str | Path = DEFAULT, fill: int = 0) -> VideoTime:
-        """The clock of a video, which goes on beyond its end if people do; InputError for an unusable network."""
-        times = video.times
-        beyond = int(people.image_ids.max(initial=-1)) + 1 - len(times)
-        if beyond > 0:
-            step = float(np.median(np.diff(times))) if len(times) > 1 else 1 / 30
-            times = np.append(times, (times[-1] if len(times) else 0) + step * np.arange(1, beyond + 1))
-        return cls(load_motion(network), times, fill)
+    def of(cls, video: VideoFrames, network: str | Path = DEFAULT, fill: int = 0) -> VideoTime:
+        """The clock of a video; InputError for an unusable network, or if the video's times go back."""
+        return cls(load_motion(network), video.times, fill)
 
     def propose(self, people: People) -> Proposal:
         """Link people and say where they ought to be; who was refined before stays where they are.
@@ -125,7 +120,7 @@ def refine_video(
         InputError: as :meth:`posefix.Refiner.refine`; or two people in a frame have the same track id.
     """
     settings = settings or RefineSettings()
-    time = VideoTime.of(video, people, network, fill)
+    time = VideoTime.of(video, network, fill)
     given = time.propose(people).given
     known = given.to_skeleton(refiner.skeleton)
     refinement = Refinement.of(known)

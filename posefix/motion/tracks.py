@@ -48,11 +48,11 @@ def tracks_of(
     Args:
         people: N people; :func:`posefix.motion.linking.link` gives them track ids.
         fps: frames a second, if there are no ``times``.
-        times: (F,) seconds of frames 0, 1, ... of a video, ascending.
+        times: (F,) seconds of frames 0, 1, ... of a video, ascending; they go on evenly for people beyond its end.
         longest_gap: frames of longer gaps are not among those of a track.
 
     Raises:
-        InputError: two people in a frame have the same track id, times do not ascend, or a frame has none.
+        InputError: two people in a frame have the same track id, or times do not ascend.
     """
     rows = np.flatnonzero(people.track_ids >= 0)
     rows = rows[np.lexsort((people.image_ids[rows], people.track_ids[rows]))]
@@ -64,10 +64,14 @@ def tracks_of(
             f"records {first} and {second} are two people with the track id {ids[twice[0]]} in frame "
             f"{frames[twice[0]]}: give each person an id of their own, or remove the ids"
         )
-    seconds = _seconds(frames, fps, times)
+    if times is not None:
+        times = np.asarray(times, np.float64)
+        if len(back := np.flatnonzero(~(np.diff(times) > 0))):
+            early, late = times[back[0] : back[0] + 2]
+            raise InputError(f"frame {back[0] + 1} is at {late:g} s, frame {back[0]} at {early:g} s: times must ascend")
     step = frame_step(people.image_ids)
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
-    return [_track(people, part, step, longest_gap, fps, seconds) for part in np.split(rows, starts[1:]) if len(part)]
+    return [_track(people, part, step, longest_gap, fps, times) for part in np.split(rows, starts[1:]) if len(part)]
 
 
 def with_tracks(people: People, tracks: Sequence[Track]) -> tuple[People, np.ndarray]:
@@ -110,17 +114,13 @@ def frame_step(frames: np.ndarray) -> int:
     return int(values[np.argmax(counts)])
 
 
-def _seconds(frames: np.ndarray, fps: float, times: np.ndarray | None) -> np.ndarray | None:
-    """The times of all frames of a video, checked; None if they follow from ``fps``."""
-    if times is None:
-        return None
-    times = np.asarray(times, np.float64)
-    if len(back := np.flatnonzero(~(np.diff(times) > 0))):
-        before, after = times[back[0] : back[0] + 2]
-        raise InputError(f"frame {back[0] + 1} is at {after:g} s, frame {back[0]} at {before:g} s: times must ascend")
-    if len(outside := frames[(frames < 0) | (frames >= len(times))]):
-        raise InputError(f"frame {outside[0]} is not in the video, which has {len(times)} frames from 0 on")
-    return times
+def times_at(frames: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Seconds (T,) of frames (T,); those that are not among the frames 0, 1, ... with ``times`` (F,) go on evenly."""
+    last = len(times) - 1
+    step = float(np.median(np.diff(times))) if last > 0 else 1 / 30
+    within = np.clip(frames, 0, last)
+    seconds: np.ndarray = times[within] + step * (frames - within)
+    return seconds
 
 
 def _track(
@@ -140,7 +140,7 @@ def _track(
     keypoints[places] = np.where(estimated[..., None], xyc, (np.nan, np.nan, 0.0))
     boxes = np.full((len(frames), 4), np.nan)
     boxes[places] = geometry.person_boxes(people.boxes[part], people.keypoints[part], estimated)
-    times = frames / fps if seconds is None else seconds[frames]
+    times = frames / fps if seconds is None else times_at(frames, seconds)
     return Track(int(people.track_ids[part[0]]), frames, times, keypoints, boxes, rows)
 
 

@@ -149,9 +149,10 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     if settings.on_error == "stop":
         images.require(np.unique(people.image_ids[formats.refinable(people, skeleton)]))
     found, time, filled = people, None, (0, 0)
+    if isinstance(images, VideoFrames) and plan.temporal:
+        time = VideoTime.of(images, fill=plan.fill)
     try:
-        if isinstance(images, VideoFrames) and plan.temporal:
-            time = VideoTime.of(images, people, fill=plan.fill)
+        if time is not None:
             proposal = time.propose(people)
             people, found = proposal.given, proposal.before(people)
             filled = proposal.smoothed.filled, proposal.smoothed.unfilled
@@ -262,7 +263,7 @@ def draw(plan: Plan, refined: Refined) -> str:
     if isinstance(images, VideoFrames):
         from posefix.report.tracks import write_tracks
 
-        inside = (before.image_ids >= 0) & (before.image_ids < len(images.times))
+        inside = (before.image_ids >= 0) & (before.image_ids < images.length)
         video, page = (folder / f"{plan.video.stem}_{name}" for name in ("before_after.mp4", "tracks.html"))
         count = write_comparison(video, images, before[inside], after[inside], images.fps)
         shown = write_tracks(page, images, before[inside], after[inside])

@@ -206,3 +206,18 @@ def test_frames_are_at_the_times_that_the_file_says(tmp_path) -> None:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     np.testing.assert_allclose(VideoFrames(tmp_path / "uneven.mp4").times, stamps / 25, atol=1e-4)
+
+
+def test_times_that_go_back_are_said(tmp_path: Path) -> None:
+    """Two transport streams, one behind the other: every frame is there, but nobody knows when."""
+    with av.open(str(tmp_path / "twice.ts"), "w", format="mpegts") as container:
+        stream = container.add_stream("mpeg2video", 25)
+        stream.width, stream.height = 64, 48
+        for pixels in shades(6):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    (tmp_path / "twice.ts").write_bytes(2 * (tmp_path / "twice.ts").read_bytes())
+    frames = VideoFrames(tmp_path / "twice.ts")
+    assert frames.length == sum(1 for _ in frames) == 12
+    with pytest.raises(InputError, match=r"twice\.ts: times go back from .* s to .* s after frame 5"):
+        _ = frames.times

@@ -88,7 +88,7 @@ def test_gaps_are_filled_and_who_was_refined_before_stays(
 
 
 def test_what_is_before_has_the_places_of_the_file(people: People, film: Path, motion: Path) -> None:
-    time = VideoTime.of(VideoFrames(film), people, motion, fill=2)
+    time = VideoTime.of(VideoFrames(film), motion, fill=2)
     proposal = time.propose(people)
     before = proposal.before(people)
     old = proposal.rows >= 0
