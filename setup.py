@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent
 OPENCV = ["opencv-python-headless>=4.8"]
 TRAIN = ["timm>=1.0.9,<2", "albumentations>=2.0,<3"]
 REPORT = ["jinja2>=3.1,<4"]
-VIDEO = ["av>=12", "scipy>=1.11"]
+VIDEO = ["av>=12", "scipy>=1.11", *REPORT]
 OPENVINO = ["openvino>=2024.4", "onnx>=1.15,<2"]  # both read the network as torch exports it, by onnx
 ONNX = ["onnxruntime>=1.17", "onnx>=1.15,<2"]
 TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML", "playwright>=1.45"]

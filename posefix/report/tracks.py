@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
+from scipy.signal import find_peaks
 
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
@@ -114,7 +114,8 @@ def _shown(track: Track, after: People, filled: np.ndarray, apart: int) -> Shown
             plots.append(Plot(f"{name.replace('_', ' ')}, {'xy'[axis]}", sides[k], top, bottom, *map(_path, points)))
     ends = _across(track.frames, frame_step(track.frames))
     gaps = "".join(f"M{x[i]:.1f} 0H{ends[i]:.1f}V{HEIGHT}H{x[i]:.1f}" for i in np.flatnonzero(missing))
-    changed = track.frames[list(_peaks(changes, apart))]
+    peaks, found = find_peaks(np.pad(changes, 1), height=LEAST_CHANGE, distance=max(apart, 1))
+    changed = track.frames[peaks[np.argsort(found["peak_heights"])[-MOST_PICTURES:]] - 1]
     return ShownTrack(track, plots, gaps, int(missing.sum()), int((missing & there).sum()), changed)
 
 
@@ -138,14 +139,3 @@ def _across(frames: np.ndarray, shift: int = 0) -> np.ndarray:
     """Where frames (T,) are in a plot whose width all of them take."""
     across: np.ndarray = (frames + shift - frames[0]) / max(frames[-1] - frames[0], 1) * WIDTH
     return across
-
-
-def _peaks(changes: np.ndarray, apart: int) -> Iterator[int]:
-    """Where the greatest of changes (T,) are, at least ``apart`` from each other."""
-    left = changes.copy()
-    for _ in range(MOST_PICTURES):
-        if left.max(initial=0) < LEAST_CHANGE:
-            return
-        best = int(left.argmax())
-        yield best
-        left[max(best - apart, 0) : best + apart + 1] = 0
