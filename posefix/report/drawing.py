@@ -18,6 +18,7 @@ PANEL_HEIGHT = 480  # px
 MARGIN = 1.2  # a panel around people shows this many times their box
 ASPECTS = 1 / 1.5, 2.5  # width by height of a panel, least and most
 WIDE = 0.6  # people who fill less than this share of an image's height and width are cut out of it
+BLOCK = 10_000  # people of a video at a time, so that little memory is needed in between
 _GAP = 6  # px between the panels
 _LINE = 34  # px, height of a line of text
 _FONT, _SIZE = cv2.FONT_HERSHEY_SIMPLEX, 0.52
@@ -184,7 +185,8 @@ def following_views(image: np.ndarray, *groups: People, reach: int) -> np.ndarra
     """
     ndimage = require("scipy.ndimage", "video", "a video")
     frames = np.concatenate([people.image_ids for people in groups])
-    boxes = np.concatenate([geometry.pose_boxes(people.keypoints, people.labelled) for people in groups])
+    parts = [(people, slice(i, i + BLOCK)) for people in groups for i in range(0, max(len(people), 1), BLOCK)]
+    boxes = np.concatenate([geometry.pose_boxes(people.keypoints[i], people.scores[i] > 0) for people, i in parts])
     known = geometry.known_boxes(boxes)
     frames, boxes = frames[known], boxes[known]
     if not len(frames):

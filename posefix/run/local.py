@@ -264,9 +264,11 @@ def draw(plan: Plan, refined: Refined) -> str:
         from posefix.report.tracks import write_tracks
 
         inside = (before.image_ids >= 0) & (before.image_ids < images.length)
+        if not inside.all():
+            before, after = before[inside], after[inside]
         video, page = (folder / f"{plan.video.stem}_{name}" for name in ("before_after.mp4", "tracks.html"))
-        count = write_comparison(video, images, before[inside], after[inside], images.fps)
-        shown = write_tracks(page, images, before[inside], after[inside])
+        count = write_comparison(video, images, before, after, images.fps)
+        shown = write_tracks(page, images, before, after)
         return f"{video}: {count} frames\n{page}: {shown} tracks"
     truth = refined.work.truth.people if refined.work.truth else None
     written = write_pictures(folder, images, before, after, truth)
