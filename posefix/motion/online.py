@@ -48,21 +48,31 @@ class OnlineDenoiser:
 
         Args:
             track_ids: (N,) who they are.
-            keypoints: (N, K, 3) x, y in pixels and score; score 0 where there is no estimate.
+            keypoints: (N, K, 3) x, y in pixels and score; NaN or score 0 where there is no estimate.
 
         Returns:
             (N, K, 3) float32 keypoints of the frame that is ``latency`` frames back, or of the first one that there
-            is of a person, with the scores of then; and (N, K) how sure each is (KS).
+            is of a person, with the scores of then; and (N, K) how sure each is (KS), 0 of who has had no
+            estimate so far.
+
+        Raises:
+            InputError: there is not one id for each of the people, or two have the same.
         """
+        track_ids = np.asarray(track_ids)
+        if track_ids.shape != keypoints.shape[:1] or len(np.unique(track_ids)) < len(track_ids):
+            raise InputError(f"track_ids must be {len(keypoints)} different numbers, got {track_ids.tolist()}")
         k = len(self.network.skeleton)
-        found = dict(zip(track_ids.tolist(), np.where(keypoints[..., 2:] > 0, keypoints, 0), strict=True))
+        known = np.isfinite(keypoints).all(-1, keepdims=True) & (keypoints[..., 2:] > 0)
+        found = dict(zip(track_ids.tolist(), np.where(known, keypoints, 0), strict=True))
         nothing = np.zeros((k, 3))
         for track_id in self._tracks.keys() | found.keys():
             frames = np.concatenate(
                 [self._tracks.get(track_id, nothing[:0].reshape(0, k, 3)), [found.get(track_id, nothing)]]
             )
             self._tracks[track_id] = frames[-MEMORY:]
-        self._tracks = {name: frames for name, frames in self._tracks.items() if (frames[..., 2] > 0).any()}
+        self._tracks = {
+            name: frames for name, frames in self._tracks.items() if name in found or (frames[..., 2] > 0).any()
+        }
         if not len(track_ids):
             return np.zeros((0, k, 3), np.float32), np.zeros((0, k), np.float32)
         lengths = np.array([len(self._tracks[name]) for name in track_ids.tolist()])
@@ -74,6 +84,7 @@ class OnlineDenoiser:
         rows = np.arange(len(windows))
         places, spreads, scores = places[rows, when], spreads[rows, when], windows[rows, when, :, 2]
         sure = 1 / (1 + 2 / np.pi * (spreads / _scales(places, self.network.skeleton.sigmas)) ** 2)
+        sure[~(windows[..., 2] > 0).any((1, 2))] = 0
         return np.concatenate([places, scores[..., None]], axis=-1).astype(np.float32), sure.astype(np.float32)
 
 
@@ -113,16 +124,20 @@ class OnlineRefiner:
 
         Args:
             image: (H, W, 3) uint8, RGB.
-            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate.
+            keypoints: (N, K, 3) x, y in pixels and score; NaN or a score of 0 says that there is no estimate.
             track_ids: (N,) who they are, if a tracker says so; else they are linked.
 
         Returns:
-            (N, K, 3) float32, scores as they came.
+            (N, K, 3) float32, scores as they came, 0 for NaN; who has had no estimate so far is handed through.
 
         Raises:
-            InputError: when shapes or types are not these.
+            InputError: when shapes or types are not these, or two people have the same track id.
         """
         people = people_of_arrays(keypoints, None, self.refiner.skeleton)
+        known = np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)
+        people = people.with_keypoints(
+            np.where(known[..., None], people.keypoints, 0), np.where(known, people.scores, 0)
+        )
         self._frame += 1
         if track_ids is None:
             boxes = geometry.pose_boxes(people.keypoints, people.labelled)
@@ -130,11 +145,15 @@ class OnlineRefiner:
         proposed, sure = self._proposals(
             track_ids, np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
         )
+        seen: np.ndarray = np.any(sure > 0, axis=1)
         scores = np.where(people.labelled, people.scores, np.maximum(sure, LEAST_SURE))
-        poses = People(people.skeleton, proposed[..., :2], scores, people.image_ids)
+        poses = People(people.skeleton, proposed[..., :2], scores, people.image_ids)[seen]
         refined = self.refiner.refine(poses, dict.fromkeys(poses.image_ids.tolist(), image), self.settings)
-        new, _ = self._smoothed(track_ids, np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1))
-        return np.concatenate([new[..., :2], people.scores[..., None]], axis=-1)
+        places = np.zeros((*people.scores.shape, 3))
+        places[seen] = np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
+        new, _ = self._smoothed(track_ids, places)
+        xy = np.where(seen[:, None, None], new[..., :2], people.keypoints)
+        return np.concatenate([xy, people.scores[..., None]], axis=-1)
 
 
 def _scales(keypoints: np.ndarray, sigmas: np.ndarray) -> np.ndarray:

@@ -157,3 +157,23 @@ def test_live_refinement_takes_people_as_they_come_and_go(
         assert found.shape == (len(here) if index != 20 else 0, 17, 3)
         assert np.isfinite(found).all()
         np.testing.assert_array_equal(found[..., 2], poses[: len(found), :, 2])
+
+
+def test_live_who_has_no_estimate_is_handed_through(people: People, film: Path, motion: Path, refiner: Refiner) -> None:
+    online = OnlineRefiner(refiner, 30, motion, RefineSettings(batch_size=4, workers=1, flip_test=False))
+    frame = VideoFrames(film)[0]
+    here = people[people.image_ids == 0]
+    pose = np.concatenate([here.keypoints, here.scores[..., None]], axis=-1)[0]
+    nobody = np.full((17, 3), (5.0, 6.0, 0.0))
+    np.testing.assert_array_equal(online(frame, nobody[None]), [nobody])
+    found = online(frame, np.stack([nobody, pose]))
+    np.testing.assert_array_equal(found[0], nobody)
+    assert (found[1] != nobody).all()
+    lost = pose.copy()
+    lost[3], lost[4, 2] = (np.nan, np.nan, 0.9), np.nan
+    found = online(frame, lost[None])
+    assert np.isfinite(found).all() and (found[0, 3:5, 2] == 0).all()
+    assert np.isfinite(online(frame, pose[None])).all()
+    for track_ids in ([3, 3], [3]):
+        with pytest.raises(InputError, match="track_ids must be 2 different numbers"):
+            online(frame, np.stack([pose, pose]), np.array(track_ids))
