@@ -61,7 +61,8 @@ class TrackDenoiser:
         given = np.isfinite(keypoints).all(-1) & (keypoints[..., 2] > 0)
         places = np.where(given[..., None], keypoints[..., :2], np.nan)
         if len(self._unknown) and given[:, self._unknown].any():
-            rest = smooth(times, keypoints[:, self._unknown], FALLBACK, fill=len(times))
+            whole = smooth(times, keypoints, FALLBACK, fill=len(times))  # cuts and the size are the whole pose's
+            rest = whole[:, self._unknown]
             found[:, self._unknown], sure[:, self._unknown] = rest, rest[..., 2]
         known = self._from >= 0
         ours, size = self._from[known], person_size(places)
@@ -170,4 +171,5 @@ def normalized(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     sizes = np.nanmedian(np.sqrt(BOX_SHARE * extents.prod(-1)) + THIN * extents.max(-1), axis=1)
     sizes = np.maximum(sizes, LEAST_SIZE)[:, None, None, None]
     scaled = np.where(given[..., None], (windows[..., :2] - centres) / sizes, 0)
-    return np.concatenate([scaled, windows[..., 2:]], axis=-1).astype(np.float32), centres, sizes
+    scores = np.minimum(windows[..., 2:], 1)  # peaks of heatmaps, and visibility, exceed 1
+    return np.concatenate([scaled, scores], axis=-1).astype(np.float32), centres, sizes

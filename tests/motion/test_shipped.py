@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from posefix.core.skeleton import load
 from posefix.media.video import VideoFrames
 from posefix.motion.denoise import TrackDenoiser, denoise
 from posefix.motion.filters import smooth
@@ -90,3 +91,28 @@ def test_pulldown_is_no_uneven_movement(tmp_path) -> None:
     times = VideoFrames(tmp_path / "film.mp4").times
     np.testing.assert_allclose(np.diff(times), np.diff(times)[0])
     assert 1 / np.diff(times)[0] == pytest.approx(24, abs=0.5)
+
+
+def test_a_lone_keypoint_that_the_network_does_not_know_has_the_cuts_of_the_pose(
+    truth: np.ndarray, rng: np.random.Generator
+) -> None:
+    denoiser = TrackDenoiser.from_pretrained(skeleton=load("openpose18"))  # of these, all but the neck are known
+    neck = truth[:, [5, 6]].mean(1)
+    whole = np.concatenate([truth, neck[:, None]], axis=1)[
+        :, [0, 17, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3]
+    ]
+    track = estimated(whole, rng)
+    track[40:45, :, :2] = whole[40:45]
+    track[60:63] = (np.nan, np.nan, 0)
+    found = denoiser(TIMES, track)[0][:, 1, :2]
+    assert np.isfinite(found).all()
+    noise, left = (np.nanmean(np.linalg.norm(poses - neck, axis=-1)) for poses in (track[:, 1, :2], found))
+    assert left < 0.8 * noise
+
+
+def test_scores_beyond_one_say_no_more_than_one(
+    shipped: TrackDenoiser, truth: np.ndarray, rng: np.random.Generator
+) -> None:
+    track = estimated(truth, rng)
+    one, two = (shipped(TIMES, np.dstack([track[..., :2], np.full(track.shape[:2], s)]))[0] for s in (1.0, 2.0))
+    np.testing.assert_allclose(one[..., :2], two[..., :2])
