@@ -57,7 +57,8 @@ class Linker:
 
     def __init__(self, sigmas: np.ndarray, longest_gap: int = LONGEST_GAP) -> None:
         self._assign = require("scipy.optimize", "video", "linking people").linear_sum_assignment
-        self._sigmas, self._longest_gap, self._next = np.asarray(sigmas), longest_gap, 0
+        self._sigmas, self._longest_gap = np.asarray(sigmas), longest_gap
+        self._next = 1  # AlphaPose's 0 says that there is no track
         k = len(self._sigmas)
         self._ids, self._frames = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._keypoints, self._scores = np.zeros((0, k, 2)), np.zeros((0, k))

@@ -94,8 +94,18 @@ def test_a_new_file_says_who_is_who_and_is_smooth_at_once(people: People, tmp_pa
         result = run(tmp_path / f"{old}.json", "--out", tmp_path / f"{new}.json", "--fill", 3)
         assert result.exit_code == 0, result.output
     once, twice = (formats.read(tmp_path / f"{name}.json") for name in ("once", "twice"))
-    assert set(once.track_ids.tolist()) == {0, 1} and "2 tracks of the file" in result.output
+    assert set(once.track_ids.tolist()) == {1, 2} and "2 tracks of the file" in result.output
     assert np.abs(once.keypoints - twice.keypoints).mean() < 1 and len(once) == len(twice) == 80
+
+
+def test_nobody_is_lost_where_0_says_that_there_is_no_track(people: People, tmp_path: Path) -> None:
+    records = [
+        {"image_id": f"{i}.jpg", "category_id": 1, "keypoints": xyc.ravel().tolist(), "score": 2, "idx": 0}
+        for i, xyc in zip(people.image_ids.tolist(), np.dstack([people.keypoints, people.scores]), strict=True)
+    ]
+    (tmp_path / "raw.json").write_text(json.dumps(records))
+    assert "2 tracks found by linking" in run(tmp_path / "raw.json", "--out", tmp_path / "once.json").output
+    assert "2 tracks of the file" in run(tmp_path / "once.json", "--out", tmp_path / "twice.json").output
 
 
 def test_frames_that_a_list_does_not_have_are_named_like_the_others(people: People, tmp_path: Path) -> None:
