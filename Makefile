@@ -9,7 +9,8 @@ demo: $(VENV)/ready       ## refine people on photographs; writes demo_output/be
 	$(BIN)/python -m posefix.demo --out demo_output
 
 test: $(VENV)/ready       ## all tests but the fuzzing
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/training
+	$(BIN)/python -m pytest tests/training  # its workers fork, which compiled networks do not survive
 
 lint: types               ## ruff and its formatting, and mypy
 	$(BIN)/ruff check .

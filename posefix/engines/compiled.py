@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -115,12 +116,17 @@ class OpenVinoEngine(CompiledEngine):
         if precision != "auto":
             hints["INFERENCE_PRECISION_HINT"] = precision
         compiled = core.compile_model(core.read_model(onnx), "CPU", hints)
-        own = threading.local()  # requests hold the memory of what is computed in between, and run one at a time
+        # Requests hold the memory of what is computed in between, and run one at a time.
+        idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(threads):
+            idle.put(compiled.create_infer_request())
 
         def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
-            if not hasattr(own, "request"):
-                own.request = compiled.create_infer_request()
-            return list(own.request.infer(arrays).values())
+            request = idle.get()
+            try:
+                return [np.array(output) for output in request.infer(arrays).values()]
+            finally:
+                idle.put(request)
 
         return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,9 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path, rng: np.random.Gen
     for launcher in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]):
         out = tmp_path / f"run{len(losses)}"
         command = [sys.executable, *launcher, "train.py", "--config", str(path), "--out", str(out), "--device", "cpu"]
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        run = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
         assert run.returncode == 0, run.stderr
         entries = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
         losses.append([{k: v for k, v in entry.items() if "second" not in k and k != "kind"} for entry in entries])
