@@ -9,9 +9,7 @@ demo: $(VENV)/ready       ## refine people on photographs; writes demo_output/be
 	$(BIN)/python -m posefix.demo --out demo_output
 
 test: $(VENV)/ready       ## all tests but the fuzzing
-	$(BIN)/python -m pytest --ignore tests/training
-	$(BIN)/python -m pytest tests/training/test_cache.py  # runs OpenVINO, beside which workers do not fork safely
-	$(BIN)/python -m pytest tests/training --ignore tests/training/test_cache.py
+	$(BIN)/python -m pytest
 
 lint: types               ## ruff and its formatting, and mypy
 	$(BIN)/ruff check .

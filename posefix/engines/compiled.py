@@ -11,8 +11,8 @@ from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -109,26 +109,32 @@ class OpenVinoEngine(CompiledEngine):
 
     @staticmethod
     def compile(onnx: bytes, precision: str, threads: int) -> Graph:
-        import openvino
-
-        core = openvino.Core()
         hints: dict[str, Any] = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         if precision != "auto":
             hints["INFERENCE_PRECISION_HINT"] = precision
+        core = _openvino_core()
         compiled = core.compile_model(core.read_model(onnx), "CPU", hints)
-        # Requests hold the memory of what is computed in between, and run one at a time.
-        idle: SimpleQueue[Any] = SimpleQueue()
-        for _ in range(threads):
-            idle.put(compiled.create_infer_request())
+        own = threading.local()  # requests hold the memory of what is computed in between, and run one at a time
 
         def run(arrays: list[np.ndarray]) -> list[np.ndarray]:
-            request = idle.get()
-            try:
-                return [np.array(output) for output in request.infer(arrays).values()]
-            finally:
-                idle.put(request)
+            if not hasattr(own, "request"):
+                own.request = compiled.create_infer_request()
+            return list(own.request.infer(arrays).values())
 
         return run
+
+
+@cache
+def _openvino_core() -> Any:
+    """The one core of the process, which lives as long as it.
+
+    A core's CPU plugin gives the thread another stack for signals and, when it goes, the stack that there was before.
+    Of two cores the first to go leaves a stack that is freed: the next signal (Ctrl-C, or a worker that ends) would
+    overwrite other memory or end the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 class OnnxRuntimeEngine(CompiledEngine):

@@ -43,7 +43,7 @@ class RealResults:
 
     def __call__(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """AP before, after, gain and its interval for each results file (by path), and the mean gain."""
-        refiner = Refiner(checkpoint, self._device, engine="torch")  # compiled ones do not go with forked workers
+        refiner = Refiner(checkpoint, self._device, engine="torch")  # to compile each checkpoint anew takes longer
         report: dict[str, Any] = {}
         settings = RefineSettings(self._options.test_batch, self._options.flip_test, rescore=False)
         for source, folder, people, truth in self._sources:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from posefix.models.interface import InputPose, take
 from tests.tiny import fusion_checkpoint, tiny_checkpoint
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def random_pose(rng: np.random.Generator, count: int) -> InputPose:
@@ -48,6 +51,31 @@ def test_engines_compute_what_torch_computes_also_in_batches_that_are_not_full(
     kept.write_bytes(whole[: len(whole) // 2])
     create_engine(name, network, CPU)
     assert kept.read_bytes() == whole
+
+
+SIGNALS = """
+import gc, signal, numpy as np, torch
+from posefix.engines import create_engine
+from tests.tiny import fusion_checkpoint
+
+handled = []
+signal.signal(signal.SIGINT, lambda *_: handled.append(1))
+for _ in range(4):
+    engine = create_engine("openvino", fusion_checkpoint().network, torch.device("cpu"))
+    engine.call("encode_both", torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    del engine
+    gc.collect()
+memory = [bytearray(1 << 14) for _ in range(2000)]
+for _ in range(20):
+    signal.raise_signal(signal.SIGINT)
+assert len(handled) == 20 and not any(map(any, memory))
+"""
+
+
+def test_signals_are_safe_after_several_openvino_engines() -> None:
+    pytest.importorskip("openvino")
+    run = subprocess.run([sys.executable, "-c", SIGNALS], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 class _Graph:

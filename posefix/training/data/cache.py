@@ -86,13 +86,11 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
         state = found
     cache = FeatureCache.open(folder, count, network, len(batches.skeleton), new=not state["batches"])
     write_atomically(folder / STATE, json.dumps(state))
-    # Workers are forked before the engine has threads, beside which forks are not safe.
-    ahead = iter(training_loader(crops, state["batches"], batches.config.training.workers))
     fast = create_engine("auto", network, device, precision="bf16")
     columns = (TextColumn("running the backbone"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("", total=count, completed=state["batches"] * batches.batch)
-        for batch in ahead:
+        for batch in training_loader(crops, state["batches"], batches.config.training.workers):
             place = slice(state["batches"] * batches.batch, (state["batches"] + 1) * batches.batch)
             _compute(cache, place, batch, fast)
             state["batches"] += 1
