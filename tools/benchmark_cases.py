@@ -116,11 +116,13 @@ def draw_people(count: int, folder: Path) -> tuple[People, ImageFolder]:
 
 
 def plain_refining(setup: Setup, people: People, images: ImageFolder) -> Work:
+    """Refining the paper's way, of one batch."""
     plain = PlainRefiner(paper_network(setup.device), BATCH)
     return Work(lambda: plain(people[:BATCH], images), BATCH, stages=plain.seconds)
 
 
 def refining(setup: Setup, people: People, images: ImageFolder, engine: str | None) -> Work:
+    """Refining our way: PoseFix's network on one batch, or the default one by an engine on all people."""
     refiner, settings = make_refiner(setup, engine)
     people = people if engine else people[:BATCH]
     return Work(lambda: refiner.refine(people, images, settings), len(people))
@@ -166,11 +168,13 @@ def ready_input(
 
 
 def reading(_: Setup, people: People, images: ImageFolder) -> Work:
+    """Decoding each image once."""
     ids = np.unique(people.image_ids).tolist()
     return Work(lambda: [images[i] for i in ids], len(people))
 
 
 def cropping(setup: Setup, people: People, images: ImageFolder, size: tuple[int, int] | None) -> Work:
+    """Cutting everybody out of decoded images, at a size (height, width) or the default network's."""
     size = size or load_checkpoint(setup.checkpoint).config.input_size
     boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
     opened = {i: images[i] for i in np.unique(people.image_ids).tolist()}
@@ -210,11 +214,13 @@ def training_batches(batch: int) -> TrainingBatches:
 
 
 def plain_batches(*_: Any) -> Work:
+    """A batch for training the paper's way: augmented, with errors drawn and heatmaps rendered."""
     batches, network, rng = training_batches(BATCH), paper_network("cpu"), np.random.default_rng(0)
     return Work(lambda: training_inputs(batches, network, batches.rows(0), rng), BATCH)
 
 
 def our_batches(*_: Any) -> Work:
+    """The same, our way."""
     batches = training_batches(BATCH)
 
     def run() -> None:
@@ -236,6 +242,7 @@ def training_step(setup: Setup, *_: Any) -> Work:
 
 
 def matmul(setup: Setup, *_: Any, dtype: torch.dtype) -> Work:
+    """Products of two large matrices: what the machine reaches at best."""
     side = MATMUL[torch.device(setup.device).type]
     a, b = (torch.randn(side, side, device=setup.device).to(dtype) for _ in range(2))
     return Work(lambda: [a @ b for _ in range(4)], flops=4 * 2.0 * side**3)

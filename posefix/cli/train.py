@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from posefix.cli.options import DEVICE, PATH, friendly, option
 from posefix.core.errors import InputError
+
+if TYPE_CHECKING:
+    from posefix.motion.training import MotionTrainer
+    from posefix.training.train import Trainer
 
 
 @click.command(
@@ -39,7 +44,7 @@ def train(
     """
     from posefix.training import config as configuration
     from posefix.training.processes import process_group
-    from posefix.training.train import STATE_FILE, Trainer
+    from posefix.training.train import Trainer
     from posefix.training.validation import RealResults
 
     if "motion" in configuration.read(config)[0]:
@@ -48,22 +53,12 @@ def train(
         return
     given = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
     experiment = configuration.load(config, [*given, *overrides])
-    folder = out or Path("runs") / experiment.name
-    if (folder / STATE_FILE).exists() and not resume:
-        raise InputError(f"{folder}: holds the state of an earlier run; add --resume to go on, or choose another --out")
+    folder = _folder(out, experiment.name, resume)
     experiment.require_data()
     with process_group(device) as chosen:
         evaluated = experiment.evaluation and experiment.training.evaluate_every
         evaluate = RealResults(experiment, chosen) if evaluated else None
-        trainer = Trainer(experiment, folder, chosen, evaluate)
-        if resume:
-            went_on = trainer.resume()
-            click.echo(f"going on at step {trainer.step}" if went_on else f"{folder}: nothing to resume, starting anew")
-        try:
-            finished = trainer.fit(minutes)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped at step {trainer.step}; the same command with --resume goes on") from None
-    click.echo(f"{folder}: " + ("finished" if finished else f"time is up at step {trainer.step}; --resume goes on"))
+        _run(Trainer(experiment, folder, chosen, evaluate), resume, minutes)
 
 
 def _train_motion(
@@ -71,14 +66,27 @@ def _train_motion(
 ) -> None:
     from posefix.core.resources import validated
     from posefix.engines.registry import usable_device
-    from posefix.motion.training import STATE_FILE, MotionExperiment, MotionTrainer
+    from posefix.motion.training import MotionExperiment, MotionTrainer
     from posefix.training import config as configuration
 
     spec, path = configuration.read(config, overrides)
-    folder = out or Path("runs") / path.stem
+    experiment, folder = validated(MotionExperiment, spec, str(path)), _folder(out, path.stem, resume)
+    _run(MotionTrainer(experiment, folder, usable_device(device or "cpu")), resume, minutes)
+
+
+def _folder(out: Path | None, name: str, resume: bool) -> Path:
+    """Choose the folder of a run; InputError when it holds an earlier one that is not to be gone on with."""
+    from posefix.training.run_folder import STATE_FILE
+
+    folder = out or Path("runs") / name
     if (folder / STATE_FILE).exists() and not resume:
         raise InputError(f"{folder}: holds the state of an earlier run; add --resume to go on, or choose another --out")
-    trainer = MotionTrainer(validated(MotionExperiment, spec, str(path)), folder, usable_device(device or "cpu"))
+    return folder
+
+
+def _run(trainer: Trainer | MotionTrainer, resume: bool, minutes: float | None) -> None:
+    """Train, and say where it began and how it ended."""
+    folder = trainer.folder
     if resume:
         went_on = trainer.resume()
         click.echo(f"going on at step {trainer.step}" if went_on else f"{folder}: nothing to resume, starting anew")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -82,7 +83,7 @@ class Located(NamedTuple):
         return cls(decode.expected_oks_decode(output.posterior, pose.scales, size, pose.keypoints), output.quality)
 
 
-class RefinementNetwork(nn.Module):
+class RefinementNetwork(nn.Module, ABC):
     """A network in two steps: one for the image alone, and one for the result of the first and an input pose.
 
     Poses are in pixels of the frame (``ModelConfig.frame_size``), the part of the crop whose corners are the
@@ -93,13 +94,13 @@ class RefinementNetwork(nn.Module):
     flip: torch.Tensor  # (K,) left/right counterpart of each keypoint
     heatmap_size: tuple[int, int]  # (h, w)
 
+    @abstractmethod
     def encode(self, crops: torch.Tensor, flip_test: bool) -> Evidence:
         """Compute all that does not depend on the pose, of crops (N, 3, H, W) uint8 RGB."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
         """Compute where the keypoints are."""
-        raise NotImplementedError
 
     def locate(self, evidence: Evidence, pose: InputPose) -> Located:
         """Compute and decode where the keypoints are."""

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 
 from posefix.core.random import log_uniform
+from posefix.motion.denoise import sizes_of
 
 FIELD_OF_VIEW, FILL, PITCHES = (25.0, 90.0), (0.2, 0.9), 10.0  # degrees; share of the frame's height; roll, degrees
 HEIGHT, STATURE, NEAREST = (-0.95, 2.05), 1.7, 1.0  # metres above the pelvis; a person's height; in front of the camera
 OFF_CENTRE = 0.3  # metres by which the camera looks past the person
 FOLLOWING, SHAKING, SHAKE, TREMOR = 0.4, 0.5, (0.05, 1.0), (0.2, 4.0)  # shares of cameras; degrees; Hz
-BOX_SHARE = 0.515  # of a box that its person covers
 
 
 class Projection(NamedTuple):
@@ -49,8 +49,7 @@ def project(
     rotation = _small_turn(angles) @ rotation
     seen = np.einsum("ntij,ntkj->ntki", rotation, points - place[:, None, None])
     plane = seen[..., :2] / np.maximum(seen[..., 2:], 0.1) * focal[:, None, None, None]
-    extent = np.ptp(plane, axis=2)
-    sizes = np.sqrt(BOX_SHARE * extent[..., 0] * extent[..., 1] + 1e-6) + 0.05 * extent.max(-1)
+    sizes = sizes_of(np.ptp(plane, axis=2))
     size = np.median(sizes, axis=1)[:, None]
     z = seen[..., 2]
     hip = z[:, :, hips].mean(2, keepdims=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from posefix.core import geometry
 from posefix.core import skeleton as skeletons
 from posefix.core.skeleton import Skeleton
 from posefix.motion.checkpoint import DEFAULT, load_motion
@@ -15,7 +16,7 @@ from posefix.motion.network import MotionNetwork
 
 WINDOW, OVERLAP = 96, 32  # frames
 TOGETHER = 16  # windows in a batch
-BOX_SHARE, THIN = 0.515, 0.05  # of a box that its person covers; of its longer side, added for thin boxes
+THIN = 0.05  # of a box's longer side, which is added to the size, for thin boxes
 LEAST_SIZE = 1e-3  # px
 SLOWEST, FASTEST = 10.0, 120.0  # frames a second, beyond which the network is told these
 FALLBACK = "butterworth"  # for keypoints that the network does not know
@@ -42,15 +43,12 @@ class TrackDenoiser:
         """Load the network by shipped name or path; InputError when it cannot be used."""
         return cls(load_motion(name_or_path), skeleton or skeletons.load("coco17"))
 
-    def __call__(
-        self, times: np.ndarray, keypoints: np.ndarray, boxes: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, times: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Denoise a track, and fill it from its first to its last frame.
 
         Args:
             times: (T,) seconds, ascending.
             keypoints: (T, K, 3) x, y in pixels and score; NaN or score 0 where there is no estimate.
-            boxes: not needed.
 
         Returns:
             (T, K, 3) float64, scores as they came, and (T, K) how sure each place is: its expected similarity to the
@@ -71,8 +69,7 @@ class TrackDenoiser:
             track[:, known] = np.where(given[part, ours, None], keypoints[part, ours], 0)
             place, spread = self._on_grid(times[part], track)
             found[part, ours, :2] = place[:, known]
-            scale = 2 * self.network.skeleton.sigmas[known] * size
-            sure[part, ours] = 1 / (1 + 2 / np.pi * (spread[:, known] / scale) ** 2)
+            sure[part, ours] = certainty(spread[:, known], 2 * self.network.skeleton.sigmas[known] * size)
         found[..., 2] = keypoints[..., 2]
         never = ~given.any(0)
         found[:, never], sure[:, never] = (np.nan, np.nan, 0), 0
@@ -151,6 +148,19 @@ def denoise_windows(
     return places, np.concatenate([f.log_spread.exp().numpy() for f in found]) * sizes[..., 0]
 
 
+def certainty(spread: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Expected similarity to the truth (KS) at a mean distance of ``spread``, for an OKS scale s k; both in pixels.
+
+    Of a Gaussian, whose variance along each axis is 2 / pi times the square of its mean distance.
+    """
+    return np.asarray(1 / (1 + 2 / np.pi * (spread / scale) ** 2))
+
+
+def sizes_of(extents: np.ndarray) -> np.ndarray:
+    """(...) sizes of people, sqrt(area), from the width and height (..., 2) of their poses."""
+    return np.asarray(np.sqrt(geometry.BOX_AREA_TO_AREA * extents.prod(-1)) + THIN * extents.max(-1))
+
+
 def normalized(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre windows of tracks and scale them by the person's size, as the network takes them.
 
@@ -168,7 +178,7 @@ def normalized(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     low = np.where(given[..., None], places, np.inf).min(2)
     extents = np.where(given.any(2)[..., None], high - low, np.nan)  # (N, T, 2)
     extents[~given.any((1, 2))] = 0
-    sizes = np.nanmedian(np.sqrt(BOX_SHARE * extents.prod(-1)) + THIN * extents.max(-1), axis=1)
+    sizes = np.nanmedian(sizes_of(extents), axis=1)
     sizes = np.maximum(sizes, LEAST_SIZE)[:, None, None, None]
     scaled = np.where(given[..., None], (windows[..., :2] - centres) / sizes, 0)
     scores = np.minimum(windows[..., 2:], 1)  # peaks of heatmaps, and visibility, exceed 1

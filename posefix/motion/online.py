@@ -11,7 +11,7 @@ from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.motion.checkpoint import DEFAULT, load_motion
-from posefix.motion.denoise import denoise_windows
+from posefix.motion.denoise import certainty, denoise_windows
 from posefix.motion.linking import Linker
 from posefix.motion.network import MotionNetwork
 from posefix.refine.checks import people_of_arrays
@@ -83,7 +83,7 @@ class OnlineDenoiser:
         when = windows.shape[1] - 1 - np.minimum(self.latency, lengths - 1)
         rows = np.arange(len(windows))
         places, spreads, scores = places[rows, when], spreads[rows, when], windows[rows, when, :, 2]
-        sure = 1 / (1 + 2 / np.pi * (spreads / _scales(places, self.network.skeleton.sigmas)) ** 2)
+        sure = certainty(spreads, _scales(places, self.network.skeleton.sigmas))
         sure[~(windows[..., 2] > 0).any((1, 2))] = 0
         return np.concatenate([places, scores[..., None]], axis=-1).astype(np.float32), sure.astype(np.float32)
 

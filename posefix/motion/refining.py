@@ -7,7 +7,6 @@ with it, and the denoiser smooths what the refiner found, by how sure it is of e
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,32 +22,6 @@ from posefix.refine.batches import LEAST_SCORE, Refinement
 from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
 from posefix.refine.settings import RefineSettings
-
-
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """What time makes of the people of a video, before anybody has looked at the images.
-
-    Attributes:
-        given: the people with their track ids and where they ought to be; people in frames that were filled are new.
-        smoothed: how they came about.
-    """
-
-    given: People
-    smoothed: Smoothed
-
-    @cached_property
-    def rows(self) -> np.ndarray:
-        """(N,) int64 whose place among the people who were given each is, -1 of those who are new."""
-        return self.smoothed.rows
-
-    def before(self, people: People) -> People:
-        """The people who were given, in the order of ``given``; those who are new are as there."""
-        old = self.rows >= 0
-        columns = {name: getattr(self.given, name).copy() for name in ("keypoints", "scores")}
-        for name, values in columns.items():
-            values[old] = getattr(people, name)[self.rows[old]]
-        return replace(self.given, **columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +43,18 @@ class VideoTime:
         """The clock of a video; InputError for an unusable network, or if the video's times go back."""
         return cls(load_motion(network), video.times, fill)
 
-    def propose(self, people: People) -> Proposal:
-        """Link people and say where they ought to be; who was refined before stays where they are.
+    def propose(self, people: People) -> Smoothed:
+        """Link people and say where they ought to be, before a look at the images.
+
+        Who was refined before stays where they are; people in frames that were filled are new.
 
         Raises:
             InputError: two people in a frame have the same track id.
         """
-        smoothed = smooth_people(people, self._denoiser(people.skeleton), times=self.times, fill=self.fill)
-        given, kept = smoothed.people, was_rescored(smoothed.people)
-        old = kept & (smoothed.rows >= 0)
-        given.keypoints[old] = people.keypoints[smoothed.rows[old]]
-        return Proposal(given, smoothed)
+        proposed = smooth_people(people, self._denoiser(people.skeleton), times=self.times, fill=self.fill)
+        kept = was_rescored(proposed.people)[:, None, None]
+        keypoints = np.where(kept, proposed.before(people).keypoints, proposed.people.keypoints)
+        return replace(proposed, people=proposed.people.with_keypoints(keypoints))
 
     def settle(self, refined: People, keypoint_scores: np.ndarray) -> People:
         """Smooth refined people, with ``keypoint_scores`` (N, K) as confidences; NaN of who was not refined."""
@@ -121,7 +95,7 @@ def refine_video(
     """
     settings = settings or RefineSettings()
     time = VideoTime.of(video, network, fill)
-    given = time.propose(people).given
+    given = time.propose(people).people
     known = given.to_skeleton(refiner.skeleton)
     refinement = Refinement.of(known)
     for batch in refiner.refine_batches(known, video, settings):

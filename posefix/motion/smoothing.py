@@ -13,9 +13,9 @@ from posefix.motion.filters import missing_run, smooth
 from posefix.motion.linking import link
 from posefix.motion.tracks import Track, tracks_of, with_tracks
 
-# (times (T,), keypoints (T, K, 3), boxes (T, 4)), as of a Track, to keypoints (T, K, 3) in all frames, those that are
-# missing included, and how sure each of them is (T, K); NaN where there is nothing to say.
-Denoiser = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+# (times (T,), keypoints (T, K, 3)), as of a Track, to keypoints (T, K, 3) in all frames, those that are missing
+# included, and how sure each of them is (T, K); NaN where there is nothing to say.
+Denoiser = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,14 @@ class Smoothed:
     linked: bool
     filled: int
     unfilled: int
+
+    def before(self, given: People) -> People:
+        """The people who were ``given``, in the order of ``people``; those who are new are as there."""
+        old = self.rows >= 0
+        columns = {name: getattr(self.people, name).copy() for name in ("keypoints", "scores")}
+        for name, values in columns.items():
+            values[old] = getattr(given, name)[self.rows[old]]
+        return replace(self.people, **columns)
 
 
 def smooth_people(
@@ -71,7 +79,7 @@ def smooth_people(
 def filter_by(method: str, cutoff: float) -> Denoiser:
     """A filter of :func:`posefix.motion.filters.smooth` as a denoiser."""
 
-    def denoise(times: np.ndarray, keypoints: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def denoise(times: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         new = smooth(times, keypoints, method, cutoff=cutoff, fill=len(times))
         return new, new[..., 2]
 
@@ -81,7 +89,7 @@ def filter_by(method: str, cutoff: float) -> Denoiser:
 def _smoothed(track: Track, denoise: Denoiser, fill: int) -> np.ndarray:
     """(T, K, 3) keypoints of a track after denoising; NaN, NaN, 0 where there is no estimate and none is filled in."""
     known = track.keypoints[..., 2] > 0
-    new, sure = denoise(track.times, track.keypoints, track.boxes)
+    new, sure = denoise(track.times, track.keypoints)
     wanted = (known | (missing_run(known) <= fill)) & np.isfinite(new[..., :2]).all(-1)
     confidences = np.where(known, track.keypoints[..., 2], sure)
     return np.where(wanted[..., None], np.dstack([new[..., :2], confidences]), track.keypoints)

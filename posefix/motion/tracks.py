@@ -23,7 +23,6 @@ class Track:
         frames: (T,) int64 frame numbers, ascending.
         times: (T,) float64 seconds, ascending.
         keypoints: (T, K, 3) float64 x, y in pixels and confidence; NaN, NaN, 0 where there is no estimate.
-        boxes: (T, 4) float64 xywh in pixels: the person's own, or that of the pose; NaN in gaps.
         rows: (T,) int64 whose places among the people these are; -1 in gaps.
     """
 
@@ -31,7 +30,6 @@ class Track:
     frames: np.ndarray
     times: np.ndarray
     keypoints: np.ndarray
-    boxes: np.ndarray
     rows: np.ndarray
 
     def __len__(self) -> int:
@@ -138,10 +136,8 @@ def _track(
     keypoints = np.full((len(frames), len(people.skeleton), 3), (np.nan, np.nan, 0.0))
     xyc = np.concatenate([people.keypoints[part], people.scores[part][..., None]], axis=-1)
     keypoints[places] = np.where(estimated[..., None], xyc, (np.nan, np.nan, 0.0))
-    boxes = np.full((len(frames), 4), np.nan)
-    boxes[places] = geometry.person_boxes(people.boxes[part], people.keypoints[part], estimated)
     times = frames / fps if seconds is None else times_at(frames, seconds)
-    return Track(int(people.track_ids[part[0]]), frames, times, keypoints, boxes, rows)
+    return Track(int(people.track_ids[part[0]]), frames, times, keypoints, rows)
 
 
 def _filled(people: People, track: Track, chosen: np.ndarray, known: np.ndarray) -> People:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
-from posefix.core.files import write_atomically
 from posefix.core.random import log_uniform
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
@@ -30,16 +28,16 @@ from posefix.motion.mocap import MotionCapture
 from posefix.motion.network import Denoised, MotionConfig, MotionNetwork
 from posefix.training.config import place
 from posefix.training.processes import stop_in_time
+from posefix.training.run_folder import MODEL_FILE, STATE_FILE, append_log, reading_state, write_state
 from synth.tracks import corrupt_tracks
 
-STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
 LOG_EVERY, SAVE_EVERY = 50, 500  # steps
 USUAL_RATES, USUAL = (25.0, 30.0, 50.0), 0.6  # frames a second of most videos; their share
 RATES = (15.0, 60.0)  # of the others
 AVERAGED = 0.999  # how much of the averaged weights stays in each step
 CLIP, WARMUP = 1.0, 300  # norm of gradients; steps
 OUTSIDE, NEVER_SEEN = 0.2, 0.3  # weights of keypoints outside the image, and of those without any estimate
-NEVER = 1e-6
+TINY = 1e-6  # whose root a distance of 0 is taken for: it has a gradient
 STRETCH = 0.1  # spread of the logarithm of width and of height, so that bodies differ more than those recorded
 
 
@@ -119,7 +117,7 @@ def losses(found: Denoised, batch: MotionBatch, weight: MotionLoss) -> dict[str,
         return values[:, 1:] - values[:, :-1]
 
     def distance(values: torch.Tensor) -> torch.Tensor:
-        return (values.square().sum(-1) + NEVER).sqrt()
+        return (values.square().sum(-1) + TINY).sqrt()
 
     off = found.keypoints - batch.keypoints
     error = distance(off) / batch.sizes
@@ -176,7 +174,7 @@ class MotionTrainer:
                 if self.step % LOG_EVERY == 0:
                     means = {name: sum(r[name] for r in recent) / len(recent) for name in recent[0]}
                     speed = len(recent) * self.experiment.batch / (time.monotonic() - begun)
-                    self._log(**means, windows_per_second=speed)
+                    append_log(self.folder, self.step, self.seconds, {**means, "windows_per_second": speed})
                     shown = f"position {means['position']:.4f}  {speed:.0f} windows/s"
                     display.update(task, description=shown)
                     recent, begun = [], time.monotonic()
@@ -222,29 +220,17 @@ class MotionTrainer:
             "seconds": self.seconds,
             "experiment": json.dumps(experiment),
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomically(self.folder / STATE_FILE, buffer.getvalue())
+        write_state(self.folder, state)
 
     def resume(self) -> bool:
         """Go on from the folder's state, if there is one; InputError if it is damaged or of another experiment."""
         path = self.folder / STATE_FILE
         if not path.is_file():
             return False
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+        with reading_state(self.folder, self.device) as state:
             if json.loads(state["experiment"]) != self.experiment.model_dump(mode="json"):
                 raise InputError(f"{path}: is of another experiment; choose another --out to start anew")
             for name in ("network", "averaged", "optimizer"):
                 getattr(self, name).load_state_dict(state[name])
             self.step, self.seconds = state["step"], state["seconds"]
-        except InputError:
-            raise
-        except Exception as error:  # the unpickler raises whatever the damage provokes
-            raise InputError(f"{path}: not a readable training state ({type(error).__name__})") from None
         return True
-
-    def _log(self, **entry: Any) -> None:
-        entry = {"step": self.step, "seconds": round(self.seconds, 1), **{k: round(v, 5) for k, v in entry.items()}}
-        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")

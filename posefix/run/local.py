@@ -154,8 +154,8 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     try:
         if time is not None:
             proposal = time.propose(people)
-            people, found = proposal.given, proposal.before(people)
-            filled = proposal.smoothed.filled, proposal.smoothed.unfilled
+            people, found = proposal.people, proposal.before(people)
+            filled = proposal.filled, proposal.unfilled
         rows = formats.refinable(people, skeleton)
         given = people[rows].to_skeleton(skeleton)
         batches = refiner.plan(given, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -18,7 +17,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
-from posefix.core.files import write_atomically
 from posefix.models.checkpoint import Checkpoint, save_checkpoint
 from posefix.models.losses import TrainingLoss
 from posefix.models.network import FusionNetwork, build_network
@@ -27,8 +25,8 @@ from posefix.training.data.cache import CachedBatches, fill_cache
 from posefix.training.data.loader import Batch, TrainingBatches, checked, training_loader
 from posefix.training.data.stores import FolderStore, observed_poses
 from posefix.training.processes import stop_in_time
+from posefix.training.run_folder import MODEL_FILE, STATE_FILE, append_log, reading_state, write_state
 
-STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
 LOG_EVERY = 20  # steps
 
 Evaluate = Callable[[Checkpoint], dict[str, Any]]
@@ -123,9 +121,7 @@ class Trainer:
             "seconds": self.trained_seconds,
             "config": json.dumps(self.config.model_dump(mode="json")),
         }
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_atomically(self.folder / STATE_FILE, buffer.getvalue())
+        write_state(self.folder, state)
 
     def resume(self) -> bool:
         """Go on from the folder's state, if there is one; False if not.
@@ -136,8 +132,7 @@ class Trainer:
         path = self.folder / STATE_FILE
         if not path.is_file():
             return False
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+        with reading_state(self.folder, self.device) as state:
             then = from_dict(json.loads(state["config"]), str(path)).decisive()
             for name, now in self.config.decisive().items():
                 if then[name] != now:
@@ -146,10 +141,6 @@ class Trainer:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.trained_seconds = state["step"], state["seconds"]
-        except InputError:
-            raise
-        except Exception as error:  # the unpickler raises whatever the damage provokes
-            raise InputError(f"{path}: not a readable training state ({type(error).__name__})") from None
         return True
 
     def fit(self, minutes: float | None = None, on_step: Callable[[int], None] | None = None) -> bool:
@@ -233,7 +224,4 @@ class Trainer:
         """Append an entry to the log of the first process."""
         if self.rank:
             return
-        entry = {"step": self.step, "seconds": round(self.trained_seconds, 1), **entry}
-        rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in entry.items()}
-        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
-            log.write(json.dumps(rounded) + "\n")
+        append_log(self.folder, self.step, self.trained_seconds, entry)

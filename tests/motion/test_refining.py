@@ -93,8 +93,8 @@ def test_what_is_before_has_the_places_of_the_file(people: People, film: Path, m
     before = proposal.before(people)
     old = proposal.rows >= 0
     np.testing.assert_array_equal(before.keypoints[old], people.keypoints)
-    np.testing.assert_array_equal(before.keypoints[~old], proposal.given.keypoints[~old])
-    assert not np.array_equal(proposal.given.keypoints[old], people.keypoints)
+    np.testing.assert_array_equal(before.keypoints[~old], proposal.people.keypoints[~old])
+    assert not np.array_equal(proposal.people.keypoints[old], people.keypoints)
 
 
 def test_the_command_refines_over_time_goes_on_and_can_be_told_not_to(

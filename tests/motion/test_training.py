@@ -14,8 +14,9 @@ from posefix.motion.camera import project
 from posefix.motion.checkpoint import load_motion, save_motion
 from posefix.motion.mocap import HIPS, JOINTS, PARENTS, MotionCapture
 from posefix.motion.network import MotionConfig, MotionNetwork
-from posefix.motion.training import MODEL_FILE, MotionExperiment, MotionTrainer, draw_batch
+from posefix.motion.training import MotionExperiment, MotionTrainer, draw_batch
 from posefix.training import config
+from posefix.training.run_folder import MODEL_FILE
 from synth.tracks import bursts, corrupt_tracks
 
 SKELETON = skeletons.load("coco17")

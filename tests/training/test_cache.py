@@ -17,7 +17,8 @@ from posefix.training.config import Config, from_dict
 from posefix.training.data.cache import STATE, CachedBatches, fill_cache
 from posefix.training.data.loader import TrainingBatches
 from posefix.training.data.stores import FolderStore
-from posefix.training.train import MODEL_FILE, Trainer
+from posefix.training.run_folder import MODEL_FILE
+from posefix.training.train import Trainer
 from tests.tiny import FUSION, write_world
 
 CPU = torch.device("cpu")

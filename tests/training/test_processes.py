@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posefix.training.train import LOG_FILE
+from posefix.training.run_folder import LOG_FILE
 from tests.tiny import FUSION, write_world
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,8 @@ from posefix.cli.train import train
 from posefix.core.errors import InputError
 from posefix.models.checkpoint import load_checkpoint
 from posefix.training.config import Config, OptimizerConfig, from_dict
-from posefix.training.train import LOG_FILE, MODEL_FILE, STATE_FILE, Trainer
+from posefix.training.run_folder import LOG_FILE, MODEL_FILE, STATE_FILE
+from posefix.training.train import Trainer
 from posefix.training.validation import RealResults
 from tests.tiny import tiny_config, write_world
 
