@@ -1,0 +1,1 @@
+"""Poses in depth: networks that lift tracks, training on motion capture, measures, files, joint angles."""
