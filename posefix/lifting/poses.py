@@ -108,8 +108,10 @@ def write_poses3d(poses: Poses3D, out: Path) -> None:
             track.track_id,
             track.frames.tolist(),
             np.round(track.times, 6).tolist(),
-            *(_listed(values) for values in (track.keypoints, track.root, track.spreads)),
-            camera=_Camera(track.camera.focal, track.camera.centre),
+            _listed(track.keypoints),
+            _listed(track.root),
+            _listed(track.spreads),
+            _Camera(track.camera.focal, track.camera.centre),
         )
         for track in poses.tracks
     ]

@@ -21,6 +21,8 @@ class Projection(NamedTuple):
     keypoints: np.ndarray  # (N, T, K, 2) float32, y down
     depths: np.ndarray  # (N, T, K) float32, behind the middle of the hips, in the same units at that distance
     sizes: np.ndarray  # (N, T) float32, sqrt(area) in each frame
+    points: np.ndarray  # (N, T, K, 3) float32 metres, in the cameras' axes: x right, y down, z away
+    focal: np.ndarray  # (N,) float32, in the same units
 
 
 def project(
@@ -42,7 +44,7 @@ def project(
     place = middle + aside * distance[:, None] + np.stack([0 * height, height, 0 * height], axis=1)
     follows = np.where(rng.random(n) < FOLLOWING, rng.random(n), 0)[:, None, None]
     target = middle[:, None] + follows * (root - middle[:, None]) + OFF_CENTRE * rng.standard_normal((n, 1, 3))
-    rotation = _looking(target - place[:, None])
+    rotation = looking(target - place[:, None], np.array([0.0, 1.0, 0.0]))
     shaking = np.where(rng.random(n) < SHAKING, log_uniform(rng, SHAKE, n), 0)
     angles = np.deg2rad(shaking)[:, None, None] * _tremor(n, frames, fps, rng)
     angles[..., 2] += np.deg2rad(np.clip(rng.standard_normal(n) * PITCHES / 2, -PITCHES, PITCHES))[:, None]
@@ -54,15 +56,14 @@ def project(
     z = seen[..., 2]
     hip = z[:, :, hips].mean(2, keepdims=True)
     depths = (z - hip) / np.maximum(hip, 0.1) * (focal[:, None] / size)[..., None]
-    return Projection(
-        (plane / size[..., None, None]).astype(np.float32), depths.astype(np.float32), (sizes / size).astype(np.float32)
-    )
+    found = (plane / size[..., None, None], depths, sizes / size, seen, focal / size[:, 0])
+    return Projection(*(values.astype(np.float32) for values in found))
 
 
-def _looking(direction: np.ndarray) -> np.ndarray:
+def looking(direction: np.ndarray, up: np.ndarray) -> np.ndarray:
     """(..., 3, 3) rotations whose rows are right, down and forward of cameras that look in a direction (..., 3)."""
     forward = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
-    right = np.cross(forward, [0.0, 1.0, 0.0])
+    right = np.cross(forward, up)
     right /= np.linalg.norm(right, axis=-1, keepdims=True) + 1e-9
     return np.stack([right, np.cross(forward, right), forward], axis=-2)
 

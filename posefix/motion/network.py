@@ -112,7 +112,7 @@ class MotionNetwork(nn.Module):
             latency: later frames from which places are taken, with ``causal``.
         """
         n, t, k = tracks.shape[:3]
-        told = _features(tracks, fps)
+        told = features(tracks, fps)
         x = self.pose(told.flatten(2))
         for block in self.blocks:
             x = block(x, causal)
@@ -167,7 +167,7 @@ def _at_zero(moments: torch.Tensor, sums: torch.Tensor, ridges: torch.Tensor) ->
     return (sums * row[..., None, :]).sum(-1).to(sums.dtype)
 
 
-def _features(tracks: torch.Tensor, fps: torch.Tensor) -> torch.Tensor:
+def features(tracks: torch.Tensor, fps: torch.Tensor) -> torch.Tensor:
     """(N, T, K, 8) what the network is told of each keypoint; absent ones are at the centre."""
     given = (tracks[..., 2:] > 0).to(tracks.dtype)
     places = tracks[..., :2] * given

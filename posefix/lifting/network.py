@@ -1,0 +1,117 @@
+"""The lifting network: 3D poses from tracks of 2D poses, by convolutions over time.
+
+The network of VideoPose3D (Pavllo et al., CVPR 2019): a convolution over whole poses, then residual blocks of a dilated
+convolution and one of a single frame, none of them padded, so that each output sees exactly ``receptive_field`` frames.
+Frames beyond the ends of a track, and keypoints without an estimate, are told to be absent; a single image is a track
+of one frame. Unlike theirs it also gets confidences, is told the rate of frames, predicts how far off each keypoint is
+expected to be, and places keypoints beside where the 2D pose has them: x and y are those of the input, times a scale
+of the frame, plus what the network adds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional as F
+
+from posefix.core.resources import StrictModel
+from posefix.core.skeleton import Skeleton
+from posefix.motion.network import FEATURES, features
+
+LEAST_SPREAD, MOST_SPREAD, FIRST_SPREAD = 0.005, 1.0, 0.05  # metres
+FIRST_SCALE = 0.55  # metres in the size of a person, sqrt(area): before any training
+
+
+class LiftingConfig(StrictModel):
+    """The network: ``channels`` wide, with a convolution over each of ``filter_widths`` (odd) frames.
+
+    Each is dilated so that the receptive field is the product of all of them. ``causal`` looks at the past alone.
+    """
+
+    filter_widths: tuple[int, ...] = (3, 3, 3, 3)
+    channels: int = Field(default=320, ge=8)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    causal: bool = False
+
+
+class Lifted(NamedTuple):
+    """3D poses as the network says them, for a person of standard size."""
+
+    keypoints: torch.Tensor  # (N, T, K, 3) metres from the middle of the hips; x right, y down, z away
+    log_spread: torch.Tensor  # (N, T, K), log of the mean distance to the truth, in metres
+
+
+class ResidualBlock(nn.Module):
+    """A dilated convolution and one of width 1, each normalised; the input is cut to the frames that are left."""
+
+    def __init__(self, channels: int, width: int, dilation: int, dropout: float, causal: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, width, dilation=dilation, bias=False)
+        self.mix = nn.Conv1d(channels, channels, 1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm1d(channels), nn.BatchNorm1d(channels)])
+        self.dropout = nn.Dropout(dropout)
+        lost = (width - 1) * dilation
+        self.first = lost if causal else lost // 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, C, T) -> (N, C, T - (width - 1) dilation)."""
+        y = self.dropout(F.relu(self.norms[0](self.conv(x))))
+        y = self.dropout(F.relu(self.norms[1](self.mix(y))))
+        output: torch.Tensor = x[..., self.first : self.first + y.shape[-1]] + y
+        return output
+
+
+class LiftingNetwork(nn.Module):
+    """See the module's docstring. ``forward`` gives :class:`Lifted`."""
+
+    def __init__(self, config: LiftingConfig, skeleton: Skeleton) -> None:
+        super().__init__()
+        self.config, self.skeleton = config, skeleton
+        k, channels = len(skeleton), config.channels
+        self.expand = nn.Conv1d(k * FEATURES, channels, config.filter_widths[0], bias=False)
+        self.norm, self.dropout = nn.BatchNorm1d(channels), nn.Dropout(config.dropout)
+        dilation, blocks = config.filter_widths[0], []
+        for width in config.filter_widths[1:]:
+            blocks.append(ResidualBlock(channels, width, dilation, config.dropout, config.causal))
+            dilation *= width
+        self.blocks = nn.ModuleList(blocks)
+        self.frame = nn.Linear(k * FEATURES, channels)  # the frame itself, past the convolutions
+        self.out = nn.Linear(channels, 4 * k + 1)
+        nn.init.normal_(self.out.weight, std=0.01)
+        nn.init.zeros_(self.out.bias)
+
+    @property
+    def receptive_field(self) -> int:
+        """How many frames of the input one frame of the output sees."""
+        return math.prod(self.config.filter_widths)
+
+    def forward(self, tracks: torch.Tensor, fps: torch.Tensor) -> Lifted:
+        """Lift N tracks of T frames to as many 3D poses.
+
+        Args:
+            tracks: (N, T, K, 3) x, y, score, centred on the track and in units of the person's size; score 0 where
+                nothing is given.
+            fps: (N,) frames a second.
+        """
+        n, t, k = tracks.shape[:3]
+        if tracks.shape[2:] != (len(self.skeleton), 3):
+            raise ValueError(f"tracks must be (N, T, {len(self.skeleton)}, 3), not {tuple(tracks.shape)}")
+        told = features(tracks, fps).flatten(2)
+        more = self.receptive_field - 1
+        before = more if self.config.causal else more // 2
+        x = F.pad(told.transpose(1, 2), (before, more - before))
+        x = self.dropout(F.relu(self.norm(self.expand(x))))
+        for block in self.blocks:
+            x = block(x)
+        x = x.transpose(1, 2) + self.frame(told)
+        found = self.out(F.relu(x))
+        scale = FIRST_SCALE * found[..., :1, None].exp()
+        offset, spread = found[..., 1:].view(n, t, k, 4).split([3, 1], dim=-1)
+        given = (tracks[..., 2:] > 0).to(tracks.dtype)
+        plane = F.pad(scale * tracks[..., :2] * given, (0, 1))
+        log_spread = (spread[..., 0] + math.log(FIRST_SPREAD)).clamp(math.log(LEAST_SPREAD), math.log(MOST_SPREAD))
+        return Lifted(plane + offset, log_spread)

@@ -1,0 +1,141 @@
+"""Train networks of tracks, whose batches are drawn from motion capture as they are needed, in one process."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from rich.progress import Progress
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from posefix.core.errors import InputError
+from posefix.core.resources import StrictModel
+from posefix.training.processes import stop_in_time
+from posefix.training.run_folder import MODEL_FILE, STATE_FILE, append_log, reading_state, write_state
+
+LOG_EVERY, SAVE_EVERY = 50, 500  # steps
+AVERAGED = 0.999  # how much of the averaged weights stays in each step
+CLIP, WARMUP = 1.0, 300  # norm of gradients; steps
+
+
+class SequenceExperiment(StrictModel):
+    """A training on motion capture: ``batch`` windows of ``frames`` in each of ``steps``."""
+
+    data: str = "{data}/mocap/train.npz"
+    skeleton: str = "coco17"
+    frames: int = Field(default=64, ge=8)
+    batch: int = Field(default=16, ge=1)
+    steps: int = Field(default=20000, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    seed: int = 0
+
+
+@dataclass
+class SequenceTrainer(ABC):
+    """Train one experiment into one folder: weights (an average over steps), state and log, as for the refiner.
+
+    Batch i is drawn by a generator of its own, so that a resumed run goes on to the same losses. Subclasses make the
+    network in ``__post_init__``, before they call this one's.
+
+    Raises:
+        InputError: for motion capture that cannot be read.
+    """
+
+    experiment: Any
+    folder: Path
+    device: torch.device
+    step: int = field(default=0, init=False)
+    seconds: float = field(default=0.0, init=False)
+    network: nn.Module = field(init=False)
+    shown: ClassVar[str] = "position"  # the part of the loss that the progress shows
+
+    def __post_init__(self) -> None:
+        self.network.to(self.device)
+        self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))  # type: ignore[no-untyped-call]
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.01, betas=(0.9, 0.98))
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @abstractmethod
+    def losses(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+        """Draw a batch; the parts of its loss by name, each weighted."""
+
+    @abstractmethod
+    def save_weights(self, path: Path, network: nn.Module, experiment: dict[str, Any], info: dict[str, Any]) -> None:
+        """Write a checkpoint."""
+
+    def fit(self, minutes: float | None = None) -> bool:
+        """Train to the last step; stop early and save when ``minutes`` have passed or Ctrl-C came. True if finished."""
+        steps, recent, begun = self.experiment.steps, [], time.monotonic()
+        with Progress() as display, stop_in_time(minutes, self.device) as due:
+            task = display.add_task("", total=steps, completed=self.step)
+            while self.step < steps:
+                last = time.monotonic()
+                recent.append(self._train_step())
+                if not math.isfinite(sum(recent[-1].values())):
+                    raise InputError(f"the loss is not finite at step {self.step}; lower learning_rate")
+                self.seconds += time.monotonic() - last
+                if self.step % LOG_EVERY == 0:
+                    means = {name: sum(r[name] for r in recent) / len(recent) for name in recent[0]}
+                    speed = len(recent) * self.experiment.batch / (time.monotonic() - begun)
+                    append_log(self.folder, self.step, self.seconds, {**means, "windows_per_second": speed})
+                    shown = f"{self.shown} {means[self.shown]:.4f}  {speed:.0f} windows/s"
+                    display.update(task, description=shown)
+                    recent, begun = [], time.monotonic()
+                display.update(task, completed=self.step)
+                stop = due()
+                if stop or self.step % SAVE_EVERY == 0 or self.step == steps:
+                    self.save()
+                if stop:
+                    break
+        return bool(self.step >= steps)
+
+    def _train_step(self) -> dict[str, float]:
+        parts = self.losses(np.random.default_rng([self.experiment.seed, self.step]))
+        warm, done = min(1, (self.step + 1) / WARMUP), self.step / self.experiment.steps
+        rate = self.experiment.learning_rate * warm * (0.5 + 0.5 * math.cos(math.pi * done))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimizer.step()
+        self.averaged.update_parameters(self.network)
+        self.step += 1
+        return {name: part.item() for name, part in parts.items()}
+
+    def save(self) -> None:
+        """Write weights and state, each whole or not at all."""
+        info = {"steps": self.step, "windows": self.step * self.experiment.batch, "seconds": round(self.seconds)}
+        experiment = self.experiment.model_dump(mode="json")
+        self.save_weights(self.folder / MODEL_FILE, self.averaged.module, experiment, info)
+        state = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "experiment": json.dumps(experiment),
+        }
+        write_state(self.folder, state)
+
+    def resume(self) -> bool:
+        """Go on from the folder's state, if there is one; InputError if it is damaged or of another experiment."""
+        path = self.folder / STATE_FILE
+        if not path.is_file():
+            return False
+        with reading_state(self.folder, self.device) as state:
+            if json.loads(state["experiment"]) != self.experiment.model_dump(mode="json"):
+                raise InputError(f"{path}: is of another experiment; choose another --out to start anew")
+            for name in ("network", "averaged", "optimizer"):
+                getattr(self, name).load_state_dict(state[name])
+            self.step, self.seconds = state["step"], state["seconds"]
+        return True
