@@ -28,17 +28,19 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, out: Path) -> 
     from dataclasses import replace
 
     from posefix.core.files import write_atomically
+    from posefix.lifting.checkpoint import LIFTING
     from posefix.models.checkpoint import load_checkpoint, save_checkpoint
     from posefix.models.weights import resolve
-    from posefix.motion.checkpoint import export_motion, is_motion
+    from posefix.motion.checkpoint import MOTION
     from posefix.refine.exported import export_onnx
 
     path = resolve(checkpoint)
-    if is_motion(path):
-        if kind == "onnx" or keep_margin is not None:
-            raise InputError(f"{path}: is of the sequence denoiser, which has neither ONNX nor a margin")
-        _say(out, export_motion(path, out))
-        return
+    for sequence in (MOTION, LIFTING):
+        if sequence.holds(path):
+            if kind == "onnx" or keep_margin is not None:
+                raise InputError(f"{path}: is of {sequence.title}, which has neither ONNX nor a margin")
+            _say(out, sequence.export(path, out))
+            return
     loaded = load_checkpoint(checkpoint)
     if keep_margin is not None:
         loaded = replace(loaded, config=loaded.config.model_copy(update={"keep_margin": keep_margin}))

@@ -12,7 +12,7 @@ from posefix.cli.options import DEVICE, PATH, friendly, option
 from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
-    from posefix.motion.training import MotionTrainer
+    from posefix.training.sequence_trainer import SequenceTrainer
     from posefix.training.train import Trainer
 
 
@@ -40,16 +40,17 @@ def train(
 ) -> None:
     """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too.
 
-    With --config motion: the sequence denoiser for videos, in one process.
+    With --config motion: the sequence denoiser for videos; with --config lifting: the lifting network; in one process.
     """
     from posefix.training import config as configuration
     from posefix.training.processes import process_group
     from posefix.training.train import Trainer
     from posefix.training.validation import RealResults
 
-    if "motion" in configuration.read(config)[0]:
+    kind = next((kind for kind in ("motion", "lifting") if kind in configuration.read(config)[0]), None)
+    if kind:
         given = [f"batch={options['batch']}"] if options["batch"] else []
-        _train_motion(config, out, resume, minutes, device, (*given, *overrides))
+        _run(_sequence_trainer(kind, config, out, resume, device, (*given, *overrides)), resume, minutes)
         return
     given = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
     experiment = configuration.load(config, [*given, *overrides])
@@ -61,17 +62,20 @@ def train(
         _run(Trainer(experiment, folder, chosen, evaluate), resume, minutes)
 
 
-def _train_motion(
-    config: str, out: Path | None, resume: bool, minutes: float | None, device: str | None, overrides: tuple[str, ...]
-) -> None:
+def _sequence_trainer(
+    kind: str, config: str, out: Path | None, resume: bool, device: str | None, overrides: tuple[str, ...]
+) -> SequenceTrainer:
     from posefix.core.resources import validated
     from posefix.engines.registry import usable_device
+    from posefix.lifting.training import LiftingExperiment, LiftingTrainer
     from posefix.motion.training import MotionExperiment, MotionTrainer
     from posefix.training import config as configuration
 
     spec, path = configuration.read(config, overrides)
-    experiment, folder = validated(MotionExperiment, spec, str(path)), _folder(out, path.stem, resume)
-    _run(MotionTrainer(experiment, folder, usable_device(device or "cpu")), resume, minutes)
+    folder, chosen = _folder(out, path.stem, resume), usable_device(device or "cpu")
+    if kind == "motion":
+        return MotionTrainer(validated(MotionExperiment, spec, str(path)), folder, chosen)
+    return LiftingTrainer(validated(LiftingExperiment, spec, str(path)), folder, chosen)
 
 
 def _folder(out: Path | None, name: str, resume: bool) -> Path:
@@ -84,7 +88,7 @@ def _folder(out: Path | None, name: str, resume: bool) -> Path:
     return folder
 
 
-def _run(trainer: Trainer | MotionTrainer, resume: bool, minutes: float | None) -> None:
+def _run(trainer: Trainer | SequenceTrainer, resume: bool, minutes: float | None) -> None:
     """Train, and say where it began and how it ended."""
     folder = trainer.folder
     if resume:

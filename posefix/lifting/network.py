@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
+from posefix.lifting.body import hips_of
 from posefix.motion.network import FEATURES, features
 
 LEAST_SPREAD, MOST_SPREAD, FIRST_SPREAD = 0.005, 1.0, 0.05  # metres
@@ -71,6 +72,7 @@ class LiftingNetwork(nn.Module):
     def __init__(self, config: LiftingConfig, skeleton: Skeleton) -> None:
         super().__init__()
         self.config, self.skeleton = config, skeleton
+        self.hips = hips_of(skeleton)
         k, channels = len(skeleton), config.channels
         self.expand = nn.Conv1d(k * FEATURES, channels, config.filter_widths[0], bias=False)
         self.norm, self.dropout = nn.BatchNorm1d(channels), nn.Dropout(config.dropout)
@@ -100,7 +102,9 @@ class LiftingNetwork(nn.Module):
         n, t, k = tracks.shape[:3]
         if tracks.shape[2:] != (len(self.skeleton), 3):
             raise ValueError(f"tracks must be (N, T, {len(self.skeleton)}, 3), not {tuple(tracks.shape)}")
-        told = features(tracks, fps).flatten(2)
+        given = (tracks[..., 2:] > 0).to(tracks.dtype)
+        places = (tracks[..., :2] - self._root(tracks[..., :2], given)) * given
+        told = torch.cat([places, features(tracks, fps)[..., 2:]], dim=-1).flatten(2)
         more = self.receptive_field - 1
         before = more if self.config.causal else more // 2
         x = F.pad(told.transpose(1, 2), (before, more - before))
@@ -111,7 +115,12 @@ class LiftingNetwork(nn.Module):
         found = self.out(F.relu(x))
         scale = FIRST_SCALE * found[..., :1, None].exp()
         offset, spread = found[..., 1:].view(n, t, k, 4).split([3, 1], dim=-1)
-        given = (tracks[..., 2:] > 0).to(tracks.dtype)
-        plane = F.pad(scale * tracks[..., :2] * given, (0, 1))
+        plane = F.pad(scale * places, (0, 1))
         log_spread = (spread[..., 0] + math.log(FIRST_SPREAD)).clamp(math.log(LEAST_SPREAD), math.log(MOST_SPREAD))
         return Lifted(plane + offset, log_spread)
+
+    def _root(self, places: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+        """(N, T, 1, 2): the middle of the hips of each frame, or that of all keypoints where one is not given."""
+        hips, known = places[:, :, self.hips].mean(2, keepdim=True), given[:, :, self.hips].prod(2, keepdim=True)
+        middle = (places * given).sum(2, keepdim=True) / given.sum(2, keepdim=True).clamp(min=1)
+        return known * hips + (1 - known) * middle

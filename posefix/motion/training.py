@@ -68,12 +68,17 @@ class MotionBatch:
     weights: torch.Tensor  # (B, T, K), 1 on average
 
 
+def draw_rates(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw frames a second of (count,) videos."""
+    usual = rng.random(count) < USUAL
+    return np.where(usual, rng.choice(USUAL_RATES, count), log_uniform(rng, RATES, count))
+
+
 def draw_batch(
     motion: MotionCapture, skeleton: Skeleton, count: int, frames: int, rng: np.random.Generator
 ) -> MotionBatch:
     """Draw windows of motion, see them by random cameras, and corrupt what is seen."""
-    usual = rng.random(count) < USUAL
-    fps = np.where(usual, rng.choice(USUAL_RATES, count), log_uniform(rng, RATES, count))
+    fps = draw_rates(count, rng)
     points, root = motion.draw(fps, frames, rng)
     hips = [skeleton.index("left_hip"), skeleton.index("right_hip")]
     truth = project(points, root, fps, hips, rng)

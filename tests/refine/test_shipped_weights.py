@@ -17,12 +17,12 @@ from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import keypoint_similarity, match_people, oks
 from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import load_checkpoint
-from posefix.motion.checkpoint import is_motion
+from posefix.motion.checkpoint import MOTION
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 
 COCO = skeletons.load("coco17")
-NAMES = sorted(path.stem for path in resources.weights_dir().glob("*.safetensors") if not is_motion(path))
+NAMES = sorted(path.stem for path in resources.weights_dir().glob("*.safetensors") if not MOTION.holds(path))
 LEAST_GAIN = {"posefix-base": (0.03, 0.05), "posefix-small": (0.01, 0.0)}  # of mean OKS, and of the share above 0.75
 MOST_TORN = {"posefix-base": 0, "posefix-small": 1}  # of 51 people
 

@@ -1,0 +1,94 @@
+"""Checkpoints of networks of tracks: weights, with the configuration and the skeleton inside."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from posefix.core import skeleton as skeletons
+from posefix.core.errors import InputError
+from posefix.core.files import write_atomically
+from posefix.core.resources import StrictModel, validated
+from posefix.models.weights import read_weights, resolve
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class SequenceCheckpoint(Generic[Network]):
+    """The checkpoints of one kind of network, made as ``network(config, skeleton)`` and with these as attributes.
+
+    Attributes:
+        network: its class.
+        config: the class of its configuration.
+        field: what the configuration is called in files, also in those of experiments.
+        title: what the network is called in messages.
+        default: the name of the shipped one.
+    """
+
+    network: type[Network]
+    config: type[StrictModel]
+    field: str
+    title: str
+    default: str
+
+    @property
+    def key(self) -> str:
+        """Under which a file's metadata has the description."""
+        return f"posefix_{self.field}"
+
+    def save(
+        self,
+        path: Path,
+        network: nn.Module,
+        experiment: dict[str, Any],
+        training_info: dict[str, Any],
+        half: bool = False,
+    ) -> None:
+        """Write a network, whole or not at all, with how it was trained; ``half`` stores floats as fp16."""
+        tensors = {
+            name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous().clone()
+            for name, value in network.state_dict().items()
+        }
+        metadata = {
+            self.field: network.config.model_dump(mode="json"),  # type: ignore[union-attr,operator]
+            "skeleton": network.skeleton.to_dict(),  # type: ignore[union-attr,operator]
+            "experiment": experiment,
+            "training_info": training_info,
+        }
+        write_atomically(path, save(tensors, {self.key: json.dumps(metadata)}))
+
+    def holds(self, path: Path) -> bool:
+        """Whether a checkpoint is one of these; InputError when it is none at all."""
+        return self.key in read_weights(path)[1]
+
+    def export(self, path: Path, out: Path) -> int:
+        """Write a trained checkpoint in half precision; returns how many steps it was trained for."""
+        parsed = json.loads(read_weights(path)[1][self.key])
+        self.save(out, self.load(path), parsed["experiment"], parsed["training_info"], half=True)
+        return int(parsed["training_info"].get("steps", 0))
+
+    def load(self, name_or_path: str | Path | None = None, device: str | torch.device = "cpu") -> Network:
+        """Read a network by path or shipped name. Never runs code from the file.
+
+        Raises:
+            InputError: naming the file, when it is missing, damaged, or not a checkpoint of this kind.
+        """
+        path = resolve(name_or_path or self.default)
+        weights, metadata = read_weights(path)
+        if self.key not in metadata:
+            raise InputError(f"{path}: is not a checkpoint of {self.title}; give one, or {self.default}")
+        try:
+            parsed = json.loads(metadata[self.key])
+            config = validated(self.config, parsed[self.field], self.field)
+            network = self.network(config, skeletons.from_dict(parsed["skeleton"], "skeleton"))
+            network.load_state_dict(weights)
+        except Exception as error:  # whatever damaged values make the parsers and torch stumble upon
+            raise InputError(f"{path}: no network can be built from its contents ({type(error).__name__})") from None
+        return network.eval().to(device)
