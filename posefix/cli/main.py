@@ -7,6 +7,7 @@ import click
 from posefix.cli.convert import convert
 from posefix.cli.diagnose import diagnose
 from posefix.cli.evaluate import evaluate
+from posefix.cli.evaluate_3d import evaluate_3d
 from posefix.cli.export import export
 from posefix.cli.fit import fit
 from posefix.cli.measure import measure
@@ -21,5 +22,5 @@ def main() -> None:
     """Refine human poses, whatever estimator they come from."""
 
 
-for command in (refine, smooth, convert, evaluate, diagnose, fit, train, measure, export):
+for command in (refine, smooth, convert, evaluate, evaluate_3d, diagnose, fit, train, measure, export):
     main.add_command(command)

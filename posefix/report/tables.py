@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,40 @@ def summary_table(
         changes = (Text(text, style=style) for text in (f"{gain:+.2f}", f"[{low:+.2f}, {high:+.2f}]"))
         table.add_row(name, f"{before:.2f}", f"{after:.2f}", *changes)
     return table
+
+
+def differences_table(
+    compared: Sequence[Mapping[str, Any]], units: Mapping[str, str], higher_is_better: Collection[str] = ()
+) -> Table:
+    """Show the measures of files, and what those after the first differ by, with 95 % intervals.
+
+    Args:
+        compared: as :func:`posefix.lifting.comparison.compare` returns them.
+        units: of the measures, in the order of the rows.
+        higher_is_better: names of the measures that are no errors.
+    """
+    table = titled_table(None, "")
+    for one in compared:
+        for heading in (escape(Path(one["file"]).name), *(["difference"] if "difference" in one else [])):
+            table.add_column(heading, justify="right")
+    for name, unit in units.items():
+        cells: list[str | Text] = []
+        for one in compared:
+            value = one["measures"][name]
+            cells.append("-" if value is None else f"{value:.2f}")
+            if "difference" in one:
+                cells.append(_difference(one["difference"], name, name in higher_is_better))
+        table.add_row(f"{name}, {unit}", *cells)
+    return table
+
+
+def _difference(differences: Metrics, name: str, higher_is_better: bool) -> Text:
+    change, low, high = (differences[key] for key in (name, f"{name}_low", f"{name}_high"))
+    if change is None or low is None or high is None:
+        return Text("-", style="dim")
+    better, worse = (low > 0, high < 0) if higher_is_better else (high < 0, low > 0)
+    style = "green" if better else "red" if worse else ""
+    return Text(f"{change:+.2f} [{low:+.2f}, {high:+.2f}]", style=style)
 
 
 def report_tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
