@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -67,29 +69,41 @@ class TrackDenoiser:
         for part in segments(times, keypoints, given):
             track = np.zeros((part.stop - part.start, len(known), 3))
             track[:, known] = np.where(given[part, ours, None], keypoints[part, ours], 0)
-            place, spread = self._on_grid(times[part], track)
-            found[part, ours, :2] = place[:, known]
-            sure[part, ours] = certainty(spread[:, known], 2 * self.network.skeleton.sigmas[known] * size)
+            if len(track) < 2:
+                found[part, ours, :2] = track[:, known, :2]
+                sure[part, ours] = 1.0
+                continue
+            place = on_even_grid(times[part], track, partial(_denoised, self.network))
+            found[part, ours, :2] = place[:, known, :2]
+            sure[part, ours] = certainty(place[:, known, 2], 2 * self.network.skeleton.sigmas[known] * size)
         found[..., 2] = keypoints[..., 2]
         never = ~given.any(0)
         found[:, never], sure[:, never] = (np.nan, np.nan, 0), 0
         return found, sure
 
-    def _on_grid(self, times: np.ndarray, track: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Denoise a segment (T, K, 3) whose frames need not be at even distances; as :func:`denoise`."""
-        if len(times) < 2:
-            return track[..., :2], np.zeros(track.shape[:2])
-        step = float(np.median(np.diff(times)))
-        grid = np.linspace(times[0], times[-1], round((times[-1] - times[0]) / step) + 1)
-        if len(grid) == len(times) and np.abs(grid - times).max() < EVEN * step:
-            return denoise(self.network, track, 1 / step)
-        given = track[..., 2] > 0
-        nearest = np.clip(np.searchsorted(times, grid - step / 2), 0, len(times) - 1)
-        even = resampled(times, interpolated(times, track, given), grid)
-        even[..., 2] *= given[nearest]
-        place, spread = denoise(self.network, even, 1 / step)
-        whole = resampled(grid, np.concatenate([place, spread[..., None]], axis=-1), times)
-        return whole[..., :2], whole[..., 2]
+
+def on_even_grid(
+    times: np.ndarray, track: np.ndarray, function: Callable[[np.ndarray, float], np.ndarray]
+) -> np.ndarray:
+    """Call a function of tracks at an even rate for one whose frames need not be at even distances.
+
+    Args:
+        times: (T,) seconds, ascending, T at least 2.
+        track: (T, K, 3) x, y and score; score 0 where nothing is known.
+        function: of such a track and its frames a second; gives values (T, K, C).
+
+    Returns:
+        (T, K, C).
+    """
+    step = float(np.median(np.diff(times)))
+    grid = np.linspace(times[0], times[-1], round((times[-1] - times[0]) / step) + 1)
+    if len(grid) == len(times) and np.abs(grid - times).max() < EVEN * step:
+        return function(track, 1 / step)
+    given = track[..., 2] > 0
+    nearest = np.clip(np.searchsorted(times, grid - step / 2), 0, len(times) - 1)
+    even = resampled(times, interpolated(times, track, given), grid)
+    even[..., 2] *= given[nearest]
+    return resampled(grid, function(even, 1 / step), times)
 
 
 def resampled(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -115,24 +129,51 @@ def denoise(
     Returns:
         (T, K, 2) float32 pixels, and (T, K) float32 the mean distance that the truth is expected at, in pixels.
     """
-    t, k = keypoints.shape[:2]
+    found = by_windows(keypoints, lambda windows: _stacked(network, windows, fps, causal, latency), causal)
+    return found[..., :2], found[..., 2]
+
+
+def by_windows(keypoints: np.ndarray, function: Callable[[np.ndarray], np.ndarray], causal: bool = False) -> np.ndarray:
+    """Call a function of windows for a track of any length.
+
+    Windows fade into each other where they overlap; with ``causal``, the one that has seen more of the past counts.
+
+    Args:
+        keypoints: (T, K, 3), score 0 where nothing is known.
+        function: of (N, W, K, 3) windows; gives values (N, W, K, C).
+        causal: the function looks at the past alone.
+
+    Returns:
+        (T, K, C) float32.
+    """
+    t = len(keypoints)
     starts = np.arange(0, max(t - OVERLAP, 1), WINDOW - OVERLAP)
     rows = np.minimum(starts[:, None] + np.arange(min(WINDOW, t)), t - 1)
     windows = keypoints[rows].astype(np.float32)
     windows[(starts[:, None] + np.arange(rows.shape[1])) >= t, :, 2] = 0
-    places, spreads = denoise_windows(network, windows, fps, causal, latency)
-    # Windows fade into each other where they overlap; with the past alone, the one that has seen more of it counts.
+    values = function(windows)
     ramp = np.minimum(np.arange(1, rows.shape[1] + 1) / OVERLAP, 1)
     weights = np.tile(np.ones_like(ramp) if causal else np.minimum(ramp, ramp[::-1]), (len(rows), 1))
     if causal:
         weights[1:, :OVERLAP] = 0
-    total = np.zeros((t, k, 4))
-    for start, weight, place, spread in zip(starts.tolist(), weights, places, spreads, strict=True):
-        values = np.concatenate([place, spread[..., None], np.ones((*spread.shape, 1))], axis=-1)
-        part = total[start : start + len(weight)]
-        part += (weight[:, None, None] * values)[: len(part)]
-    total[..., :3] /= total[..., 3:]
-    return total[..., :2].astype(np.float32), total[..., 2].astype(np.float32)
+    total, weight_of = np.zeros((t, *values.shape[2:])), np.zeros(t)
+    for start, weight, value in zip(starts.tolist(), weights, values, strict=True):
+        part = slice(start, start + len(weight))
+        total[part] += (weight[:, None, None] * value)[: t - start]
+        weight_of[part] += weight[: t - start]
+    return (total / weight_of[:, None, None]).astype(np.float32)
+
+
+def _denoised(network: MotionNetwork, track: np.ndarray, fps: float) -> np.ndarray:
+    """(T, K, 3) places and spreads of a track at an even rate."""
+    places, spreads = denoise(network, track, fps)
+    return np.concatenate([places, spreads[..., None]], axis=-1)
+
+
+def _stacked(network: MotionNetwork, windows: np.ndarray, fps: float, causal: bool, latency: int) -> np.ndarray:
+    """(N, W, K, 3) places and spreads of windows."""
+    places, spreads = denoise_windows(network, windows, fps, causal, latency)
+    return np.concatenate([places, spreads[..., None]], axis=-1)
 
 
 def denoise_windows(
