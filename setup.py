@@ -11,8 +11,17 @@ TRAIN = ["timm>=1.0.9,<2", "albumentations>=2.0,<3"]
 REPORT = ["jinja2>=3.1,<4"]
 VIDEO = ["av>=12", "scipy>=1.11", *REPORT]
 OPENVINO = ["openvino>=2024.4", "onnx>=1.15,<2"]  # both read the network as torch exports it, by onnx
+C3D = ["ezc3d>=1.5"]
 ONNX = ["onnxruntime>=1.17", "onnx>=1.15,<2"]
-TEST = ["pytest>=8,<10", "hypothesis>=6.100,<7", "ruff>=0.6,<1", "mypy>=1.11,<3", "types-PyYAML", "playwright>=1.45"]
+TEST = [
+    "pytest>=8,<10",
+    "hypothesis>=6.100,<7",
+    "ruff>=0.6,<1",
+    "mypy>=1.11,<3",
+    "types-PyYAML",
+    "playwright>=1.45",
+    "pybvh>=0.9,<1",
+]
 EXPERIMENTS = ["matplotlib>=3.8,<4"]
 
 setup(
@@ -49,8 +58,9 @@ setup(
         "video": VIDEO,
         "openvino": OPENVINO,
         "onnx": ONNX,
+        "c3d": C3D,
         "docs": ["mkdocs-material>=9.5,<10"],
-        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *ONNX, *TEST, *EXPERIMENTS],
+        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *ONNX, *C3D, *TEST, *EXPERIMENTS],
     },
     entry_points={"console_scripts": ["posefix = posefix.cli.main:main"]},
 )

@@ -1,0 +1,113 @@
+"""Write poses in depth in the format that the name of the file ends in."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from posefix.core.errors import InputError, require
+from posefix.core.files import write_atomically
+from posefix.lifting.angles import joint_angles
+from posefix.lifting.bvh import bvh
+from posefix.lifting.markers import write_c3d, write_trc
+from posefix.lifting.poses import Poses3D, Track3D, write_poses3d
+
+
+def write_npz(poses: Poses3D, out: Path) -> None:
+    """Write NumPy arrays, a row for each person in each frame (N in all), in the axes and units of :class:`Track3D`.
+
+    ``frames``, ``times``, ``keypoints``, ``root`` and ``spreads`` as there; ``tracks`` (N,) as in the names of files;
+    ``focal`` (N,) and ``centre`` (N, 2) are the camera; besides ``keypoint_names`` (K,) and ``fps``.
+    """
+    tracks, lengths = poses.tracks, [len(track) for track in poses.tracks]
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(track, name) for track in tracks])
+        for name in ("frames", "times", "keypoints", "root", "spreads")
+    }
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        **arrays,
+        tracks=np.repeat(track_labels(poses), lengths),
+        focal=np.repeat([track.camera.focal for track in tracks], lengths),
+        centre=np.repeat([track.camera.centre for track in tracks], lengths, axis=0),
+        keypoint_names=np.array(poses.skeleton.keypoint_names),
+        fps=np.array(poses.fps),
+    )
+    write_atomically(out, content.getvalue())
+
+
+def write_angles(poses: Poses3D, out: Path) -> None:
+    """Write :func:`posefix.lifting.angles.joint_angles` as CSV, a row for each person in each frame."""
+    text = io.StringIO()
+    rows = csv.writer(text)
+    for i, (label, track) in enumerate(zip(track_labels(poses), poses.tracks, strict=True)):
+        names, angles = joint_angles(track, poses.skeleton)
+        if not i:
+            rows.writerow(["track", "frame", "time", *names])
+        cells = np.where(np.isfinite(angles), np.char.mod("%.2f", angles), "").tolist()
+        for frame, time, row in zip(track.frames.tolist(), track.times.tolist(), cells, strict=True):
+            rows.writerow([label, frame, f"{time:.6f}", *row])
+    write_atomically(out, text.getvalue())
+
+
+def write_bvh(poses: Poses3D, track: Track3D, out: Path) -> None:
+    """Write a track as :func:`posefix.lifting.bvh.bvh` describes it."""
+    write_atomically(out, bvh(track, poses.skeleton, poses.fps))
+
+
+EVERYBODY: dict[str, Callable[[Poses3D, Path], None]] = {
+    ".json": write_poses3d,
+    ".npz": write_npz,
+    ".csv": write_angles,
+}
+ONE_PERSON: dict[str, Callable[[Poses3D, Track3D, Path], None]] = {
+    ".bvh": write_bvh,
+    ".trc": write_trc,
+    ".c3d": write_c3d,
+}
+
+
+def require_known_suffix(out: Path) -> None:
+    """Raise InputError, with all suffixes, if no format has that of ``out``, or if what writes it is not installed."""
+    if out.suffix not in (known := {**EVERYBODY, **ONE_PERSON}):
+        raise InputError(f"{out}: poses in depth are written by the end of the name; use one of {', '.join(known)}")
+    if out.suffix == ".c3d":
+        require("ezc3d", "c3d", "C3D")
+
+
+def track_labels(poses: Poses3D) -> list[int]:
+    """What tells people apart: their track ids, or numbers from 0 on where ids are unknown or not distinct."""
+    ids = [track.track_id for track in poses.tracks]
+    return ids if len(set(ids)) == len(ids) and min(ids, default=0) >= 0 else list(range(len(ids)))
+
+
+def write(poses: Poses3D, out: Path) -> list[Path]:
+    """Write poses in the format that ``out`` ends in.
+
+    A file of ``.bvh``, ``.trc`` or ``.c3d`` holds one person: of several, each gets their own, with their track id at
+    the end of the name (``walk_7.bvh``), or a number where these are unknown.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: no format has this suffix, there is nobody, or a file cannot be written.
+    """
+    require_known_suffix(out)
+    if out.suffix != ".json" and not any(map(len, poses.tracks)):
+        raise InputError(f"{out}: cannot be written, there is nobody in these poses")
+    if out.suffix in EVERYBODY:
+        EVERYBODY[out.suffix](poses, out)
+        return [out]
+    paths = []
+    for label, track in zip(track_labels(poses), poses.tracks, strict=True):
+        if len(track):
+            paths.append(out if len(poses.tracks) == 1 else out.with_name(f"{out.stem}_{label}{out.suffix}"))
+            ONE_PERSON[out.suffix](poses, track, paths[-1])
+    return paths

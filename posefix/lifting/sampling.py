@@ -1,0 +1,61 @@
+"""Poses as files of motion want them: y up, and a row for every frame, also where the person was not seen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from posefix.core.errors import InputError
+from posefix.core.skeleton import Skeleton
+from posefix.lifting.poses import Track3D
+
+SIDES = ("left", "right")
+LIMBS = tuple(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in SIDES)
+
+
+class Sampled(NamedTuple):
+    """A track in R evenly spaced frames. Axes: x right, y up, z towards the camera, which is the origin; metres."""
+
+    rate: float  # rows a second
+    frames: np.ndarray  # (R,) int64
+    times: np.ndarray  # (R,) float64 seconds
+    keypoints: np.ndarray  # (R, K, 3) float64 from the middle of the hips; NaN where nothing is known
+    root: np.ndarray  # (R, 3) float64, the middle of the hips; NaN where nothing is known
+
+
+def y_up(points: np.ndarray) -> np.ndarray:
+    """Turn points (..., 3) in a camera's axes (y down, z away) by half about x: float64, y up, z towards the camera."""
+    turned: np.ndarray = points.astype(np.float64) * (1, -1, -1)
+    return turned
+
+
+def evenly(track: Track3D, fps: float) -> Sampled:
+    """Give every frame between the first and the last of a track a row; ``fps`` is by the frames' numbers.
+
+    Where the place of the hips is not known in a single frame, they are at the origin.
+    """
+    step = int(np.gcd.reduce(np.diff(track.frames))) or 1
+    rows = (track.frames - track.frames[0]) // step
+    frames = np.arange(track.frames[0], track.frames[-1] + 1, step)
+    keypoints = np.full((len(frames), *track.keypoints.shape[1:]), np.nan)
+    root = np.full((len(frames), 3), np.nan)
+    keypoints[rows] = y_up(track.keypoints)
+    root[rows] = y_up(track.root) if np.isfinite(track.root).any() else 0
+    return Sampled(fps / step, frames, np.interp(frames, track.frames, track.times), keypoints, root)
+
+
+def require_limbs(skeleton: Skeleton, what: str) -> None:
+    """Raise InputError, in a sentence that begins with ``what``, if a skeleton lacks a joint of an arm or a leg."""
+    if lacking := [name for name in LIMBS if name not in skeleton.keypoint_names]:
+        raise InputError(
+            f"{what} need shoulders, elbows, wrists, hips, knees and ankles, and skeleton {skeleton.name} has no "
+            f"{lacking[0]}"
+        )
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) of length 1; NaN for those of no length."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: np.ndarray = vectors / np.where(lengths > 0, lengths, np.nan)
+    return scaled
