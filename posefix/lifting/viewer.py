@@ -1,0 +1,124 @@
+"""Write a page that shows poses in depth: to turn and play, beside the video and with joint angles over time."""
+
+from __future__ import annotations
+
+import base64
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from posefix.core.errors import InputError, require
+from posefix.core.files import write_atomically
+from posefix.lifting.angles import joint_angles
+from posefix.lifting.files import track_labels
+from posefix.lifting.poses import Poses3D, Track3D
+from posefix.media.opencv import cv2
+from posefix.report.drawing import POSE, keypoint_sides, limb_sides
+from posefix.report.pictures import encode_jpeg
+
+MOST_PICTURES = 300  # of more frames, those between show the one before
+PICTURE_HEIGHT = 270  # px
+
+
+class Pictures(Protocol):
+    """Images by frame number, such as :class:`posefix.media.video.VideoFrames` and ``ImageFolder``."""
+
+    def __getitem__(self, index: int, /) -> np.ndarray:
+        """(H, W, 3) uint8 RGB; raises InputError when there is none."""
+
+
+def write_viewer(poses: Poses3D, out: Path, images: Pictures | None = None) -> None:
+    """Write one HTML file that shows poses in any browser; nothing is fetched when it is opened.
+
+    Args:
+        poses: people of a video, or of images, which are shown one after the other.
+        out: of the page.
+        images: what they were found in, to show up to 300 small pictures of it.
+
+    Raises:
+        InputError: the page cannot be written, or jinja2 is not installed.
+    """
+    jinja2 = require("jinja2", "report", "the viewer")
+    film = _film(poses, images) if any(map(len, poses.tracks)) else None
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("posefix.report"), autoescape=jinja2.select_autoescape(["html", "j2"])
+    )
+    page = environment.get_template("depth.html.j2").render(name=out.stem, film=film, colors=POSE[:3])
+    write_atomically(out, page)
+
+
+def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
+    """All that the page's script needs: numbers, lists of them, and arrays of float32 as base64."""
+    frames = np.unique(np.concatenate([track.frames for track in poses.tracks]))
+    times = np.zeros(len(frames))
+    for track in poses.tracks:
+        times[np.searchsorted(frames, track.frames)] = track.times
+    if (np.diff(times) <= 0).any():  # images, which have no time
+        times = np.arange(len(frames)) / poses.fps
+    limbs = poses.skeleton.limbs
+    everywhere = np.concatenate([_positions(track).reshape(-1, 3) for track in poses.tracks])
+    everywhere = everywhere[np.isfinite(everywhere).all(-1)]
+    middle = np.median(everywhere, axis=0)
+    names, _ = joint_angles(poses.tracks[0], poses.skeleton)
+    pictures = _pictures(images, frames) if images is not None else []
+    return {
+        "frames": frames.tolist(),
+        "times": times.round(4).tolist(),
+        "limbs": limbs.tolist(),
+        "sides": limb_sides(keypoint_sides(poses.skeleton), limbs).tolist(),
+        "keypoints": len(poses.skeleton),
+        "middle": middle.tolist(),
+        "reach": float(np.percentile(np.linalg.norm(everywhere - middle, axis=1), 98)),
+        "floor": float(np.percentile(everywhere[:, 1], 99.5)),
+        "people": [_person(*one, poses, frames) for one in zip(track_labels(poses), poses.tracks, strict=True)],
+        "angles": len(names),
+        "plots": _plots(names) if len(frames) > 1 else [],
+        "pictures": [(step, base64.b64encode(encode_jpeg(small)).decode()) for step, small, _ in pictures],
+        "size": pictures[0][2] if pictures else None,
+    }
+
+
+def _person(label: int, track: Track3D, poses: Poses3D, frames: np.ndarray) -> dict[str, Any]:
+    """Where a person is, and which row of that belongs to each of the frames."""
+    rows = np.full(len(frames), -1)
+    rows[np.searchsorted(frames, track.frames)] = np.arange(len(track))
+    return {
+        "name": str(label),
+        "rows": rows.tolist(),
+        "positions": _encoded(_positions(track)),
+        "angles": _encoded(joint_angles(track, poses.skeleton)[1]),
+        "focal": track.camera.focal,
+        "centre": track.camera.centre,
+    }
+
+
+def _positions(track: Track3D) -> np.ndarray:
+    """(T, K, 3) metres from the camera; somewhere in front of it where that is not known of a whole track."""
+    return track.positions if np.isfinite(track.root).any() else track.keypoints + np.array([0, 0, 3.0])
+
+
+def _plots(names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Plots of angles, left and right in one: their names, and side and column of each line."""
+    plots: dict[str, list[tuple[int, int]]] = {}
+    for column, name in enumerate(names):
+        side = name.startswith("left_") + 2 * name.startswith("right_")
+        plots.setdefault(name.removeprefix("left_").removeprefix("right_"), []).append((side, column))
+    return [{"name": name.replace("_", " "), "lines": lines} for name, lines in plots.items()]
+
+
+def _pictures(images: Pictures, frames: np.ndarray) -> list[tuple[int, np.ndarray, tuple[int, int]]]:
+    """Which of the frames are shown, each small, and the width and height of the whole, in order."""
+    pictures = []
+    for step in np.linspace(0, len(frames) - 1, min(len(frames), MOST_PICTURES)).astype(int).tolist():
+        with suppress(InputError):  # the video ends before
+            image = images[int(frames[step])]
+            height, width = image.shape[:2]
+            size = round(width * PICTURE_HEIGHT / height), PICTURE_HEIGHT
+            pictures.append((step, cv2.resize(image, size, interpolation=cv2.INTER_AREA), (width, height)))
+    return pictures
+
+
+def _encoded(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, "<f4").tobytes()).decode()

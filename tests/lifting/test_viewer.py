@@ -1,0 +1,195 @@
+"""The page of poses in depth, in headless Chromium: it plays, turns, scrubs, and shows people where the camera does."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from posefix.core.errors import InputError
+from posefix.lifting.angles import joint_angles
+from posefix.lifting.poses import Poses3D
+from posefix.lifting.viewer import MOST_PICTURES, write_viewer
+from posefix.report.drawing import POSE
+from tests.lifting_scenes import COCO, poses_of, walker
+
+FRAMES = 40
+GROUND = 30, 90, 60
+
+
+class Film:
+    """A dark film of so many frames, which remembers which were asked for."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames, self.asked = frames, []
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if index >= self.frames:
+            raise InputError("it ends before")
+        self.asked.append(index)
+        return np.full((720, 1280, 3), GROUND, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Show poses in a tab; whatever it complains about or fetches fails the test."""
+    complaints: list[str] = []
+    tabs: list[Any] = []
+
+    def show(poses: Poses3D, images: Film | None = None) -> Any:
+        write_viewer(poses, tmp_path / "walk.html", images)
+        tab = browser.new_page(viewport={"width": 1300, "height": 1000})
+        tabs.append(tab)
+        tab.on("console", lambda message: complaints.append(message.text))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
+        tab.goto((tmp_path / "walk.html").as_uri())
+        return tab
+
+    yield show
+    for tab in tabs:
+        tab.close()
+    assert not complaints
+
+
+def canvas(tab: Any, name: str) -> np.ndarray:
+    """(H, W, 3) uint8 what a canvas shows."""
+    content = tab.evaluate(f"document.getElementById('{name}').toDataURL()").partition(",")[2]
+    rgba = np.array(Image.open(io.BytesIO(base64.b64decode(content))))
+    return np.where(rgba[..., 3:] > 0, rgba[..., :3], 255)
+
+
+def test_it_turns_zooms_and_scrubs_to_the_last_frame(opened: Callable[..., Any]) -> None:
+    tab = opened(poses_of(walker(FRAMES, turn=0.05)))
+    seen = [canvas(tab, "room")]
+    tab.locator("#scrub").fill(str(FRAMES - 1))
+    assert tab.locator("#now").text_content() == f"{FRAMES + 2}, 0.84 s"
+    seen.append(canvas(tab, "room"))
+    flat = canvas(tab, "picture")
+    tab.locator("#room").hover()
+    tab.mouse.down()
+    tab.mouse.move(400, 200)
+    tab.mouse.up()
+    seen.append(canvas(tab, "room"))
+    tab.mouse.wheel(0, -300)
+    tab.wait_for_function("view.distance < 2.2 * film.reach + 0.9")
+    seen.append(canvas(tab, "room"))
+    assert all((one != other).any() for i, one in enumerate(seen) for other in seen[:i])
+    np.testing.assert_array_equal(canvas(tab, "picture"), flat)
+    tab.mouse.move(600, 300)
+    np.testing.assert_array_equal(canvas(tab, "room"), seen[-1])
+
+
+def test_two_fingers_zoom(opened: Callable[..., Any]) -> None:
+    tab = opened(poses_of(walker(3)))
+    before = tab.evaluate("({...view})")
+    tab.evaluate("""() => {
+        const room = document.getElementById("room");
+        room.setPointerCapture = () => {};
+        const touch = (kind, pointerId, clientX) =>
+            room.dispatchEvent(new PointerEvent("pointer" + kind, { pointerId, clientX, clientY: 200 }));
+        touch("down", 1, 200); touch("down", 2, 300); touch("move", 2, 400); touch("up", 1, 200); touch("up", 2, 400);
+    }""")
+    after = tab.evaluate("({...view})")
+    assert after == pytest.approx({**before, "distance": before["distance"] / 2})
+
+
+def test_it_plays_in_real_time_from_the_start_again(opened: Callable[..., Any]) -> None:
+    tab = opened(poses_of(walker(FRAMES), fps=50.0))
+    before = canvas(tab, "room")
+    tab.locator("#play").click()
+    tab.wait_for_function("step > 5")
+    assert (canvas(tab, "room") != before).any()
+    tab.wait_for_function(f"step === {FRAMES - 1}")
+    tab.wait_for_function("step < 20")
+    tab.locator("#play").click()
+    stopped = tab.evaluate("step")
+    tab.wait_for_timeout(100)
+    assert tab.evaluate("step") == stopped and tab.locator("#play").text_content() == "Play"
+
+
+def test_the_picture_has_keypoints_where_the_camera_sees_them(opened: Callable[..., Any]) -> None:
+    one, other = walker(FRAMES, track_id=1), walker(FRAMES, track_id=2)
+    other.root[:, 0] -= 1.2
+    other = replace(other, frames=other.frames + 10, times=other.times + 0.2)
+    tab = opened(poses_of(one, other), Film(500))
+    tab.wait_for_function("pictures.every(({image}) => image.complete)")
+    for step, shown in ((0, [one]), (20, [one, other]), (FRAMES + 5, [other])):
+        tab.evaluate(f"show({step})")
+        picture = canvas(tab, "picture").astype(int)
+        scale = min(picture.shape[1] / 1280, picture.shape[0] / 720)
+        shift = (np.array(picture.shape[1::-1]) - scale * np.array([1280, 720])) / 2
+        for track in (one, other):
+            middle = track.positions[np.clip(step + 3 - track.frames[0], 0, FRAMES - 1)]
+            for name, color in (("left", POSE.left), ("right", POSE.right)):
+                shin = middle[[COCO.index(f"{name}_knee"), COCO.index(f"{name}_ankle")]].mean(0)
+                x, y = np.round(track.camera.project(shin) * scale + shift).astype(int)
+                near = np.abs(picture[y - 2 : y + 3, x - 2 : x + 3] - color).sum(-1).min() < 60
+                assert near == any(track is here for here in shown)
+        x, y = np.round(np.array([30, 30]) * scale + shift).astype(int)
+        assert np.abs(picture[y, x] - GROUND).max() < 12
+
+
+def test_plots_have_the_angles_and_lead_to_their_frames(opened: Callable[..., Any]) -> None:
+    one, other = walker(FRAMES, track_id=1), walker(FRAMES, track_id=2)
+    other.keypoints[10, 13] = np.nan
+    tab = opened(poses_of(one, other))
+    names = tab.locator(".plot > span:first-child").all_text_contents()
+    assert names[:3] == ["trunk lean", "hip flexion", "hip adduction"] and len(names) == 7
+    knee = tab.locator(".plot").nth(names.index("knee flexion"))
+    angles = joint_angles(one, COCO)
+    values = angles[1][:, [i for i, name in enumerate(angles[0]) if "knee" in name]]
+    top, bottom = map(float, knee.locator(".range span").all_text_contents())
+    assert (top, bottom) == pytest.approx((values.max() + 5, values.min() - 5), abs=0.51)
+    pieces = [path.get_attribute("d").count("M") for path in knee.locator("path").all()]
+    assert pieces == [1, 1, 1]
+    tab.locator("#person").select_option("2")
+    assert [path.get_attribute("d").count("M") for path in knee.locator("path").all()] == [2, 1, 1]
+    box = knee.locator("svg").bounding_box()
+    knee.locator("svg").click(position={"x": 0.75 * box["width"], "y": 40})
+    assert tab.evaluate("step") == pytest.approx(0.75 * (FRAMES - 1), abs=1)
+
+
+def test_gaps_single_images_and_nobody_have_a_page(opened: Callable[..., Any]) -> None:
+    track = walker(5)
+    track.keypoints[1] = track.keypoints[2, 3] = np.nan
+    track.root[:] = np.nan
+    tab = opened(poses_of(track))
+    tab.evaluate("show(1)")
+    empty = canvas(tab, "picture")
+    tab.evaluate("show(3)")
+    assert (canvas(tab, "picture") != empty).any()
+    images = [replace(walker(1, track_id=-1), frames=np.array([i]), times=np.zeros(1)) for i in (139, 285, 285)]
+    tab = opened(poses_of(*images))
+    assert tab.evaluate("film.times") == [0, 0.02] and tab.locator("#person option").count() == 3
+    tab = opened(poses_of(images[0]))
+    assert tab.locator("#play").is_disabled() and (canvas(tab, "room") != 255).any() and not tab.locator("svg").count()
+    assert "nobody" in opened(Poses3D(COCO, 30.0, ())).locator("body").text_content()
+
+
+def test_of_long_films_few_pictures_are_kept(tmp_path: Path) -> None:
+    film = Film(1000)
+    write_viewer(poses_of(walker(2000)), tmp_path / "long.html", film)
+    assert film.asked == sorted(set(film.asked)) and 0.4 * MOST_PICTURES < len(film.asked) < MOST_PICTURES
+    page = (tmp_path / "long.html").read_text()
+    assert "http" not in page.replace("http-equiv", "") and page.count('"/9j/') == len(film.asked)
