@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from posefix.lifting.checkpoint import save_lifting
 from posefix.lifting.network import Lifted, LiftingConfig, LiftingNetwork
 from posefix.motion.camera import project
 from posefix.motion.checkpoint import load_motion
-from posefix.motion.denoise import denoise_windows, normalized
+from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
 from posefix.motion.network import MotionNetwork
 from posefix.motion.training import OUTSIDE, draw_rates
@@ -42,15 +42,17 @@ class LiftingLoss(StrictModel):
 class LiftingExperiment(SequenceExperiment):
     """A training of the lifting network.
 
-    ``denoised`` is the share of windows that the sequence denoiser ``denoiser`` has seen before, ``alone`` that of
-    steps with frames on their own in place of windows.
+    ``right`` is the share of windows in which the 2D poses are, ``denoised`` that of the others that the sequence
+    denoiser ``denoiser`` has seen before, ``alone`` that of steps with frames on their own in place of windows.
     """
 
     lifting: LiftingConfig = LiftingConfig()
-    frames: int = Field(default=96, ge=8)
+    frames: int = Field(default=27, ge=8)
+    right: float = Field(default=0.4, ge=0, le=1)
     denoiser: str = "posefix-motion"
-    denoised: float = Field(default=0.3, ge=0, le=1)
+    denoised: float = Field(default=0.5, ge=0, le=1)
     alone: float = Field(default=0.1, ge=0, le=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
     loss: LiftingLoss = LiftingLoss()
 
 
@@ -93,11 +95,21 @@ def draw_scene(motion: MotionCapture, skeleton: Skeleton, count: int, frames: in
     return Scene(fps, keypoints, root, seen.focal, seen.keypoints, tracks, found.inside)
 
 
+def right(scene: Scene, rows: np.ndarray) -> Scene:
+    """The scene with the true 2D poses in the tracks ``rows``."""
+    tracks = scene.found.copy()
+    tracks[rows, ..., :2] = scene.exact[rows]
+    return replace(scene, found=tracks)
+
+
 def denoised(scene: Scene, network: MotionNetwork, rows: np.ndarray) -> Scene:
     """The scene with the tracks ``rows`` as the sequence denoiser gives them on."""
     tracks = scene.found.copy()
-    for row in rows:  # rates differ
-        tracks[row, ..., :2] = denoise_windows(network, tracks[row, None], float(scene.fps[row]))[0][0]
+    if len(rows):
+        windows, centres, sizes = normalized(tracks[rows])
+        with torch.inference_mode():
+            found = network(torch.from_numpy(windows), torch.from_numpy(scene.fps[rows].astype(np.float32)))
+        tracks[rows, ..., :2] = found.keypoints.numpy() * sizes + centres
     return replace(scene, found=tracks)
 
 
@@ -156,11 +168,16 @@ class LiftingTrainer(SequenceTrainer):
         """Draw a batch, lift it, and measure."""
         experiment = self.experiment
         scene = draw_scene(self.motion, self.skeleton, experiment.batch, experiment.frames, rng)
+        kind = rng.random(experiment.batch)
+        scene = right(scene, kind < experiment.right)
         if self.denoiser is not None:
-            scene = denoised(scene, self.denoiser, np.flatnonzero(rng.random(experiment.batch) < experiment.denoised))
+            some = experiment.right + (1 - experiment.right) * experiment.denoised
+            scene = denoised(scene, self.denoiser, np.flatnonzero((kind >= experiment.right) & (kind < some)))
         batch = draw_batch(scene, bool(rng.random() < experiment.alone), rng)
         batch = LiftingBatch(*(value.to(self.device) for value in vars(batch).values()))
-        return losses(self.network.train()(batch.tracks, batch.fps), batch, experiment.loss)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
+            found = self.network(batch.tracks, batch.fps)
+        return losses(found, batch, experiment.loss)
 
     def save_weights(self, path: Path, network: nn.Module, experiment: dict[str, Any], info: dict[str, Any]) -> None:
         """Write a checkpoint of the lifting network."""
