@@ -62,7 +62,6 @@ def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
     everywhere = everywhere[np.isfinite(everywhere).all(-1)]
     middle = np.median(everywhere, axis=0)
     names, _ = joint_angles(poses.tracks[0], poses.skeleton)
-    pictures = _pictures(images, frames) if images is not None else []
     return {
         "frames": frames.tolist(),
         "times": times.round(4).tolist(),
@@ -75,8 +74,7 @@ def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
         "people": [_person(*one, poses, frames) for one in zip(track_labels(poses), poses.tracks, strict=True)],
         "angles": len(names),
         "plots": _plots(names) if len(frames) > 1 else [],
-        "pictures": [(step, base64.b64encode(encode_jpeg(small)).decode()) for step, small, _ in pictures],
-        "size": pictures[0][2] if pictures else None,
+        "pictures": _pictures(images, frames) if images is not None else [],
     }
 
 
@@ -108,15 +106,16 @@ def _plots(names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{"name": name.replace("_", " "), "lines": lines} for name, lines in plots.items()]
 
 
-def _pictures(images: Pictures, frames: np.ndarray) -> list[tuple[int, np.ndarray, tuple[int, int]]]:
-    """Which of the frames are shown, each small, and the width and height of the whole, in order."""
+def _pictures(images: Pictures, frames: np.ndarray) -> list[dict[str, Any]]:
+    """Small pictures of the frames that are shown, which of all these are, and width and height of the whole."""
     pictures = []
     for step in np.linspace(0, len(frames) - 1, min(len(frames), MOST_PICTURES)).astype(int).tolist():
         with suppress(InputError):  # the video ends before
             image = images[int(frames[step])]
             height, width = image.shape[:2]
             size = round(width * PICTURE_HEIGHT / height), PICTURE_HEIGHT
-            pictures.append((step, cv2.resize(image, size, interpolation=cv2.INTER_AREA), (width, height)))
+            jpeg = encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+            pictures.append({"step": step, "size": (width, height), "jpeg": base64.b64encode(jpeg).decode()})
     return pictures
 
 

@@ -133,7 +133,7 @@ def test_the_picture_has_keypoints_where_the_camera_sees_them(opened: Callable[.
     other.root[:, 0] -= 1.2
     other = replace(other, frames=other.frames + 10, times=other.times + 0.2)
     tab = opened(poses_of(one, other), Film(500))
-    tab.wait_for_function("pictures.every(({image}) => image.complete)")
+    tab.wait_for_function("film.pictures.every(({image}) => image.complete)")
     for step, shown in ((0, [one]), (20, [one, other]), (FRAMES + 5, [other])):
         tab.evaluate(f"show({step})")
         picture = canvas(tab, "picture").astype(int)
