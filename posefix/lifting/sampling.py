@@ -11,6 +11,7 @@ from posefix.core.skeleton import Skeleton
 from posefix.lifting.poses import Track3D
 
 SIDES = ("left", "right")
+MOST_ROWS = 1000  # for each frame that there is
 LIMBS = tuple(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in SIDES)
 
 
@@ -34,8 +35,16 @@ def evenly(track: Track3D, fps: float) -> Sampled:
     """Give every frame between the first and the last of a track a row; ``fps`` is by the frames' numbers.
 
     Where the place of the hips is not known in a single frame, they are at the origin.
+
+    Raises:
+        InputError: by far most of the rows would be empty, as where frames are images of no video.
     """
     step = int(np.gcd.reduce(np.diff(track.frames))) or 1
+    if track.frames[-1] - track.frames[0] >= MOST_ROWS * step * len(track):
+        raise InputError(
+            f"track {track.track_id} has {len(track)} frames from {track.frames[0]} to {track.frames[-1]}, too few for a "
+            "file with a row for every frame; write .json, .npz or .csv"
+        )
     rows = (track.frames - track.frames[0]) // step
     frames = np.arange(track.frames[0], track.frames[-1] + 1, step)
     keypoints = np.full((len(frames), *track.keypoints.shape[1:]), np.nan)

@@ -106,6 +106,14 @@ def test_of_several_people_each_has_a_file(tmp_path: Path, suffix: str) -> None:
     assert write(poses_of(walker(1, track_id=4)), tmp_path / f"one{suffix}") == [tmp_path / f"one{suffix}"]
 
 
+@pytest.mark.parametrize("suffix", [".bvh", ".trc"])
+def test_images_of_no_video_get_no_row_for_every_frame(tmp_path: Path, suffix: str) -> None:
+    track = replace(walker(2), frames=np.array([3, 2**40]))
+    with pytest.raises(InputError, match="track 7 has 2 frames from 3 to 1099511627776, too few"):
+        write(poses_of(track), tmp_path / f"walk{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
 def test_unknown_names_and_nobody_get_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"walk.fbx: .*use one of .json, .npz, .csv, .bvh, .trc, .c3d"):
         require_known_suffix(Path("walk.fbx"))
