@@ -40,13 +40,14 @@ def evenly(track: Track3D, fps: float) -> Sampled:
         InputError: by far most of the rows would be empty, as where frames are images of no video.
     """
     step = int(np.gcd.reduce(np.diff(track.frames))) or 1
-    if track.frames[-1] - track.frames[0] >= MOST_ROWS * step * len(track):
+    first, last = track.frames[[0, -1]].tolist()
+    if last - first >= MOST_ROWS * step * len(track):
         raise InputError(
-            f"track {track.track_id} has {len(track)} frames from {track.frames[0]} to {track.frames[-1]}, too few for a "
-            "file with a row for every frame; write .json, .npz or .csv"
+            f"track {track.track_id} has {len(track)} frames from {first} to {last}, too few for a file with a row for "
+            "every frame; write .json, .npz or .csv"
         )
-    rows = (track.frames - track.frames[0]) // step
-    frames = np.arange(track.frames[0], track.frames[-1] + 1, step)
+    rows = (track.frames - first) // step
+    frames = np.arange(first, last + 1, step)
     keypoints = np.full((len(frames), *track.keypoints.shape[1:]), np.nan)
     root = np.full((len(frames), 3), np.nan)
     keypoints[rows] = y_up(track.keypoints)

@@ -108,8 +108,8 @@ def test_of_several_people_each_has_a_file(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".bvh", ".trc"])
 def test_images_of_no_video_get_no_row_for_every_frame(tmp_path: Path, suffix: str) -> None:
-    track = replace(walker(2), frames=np.array([3, 2**40]))
-    with pytest.raises(InputError, match="track 7 has 2 frames from 3 to 1099511627776, too few"):
+    track = replace(walker(3), frames=np.array([3, 4, 2**40]))
+    with pytest.raises(InputError, match="track 7 has 3 frames from 3 to 1099511627776, too few"):
         write(poses_of(track), tmp_path / f"walk{suffix}")
     assert not list(tmp_path.iterdir())
 
