@@ -10,6 +10,7 @@ from posefix.cli.evaluate import evaluate
 from posefix.cli.evaluate_3d import evaluate_3d
 from posefix.cli.export import export
 from posefix.cli.fit import fit
+from posefix.cli.lift import lift
 from posefix.cli.measure import measure
 from posefix.cli.refine import refine
 from posefix.cli.smooth import smooth
@@ -22,5 +23,5 @@ def main() -> None:
     """Refine human poses, whatever estimator they come from."""
 
 
-for command in (refine, smooth, convert, evaluate, evaluate_3d, diagnose, fit, train, measure, export):
+for command in (refine, smooth, lift, convert, evaluate, evaluate_3d, diagnose, fit, train, measure, export):
     main.add_command(command)

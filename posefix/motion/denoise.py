@@ -133,7 +133,13 @@ def denoise(
     return found[..., :2], found[..., 2]
 
 
-def by_windows(keypoints: np.ndarray, function: Callable[[np.ndarray], np.ndarray], causal: bool = False) -> np.ndarray:
+def by_windows(
+    keypoints: np.ndarray,
+    function: Callable[[np.ndarray], np.ndarray],
+    causal: bool = False,
+    window: int = WINDOW,
+    overlap: int = OVERLAP,
+) -> np.ndarray:
     """Call a function of windows for a track of any length.
 
     Windows fade into each other where they overlap; with ``causal``, the one that has seen more of the past counts.
@@ -142,20 +148,22 @@ def by_windows(keypoints: np.ndarray, function: Callable[[np.ndarray], np.ndarra
         keypoints: (T, K, 3), score 0 where nothing is known.
         function: of (N, W, K, 3) windows; gives values (N, W, K, C).
         causal: the function looks at the past alone.
+        window: frames in one.
+        overlap: frames.
 
     Returns:
         (T, K, C) float32.
     """
     t = len(keypoints)
-    starts = np.arange(0, max(t - OVERLAP, 1), WINDOW - OVERLAP)
-    rows = np.minimum(starts[:, None] + np.arange(min(WINDOW, t)), t - 1)
+    starts = np.arange(0, max(t - overlap, 1), window - overlap)
+    rows = np.minimum(starts[:, None] + np.arange(min(window, t)), t - 1)
     windows = keypoints[rows].astype(np.float32)
     windows[(starts[:, None] + np.arange(rows.shape[1])) >= t, :, 2] = 0
     values = function(windows)
-    ramp = np.minimum(np.arange(1, rows.shape[1] + 1) / OVERLAP, 1)
+    ramp = np.minimum(np.arange(1, rows.shape[1] + 1) / overlap, 1)
     weights = np.tile(np.ones_like(ramp) if causal else np.minimum(ramp, ramp[::-1]), (len(rows), 1))
     if causal:
-        weights[1:, :OVERLAP] = 0
+        weights[1:, :overlap] = 0
     total, weight_of = np.zeros((t, *values.shape[2:])), np.zeros(t)
     for start, weight, value in zip(starts.tolist(), weights, values, strict=True):
         part = slice(start, start + len(weight))
