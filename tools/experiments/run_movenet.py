@@ -24,6 +24,28 @@ from posefix.evaluation.ground_truth import GroundTruth
 from posefix.media.images import ImageFolder
 
 
+class MoveNet:
+    """A MoveNet of one person, from its ONNX file."""
+
+    def __init__(self, model: Path) -> None:
+        import onnxruntime
+
+        self._session = onnxruntime.InferenceSession(read_bytes(model))
+        self._input = self._session.get_inputs()[0]
+
+    def __call__(self, image: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """(17, 3) x, y in pixels and confidence of the person in a box (4,) xywh of an (H, W, 3) uint8 RGB image."""
+        size = self._input.shape[1]
+        scale = size / max(box[2:].max(), 1)
+        to_crop = np.zeros((1, 2, 3))
+        to_crop[0, :, :2] = scale * np.eye(2)
+        to_crop[0, :, 2] = size / 2 - (box[:2] + box[2:] / 2) * scale
+        crop = cv2.warpAffine(image, to_crop[0], (size, size), flags=cv2.INTER_LINEAR)
+        seen = self._session.run(None, {self._input.name: crop[None].astype(np.int32)})[0].reshape(1, -1, 3)
+        found = geometry.transform(seen[..., 1::-1] * size, geometry.invert(to_crop))
+        return np.concatenate([found, seen[..., 2:]], axis=-1)[0]
+
+
 @click.command(help=__doc__.splitlines()[0])
 @click.argument("model", type=PATH)
 @click.option("--annotations", type=PATH, required=True, help="COCO ground truth with boxes.")
@@ -32,26 +54,16 @@ from posefix.media.images import ImageFolder
 @friendly
 def main(model: Path, annotations: Path, images: Path, out: Path) -> None:
     """Write one result for each annotated person."""
-    import onnxruntime
-
     require_output(out, (model, annotations))
     truth = GroundTruth.read(annotations)
     folder, people = ImageFolder(images, truth.images), truth.people
     people = people[np.argsort(people.image_ids, kind="stable")]
-    session = onnxruntime.InferenceSession(read_bytes(model))
-    name, size = session.get_inputs()[0].name, session.get_inputs()[0].shape[1]
-    scales = size / np.maximum(people.boxes[:, 2:].max(1), 1)
-    centres = people.boxes[:, :2] + people.boxes[:, 2:] / 2
-    maps = np.zeros((len(people), 2, 3))
-    maps[:, 0, 0] = maps[:, 1, 1] = scales
-    maps[..., 2] = size / 2 - centres * scales[:, None]
-    seen = np.zeros((len(people), len(truth.skeleton), 3))  # y, x in [0, 1], confidence
-    for row in track(range(len(people)), description="MoveNet"):
-        crop = cv2.warpAffine(folder[int(people.image_ids[row])], maps[row], (size, size), flags=cv2.INTER_LINEAR)
-        seen[row] = session.run(None, {name: crop[None].astype(np.int32)})[0].reshape(-1, 3)
-    found, scores = geometry.transform(seen[..., 1::-1] * size, geometry.invert(maps)), seen[..., 2]
-    results = replace(people.with_keypoints(found, scores), person_scores=scores.mean(1), extra=[])
-    formats.write(results, out, "coco")
+    network = MoveNet(model)
+    rows = track(range(len(people)), description="MoveNet")
+    seen = np.array([network(folder[int(people.image_ids[row])], people.boxes[row].astype(float)) for row in rows])
+    seen = seen.reshape(-1, len(truth.skeleton), 3)
+    results = people.with_keypoints(seen[..., :2], seen[..., 2])
+    formats.write(replace(results, person_scores=seen[..., 2].mean(1), extra=[]), out, "coco")
     click.echo(f"{out}: {len(people)} people")
 
 
