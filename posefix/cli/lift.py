@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, require
 
 if TYPE_CHECKING:
     from posefix.lifting.poses import Camera
@@ -64,6 +64,8 @@ def lift(
     from posefix.motion.tracks import tracks_of
 
     require_known_suffix(out)
+    if viewer:
+        require("jinja2", "report", "--viewer")
     require_distinct([out, viewer], (results, images, video))
     for path in filter(None, (out, viewer)):
         require_writable(path)

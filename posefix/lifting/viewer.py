@@ -18,7 +18,7 @@ from posefix.media.opencv import cv2
 from posefix.report.drawing import POSE, keypoint_sides, limb_sides
 from posefix.report.pictures import encode_jpeg
 
-MOST_PICTURES = 300  # of more frames, those between show the one before
+MOST_PICTURES = 300  # of more frames of a video, those between show the one before
 PICTURE_HEIGHT = 270  # px
 
 
@@ -55,7 +55,8 @@ def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
     times = np.zeros(len(frames))
     for track in poses.tracks:
         times[np.searchsorted(frames, track.frames)] = track.times
-    if (np.diff(times) <= 0).any():  # images, which have no time
+    video = bool((np.diff(times) > 0).all())
+    if not video:  # images, which have no time
         times = np.arange(len(frames)) / poses.fps
     limbs = poses.skeleton.limbs
     everywhere = np.concatenate([_positions(track).reshape(-1, 3) for track in poses.tracks])
@@ -65,6 +66,7 @@ def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
     return {
         "frames": frames.tolist(),
         "times": times.round(4).tolist(),
+        "video": video,
         "limbs": limbs.tolist(),
         "sides": limb_sides(keypoint_sides(poses.skeleton), limbs).tolist(),
         "keypoints": len(poses.skeleton),
@@ -73,18 +75,16 @@ def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
         "floor": float(np.percentile(everywhere[:, 1], 99.5)),
         "people": [_person(*one, poses, frames) for one in zip(track_labels(poses), poses.tracks, strict=True)],
         "angles": len(names),
-        "plots": _plots(names) if len(frames) > 1 else [],
+        "plots": _plots(names) if video and len(frames) > 1 else [],
         "pictures": _pictures(images, frames) if images is not None else [],
     }
 
 
 def _person(label: int, track: Track3D, poses: Poses3D, frames: np.ndarray) -> dict[str, Any]:
-    """Where a person is, and which row of that belongs to each of the frames."""
-    rows = np.full(len(frames), -1)
-    rows[np.searchsorted(frames, track.frames)] = np.arange(len(track))
+    """Where a person is, and which of the frames that is in."""
     return {
         "name": str(label),
-        "rows": rows.tolist(),
+        "steps": np.searchsorted(frames, track.frames).tolist(),
         "positions": _encoded(_positions(track)),
         "angles": _encoded(joint_angles(track, poses.skeleton)[1]),
         "focal": track.camera.focal,

@@ -60,12 +60,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tab(site: Path, onnxruntime_web: Path) -> Iterator[Any]:
+def tab(browser: Any, site: Path, onnxruntime_web: Path) -> Iterator[Any]:
     """A browser's tab that shows the page; it finds the site at http://posefix/, and nothing else."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("Chromium is not installed")
 
     def answer(route: Any) -> None:
         url = route.request.url
@@ -76,14 +72,12 @@ def tab(site: Path, onnxruntime_web: Path) -> Iterator[Any]:
         else:
             route.fulfill(status=404)
 
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1400, "height": 1200})
-        tab.set_default_timeout(180_000)  # ms; of a busy machine
-        tab.route("**/*", answer)
-        tab.goto("http://posefix/browser/")
-        yield tab
-        browser.close()
+    tab = browser.new_page(viewport={"width": 1400, "height": 1200})
+    tab.set_default_timeout(180_000)  # ms; of a busy machine
+    tab.route("**/*", answer)
+    tab.goto("http://posefix/browser/")
+    yield tab
+    tab.close()
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,27 +124,21 @@ def test_of_people_who_fill_the_frame_all_is_shown() -> None:
     assert following_views(FRAME, People.empty(SKELETON), reach=3) is None
 
 
-def test_a_browser_plays_the_video(tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("Chromium is not installed")
+def test_a_browser_plays_the_video(tmp_path: Path, browser: Any) -> None:
     people = walkers(np.array([[300.0, 200.0]]), np.array([[2.0, 0.0]]), np.arange(10), 60)
     count = write_comparison(tmp_path / "v.mp4", ((i, FRAME) for i in range(10)), people, people, fps=20)
     content = base64.b64encode((tmp_path / "v.mp4").read_bytes()).decode()
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page()
-        tab.set_content(f'<video muted src="data:video/mp4;base64,{content}"></video>')
-        seen = tab.evaluate("""async () => {
-            const video = document.querySelector("video");
-            const ended = new Promise((resolve) => video.addEventListener("ended", resolve));
-            await video.play();
-            await ended;
-            return {duration: video.duration, time: video.currentTime, height: video.videoHeight,
-                    frames: video.getVideoPlaybackQuality().totalVideoFrames, error: video.error};
-        }""")
-        browser.close()
+    tab = browser.new_page()
+    tab.set_content(f'<video muted src="data:video/mp4;base64,{content}"></video>')
+    seen = tab.evaluate("""async () => {
+        const video = document.querySelector("video");
+        const ended = new Promise((resolve) => video.addEventListener("ended", resolve));
+        await video.play();
+        await ended;
+        return {duration: video.duration, time: video.currentTime, height: video.videoHeight,
+                frames: video.getVideoPlaybackQuality().totalVideoFrames, error: video.error};
+    }""")
+    tab.close()
     assert seen["error"] is None and seen["frames"] > 0
     assert seen["duration"] == pytest.approx(count / 20, abs=0.06) and seen["time"] == pytest.approx(seen["duration"])
     assert seen["height"] == next(iter(VideoFrames(tmp_path / "v.mp4")))[1].shape[0]
