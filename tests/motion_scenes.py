@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from posefix.core.people import People
 from posefix.core.skeleton import load
+from posefix.motion.mocap import JOINTS, MotionCapture
 
 STANDING = np.array([  # COCO's keypoints of a person 1 high and 0.4 wide, head up
     (0.5, 0.05), (0.52, 0.03), (0.48, 0.03), (0.55, 0.05), (0.45, 0.05), (0.65, 0.2), (0.35, 0.2), (0.7, 0.35),
@@ -36,3 +39,38 @@ def video(walks: dict[int, np.ndarray], rng: np.random.Generator, noise: float =
         person_scores=rng.uniform(0.3, 1, len(ids)),
         track_ids=ids,
     )
+
+
+def standing(frames: int = 200) -> MotionCapture:
+    """A person who faces along z (left is +x), sways, and bends the left elbow."""
+    joints = np.zeros((frames, len(JOINTS), 3))
+    places = {
+        "neck": (0, 0.5, 0),
+        "head": (0, 0.6, 0),
+        "head_end": (0, 0.8, 0),
+        "shoulder": (0.18, 0.45, 0),
+        "elbow": (0.2, 0.2, 0),
+        "wrist": (0.2, -0.05, 0),
+        "hip": (0.1, 0, 0),
+        "knee": (0.1, -0.45, 0),
+        "ankle": (0.1, -0.9, 0),
+        "pelvis": (0, 0, 0),
+    }
+    for i, name in enumerate(JOINTS):
+        x, y, z = places[name.removeprefix("left_").removeprefix("right_")]
+        joints[:, i] = (-x if name.startswith("right_") else x), y, z
+    time = np.arange(frames) / 50
+    angle = 1 + np.sin(2 * np.pi * time)
+    elbow, wrist = JOINTS.index("left_elbow"), JOINTS.index("left_wrist")
+    joints[:, wrist] = joints[:, elbow] + 0.25 * np.stack([0 * angle, -np.cos(angle), np.sin(angle)], axis=1)
+    root = np.stack([0.1 * np.sin(time), 0 * time, 0.1 * np.cos(time)], axis=1).astype(np.float32)
+    head = np.tile(np.eye(3), (frames, 1, 1))
+    return MotionCapture(joints, root, head, np.array([0, frames]), 50.0)
+
+
+def saved(capture: MotionCapture, folder: Path) -> Path:
+    """The file of a motion capture."""
+    path = folder / "capture.npz"
+    arrays = {"joints": capture.joints, "root": capture.root, "head_rotation": capture.head_rotation}
+    np.savez(path, **arrays, starts=capture.starts, fps=50, joint_names=np.array(JOINTS))
+    return path

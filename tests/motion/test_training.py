@@ -18,37 +18,11 @@ from posefix.motion.training import MotionExperiment, MotionTrainer, draw_batch
 from posefix.training import config
 from posefix.training.run_folder import MODEL_FILE
 from synth.tracks import bursts, corrupt_tracks
+from tests.motion_scenes import saved, standing
 
 SKELETON = skeletons.load("coco17")
 HIP_KEYPOINTS = [SKELETON.index("left_hip"), SKELETON.index("right_hip")]
 SHORT = {"motion": {"width": 32, "keypoint_width": 8}, "frames": 16, "batch": 4}
-
-
-def standing(frames: int = 200) -> MotionCapture:
-    """A person who faces along z (left is +x), sways, and bends the left elbow."""
-    joints = np.zeros((frames, len(JOINTS), 3))
-    places = {
-        "neck": (0, 0.5, 0),
-        "head": (0, 0.6, 0),
-        "head_end": (0, 0.8, 0),
-        "shoulder": (0.18, 0.45, 0),
-        "elbow": (0.2, 0.2, 0),
-        "wrist": (0.2, -0.05, 0),
-        "hip": (0.1, 0, 0),
-        "knee": (0.1, -0.45, 0),
-        "ankle": (0.1, -0.9, 0),
-        "pelvis": (0, 0, 0),
-    }
-    for i, name in enumerate(JOINTS):
-        x, y, z = places[name.removeprefix("left_").removeprefix("right_")]
-        joints[:, i] = (-x if name.startswith("right_") else x), y, z
-    time = np.arange(frames) / 50
-    angle = 1 + np.sin(2 * np.pi * time)
-    elbow, wrist = JOINTS.index("left_elbow"), JOINTS.index("left_wrist")
-    joints[:, wrist] = joints[:, elbow] + 0.25 * np.stack([0 * angle, -np.cos(angle), np.sin(angle)], axis=1)
-    root = np.stack([0.1 * np.sin(time), 0 * time, 0.1 * np.cos(time)], axis=1).astype(np.float32)
-    head = np.tile(np.eye(3), (frames, 1, 1))
-    return MotionCapture(joints, root, head, np.array([0, frames]), 50.0)
 
 
 def test_bodies_keep_their_bones_and_differ() -> None:
@@ -135,10 +109,7 @@ def test_untrained_it_is_a_filter_that_keeps_straight_lines_and_reduces_noise() 
 
 
 def test_training_goes_on_to_the_same_weights_and_learns(tmp_path: Path) -> None:
-    capture = standing()
-    path = tmp_path / "capture.npz"
-    arrays = {"joints": capture.joints, "root": capture.root, "head_rotation": capture.head_rotation}
-    np.savez(path, **arrays, starts=capture.starts, fps=50, joint_names=np.array(JOINTS))
+    path = saved(standing(), tmp_path)
     experiment = MotionExperiment.model_validate({**SHORT, "data": str(path), "steps": 6})
     whole = MotionTrainer(experiment, tmp_path / "whole", torch.device("cpu"))
     assert whole.fit()

@@ -1,0 +1,200 @@
+"""The lifting network, its training, and what comes of lifting with it; no data set is needed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from posefix.core import skeleton as skeletons
+from posefix.core.errors import InputError
+from posefix.core.people import People
+from posefix.lifting.body import LIMBS, limb_lengths, limbs_of, views
+from posefix.lifting.checkpoint import load_lifting
+from posefix.lifting.lift import Lifter, camera_of, root_of, smoothed_distance, with_constant_limbs
+from posefix.lifting.network import LiftingConfig, LiftingNetwork
+from posefix.lifting.training import LiftingExperiment, LiftingTrainer, draw_batch, draw_scene, right
+from posefix.motion.tracks import Track
+from posefix.training import config
+from posefix.training.run_folder import MODEL_FILE
+from tests.motion_scenes import saved, standing
+
+SKELETON = skeletons.load("coco17")
+SMALL = LiftingConfig(filter_widths=(3, 3), channels=16)
+CAMERA = camera_of(640, 480)
+
+
+def network(causal: bool = False) -> LiftingNetwork:
+    torch.manual_seed(0)
+    made = LiftingNetwork(SMALL.model_copy(update={"causal": causal}), SKELETON).eval()
+    for weights in made.parameters():
+        weights.data += 0.05 * torch.randn_like(weights)
+    return made
+
+
+def track(frames: int = 40, seed: int = 0) -> Track:
+    rng = np.random.default_rng(seed)
+    pose = rng.uniform((250, 100), (390, 400), (17, 2))
+    places = pose + np.cumsum(rng.normal(0, 1, (frames, 17, 2)), axis=0)
+    xyc = np.concatenate([places, rng.uniform(0.3, 1, (frames, 17, 1))], axis=-1)
+    return Track(4, np.arange(frames), np.arange(frames) / 30, xyc, np.arange(frames))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_an_output_sees_exactly_the_receptive_field(causal: bool) -> None:
+    made = network(causal)
+    tracks = torch.rand(1, 40, 17, 3, requires_grad=True)
+    made(tracks, torch.tensor([30.0])).keypoints[0, 20].sum().backward()
+    seen = torch.nonzero(tracks.grad[0].abs().sum((-2, -1))).flatten().tolist()
+    assert made.receptive_field == 9
+    # One frame more of the past than the field: movement is the difference from the frame before.
+    assert seen == list(range(11, 21) if causal else range(15, 25))
+
+
+def test_frames_beyond_the_ends_are_frames_without_a_pose() -> None:
+    made, tracks = network(), torch.rand(1, 12, 17, 3)
+    padded = torch.nn.functional.pad(tracks, (0, 0, 0, 0, 6, 6))
+    inside = made(padded, torch.tensor([30.0])).keypoints[:, 6:-6]
+    # Absent frames inside a window still tell the rate of frames; beyond it nothing is told.
+    assert inside.shape == (1, 12, 17, 3)
+    with pytest.raises(ValueError, match=r"tracks must be \(N, T, 17, 3\)"):
+        made(tracks[:, :, :12], torch.tensor([30.0]))
+
+
+def test_depth_does_not_depend_on_place_and_size_in_the_image() -> None:
+    lifter, given = Lifter(network(), SKELETON), track()
+    moved = replace(given, keypoints=given.keypoints * [0.5, 0.5, 1] + [37, -11, 0])
+    one, two = (lifter._lift(lifter._known(t.keypoints)[None], 30.0) for t in (given, moved))
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_a_mirrored_track_is_lifted_to_the_mirrored_poses() -> None:
+    lifter, given = Lifter(network(), SKELETON), track()
+    mirrored = given.keypoints[:, SKELETON.flip] * [-1, 1, 1] + [2 * CAMERA.centre[0], 0, 0]
+    one, two = lifter.tracks([given, replace(given, keypoints=mirrored)], CAMERA, 30.0).tracks
+    np.testing.assert_allclose(two.keypoints, one.keypoints[:, SKELETON.flip] * [-1, 1, 1], atol=1e-4)
+    np.testing.assert_allclose(two.root, one.root * [-1, 1, 1], atol=1e-3)
+
+
+def test_keypoints_that_are_never_given_are_not_made_up_and_gaps_are_filled() -> None:
+    lifter, given = Lifter(network(), SKELETON), track()
+    given.keypoints[:, 3] = (np.nan, np.nan, 0)
+    given.keypoints[10:14, 9] = (np.nan, np.nan, 0)
+    (found,) = lifter.tracks([given], CAMERA, 30.0).tracks
+    assert np.isnan(found.keypoints[:, 3]).all()
+    assert np.isfinite(np.delete(found.keypoints, 3, axis=1)).all()
+    assert np.isfinite(found.root).all()
+
+
+def test_skeletons_meet_by_the_names_of_their_keypoints() -> None:
+    body25, given = skeletons.load("body25"), track()
+    order = body25.indices_from(SKELETON)
+    other = replace(given, keypoints=np.where((order >= 0)[:, None], given.keypoints[:, order], (np.nan, np.nan, 0)))
+    one = Lifter(network(), SKELETON).tracks([given], CAMERA, 30.0).tracks[0]
+    two = Lifter(network(), body25).tracks([other], CAMERA, 30.0).tracks[0]
+    np.testing.assert_allclose(two.keypoints, one.keypoints, atol=1e-5)
+
+
+def test_people_of_images_are_lifted_each_alone() -> None:
+    rng = np.random.default_rng(3)
+    people = People(SKELETON, rng.uniform(100, 400, (5, 17, 2)), np.ones((5, 17)), np.array([4, 4, 7, 8, 9]))
+    people.scores[2] = 0
+    lifter = Lifter(network(), SKELETON)
+    found = lifter.people(people, lambda image_id: CAMERA)
+    alone = lifter.people(people[np.array([1])], lambda image_id: CAMERA)
+    np.testing.assert_allclose(found.tracks[1].keypoints, alone.tracks[0].keypoints, atol=1e-5)
+    assert [len(t) for t in found.tracks] == [1] * 5
+    assert np.isnan(found.tracks[2].root).all()
+
+
+def test_size_is_that_of_the_height() -> None:
+    given = track()
+    one, two = (Lifter(network(), SKELETON, height).tracks([given], CAMERA, 30.0).tracks[0] for height in (1.75, 3.5))
+    np.testing.assert_allclose(2 * one.positions, two.positions, rtol=1e-4, atol=1e-4)
+
+
+def test_the_root_is_where_the_keypoints_are_seen() -> None:
+    rng = np.random.default_rng(0)
+    pose, root = rng.normal(0, 0.4, (30, 17, 3)), rng.normal((0, 0, 5), (1, 1, 0.5), (30, 3))
+    rays = CAMERA.rays(CAMERA.project(pose + root[:, None]))
+    weights = rng.uniform(0.5, 1, (30, 17))
+    weights[0, 3:] = 0
+    found = root_of(pose, rays, weights)
+    np.testing.assert_allclose(found[1:], root[1:], atol=1e-6)
+    assert np.isnan(found[0]).all()
+
+
+def test_a_distance_is_smoothed_along_the_line_of_sight() -> None:
+    rng = np.random.default_rng(0)
+    root = np.tile([0.5, 0.2, 4.0], (60, 1)) * rng.lognormal(0, 0.05, (60, 1))
+    root[7] = np.nan
+    smooth = smoothed_distance(root, np.arange(60) / 30)
+    known = np.delete(np.arange(60), 7)
+    assert np.isnan(smooth[7]).all()
+    assert np.log(smooth[known, 2]).std() < 0.5 * np.log(root[known, 2]).std()
+    np.testing.assert_allclose(smooth[known] / smooth[known, 2:], root[known] / root[known, 2:])
+
+
+def test_limbs_have_one_length_and_keep_their_directions() -> None:
+    rng, limbs = np.random.default_rng(0), limbs_of(SKELETON)
+    poses = rng.normal(0, 0.4, (25, 17, 3))
+    poses[3, 9] = np.nan
+    found = with_constant_limbs(poses, limbs)
+    lengths = limb_lengths(found, limbs)
+    assert np.nanstd(lengths, axis=0).max() < 1e-9
+    np.testing.assert_allclose(lengths[0, 0::2], lengths[0, 1::2])
+    before, after = (p[:, limbs[:, 1]] - p[:, limbs[:, 0]] for p in (poses, found))
+    cosine = (before * after).sum(-1) / np.linalg.norm(before, axis=-1) / np.linalg.norm(after, axis=-1)
+    np.testing.assert_allclose(cosine[np.isfinite(cosine)], 1)
+    np.testing.assert_allclose(with_constant_limbs(found, limbs), found, atol=1e-9)
+
+
+def test_scenes_are_of_standard_size_and_seen_where_they_are() -> None:
+    scene = draw_scene(standing(), SKELETON, 16, 12, np.random.default_rng(0))
+    lengths = limb_lengths(scene.keypoints, limbs_of(SKELETON)).sum(-1)
+    np.testing.assert_allclose(np.median(lengths, axis=1), LIMBS, rtol=1e-4)
+    placed = np.einsum("ntji,ntkj->ntki", views(scene.root), scene.keypoints) + scene.root[:, :, None]
+    seen = placed[..., :2] / placed[..., 2:] * scene.focal[:, None, None, None]
+    np.testing.assert_allclose(seen, scene.exact, atol=1e-4)
+    again = draw_scene(standing(), SKELETON, 16, 12, np.random.default_rng(0))
+    np.testing.assert_array_equal(again.found, scene.found)
+    fixed = right(scene, np.arange(16) < 4)
+    np.testing.assert_array_equal(fixed.found[:4, ..., :2], scene.exact[:4])
+    np.testing.assert_array_equal(fixed.found[4:], scene.found[4:])
+
+
+def test_batches_hold_tracks_that_begin_and_end_and_single_frames() -> None:
+    rng = np.random.default_rng(0)
+    scene = draw_scene(standing(), SKELETON, 32, 12, rng)
+    batch = draw_batch(scene, False, rng)
+    given = batch.tracks[..., 2].sum(-1) > 0
+    assert 0.05 < ((~given[:, 0]) | (~given[:, -1])).float().mean() < 0.8
+    assert batch.weights.mean() == pytest.approx(1, abs=1e-4)
+    alone = draw_batch(scene, True, rng)
+    assert alone.tracks.shape == (64, 1, 17, 3)
+    assert alone.keypoints.shape == (64, 1, 17, 3)
+
+
+def test_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    path = saved(standing(), tmp_path)
+    small = {"lifting": SMALL.model_dump(), "frames": 9, "batch": 4, "steps": 6, "data": str(path)}
+    experiment = LiftingExperiment.model_validate(small)
+    whole = LiftingTrainer(experiment, tmp_path / "whole", torch.device("cpu"))
+    assert whole.fit()
+    parts = LiftingTrainer(experiment, tmp_path / "parts", torch.device("cpu"))
+    assert not parts.fit(minutes=1e-9)
+    parts = LiftingTrainer(experiment, tmp_path / "parts", torch.device("cpu"))
+    assert parts.resume()
+    assert parts.fit()
+    one, other = (load_lifting(tmp_path / name / MODEL_FILE).state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_shipped_configuration_is_valid_and_other_checkpoints_are_refused() -> None:
+    spec, _ = config.read("lifting", ["steps=5"])
+    assert LiftingExperiment.model_validate(spec).steps == 5
+    with pytest.raises(InputError, match="not a checkpoint of the lifting network"):
+        load_lifting("posefix-motion")
