@@ -12,6 +12,7 @@ REPORT = ["jinja2>=3.1,<4"]
 VIDEO = ["av>=12", "scipy>=1.11", *REPORT]
 OPENVINO = ["openvino>=2024.4", "onnx>=1.15,<2"]  # both read the network as torch exports it, by onnx
 C3D = ["ezc3d>=1.5"]
+RAY = ["ray[client]>=2.10"]
 ONNX = ["onnxruntime>=1.17", "onnx>=1.15,<2"]
 TEST = [
     "pytest>=8,<10",
@@ -59,8 +60,9 @@ setup(
         "openvino": OPENVINO,
         "onnx": ONNX,
         "c3d": C3D,
+        "ray": RAY,
         "docs": ["mkdocs-material>=9.5,<10"],
-        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *ONNX, *C3D, *TEST, *EXPERIMENTS],
+        "dev": [*OPENCV, *TRAIN, *REPORT, *VIDEO, *OPENVINO, *ONNX, *C3D, *RAY, *TEST, *EXPERIMENTS],
     },
     entry_points={"console_scripts": ["posefix = posefix.cli.main:main"]},
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,14 @@ class ImageFolder:
     def name(self, image_id: int) -> str:
         """File name of an image, from the folder on; raises InputError as :meth:`path` does."""
         return self.path(image_id).relative_to(self.folder).as_posix()
+
+    def part(self, image_ids: list[int]) -> ImageFolder:
+        """The same folder with no other images than these, which is little to send to another machine."""
+        part = copy(self)
+        part._names = {i: self._names[i] for i in image_ids if i in self._names}
+        if self._images is not None:
+            part._images = {i: self._images[i] for i in image_ids if i in self._images}
+        return part
 
     def require(self, image_ids: Iterable[int]) -> None:
         """Raise InputError, with their number and the first five, if any of the ids has no image."""

@@ -47,10 +47,11 @@ class BatchPlan:
         """The views of one batch after another."""
         return (self.views.take(slice(*self.starts[i : i + 2])) for i in range(len(self)))
 
-    def after(self, batches: int) -> BatchPlan:
-        """The plan without its first batches."""
-        views = self.views.take(slice(self.starts[batches], None))
-        return BatchPlan(views, self.starts[batches:] - self.starts[batches], self.sizes[batches:])
+    def part(self, first: int, end: int | None = None) -> BatchPlan:
+        """The plan of the batches from ``first`` on, to the last or to before ``end``."""
+        sizes = self.sizes[first:end]
+        starts = self.starts[first : first + len(sizes) + 1]
+        return BatchPlan(self.views.take(slice(starts[0], starts[-1])), starts - starts[0], sizes)
 
     @property
     def people(self) -> int:

@@ -28,15 +28,17 @@ from posefix.media.images import ImageFolder
 from posefix.media.video import DEFAULT_FPS, VideoFrames
 from posefix.motion.measures import Clip, measure_clips
 from posefix.motion.refining import VideoTime
-from posefix.refine.batches import BatchPlan, Refinement
+from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
 from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
 from posefix.refine.settings import RefineSettings
 from posefix.report.pictures import write_comparison, write_pictures
+from posefix.run import cluster
 from posefix.run.journal import Journal
 from posefix.run.plan import Plan
 
 BOOTSTRAP_SEED = 0
+RefineBatches = Callable[..., Iterator[RefinedBatch]]  # with the arguments of Refiner.refine_batches
 FARTHEST_CONFIDENCE = 1.5  # peaks of heatmaps exceed 1 a little; what is further out is no probability
 
 
@@ -108,7 +110,10 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             if plan.resume and not journal.finished:
                 console.print(f"{plan.out}: nothing to resume, starting anew", markup=False, soft_wrap=True)
         started = time.perf_counter()
-        refinement, count = refine(refiner, work, settings, journal, console)
+        refine_batches = refiner.refine_batches
+        if plan.cluster is not None:
+            refine_batches = partial(cluster.refine_batches, plan.cluster, cluster.Recipe.of(plan.checkpoint, refiner))
+        refinement, count = refine(refine_batches, work, settings, journal, console)
         seconds = time.perf_counter() - started
         after = refinement.apply(work.before, settings)
         if work.time is not None:
@@ -166,7 +171,7 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
 
 
 def refine(
-    refiner: Refiner, work: Work, settings: RefineSettings, journal: Journal | None, console: Console
+    refine_batches: RefineBatches, work: Work, settings: RefineSettings, journal: Journal | None, console: Console
 ) -> tuple[Refinement, int]:
     """Refine all people, going on where the journal ends; returns what became of them, and how many it refined."""
     refinement = Refinement.of(work.before)
@@ -175,7 +180,7 @@ def refine(
         refinement.add(batch)
     begun = done = sum(batch.people for batch in finished)
     total = work.batches.people
-    batches = refiner.refine_batches(work.given, work.images, settings, work.batches.after(len(finished)))
+    batches = refine_batches(work.given, work.images, settings, work.batches.part(len(finished)))
     try:
         with people_progress(console, total, begun) as advance:
             for batch in batches:

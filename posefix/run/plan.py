@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ class Plan:
         checkpoint: name or path.
         device: such as ``cpu`` or ``cuda:0``; None: a GPU where there is one.
         engine: what runs the network.
+        cluster: where to refine: ``ray``, or ``ray://HOST:PORT`` (:mod:`posefix.run.cluster`); None: in this process.
         threads: cores on which it runs; None: as many as torch takes, all of them or ``OMP_NUM_THREADS``.
         format: of the results; ``auto``: found by looking at them.
         skeleton: what the results' keypoints are, where the format does not say; a name or a YAML file.
@@ -52,6 +54,7 @@ class Plan:
     checkpoint: str = DEFAULT
     device: str | None = None
     engine: str = "auto"
+    cluster: str | None = None
     threads: int | None = None
     format: str = "auto"
     skeleton: str | None = None
@@ -75,6 +78,12 @@ class Plan:
             raise InputError("give either --images FOLDER or --video_path FILE")
         if self.fill and not (self.video and self.temporal):
             raise InputError("--fill is for people of a video: give --video_path, and --temporal auto")
+        if self.cluster is not None:
+            require("ray", "ray", "--cluster")
+            if not re.fullmatch("ray(://.+)?", self.cluster):
+                raise InputError(f"--cluster must be ray or ray://HOST:PORT, got {self.cluster!r:.80}")
+            if self.video:
+                raise InputError("--cluster is for images: the frames of a video are decoded in order, by one machine")
         if self.out is None and self.resume:
             raise InputError("--resume needs --out: the refined people are kept next to the output file")
         if self.report is not None:

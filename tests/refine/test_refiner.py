@@ -56,9 +56,9 @@ def test_a_run_that_starts_later_gives_the_same_batches(refiner: Refiner, rng: n
     people, photos = random_people(rng, 10), images(rng)
     settings = RefineSettings(batch_size=3)
     whole = list(refiner.refine_batches(people, photos, settings))
-    late = list(refiner.refine_batches(people, photos, settings, refiner.plan(people, settings).after(2)))
+    late = list(refiner.refine_batches(people, photos, settings, refiner.plan(people, settings).part(2)))
     assert [b.rows.tolist() for b in late] == [b.rows.tolist() for b in whole[2:]]
-    finished = refiner.plan(people, settings).after(len(whole))
+    finished = refiner.plan(people, settings).part(len(whole))
     assert finished.people == 0 and not list(refiner.refine_batches(people, photos, settings, finished))
     assert all(np.array_equal(a.keypoints, b.keypoints) for a, b in zip(late, whole[2:], strict=True))
 
