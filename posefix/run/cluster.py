@@ -23,7 +23,7 @@ from posefix.refine.batches import BatchPlan, RefinedBatch
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 
-BATCHES = 8  # of a shard: seconds of work, beside which sending it and the first crops of a shard are little
+BATCHES = 16  # of a shard: seconds of work, beside which sending it and its first crops are little
 AHEAD = 3  # shards sent out for each worker, so that none waits while an earlier shard is repeated
 RETRIES = 3  # of a shard whose worker died
 
