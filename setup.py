@@ -12,7 +12,7 @@ REPORT = ["jinja2>=3.1,<4"]
 VIDEO = ["av>=12", "scipy>=1.11", *REPORT]
 OPENVINO = ["openvino>=2024.4", "onnx>=1.15,<2"]  # both read the network as torch exports it, by onnx
 C3D = ["ezc3d>=1.5"]
-RAY = ["ray[client]>=2.10"]
+RAY = ["ray[client]>=2.10; python_version < '3.15'"]  # which has no wheels for newer ones yet
 ONNX = ["onnxruntime>=1.17", "onnx>=1.15,<2"]
 TEST = [
     "pytest>=8,<10",
