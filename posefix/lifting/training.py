@@ -30,6 +30,9 @@ from synth.tracks import corrupt_tracks
 SHORT, SHORTEST = 0.3, 0.15  # share of windows whose track begins or ends within them; least share that is left
 ALONE = 2  # frames of each window that are lifted alone, in steps of single images
 TINY = 1e-8  # m^2
+# Metres by which what a keypoint is differs from person to person: less than where tracks are denoised, since no
+# network can know it in depth.
+DEFINITION_SPREAD = 0.01
 
 
 class LiftingLoss(StrictModel):
@@ -82,7 +85,7 @@ class Scene:
 def draw_scene(motion: MotionCapture, skeleton: Skeleton, count: int, frames: int, rng: np.random.Generator) -> Scene:
     """Draw people in motion, seen by random cameras and found by an estimator that errs."""
     fps = draw_rates(count, rng)
-    points, pelvis = motion.draw(fps, frames, rng)
+    points, pelvis = motion.draw(fps, frames, rng, DEFINITION_SPREAD)
     hips = hips_of(skeleton)
     seen = project(points, pelvis, fps, hips, rng)
     root = seen.points[:, :, hips].mean(2)

@@ -69,7 +69,9 @@ class MotionCapture:
             raise InputError(f"{path}: its joints must be {', '.join(JOINTS)}")
         return found
 
-    def draw(self, fps: np.ndarray, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(
+        self, fps: np.ndarray, frames: int, rng: np.random.Generator, definition: float = DEFINITION_SPREAD
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Draw windows of motion of people of random build, half of them mirrored.
 
         Segments are drawn by their lengths; a window longer than its segment goes back in time at the ends.
@@ -78,6 +80,7 @@ class MotionCapture:
             fps: (N,) frames a second of the windows.
             frames: T, length of the windows.
             rng: source of randomness.
+            definition: by how much what a keypoint is differs from person to person, in metres.
 
         Returns:
             (N, T, 17, 3) float32 metres, COCO's keypoints in the room, and (N, T, 3) the pelvis.
@@ -93,7 +96,7 @@ class MotionCapture:
         joints[mirrored] = joints[mirrored][:, :, MIRROR] * np.array([-1, 1, 1], np.float32)
         root[mirrored] *= np.array([-1, 1, 1], np.float32)
         head[mirrored] = head[mirrored] * np.outer([-1, 1, 1], [-1, 1, 1]).astype(np.float32)
-        return _keypoints(joints, root, head, rng)
+        return _keypoints(joints, root, head, rng, definition)
 
     def _at(self, place: np.ndarray, segment: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ...]:
         """Joints, root and head at fractional frames (N, T) of segments, by cubic interpolation (Catmull and Rom)."""
@@ -119,7 +122,7 @@ class MotionCapture:
 
 
 def _keypoints(
-    joints: np.ndarray, root: np.ndarray, head: np.ndarray, rng: np.random.Generator
+    joints: np.ndarray, root: np.ndarray, head: np.ndarray, rng: np.random.Generator, definition: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """COCO's keypoints of people of other build, and their pelvis, in the room."""
     n = len(joints)
@@ -130,7 +133,7 @@ def _keypoints(
     bones = joints - np.where(PARENTS[:, None] >= 0, joints[:, :, PARENTS], 0)
     joints = np.einsum("ij,ntjc->ntic", _chain(), bones * factors[:, None, :, None])
     axes = _trunk(joints)  # (N, T, 3, 3): left, up, forward
-    shift = DEFINITION_SPREAD * rng.standard_normal((n, len(JOINTS), 3))
+    shift = definition * rng.standard_normal((n, len(JOINTS), 3))
     shift[:, HIPS, 1] += rng.uniform(*HIP_RISE, (n, 1))
     shift[:, SHOULDERS, 1] += rng.uniform(*SHOULDER_RISE, (n, 1))
     joints = joints + np.einsum("ntac,nja->ntjc", axes, shift.astype(np.float32))
