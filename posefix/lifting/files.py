@@ -51,7 +51,7 @@ def write_angles(poses: Poses3D, out: Path) -> None:
         if not i:
             rows.writerow(["track", "frame", "time", *names])
         cells = np.where(np.isfinite(angles), np.char.mod("%.2f", angles), "").tolist()
-        for frame, time, row in zip(track.frames.tolist(), track.times.tolist(), cells, strict=True):
+        for frame, time, row in zip(track.frames.tolist(), (track.times.round(6) + 0.0).tolist(), cells, strict=True):
             rows.writerow([label, frame, f"{time:.6f}", *row])
     write_atomically(out, text.getvalue())
 

@@ -52,7 +52,8 @@ def evenly(track: Track3D, fps: float) -> Sampled:
     root = np.full((len(frames), 3), np.nan)
     keypoints[rows] = y_up(track.keypoints)
     root[rows] = y_up(track.root) if np.isfinite(track.root).any() else 0
-    return Sampled(fps / step, frames, np.interp(frames, track.frames, track.times), keypoints, root)
+    times = np.interp(frames, track.frames, track.times).round(6) + 0.0  # no -0
+    return Sampled(fps / step, frames, times, keypoints, root)
 
 
 def require_limbs(skeleton: Skeleton, what: str) -> None:
