@@ -20,6 +20,7 @@ METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 @option(
     "--cutoff", type=click.FloatRange(0, min_open=True), default=6.0, help="Of a filter: Hz; faster movement is noise."
 )
+@option("--latency", type=click.IntRange(0, 30), help="As live: from the past and so many later frames alone.")
 @option("--fill", type=click.IntRange(0), default=0, help="Fill gaps of at most so many frames, marked by low scores.")
 @option("--fps", type=click.FloatRange(0, min_open=True), default=30.0, help="Frames a second.")
 @option("--video_path", "video", type=PATH, help="The video, for its time stamps in place of --fps.")
@@ -33,6 +34,7 @@ def smooth(
     out: Path,
     method: str,
     cutoff: float,
+    latency: int | None,
     fill: int,
     fps: float,
     video: Path | None,
@@ -53,6 +55,8 @@ def smooth(
     from posefix.media.video import VideoFrames
     from posefix.motion.smoothing import Denoiser, filter_by, smooth_people
 
+    if latency is not None and method != "network":
+        raise InputError(f"--latency is for --smooth network; {method} has none to choose")
     require_distinct([out], (results, images, video))
     require_writable(out, folder=results.is_dir())
     film = VideoFrames(video) if video else None
@@ -69,7 +73,7 @@ def smooth(
     if method == "network":
         from posefix.motion.denoise import TrackDenoiser
 
-        denoise = TrackDenoiser.from_pretrained(skeleton=people.skeleton)
+        denoise = TrackDenoiser.from_pretrained(skeleton=people.skeleton, latency=latency)
     else:
         denoise = filter_by(method, cutoff)
     try:

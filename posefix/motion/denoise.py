@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,10 @@ from posefix.motion.filters import interpolated, person_size, segments, smooth
 from posefix.motion.network import MotionNetwork
 
 WINDOW, OVERLAP = 96, 32  # frames
+MEMORY = 64  # frames that are looked back on in live use
+# Without any later frame the fit lags behind: so much of what was found in the latest frame stays in the answer, unless
+# it is further away than so many sizes of the person, and the estimator is unsure of it.
+PRESENT, NEAR = 0.5, 0.2
 TOGETHER = 16  # windows in a batch
 THIN = 0.05  # of a box's longer side, which is added to the size, for thin boxes
 LEAST_SIZE = 1e-3  # px
@@ -33,17 +36,20 @@ class TrackDenoiser:
     Args:
         network: the sequence denoiser.
         skeleton: of the tracks.
+        latency: denoise as live, each frame from those before it and so many later ones alone; None looks at all.
     """
 
-    def __init__(self, network: MotionNetwork, skeleton: Skeleton) -> None:
-        self.network, self.skeleton = network, skeleton
+    def __init__(self, network: MotionNetwork, skeleton: Skeleton, latency: int | None = None) -> None:
+        self.network, self.skeleton, self.latency = network, skeleton, latency
         self._from = network.skeleton.indices_from(skeleton)
         self._unknown = np.setdiff1d(np.arange(len(skeleton)), self._from)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path = DEFAULT, skeleton: Skeleton | None = None) -> TrackDenoiser:
+    def from_pretrained(
+        cls, name_or_path: str | Path = DEFAULT, skeleton: Skeleton | None = None, latency: int | None = None
+    ) -> TrackDenoiser:
         """Load the network by shipped name or path; InputError when it cannot be used."""
-        return cls(load_motion(name_or_path), skeleton or skeletons.load("coco17"))
+        return cls(load_motion(name_or_path), skeleton or skeletons.load("coco17"), latency)
 
     def __call__(self, times: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Denoise a track, and fill it from its first to its last frame.
@@ -66,20 +72,29 @@ class TrackDenoiser:
             found[:, self._unknown], sure[:, self._unknown] = rest, rest[..., 2]
         known = self._from >= 0
         ours, size = self._from[known], person_size(places)
-        for part in segments(times, keypoints, given):
+        parts = segments(times, keypoints, given)
+        if self.latency is not None and parts:
+            parts = [slice(0, len(times))]  # live, a cut is not known before the frames after it
+        for part in parts:
             track = np.zeros((part.stop - part.start, len(known), 3))
             track[:, known] = np.where(given[part, ours, None], keypoints[part, ours], 0)
             if len(track) < 2:
                 found[part, ours, :2] = track[:, known, :2]
                 sure[part, ours] = 1.0
                 continue
-            place = on_even_grid(times[part], track, partial(_denoised, self.network))
+            place = self._denoised(times[part], track)
             found[part, ours, :2] = place[:, known, :2]
             sure[part, ours] = certainty(place[:, known, 2], 2 * self.network.skeleton.sigmas[known] * size)
         found[..., 2] = keypoints[..., 2]
         never = ~given.any(0)
         found[:, never], sure[:, never] = (np.nan, np.nan, 0), 0
         return found, sure
+
+    def _denoised(self, times: np.ndarray, track: np.ndarray) -> np.ndarray:
+        """(T, K, 3) places and spreads of a track (T, K, 3)."""
+        if self.latency is None:
+            return on_even_grid(times, track, lambda even, fps: _joined(denoise(self.network, even, fps)))
+        return _joined(denoise_live(self.network, track, 1 / float(np.median(np.diff(times))), self.latency))
 
 
 def on_even_grid(
@@ -114,40 +129,34 @@ def resampled(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarr
     return np.asarray((1 - share) * values[after - 1] + share * values[after])
 
 
-def denoise(
-    network: MotionNetwork, keypoints: np.ndarray, fps: float, causal: bool = False, latency: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def denoise(network: MotionNetwork, keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
     """Estimate where the keypoints of a track are.
 
     Args:
         network: trained for K keypoints.
         keypoints: (T, K, 3) x, y in pixels and score, in frames at even distances; score 0 where nothing is known.
         fps: frames a second.
-        causal: use the past alone, and ``latency`` frames of the future.
-        latency: frames.
 
     Returns:
         (T, K, 2) float32 pixels, and (T, K) float32 the mean distance that the truth is expected at, in pixels.
     """
-    found = by_windows(keypoints, lambda windows: _stacked(network, windows, fps, causal, latency), causal)
+    found = by_windows(keypoints, lambda windows: _joined(denoise_windows(network, windows, fps)))
     return found[..., :2], found[..., 2]
 
 
 def by_windows(
     keypoints: np.ndarray,
     function: Callable[[np.ndarray], np.ndarray],
-    causal: bool = False,
     window: int = WINDOW,
     overlap: int = OVERLAP,
 ) -> np.ndarray:
     """Call a function of windows for a track of any length.
 
-    Windows fade into each other where they overlap; with ``causal``, the one that has seen more of the past counts.
+    Windows fade into each other where they overlap.
 
     Args:
         keypoints: (T, K, 3), score 0 where nothing is known.
         function: of (N, W, K, 3) windows; gives values (N, W, K, C).
-        causal: the function looks at the past alone.
         window: frames in one.
         overlap: frames.
 
@@ -161,38 +170,53 @@ def by_windows(
     windows[(starts[:, None] + np.arange(rows.shape[1])) >= t, :, 2] = 0
     values = function(windows)
     ramp = np.minimum(np.arange(1, rows.shape[1] + 1) / overlap, 1)
-    weights = np.tile(np.ones_like(ramp) if causal else np.minimum(ramp, ramp[::-1]), (len(rows), 1))
-    if causal:
-        weights[1:, :overlap] = 0
+    weight = np.minimum(ramp, ramp[::-1])
     total, weight_of = np.zeros((t, *values.shape[2:])), np.zeros(t)
-    for start, weight, value in zip(starts.tolist(), weights, values, strict=True):
+    for start, value in zip(starts.tolist(), values, strict=True):
         part = slice(start, start + len(weight))
         total[part] += (weight[:, None, None] * value)[: t - start]
         weight_of[part] += weight[: t - start]
     return (total / weight_of[:, None, None]).astype(np.float32)
 
 
-def _denoised(network: MotionNetwork, track: np.ndarray, fps: float) -> np.ndarray:
-    """(T, K, 3) places and spreads of a track at an even rate."""
-    places, spreads = denoise(network, track, fps)
-    return np.concatenate([places, spreads[..., None]], axis=-1)
+def _joined(estimates: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(..., K, 3) places (..., K, 2) and spreads (..., K) in one."""
+    return np.concatenate([estimates[0], estimates[1][..., None]], axis=-1)
 
 
-def _stacked(network: MotionNetwork, windows: np.ndarray, fps: float, causal: bool, latency: int) -> np.ndarray:
-    """(N, W, K, 3) places and spreads of windows."""
-    places, spreads = denoise_windows(network, windows, fps, causal, latency)
-    return np.concatenate([places, spreads[..., None]], axis=-1)
-
-
-def denoise_windows(
-    network: MotionNetwork, windows: np.ndarray, fps: float, causal: bool = False, latency: int = 0
+def denoise_live(
+    network: MotionNetwork, keypoints: np.ndarray, fps: float, latency: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`denoise`, but each frame from those before it and ``latency`` later ones alone."""
+    places, spreads = np.zeros((*keypoints.shape[:2], 2), np.float32), np.zeros(keypoints.shape[:2], np.float32)
+    padded = np.pad(keypoints, ((MEMORY - 1, latency), (0, 0), (0, 0)))
+    for start in range(0, len(keypoints), TOGETHER):
+        rows = np.arange(start, min(start + TOGETHER, len(keypoints)))
+        windows = padded[rows[:, None] + latency + np.arange(MEMORY)]
+        places[rows], spreads[rows] = denoise_frame(network, windows, fps, np.full(len(rows), MEMORY - 1 - latency))
+    return places, spreads
+
+
+def denoise_frame(
+    network: MotionNetwork, windows: np.ndarray, fps: float, frames: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`denoise`, one of the ``frames`` (N,) of each of N windows (N, T, K, 3): (N, K, 2) and (N, K) pixels."""
+    rows, (places, spreads) = np.arange(len(windows)), denoise_windows(network, windows, fps)
+    places, spreads, found = places[rows, frames], spreads[rows, frames], windows[rows, frames]
+    away = found[..., :2] - places
+    near = 1 / (1 + (np.linalg.norm(away, axis=-1) / (NEAR * normalized(windows)[2][:, 0, :, 0])) ** 2)
+    share = PRESENT * np.maximum(near, np.minimum(found[..., 2], 1))
+    share *= (found[..., 2] > 0) & (frames == windows.shape[1] - 1)[:, None]
+    return places + share[..., None] * away, spreads
+
+
+def denoise_windows(network: MotionNetwork, windows: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
     """As :func:`denoise`, for N windows (N, T, K, 3) at a time: (N, T, K, 2) and (N, T, K) pixels."""
     windows, centres, sizes = normalized(windows)
     rate = torch.full((len(windows),), float(np.clip(fps, SLOWEST, FASTEST)))
     with torch.inference_mode():
         parts = torch.split(torch.from_numpy(windows), TOGETHER)
-        found = [network(part, rate[: len(part)], causal, latency) for part in parts]
+        found = [network(part, rate[: len(part)]) for part in parts]
     places = np.concatenate([f.keypoints.numpy() for f in found]) * sizes + centres
     return places, np.concatenate([f.log_spread.exp().numpy() for f in found]) * sizes[..., 0]
 

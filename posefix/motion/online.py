@@ -11,15 +11,13 @@ from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.motion.checkpoint import DEFAULT, load_motion
-from posefix.motion.denoise import certainty, denoise_windows
+from posefix.motion.denoise import MEMORY, certainty, denoise_frame
 from posefix.motion.linking import Linker
 from posefix.motion.network import MotionNetwork
 from posefix.refine.checks import people_of_arrays
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 
-MEMORY = 64  # frames that are looked back on
-LONGEST_LATENCY = 8  # frames; the network was trained for as many
 LEAST_SURE = 0.01  # score of a proposed keypoint
 
 
@@ -29,19 +27,19 @@ class OnlineDenoiser:
     Args:
         network: the sequence denoiser.
         fps: frames a second.
-        latency: by how many frames the answer comes later; 0 to 8.
+        latency: by how many frames the answer comes later; the first of them matter most.
 
     Raises:
-        InputError: the latency is longer, or there are no frames in a second.
+        InputError: the latency is below 0 or as long as what is looked back on, or there are no frames in a second.
     """
 
     def __init__(self, network: MotionNetwork, fps: float, latency: int = 0) -> None:
-        if not 0 <= latency <= LONGEST_LATENCY:
-            raise InputError(f"latency must be 0 to {LONGEST_LATENCY} frames, got {latency}")
+        if not 0 <= latency < MEMORY:
+            raise InputError(f"latency must be 0 to {MEMORY - 1} frames, got {latency}")
         if not fps > 0:
             raise InputError(f"fps must be above 0, got {fps}")
         self.network, self.fps, self.latency = network, fps, latency
-        self._tracks: dict[int, np.ndarray] = {}  # (<= MEMORY, K, 3) each
+        self._tracks: dict[int, np.ndarray] = {}  # (MEMORY, K, 3) each
 
     def __call__(self, track_ids: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Take in the next frame.
@@ -64,27 +62,22 @@ class OnlineDenoiser:
         k = len(self.network.skeleton)
         known = np.isfinite(keypoints).all(-1, keepdims=True) & (keypoints[..., 2:] > 0)
         found = dict(zip(track_ids.tolist(), np.where(known, keypoints, 0), strict=True))
-        nothing = np.zeros((k, 3))
+        nothing = np.zeros((MEMORY, k, 3))
         for track_id in self._tracks.keys() | found.keys():
-            frames = np.concatenate(
-                [self._tracks.get(track_id, nothing[:0].reshape(0, k, 3)), [found.get(track_id, nothing)]]
-            )
-            self._tracks[track_id] = frames[-MEMORY:]
+            latest = found.get(track_id, nothing[0])
+            self._tracks[track_id] = np.concatenate([self._tracks.get(track_id, nothing)[1:], latest[None]])
         self._tracks = {
             name: frames for name, frames in self._tracks.items() if name in found or (frames[..., 2] > 0).any()
         }
         if not len(track_ids):
             return np.zeros((0, k, 3), np.float32), np.zeros((0, k), np.float32)
-        lengths = np.array([len(self._tracks[name]) for name in track_ids.tolist()])
-        windows = np.zeros((len(track_ids), lengths.max(), k, 3))
-        for window, name, length in zip(windows, track_ids.tolist(), lengths.tolist(), strict=True):
-            window[len(window) - length :] = self._tracks[name]
-        places, spreads = denoise_windows(self.network, windows, self.fps, causal=True, latency=self.latency)
-        when = windows.shape[1] - 1 - np.minimum(self.latency, lengths - 1)
-        rows = np.arange(len(windows))
-        places, spreads, scores = places[rows, when], spreads[rows, when], windows[rows, when, :, 2]
+        windows = np.stack([self._tracks[name] for name in track_ids.tolist()])
+        given = (windows[..., 2] > 0).any(2)
+        when = np.maximum(MEMORY - 1 - self.latency, given.argmax(1))
+        places, spreads = denoise_frame(self.network, windows, self.fps, when)
+        scores = windows[np.arange(len(windows)), when, :, 2]
         sure = certainty(spreads, _scales(places, self.network.skeleton.sigmas))
-        sure[~(windows[..., 2] > 0).any((1, 2))] = 0
+        sure[~given.any(1)] = 0
         return np.concatenate([places, scores[..., None]], axis=-1).astype(np.float32), sure.astype(np.float32)
 
 

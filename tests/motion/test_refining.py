@@ -16,7 +16,7 @@ from posefix.core.people import People
 from posefix.media.video import VideoFrames, write_video
 from posefix.models.checkpoint import save_checkpoint
 from posefix.motion.checkpoint import save_motion
-from posefix.motion.denoise import TrackDenoiser, denoise
+from posefix.motion.denoise import TrackDenoiser, denoise_live
 from posefix.motion.network import MotionConfig, MotionNetwork
 from posefix.motion.online import OnlineDenoiser, OnlineRefiner
 from posefix.motion.refining import VideoTime, refine_video
@@ -136,14 +136,19 @@ def test_live_the_answers_are_those_of_the_past_alone(motion: Path, rng: np.rand
     )
     for latency in (0, 3):
         live = OnlineDenoiser(network, 30, latency)
+        whole, _ = denoise_live(network, track, 30.0, latency)
         for frame in range(40):
             found, sure = live(np.array([7]), track[None, frame])
             if frame >= latency:
-                whole, _ = denoise(network, track[: frame + 1], 30.0, causal=True, latency=latency)
                 np.testing.assert_allclose(found[0, :, :2], whole[frame - latency], atol=1e-3)
         assert ((sure > 0) & (sure <= 1)).all()
+        changed = track.copy()
+        changed[25:] += 5
+        before, after = whole, denoise_live(network, changed, 30.0, latency)[0]
+        np.testing.assert_array_equal(before[: 25 - latency], after[: 25 - latency])
+        assert (before[25 - latency] != after[25 - latency]).any()
     with pytest.raises(InputError, match="latency"):
-        OnlineDenoiser(network, 30, 9)
+        OnlineDenoiser(network, 30, -1)
 
 
 def test_live_refinement_takes_people_as_they_come_and_go(

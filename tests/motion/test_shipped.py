@@ -5,7 +5,7 @@ import pytest
 
 from posefix.core.skeleton import load
 from posefix.media.video import VideoFrames
-from posefix.motion.denoise import TrackDenoiser, denoise
+from posefix.motion.denoise import TrackDenoiser, denoise, denoise_live
 from posefix.motion.filters import smooth
 from tests.motion_scenes import walk
 
@@ -67,6 +67,22 @@ def test_a_mirrored_track_is_denoised_alike(
         errors(shipped(TIMES, mirrored)[0] * [-1, 1, 1], truth[:, flip]),
     )
     np.testing.assert_allclose(one, other, rtol=0.35)
+
+
+def test_live_a_sudden_movement_is_followed_as_far_as_the_estimator_is_sure(
+    shipped: TrackDenoiser, truth: np.ndarray, rng: np.random.Generator
+) -> None:
+    moved = {}
+    for score in (1.0, 0.02):
+        track = estimated(truth, rng, noise=0.5)[:40]
+        track[-1, 9, 0] += 200
+        track[-1, 9, 2] = score
+        at_once, later = (denoise_live(shipped.network, track, 30.0, latency)[0] for latency in (0, 1))
+        moved[score] = (at_once[-1, 9] - truth[39, 9])[0]
+        steady = np.delete(np.arange(17), 9)
+        assert np.linalg.norm(at_once[-1] - truth[39], axis=-1)[steady].mean() < 3
+        assert np.linalg.norm(later[20:38] - truth[20:38], axis=-1).mean() < 3
+    assert moved[1.0] > 80 and abs(moved[0.02]) < 40
 
 
 def test_long_tracks_have_no_seams(shipped: TrackDenoiser, rng: np.random.Generator) -> None:

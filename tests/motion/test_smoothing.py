@@ -131,6 +131,7 @@ def test_frames_that_a_list_does_not_have_are_named_like_the_others(people: Peop
         ({"track_id": 5}, [], "two people with the track id 5 in frame 0"),
         ({"image_id": 90}, ["--video_path"], "frame 90 is not in the video, which has 40 frames"),
         ({}, ["--smooth", "kalman"], "'kalman' is not one of"),
+        ({}, ["--smooth", "median", "--latency", "2"], "--latency is for --smooth network"),
         ({}, ["--fps", "0"], "0.0 is not in the range"),
         ({"keypoints": [1, 2]}, [], "keypoints"),
     ],
