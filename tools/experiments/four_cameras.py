@@ -47,7 +47,9 @@ SEEN = 0.2  # confidence of keypoints that count for this
 OUTLIER = 20.0  # px, errors of reprojection beyond count as this
 AGREE = 3  # views with smaller errors, without which nothing is known
 USUAL = 6.0  # px, error of reprojection
-ROUNDS = 6  # of turning the cameras
+INDEPENDENT = 100  # points: what many frames say of the cameras, as their errors are alike
+TURN = np.radians(0.25)  # by which a camera is usually off; less lets the man drift, whom all can follow by turning
+ROUNDS = 5  # of turning the cameras
 # Pixels of the corners of the board on which he balances, which is 0.6 by 2 m, in each view; NaN where hidden.
 CORNERS = np.array(
     [
@@ -181,8 +183,8 @@ def closest(views: Sequence[View], rays: np.ndarray, weights: np.ndarray) -> np.
 def turned(views: Sequence[View], pixels: np.ndarray, confidences: np.ndarray) -> list[View]:
     """The cameras, each turned so that the poses fit best; arguments as of :func:`triangulate`.
 
-    Of each, three angles are sought by least squares, with the errors reweighted as of Cauchy's distribution; where the
-    cameras stand, and so the scale, stays. The calibration that comes with the videos is up to a degree off.
+    Of each, three angles are sought by least squares, the smaller the better, with the errors reweighted as of Cauchy's
+    distribution; where the cameras stand, and so the scale, stays. The calibration that comes with the videos is off.
     """
     rays = undistorted(views, pixels)
 
@@ -194,13 +196,14 @@ def turned(views: Sequence[View], pixels: np.ndarray, confidences: np.ndarray) -
     def errors(angles: np.ndarray, weights: np.ndarray) -> np.ndarray:
         cameras = turn(angles)
         off = reprojection(cameras, closest(cameras, rays, weights), rays)
-        return (np.sqrt(weights)[..., None] * off).ravel()
+        off *= np.sqrt(weights * INDEPENDENT / weights.shape[1])[..., None] / USUAL
+        return np.append(off, angles / TURN)
 
     angles = np.zeros(3 * len(views))
     for _ in range(ROUNDS):
         off = triangulate(turn(angles), pixels, confidences)[1]
         weights = confidences / (1 + (off / USUAL) ** 2)
-        angles = least_squares(errors, angles, args=(weights,), diff_step=1e-4, max_nfev=4).x
+        angles = least_squares(errors, angles, args=(weights,), max_nfev=6).x
     return turn(angles)
 
 
@@ -271,7 +274,10 @@ def main(demo: Path, weights: Path, out: Path) -> None:
     click.echo(f"as calibrated: {corners(views)}")
     all_views = {name: Reference.of(views, found, fps) for name, found in people.items()}
     chosen = all_views[REFERENCE]
-    click.echo(f"turned: {corners(chosen.views)}")
+    turns = [Rotation.from_matrix(new.rotation @ old.rotation.T) for new, old in zip(chosen.views, views, strict=True)]
+    click.echo(
+        f"turned by {np.degrees([turn.magnitude() for turn in turns]).round(2)} degrees: {corners(chosen.views)}"
+    )
 
     def differences(other: Reference, measure: Callable[..., np.ndarray]) -> np.ndarray:
         return np.array([measure(other.seen(i)[0], chosen.seen(i)[0]) for i in numbers])
