@@ -46,6 +46,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     def show(poses: Poses3D, images: Film | None = None) -> Any:
         write_viewer(poses, tmp_path / "walk.html", images)
         tab = browser.new_page(viewport={"width": 1300, "height": 1000})
+        tab.set_default_timeout(180_000)  # ms; of a busy machine
         tabs.append(tab)
         tab.on("console", lambda message: complaints.append(message.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
