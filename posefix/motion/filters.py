@@ -71,10 +71,14 @@ def _smoothed(
 
 
 def person_size(keypoints: np.ndarray) -> float:
-    """The median over frames of the square root of the person's area, px; ``keypoints`` (T, K, 2) with NaN."""
-    boxes = geometry.pose_boxes(keypoints, np.isfinite(keypoints).all(-1))
-    sizes = np.sqrt(geometry.areas_of(boxes))
-    return float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
+    """The median over frames of the square root of the person's area, px; ``keypoints`` (T, K, 2) with NaN.
+
+    0 if no frame has more than one keypoint.
+    """
+    known = np.isfinite(keypoints).all(-1)
+    boxes = geometry.pose_boxes(keypoints, known)
+    sizes = np.sqrt(geometry.areas_of(boxes))[known.sum(1) > 1]
+    return float(np.median(sizes)) if len(sizes) else 0.0
 
 
 def outliers(times: np.ndarray, keypoints: np.ndarray, known: np.ndarray, size: float) -> np.ndarray:
@@ -99,11 +103,11 @@ def outliers(times: np.ndarray, keypoints: np.ndarray, known: np.ndarray, size: 
 def segments(times: np.ndarray, keypoints: np.ndarray, known: np.ndarray) -> list[slice]:
     """The parts of a track between cuts, where the whole pose jumps for longer than an outlier, and pauses.
 
-    The arguments are as those of :func:`outliers`.
+    The arguments are as those of :func:`outliers`. Tracks of a lone keypoint, without a size, have none.
     """
-    if not known.any():
-        return []
     size = person_size(np.where(known[..., None], keypoints[..., :2], np.nan))
+    if not size:
+        return []
     trusted = known & ~outliers(times, keypoints, known, size)
     seen = np.flatnonzero(trusted.any(1))
     moved = np.linalg.norm(np.diff(keypoints[seen, :, :2], axis=0), axis=-1)

@@ -150,3 +150,9 @@ def test_unusable_arguments_are_refused() -> None:
         smooth(times(60), track(), "kalman")
     with pytest.raises(InputError, match="must ascend"):
         smooth(np.zeros(60), track())
+
+
+def test_a_lone_keypoint_has_no_size_and_stays(rng: np.random.Generator) -> None:
+    track = np.full((60, 17, 3), (np.nan, np.nan, 0.0))
+    track[:, 9] = np.stack([100 + 3 * np.arange(60) + rng.normal(0, 1, 60), np.full(60, 200.0), np.full(60, 0.8)], -1)
+    np.testing.assert_array_equal(smooth(np.arange(60) / 30, track, "butterworth", fill=3), track)
