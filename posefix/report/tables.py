@@ -56,10 +56,12 @@ def differences_table(
         units: of the measures, in the order of the rows.
         higher_is_better: names of the measures that are no errors.
     """
-    table = titled_table(None, "")
+    table = Table()
+    table.add_column(no_wrap=True)
     for one in compared:
-        for heading in (escape(Path(one["file"]).name), *(["difference"] if "difference" in one else [])):
-            table.add_column(heading, justify="right")
+        table.add_column(escape(Path(one["file"]).name), justify="right")
+        if "difference" in one:
+            table.add_column("difference", justify="right", no_wrap=True)
     for name, unit in units.items():
         cells: list[str | Text] = []
         for one in compared:

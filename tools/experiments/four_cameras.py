@@ -4,9 +4,10 @@
     python -m tools.experiments.four_cameras pose2sim/Pose2Sim/Demo_SinglePerson --weights weights --out four
 
 MoveNet, whose ONNX files are in ``--weights``, finds the man in each view; what it finds is refined frame by frame and
-over time. ``--out`` gets all of that, ``ESTIMATOR_WAY_camN.json``, and for each camera the reference in its axes, made
-of Thunder's poses refined over time, from all views (``reference_camN.json``) and from all but its own
-(``others_camN.json``). Printed is how sure the reference is.
+over time. ``--out`` gets all of that, ``ESTIMATOR_WAY_camN.json`` and of all views ``ESTIMATOR_WAY.json``, and the
+reference, made of Thunder's poses refined over time, in the axes of each camera: from all views (``reference.json``)
+and from all but the camera's own (``others.json``). Track N is the man as seen by camera N. Printed is how sure the
+reference is.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from scipy.spatial.transform import Rotation
 from posefix import Refiner, formats
 from posefix.cli.options import PATH, friendly
 from posefix.core import geometry
-from posefix.core.people import People
+from posefix.core.people import People, concatenate
 from posefix.core.skeleton import load
 from posefix.lifting.measures import bone_lengths, bones, length_variation, mpjpe, p_mpjpe
 from posefix.lifting.poses import Camera, Poses3D, Track3D, write_poses3d
@@ -45,7 +46,7 @@ REFERENCE = "thunder_refined"
 MARGIN = 0.2  # around the last pose on each side, of its extent, where the next is looked for
 SEEN = 0.2  # confidence of keypoints that count for this
 OUTLIER = 20.0  # px, errors of reprojection beyond count as this
-AGREE = 3  # views with smaller errors, without which nothing is known
+DISAGREE = 1  # views that may, or else nothing is known
 USUAL = 6.0  # px, error of reprojection
 INDEPENDENT = 100  # points: what many frames say of the cameras, as their errors are alike
 TURN = np.radians(0.25)  # by which a camera is usually off; less lets the man drift, whom all can follow by turning
@@ -123,6 +124,8 @@ def find(videos: Sequence[VideoFrames], weights: Path, out: Path) -> dict[str, l
                     people = refine_video(refiner, raw, video) if way == "refined" else refiner.refine(raw, video)
                 formats.write(people, path, "coco")
             found[name].append(formats.read(path))
+        together = concatenate([replace(people, source=None) for people in found[name]])
+        formats.write(together, out / f"{name}.json", "coco")
     return found
 
 
@@ -207,6 +210,13 @@ def turned(views: Sequence[View], pixels: np.ndarray, confidences: np.ndarray) -
     return turn(angles)
 
 
+def body_of(people: Sequence[People]) -> tuple[np.ndarray, np.ndarray]:
+    """(V, N, 2) pixels and (V, N) confidences of the body's keypoints in all frames, in order, of V views."""
+    ordered = [one[np.argsort(one.image_ids)] for one in people]
+    pixels = np.stack([one.keypoints[:, BODY].reshape(-1, 2) for one in ordered])
+    return pixels.astype(np.float64), np.stack([one.scores[:, BODY].ravel() for one in ordered]).astype(np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Reference:
     """The man in T frames: (T, K, 3) metres in the world, (V, T, K) errors of reprojection in px, and the cameras."""
@@ -217,23 +227,20 @@ class Reference:
 
     @classmethod
     def of(cls, views: Sequence[View], people: Sequence[People], fps: float, without: int | None = None) -> Reference:
-        """From what was found in each view, with its cameras turned; ``without`` leaves a view out.
+        """From what was found in each view of cameras that were turned; ``without`` leaves a view out.
 
-        Keypoints of the face, and those on which fewer than ``AGREE`` views do, are NaN.
+        Keypoints of the face, and those on which more than ``DISAGREE`` views do, are NaN.
         """
-        ordered = [one[np.argsort(one.image_ids)] for one in people]
-        pixels = np.stack([one.keypoints[:, BODY] for one in ordered]).astype(np.float64)
-        confidences = np.stack([one.scores[:, BODY] for one in ordered]).astype(np.float64)
-        (v, t, k), used = confidences.shape, [i for i in range(len(views)) if i != without]
-        pixels, confidences = pixels.reshape(v, -1, 2), confidences.reshape(v, -1)
-        cameras = turned(views, pixels, confidences)
-        points, errors = triangulate([cameras[i] for i in used], pixels[used], confidences[used])
-        points, errors = points.reshape(t, k, 3), errors.reshape(-1, t, k)
-        known = (errors < OUTLIER).sum(0) >= AGREE
+        pixels, confidences = body_of(people)
+        used = [i for i in range(len(views)) if i != without]
+        points, errors = triangulate([views[i] for i in used], pixels[used], confidences[used])
+        t = len(people[0])
+        points, errors = points.reshape(t, -1, 3), errors.reshape(len(used), t, -1)
+        known = (errors >= OUTLIER).sum(0) <= DISAGREE
         smooth = low_passed(interpolated(np.arange(t), points, known), np.ones(t, bool), fps)
         world = np.full((t, len(BODY), 3), np.nan)
         world[:, BODY] = np.where(known[..., None], smooth, np.nan)
-        return cls(cameras, world, errors)
+        return cls(views, world, errors)
 
     def seen(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """(T, K, 3) metres from the middle of the hips and (T, 3) from the camera, in the axes of a view."""
@@ -241,12 +248,11 @@ class Reference:
         root = points[:, HIPS].mean(1)
         return points - root[:, None], root
 
-    def poses(self, number: int, times: np.ndarray, spreads: np.ndarray) -> Poses3D:
+    def track(self, number: int, times: np.ndarray, spreads: np.ndarray) -> Track3D:
         """In the axes of a view; ``spreads`` (T, K) metres say how sure each keypoint is."""
         keypoints, root = (part.astype(np.float32) for part in self.seen(number))
         frames, camera = np.arange(len(times)), self.views[number].pinhole
-        track = Track3D(number + 1, frames, times, keypoints, root, spreads, camera)
-        return Poses3D(COCO, float(1 / np.median(np.diff(times))), (track,))
+        return Track3D(number + 1, frames, times, keypoints, root, spreads, camera)
 
 
 def corners(views: Sequence[View]) -> str:
@@ -272,12 +278,11 @@ def main(demo: Path, weights: Path, out: Path) -> None:
     times, numbers = videos[0].times, range(len(views))
     fps, people = float(1 / np.median(np.diff(times))), find(videos, weights, out)
     click.echo(f"as calibrated: {corners(views)}")
-    all_views = {name: Reference.of(views, found, fps) for name, found in people.items()}
+    all_views = {n: Reference.of(turned(views, *body_of(found)), found, fps) for n, found in people.items()}
     chosen = all_views[REFERENCE]
     turns = [Rotation.from_matrix(new.rotation @ old.rotation.T) for new, old in zip(chosen.views, views, strict=True)]
-    click.echo(
-        f"turned by {np.degrees([turn.magnitude() for turn in turns]).round(2)} degrees: {corners(chosen.views)}"
-    )
+    degrees = np.degrees([turn.magnitude() for turn in turns])
+    click.echo(f"turned by {degrees.round(2)} degrees: {corners(chosen.views)}")
 
     def differences(other: Reference, measure: Callable[..., np.ndarray]) -> np.ndarray:
         return np.array([measure(other.seen(i)[0], chosen.seen(i)[0]) for i in numbers])
@@ -290,16 +295,19 @@ def main(demo: Path, weights: Path, out: Path) -> None:
             f"to the reference {np.nanmean(differences(other, mpjpe)):.1f} mm, "
             f"aligned {np.nanmean(differences(other, p_mpjpe)):.1f} mm"
         )
+    tracks: dict[str, list[Track3D]] = {"reference": [], "others": []}
     for i in numbers:
-        others = Reference.of(views, people[REFERENCE], fps, without=i)
+        others = Reference.of(chosen.views, people[REFERENCE], fps, without=i)
         rest = [other for other in (*all_views.values(), others) if other is not chosen]
         off = np.array([np.linalg.norm(other.seen(i)[0] - chosen.seen(i)[0], axis=-1) for other in rest])
         known = np.isfinite(off)
         spreads = np.where(known.any(0), np.nansum(off, axis=0) / np.maximum(known.sum(0), 1), np.nan)
-        write_poses3d(chosen.poses(i, times, spreads), out / f"reference_cam{i + 1}.json")
-        write_poses3d(others.poses(i, times, spreads), out / f"others_cam{i + 1}.json")
+        tracks["reference"].append(chosen.track(i, times, spreads))
+        tracks["others"].append(others.track(i, times, spreads))
         apart = [float(np.nanmean(m(others.seen(i)[0], chosen.seen(i)[0]))) for m in (mpjpe, p_mpjpe)]
         click.echo(f"camera {i + 1}, without it: {apart[0]:.1f} mm, aligned {apart[1]:.1f} mm")
+    for name, seen in tracks.items():
+        write_poses3d(Poses3D(COCO, fps, tuple(seen)), out / f"{name}.json")
 
 
 if __name__ == "__main__":
