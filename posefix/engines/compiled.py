@@ -31,6 +31,7 @@ from posefix.models.movenet import Evidence
 from posefix.models.network import FusionNetwork
 
 Graph = Callable[[list[np.ndarray]], list[np.ndarray]]
+CACHED = 20  # files that the cache keeps: two for each graph, of up to 25 MB each
 _ANY = torch.empty(0)
 _EVIDENCE = Evidence(_ANY, _ANY, _ANY)
 _FORMS: dict[str, Any] = {  # of what the methods return; to run them once to see it would take a second
@@ -112,6 +113,8 @@ class OpenVinoEngine(CompiledEngine):
         hints: dict[str, Any] = {"NUM_STREAMS": threads, "INFERENCE_NUM_THREADS": threads}
         if precision != "auto":
             hints["INFERENCE_PRECISION_HINT"] = precision
+        if (folder := cache_folder()) is not None:
+            hints["CACHE_DIR"] = str(folder)  # of what is compiled; to compile it anew takes a second
         core = _openvino_core()
         compiled = core.compile_model(core.read_model(onnx), "CPU", hints)
         own = threading.local()  # requests hold the memory of what is computed in between, and run one at a time
@@ -197,19 +200,29 @@ def exported(function: _Method, example: list[torch.Tensor]) -> bytes:
     digest = hashlib.sha256(repr((function.identity, shapes, torch.__version__, code)).encode())
     for name, weights in function.state_dict().items():
         digest.update(name.encode() + weights.cpu().contiguous().numpy().tobytes())
-    try:
-        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "posefix", digest.hexdigest()[:32])
-    except RuntimeError:  # there is no home
+    if (folder := cache_folder()) is None:
         return function.to_onnx(arrays)
+    path = folder / digest.hexdigest()[:32]
     with suppress(OSError):
         kept = path.read_bytes()
         if hashlib.sha256(kept[32:]).digest() == kept[:32]:
             return kept[32:]
     graph = function.to_onnx(arrays)
-    with suppress(OSError, InputError):  # a cache that cannot be written is done without
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError, InputError):
         write_atomically(path, hashlib.sha256(graph).digest() + graph)
+        for old in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime)[:-CACHED]:
+            old.unlink()
     return graph
+
+
+def cache_folder() -> Path | None:
+    """The user's folder for what engines make of networks; None if it cannot be written, to be done without."""
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "posefix")
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # there is no home
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def to_onnx(module: nn.Module, *example: torch.Tensor, **options: Any) -> bytes:

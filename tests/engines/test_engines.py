@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import posefix
 from posefix import models
 from posefix.core.errors import InputError
 from posefix.engines import create_engine
-from posefix.engines.compiled import OnnxRuntimeEngine, OpenVinoEngine, exported
+from posefix.engines.compiled import CACHED, OnnxRuntimeEngine, OpenVinoEngine, exported
 from posefix.models.interface import InputPose, take
 from tests.tiny import fusion_checkpoint, tiny_checkpoint
 
@@ -46,7 +47,8 @@ def test_engines_compute_what_torch_computes_also_in_batches_that_are_not_full(
         fast = create_engine(name, network, CPU, precision="f32")
         assert_close(fast.encode(crops, True), expected, atol=1e-3, rtol=1e-3)
         assert_close(fast.locate(expected, pose), located, atol=1e-3, rtol=1e-3)
-    kept = max((tmp_path / "posefix").iterdir(), key=lambda path: path.stat().st_size)
+    graphs = (path for path in (tmp_path / "posefix").iterdir() if path.suffix != ".blob")  # those are OpenVINO's own
+    kept = max(graphs, key=lambda path: path.stat().st_size)
     whole = kept.read_bytes()
     kept.write_bytes(whole[: len(whole) // 2])
     create_engine(name, network, CPU)
@@ -100,6 +102,18 @@ def test_graphs_of_a_frozen_app_are_kept_for_one_version(tmp_path: Path, monkeyp
     assert [exported(_Graph(graph), crops) for graph in (b"first", b"second")] == [b"first"] * 2
     monkeypatch.setattr(posefix, "__version__", "99")
     assert exported(_Graph(b"second"), crops) == b"second"
+
+
+def test_the_cache_keeps_the_newest_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "posefix"
+    folder.mkdir()
+    for age in range(CACHED + 5):
+        (folder / str(age)).touch()
+        os.utime(folder / str(age), (0, 10**9 - age))
+    exported(_Graph(b"graph"), [torch.zeros(2, 3, 8, 8)])
+    kept = {file.name for file in folder.iterdir()}
+    assert len(kept) == CACHED and kept > {str(age) for age in range(CACHED - 1)}
 
 
 @pytest.mark.parametrize("device", ["meta", "cuda:99", "toaster"])
