@@ -39,14 +39,15 @@ class OnlineDenoiser:
         if not fps > 0:
             raise InputError(f"fps must be above 0, got {fps}")
         self.network, self.fps, self.latency = network, fps, latency
-        self._tracks: dict[int, np.ndarray] = {}  # (MEMORY, K, 3) each
+        self._tracks: dict[int, np.ndarray] = {}  # (MEMORY, K, 3 or more) each
 
     def __call__(self, track_ids: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Take in the next frame.
 
         Args:
             track_ids: (N,) who they are.
-            keypoints: (N, K, 3) x, y in pixels and score; NaN or score 0 where there is no estimate.
+            keypoints: (N, K, 3) x, y in pixels and score; NaN or score 0 where there is no estimate. More columns are
+                handed along with the scores.
 
         Returns:
             (N, K, 3) float32 keypoints of the frame that is ``latency`` frames back, or of the first one that there
@@ -59,10 +60,10 @@ class OnlineDenoiser:
         track_ids = np.asarray(track_ids)
         if track_ids.shape != keypoints.shape[:1] or len(np.unique(track_ids)) < len(track_ids):
             raise InputError(f"track_ids must be {len(keypoints)} different numbers, got {track_ids.tolist()}")
-        k = len(self.network.skeleton)
-        known = np.isfinite(keypoints).all(-1, keepdims=True) & (keypoints[..., 2:] > 0)
-        found = dict(zip(track_ids.tolist(), np.where(known, keypoints, 0), strict=True))
-        nothing = np.zeros((MEMORY, k, 3))
+        known = np.isfinite(keypoints[..., :3]).all(-1, keepdims=True) & (keypoints[..., 2:3] > 0)
+        taken = np.concatenate([np.where(known, keypoints[..., :3], 0), keypoints[..., 3:]], axis=-1)
+        found = dict(zip(track_ids.tolist(), taken, strict=True))
+        nothing = np.zeros((MEMORY, *keypoints.shape[1:]))
         for track_id in self._tracks.keys() | found.keys():
             latest = found.get(track_id, nothing[0])
             self._tracks[track_id] = np.concatenate([self._tracks.get(track_id, nothing)[1:], latest[None]])
@@ -70,15 +71,15 @@ class OnlineDenoiser:
             name: frames for name, frames in self._tracks.items() if name in found or (frames[..., 2] > 0).any()
         }
         if not len(track_ids):
-            return np.zeros((0, k, 3), np.float32), np.zeros((0, k), np.float32)
+            return keypoints.astype(np.float32), keypoints[..., 2].astype(np.float32)
         windows = np.stack([self._tracks[name] for name in track_ids.tolist()])
-        given = (windows[..., 2] > 0).any(2)
+        given: np.ndarray = np.any(windows[..., 2] > 0, axis=2)
         when = np.maximum(MEMORY - 1 - self.latency, given.argmax(1))
-        places, spreads = denoise_frame(self.network, windows, self.fps, when)
-        scores = windows[np.arange(len(windows)), when, :, 2]
+        places, spreads = denoise_frame(self.network, windows[..., :3], self.fps, when)
+        rest = windows[np.arange(len(windows)), when, :, 2:]
         sure = certainty(spreads, _scales(places, self.network.skeleton.sigmas))
         sure[~given.any(1)] = 0
-        return np.concatenate([places, scores[..., None]], axis=-1).astype(np.float32), sure.astype(np.float32)
+        return np.concatenate([places, rest], axis=-1).astype(np.float32), sure.astype(np.float32)
 
 
 class OnlineRefiner:
@@ -95,6 +96,7 @@ class OnlineRefiner:
         fps: frames a second.
         network: the sequence denoiser, or its name or path.
         settings: of the refiner; None takes the defaults.
+        latency: by how many frames the answer comes later, so that what is left is smoothed with these, too.
     """
 
     def __init__(
@@ -103,13 +105,14 @@ class OnlineRefiner:
         fps: float,
         network: MotionNetwork | str | Path = DEFAULT,
         settings: RefineSettings | None = None,
+        latency: int = 0,
     ) -> None:
         self.refiner = refiner
         self.settings = replace(settings or RefineSettings(batch_size=8, workers=1), keypoint_scores=True)
         network = network if isinstance(network, MotionNetwork) else load_motion(network)
         if network.skeleton != refiner.skeleton:
             raise InputError("the refiner and the sequence denoiser are for different skeletons")
-        self._proposals, self._smoothed = OnlineDenoiser(network, fps), OnlineDenoiser(network, fps)
+        self._proposals, self._smoothed = OnlineDenoiser(network, fps), OnlineDenoiser(network, fps, latency)
         self._linker, self._frame = Linker(refiner.skeleton.sigmas), -1
 
     def __call__(self, image: np.ndarray, keypoints: np.ndarray, track_ids: np.ndarray | None = None) -> np.ndarray:
@@ -121,7 +124,8 @@ class OnlineRefiner:
             track_ids: (N,) who they are, if a tracker says so; else they are linked.
 
         Returns:
-            (N, K, 3) float32, scores as they came, 0 for NaN; who has had no estimate so far is handed through.
+            (N, K, 3) float32, the poses of these people ``latency`` frames ago, or in the first frame that there is of
+            each; scores as they came, 0 for NaN; who has had no estimate so far is handed through.
 
         Raises:
             InputError: when shapes or types are not these, or two people have the same track id.
@@ -142,11 +146,12 @@ class OnlineRefiner:
         scores = np.where(people.labelled, people.scores, np.maximum(sure, LEAST_SURE))
         poses = People(people.skeleton, proposed[..., :2], scores, people.image_ids)[seen]
         refined = self.refiner.refine(poses, dict.fromkeys(poses.image_ids.tolist(), image), self.settings)
-        places = np.zeros((*people.scores.shape, 3))
-        places[seen] = np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
+        places = np.zeros((*people.scores.shape, 4))
+        places[seen, :, :3] = np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
+        places[..., 3] = people.scores
         new, _ = self._smoothed(track_ids, places)
-        xy = np.where(seen[:, None, None], new[..., :2], people.keypoints)
-        return np.concatenate([xy, people.scores[..., None]], axis=-1)
+        given = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
+        return np.where(seen[:, None, None], new[..., [0, 1, 3]], given)
 
 
 def _scales(keypoints: np.ndarray, sigmas: np.ndarray) -> np.ndarray:

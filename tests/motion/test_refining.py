@@ -164,6 +164,22 @@ def test_live_refinement_takes_people_as_they_come_and_go(
         np.testing.assert_array_equal(found[..., 2], poses[: len(found), :, 2])
 
 
+def test_live_the_answer_may_come_later(people: People, film: Path, motion: Path, refiner: Refiner) -> None:
+    settings = RefineSettings(batch_size=4, workers=1, flip_test=False)
+    at_once, later = (OnlineRefiner(refiner, 30, motion, settings, latency) for latency in (0, 2))
+    answers = []
+    for index, frame in VideoFrames(film):
+        pose = people.keypoints[:1] + 3 * index
+        pose = np.concatenate([pose, np.full((1, 17, 1), 0.2 + 0.01 * index)], axis=-1)
+        answers.append((at_once(frame, pose), later(frame, pose)))
+        if index == 12:
+            break
+    now, ago = (np.stack(found)[:, 0] for found in zip(*answers, strict=True))
+    np.testing.assert_array_equal(ago[2:, :, 2], now[:-2, :, 2])
+    shift = np.linalg.norm(ago[2:, :, :2] - now[:-2, :, :2], axis=-1).mean()
+    assert 0 < shift < np.linalg.norm(ago[2:, :, :2] - now[2:, :, :2], axis=-1).mean()
+
+
 def test_live_who_has_no_estimate_is_handed_through(people: People, film: Path, motion: Path, refiner: Refiner) -> None:
     online = OnlineRefiner(refiner, 30, motion, RefineSettings(batch_size=4, workers=1, flip_test=False))
     frame = VideoFrames(film)[0]
