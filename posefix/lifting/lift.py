@@ -25,6 +25,8 @@ TOGETHER = 64  # windows in a batch
 FIELD_OF_VIEW = 60.0  # degrees, along the longer side of an image, of a camera that is not known
 FEWEST = 4  # keypoints that say how far away a person is
 STILL_RATE = 30.0  # frames a second of which the network is told for a single image
+LEAST_SPREAD = 1e-3  # metres
+TRUSTED, ROUNDS = 0.5, 3  # how far off a ray may be that is trusted by half, in spreads; steps towards the rays
 SMOOTHED = 0.15  # seconds, standard deviation of the Gaussian over which the distance is averaged
 
 
@@ -92,7 +94,6 @@ class Lifter:
             else:
                 poses[part] = on_even_grid(track.times[part], xyc[part], self._by_windows)
         poses[:, ~(xyc[..., 2] > 0).any(0)] = np.nan
-        poses[..., :3] = with_constant_limbs(poses[..., :3], self._limbs)
         keypoints, root, spreads = self._in_camera(poses, xyc, camera)
         root = smoothed_distance(root, track.times)
         return Track3D(track.track_id, track.frames, track.times, keypoints, root, spreads, camera)
@@ -131,13 +132,34 @@ class Lifter:
         """Poses (T, K, 4) along the line of sight in the camera's axes: keypoints, root and spreads as of Track3D."""
         given = (xyc[..., 2] > 0) & np.isfinite(poses).all(-1)
         rays = camera.rays(xyc[..., :2])
-        weights = np.where(given, 1 / np.maximum(poses[..., 3], 1e-3) ** 2, 0)
+        spreads = np.maximum(poses[..., 3], LEAST_SPREAD)
+        weights = np.where(given, 1 / spreads**2, 0)
         middle = (weights[..., None] * rays).sum(1) / np.maximum(weights.sum(1), 1e-9)[:, None]
         middle[:, 2] = np.where(given.any(1), middle[:, 2], 1)
-        turns = views(middle)
-        keypoints = np.einsum("tji,tkj->tki", turns, poses[..., :3])
-        root = root_of(keypoints, rays, weights)
+        keypoints = np.einsum("tji,tkj->tki", views(middle), poses[..., :3])
+        keypoints, root = self._reconciled(keypoints, rays, spreads, weights)
         return keypoints.astype(np.float32), root.astype(np.float32), poses[..., 3].astype(np.float32)
+
+    def _reconciled(
+        self, keypoints: np.ndarray, rays: np.ndarray, spreads: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Bring poses near the rays along which they are seen, with limbs of one length: keypoints and root.
+
+        In turn keypoints move towards their rays, limbs get their length again, and the person is placed anew. The
+        further off a ray is, for how far off the network expects to be, the less it is trusted (as in Geman and
+        McClure's robust loss): an estimator that errs does not bend the pose.
+        """
+        root = root_of(keypoints, rays, weights)
+        off = np.linalg.norm(rays * (keypoints[..., 2:] + root[:, None, 2:]) - keypoints - root[:, None], axis=-1)
+        trust = np.nan_to_num((weights > 0) / (1 + (off / (TRUSTED * spreads)) ** 2))
+        for _ in range(ROUNDS):
+            points = keypoints + np.nan_to_num(root)[:, None]
+            points += trust[..., None] * (rays * points[..., 2:] - points)
+            points = with_constant_limbs(points, self._limbs)
+            keypoints = points - points[:, self.network.hips].mean(1, keepdims=True)
+            placed = root_of(keypoints, rays, trust * weights)
+            root = np.where(np.isfinite(placed), placed, root)
+        return keypoints, root
 
 
 def root_of(keypoints: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -198,3 +198,27 @@ def test_the_shipped_configuration_is_valid_and_other_checkpoints_are_refused() 
     assert LiftingExperiment.model_validate(spec).steps == 5
     with pytest.raises(InputError, match="not a checkpoint of the lifting network"):
         load_lifting("posefix-motion")
+
+
+def test_poses_are_brought_near_their_rays_but_not_to_an_outlier() -> None:
+    rng = np.random.default_rng(0)
+    lifter = Lifter(network(), SKELETON)
+    truth = with_constant_limbs(rng.normal(0, 0.4, (20, 17, 3)), limbs_of(SKELETON))
+    truth -= truth[:, lifter.network.hips].mean(1, keepdims=True)
+    root = rng.normal((0, 0, 5), (0.5, 0.5, 0.2), (20, 3))
+    rays = CAMERA.rays(CAMERA.project(truth + root[:, None]))
+    said = truth + rng.normal(0, 0.05, truth.shape) * [1, 1, 0]
+    rays[:, 10, 0] += 0.3  # 1.5 metres aside
+    spreads = np.full((20, 17), 0.1)
+    keypoints, placed = lifter._reconciled(said, rays, spreads, np.where(spreads > 0, 100.0, 0))
+    others = np.delete(np.arange(17), 10)
+    before, after = (np.linalg.norm(p - truth, axis=-1)[:, others].mean() for p in (said, keypoints))
+    assert after < 0.95 * before
+    seen = [CAMERA.project(p + r[:, None]) for p, r in ((truth, root), (said, root), (keypoints, placed))]
+    before, after = (np.linalg.norm(pixels - seen[0], axis=-1)[:, others].mean() for pixels in seen[1:])
+    assert after < 0.6 * before
+    assert np.linalg.norm(keypoints - truth, axis=-1)[:, 10].max() < 0.4
+    assert np.linalg.norm(placed - root, axis=-1).mean() < 0.15
+    none, nowhere = lifter._reconciled(said, rays, spreads, np.zeros((20, 17)))
+    assert np.isnan(nowhere).all()
+    assert np.isfinite(none).all()
