@@ -108,7 +108,8 @@ class MotionNetwork(nn.Module):
             tracks: (N, T, K, 3) x, y, score, centred on the track and in units of the person's size; score 0 where
                 nothing is given.
             fps: (N,) frames a second.
-            causal: let no frame see a later one, but for what ``latency`` allows.
+            causal: let no frame see a later one, but for what ``latency`` allows, as in a part of the training, so that
+                the network is good at the ends of tracks.
             latency: later frames from which places are taken, with ``causal``.
         """
         n, t, k = tracks.shape[:3]
