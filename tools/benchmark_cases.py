@@ -25,6 +25,7 @@ from posefix.core.skeleton import load
 from posefix.demo import ANNOTATIONS, FOLDER, load_photos
 from posefix.demo.__main__ import erroneous
 from posefix.engines import ENGINES, Engine
+from posefix.lifting.lift import Lifter, camera_of
 from posefix.media.crops import crop_image
 from posefix.media.images import ImageFolder
 from posefix.models.backbone import render_heatmaps
@@ -33,6 +34,8 @@ from posefix.models.config import ModelConfig
 from posefix.models.interface import InputPose, take
 from posefix.models.losses import TrainingLoss
 from posefix.models.network import PoseFixNetwork, build_network
+from posefix.motion.denoise import TrackDenoiser
+from posefix.motion.tracks import Track
 from posefix.refine.one_batch import input_pose
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
@@ -46,6 +49,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BATCH, TRAINED = 16, 4  # people in a batch with ResNet-50, and in its training step
 PAPER = {"backbone": "resnet50", "input_size": (384, 288), "sigma": 9.0}
 AUGMENTED = {"rotation": 40.0, "photometric": 0.7, "occlusion": 0.3, "resolution": 0.45}
+FRAMES = 243  # of a track
 MATMUL = {"cpu": 2048, "cuda": 8192}  # rows and columns
 
 
@@ -248,6 +252,17 @@ def matmul(setup: Setup, *_: Any, dtype: torch.dtype) -> Work:
     return Work(lambda: [a @ b for _ in range(4)], flops=4 * 2.0 * side**3)
 
 
+def tracks(setup: Setup, *_: Any, lift: bool) -> Work:
+    """A track of 243 frames, denoised or lifted, on one core."""
+    torch.set_num_threads(1)
+    frames, places = np.arange(FRAMES), np.random.default_rng(0).normal(0, 1, (FRAMES, 17, 2)).cumsum(0)
+    xyc = np.insert(places + np.linspace(100, 300, 34).reshape(-1, 2), 2, 1.0, axis=-1)
+    track = Track(0, frames, frames / 30, xyc, frames)
+    lifter, denoise = Lifter.from_pretrained(), TrackDenoiser.from_pretrained()
+    run = partial(lifter.tracks, [track], camera_of(640, 480), 30.0) if lift else partial(denoise, track.times, xyc)
+    return Work(run, FRAMES)
+
+
 def cases() -> Iterator[tuple[str, str, Callable[..., Work]]]:
     """All cases: group, name, and what makes it ready from a :class:`Setup`, people and images."""
     yield "machine", "matrix product, float32", partial(matmul, dtype=torch.float32)
@@ -263,6 +278,8 @@ def cases() -> Iterator[tuple[str, str, Callable[..., Work]]]:
     yield "parts", "cropping for the default", partial(cropping, size=None)
     for name in ("lightning", "thunder"):
         yield "estimating anew", f"MoveNet {name.title()}", partial(movenet, name=name)
+    yield "tracks, frames of a person", "denoising", partial(tracks, lift=False)
+    yield "tracks, frames of a person", "lifting", partial(tracks, lift=True)
     yield "training ResNet-50", "batches, the paper's way", plain_batches
     yield "training ResNet-50", "batches, ours", our_batches
     yield "training ResNet-50", "the network's step alone", training_step

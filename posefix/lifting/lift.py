@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from posefix.core import skeleton as skeletons
+from posefix.core.errors import require
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import HEIGHT, LIMB_PARTS, limb_lengths, limbs_of, views
@@ -190,13 +191,16 @@ def smoothed_distance(root: np.ndarray, times: np.ndarray) -> np.ndarray:
     How far away somebody is rests on their apparent size, which is noisy; where they are in the image is not.
     """
     known = np.isfinite(root).all(1)
+    if len(root) < 2 or not known.any():
+        return root
+    smooth = require("scipy.ndimage", "video", "lifting").gaussian_filter1d
+    frames = SMOOTHED / float(np.median(np.diff(times)))
     distance = np.where(known, np.linalg.norm(np.where(known[:, None], root, 1), axis=1), 1)
-    smooth = np.array(distance)
-    for t in np.flatnonzero(known):
-        near = slice(*np.searchsorted(times, times[t] + np.array([-4, 4]) * SMOOTHED))
-        weight = known[near] * np.exp(-0.5 * ((times[near] - times[t]) / SMOOTHED) ** 2)
-        smooth[t] = np.exp((weight * np.log(distance[near])).sum() / weight.sum())
-    return np.asarray(root * (smooth / distance)[:, None])
+    total, weight = (
+        smooth(values, frames, mode="constant") for values in (known * np.log(distance), known.astype(float))
+    )
+    factor = np.exp(total / np.maximum(weight, 1e-12)) / distance
+    return np.asarray(root * np.where(known, factor, 1)[:, None])
 
 
 def with_constant_limbs(keypoints: np.ndarray, limbs: np.ndarray) -> np.ndarray:
