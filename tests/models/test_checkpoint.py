@@ -14,9 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from posefix.core import resources
 from posefix.core.errors import InputError
+from posefix.lifting.checkpoint import LIFTING
 from posefix.models.backbone import create_backbone, load_first_weights
 from posefix.models.checkpoint import DEFAULT, METADATA_KEY, load_checkpoint, save_checkpoint
-from posefix.motion.checkpoint import MOTION, load_motion
+from posefix.motion.checkpoint import MOTION
 from tests.tiny import tiny_checkpoint, tiny_config
 
 
@@ -164,8 +165,8 @@ def test_the_weights_in_the_package_are_small_and_whole() -> None:
         assert path.stat().st_size <= 15e6
         assert path.with_suffix(".md").is_file()
         assert {v.dtype for v in load_file(path).values()} <= {torch.float16, torch.int64}
-        if MOTION.holds(path):
-            assert load_motion(path.stem).skeleton.name == "coco17"
+        if sequence := next((kind for kind in (MOTION, LIFTING) if kind.holds(path)), None):
+            assert sequence.load(path.stem).skeleton.name == "coco17"
             continue
         checkpoint = load_checkpoint(path.stem)
         assert checkpoint.skeleton.name == "coco17"

@@ -15,6 +15,7 @@ from posefix.core.people import People
 from posefix.engines import create_engine
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import keypoint_similarity, match_people, oks
+from posefix.lifting.checkpoint import LIFTING
 from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import load_checkpoint
 from posefix.motion.checkpoint import MOTION
@@ -22,7 +23,11 @@ from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 
 COCO = skeletons.load("coco17")
-NAMES = sorted(path.stem for path in resources.weights_dir().glob("*.safetensors") if not MOTION.holds(path))
+NAMES = sorted(
+    path.stem
+    for path in resources.weights_dir().glob("*.safetensors")
+    if not (MOTION.holds(path) or LIFTING.holds(path))
+)
 LEAST_GAIN = {"posefix-base": (0.03, 0.05), "posefix-small": (0.01, 0.0)}  # of mean OKS, and of the share above 0.75
 MOST_TORN = {"posefix-base": 0, "posefix-small": 1}  # of 51 people
 
