@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import JSON, friendly, on_results, option, read_measured
+from posefix.cli.options import FINITE_POSITIVE, JSON, friendly, on_results, option, read_measured
 
 
 @click.command(epilog="Example: posefix evaluate results.json --annotations person_keypoints_val2017.json")
 @on_results
 @option("--video", is_flag=True, help="Measure videos: movement, too. Files, or folders with a file for each video.")
-@option("--fps", type=click.FloatRange(0, min_open=True), default=30.0, help="Frames a second of videos.")
+@option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames a second of videos.")
 @JSON
 @friendly
 def evaluate(as_json: bool, video: bool, fps: float, **chosen: Any) -> None:

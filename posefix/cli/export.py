@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from posefix.cli.options import PATH, friendly
+from posefix.cli.options import PATH, FiniteRange, friendly
 from posefix.core.errors import InputError
 
 
 @click.command(epilog="Example: posefix export posefix-base --to onnx --out posefix.onnx")
 @click.argument("checkpoint")
-@click.option("--keep_margin", type=click.FloatRange(0, 1), help="Expected gain in KS below which a keypoint stays.")
+@click.option("--keep_margin", type=FiniteRange(0, 1), help="Expected gain in KS below which a keypoint stays.")
 @click.option(
     "--to",
     "kind",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 PATH = click.Path(path_type=Path)
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers without inf and NaN, of which NaN lies in all of click's ranges."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if not math.isfinite(number := click.FLOAT.convert(value, param, ctx)):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return float(super().convert(number, param, ctx))
+
+
+FINITE_POSITIVE = FiniteRange(0, min_open=True)
 option = functools.partial(click.option, show_default=True)
 FORMAT = option("--format", default="auto", help="Of the results; posefix convert --help lists all.")
 ON_ERROR = option(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
+from posefix.cli.options import FINITE_POSITIVE, FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
 from posefix.core.errors import InputError
 
 METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
@@ -17,12 +17,10 @@ METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 @click.argument("results", type=PATH)
 @option("--out", type=PATH, required=True, help="Write the results here, in the form they came in.")
 @option("--smooth", "method", type=click.Choice(METHODS), default="network", help="The sequence denoiser, or a filter.")
-@option(
-    "--cutoff", type=click.FloatRange(0, min_open=True), default=6.0, help="Of a filter: Hz; faster movement is noise."
-)
+@option("--cutoff", type=FINITE_POSITIVE, default=6.0, help="Of a filter: Hz; faster movement is noise.")
 @option("--latency", type=click.IntRange(0, 30), help="As live: from the past and so many later frames alone.")
 @option("--fill", type=click.IntRange(0), default=0, help="Fill gaps of at most so many frames, marked by low scores.")
-@option("--fps", type=click.FloatRange(0, min_open=True), default=30.0, help="Frames a second.")
+@option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames a second.")
 @option("--video_path", "video", type=PATH, help="The video, for its time stamps in place of --fps.")
 @IMAGES
 @FORMAT

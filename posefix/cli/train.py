@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from posefix.cli.options import DEVICE, PATH, friendly, option
+from posefix.cli.options import DEVICE, FINITE_POSITIVE, PATH, friendly, option
 from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @option("--flip_test/--no_flip_test", default=None, help="Average over mirrored images in the evaluation.")
 @option("--out", type=PATH, help="Folder for weights, state and log; runs/NAME unless given.")
 @option("--resume", is_flag=True, help="Go on from the state in the folder.")
-@option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Stop and save after so long.")
+@option("--minutes", type=FINITE_POSITIVE, help="Stop and save after so long.")
 @DEVICE
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @friendly

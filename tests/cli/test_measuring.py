@@ -15,6 +15,7 @@ from posefix.cli.convert import convert
 from posefix.cli.diagnose import diagnose
 from posefix.cli.evaluate import evaluate
 from posefix.cli.fit import fit
+from posefix.cli.main import main
 from posefix.cli.options import friendly
 from tests.evaluation_scenes import scene
 
@@ -131,3 +132,11 @@ def test_other_failures_keep_their_traceback() -> None:
         raise RuntimeError("a bug")
 
     assert isinstance(run(broken).exception, RuntimeError)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
+    for name, command in main.commands.items():
+        for option in command.params:
+            if isinstance(option.type, click.FloatRange) and name != "lift":
+                assert_clear(run(command, option.opts[0], number), "not a finite number")
