@@ -25,11 +25,11 @@ def evaluate_3d(found: tuple[Path, ...], truth: Path, as_json: bool) -> None:
 
     from posefix.lifting.comparison import HIGHER_IS_BETTER, UNITS, compare
     from posefix.lifting.poses import read_poses3d
-    from posefix.report.tables import differences_table
+    from posefix.report.tables import difference_tables
 
     reference = read_poses3d(truth)
     compared = compare(reference, [(str(path), read_poses3d(path)) for path in found], rng=np.random.default_rng(0))
     if as_json:
         click.echo(json.dumps(compared))
     else:
-        Console().print(differences_table(compared, UNITS, HIGHER_IS_BETTER))
+        Console().print(*difference_tables(compared, UNITS, HIGHER_IS_BETTER), sep="\n")

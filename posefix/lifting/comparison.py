@@ -16,12 +16,11 @@ import numpy as np
 from posefix.core.errors import InputError
 from posefix.evaluation.coco import Metrics
 from posefix.evaluation.comparison import CONFIDENCE, draw_multiplicities
-from posefix.lifting.measures import MEASURES, MILLIMETRES, bone_lengths, bones, measured
-from posefix.lifting.poses import Poses3D, Track3D
+from posefix.lifting.body import limb_lengths
+from posefix.lifting.measures import MEASURES, bones, length_sums, measured, variations
+from posefix.lifting.poses import MILLIMETRES, Poses3D, Track3D
 
-# All measures in the order of tables: those of posefix.lifting.measures, how far the middle of the hips is off in the
-# camera's axes (MRPE: Moon et al., ICCV 2019), and how many keypoints of the reference a file lacks.
-UNITS = {
+UNITS = {  # of all measures, in the order of tables; docs/depth.md says what each is
     **dict.fromkeys(MEASURES, "mm"),
     "mpjve": "mm/frame",
     "pck": "%",
@@ -40,8 +39,9 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Measure files against a reference; of several, each against the first, too.
 
-    Tracks belong together by their ids, or where there is one each; frames by number; keypoints by the names of the
-    skeletons. Measured is what all files have; ``missing`` says what a file lacks.
+    Tracks belong together by their ids, or where there is one each; people without ids in photographs by image, if each
+    has one; frames by number; keypoints by the names of the skeletons. Measured is what all files have; ``missing``
+    says what a file lacks.
 
     Args:
         truth: the reference.
@@ -54,13 +54,17 @@ def compare(
         there is nothing to measure.
 
     Raises:
-        InputError: naming the file that has no track, frame or keypoint of the reference, or tracks of the same id.
+        InputError: naming the file that has no track, frame or keypoint of the reference, tracks of the same id, or
+            photographs of several people without ids.
     """
     truth = replace(truth, tracks=tuple(track for track in truth.tracks if len(track)))
     files = [_placed(truth, poses, name) for name, poses in found]
-    known = [np.logical_and.reduce([_known(part) for part in parts]) for parts in zip(*files, strict=True)]
+    shared = [
+        tuple(np.logical_and.reduce([_known(getattr(part, name)) for part in parts]) for name in ("keypoints", "root"))
+        for parts in zip(*files, strict=True)
+    ]
     sums = [
-        [_Sums.of(truth, track, part, both) for track, part, both in zip(truth.tracks, file, known, strict=True)]
+        [_Sums.of(truth, track, part, *known) for track, part, known in zip(truth.tracks, file, shared, strict=True)]
         for file in files
     ]
     lengths = [len(track) for track in truth.tracks]
@@ -104,32 +108,30 @@ class _Sums:
 
     Attributes:
         totals: (T, 2 M + 3 B) float64: M measures that have a value per frame, 0 where they have none, and whether they
-            have one; how much longer than usual B bones are, the square of that, and whether they are known.
-        usual: (B,) float64 mean lengths of the bones, mm.
+            have one; and of B bones what :func:`posefix.lifting.measures.length_sums` gives.
+        usual: (B,) float64 mean lengths of the bones, metres.
     """
 
     totals: np.ndarray
     usual: np.ndarray
 
     @classmethod
-    def of(cls, poses: Poses3D, track: Track3D, part: _Part, known: np.ndarray) -> _Sums:
-        """Measure the keypoints ``known`` (T, K) of a track of a reference."""
+    def of(cls, poses: Poses3D, track: Track3D, part: _Part, known: np.ndarray, rooted: np.ndarray) -> _Sums:
+        """Measure the keypoints ``known`` (T, K), and the roots ``rooted`` (T,), of a track of a reference."""
         truth, follows = track.keypoints.astype(np.float64), _follows(track)
         columns = {
             name: measure(part.keypoints, truth, known, *([follows] if name == "mpjve" else []))
             for name, measure in MEASURES.items()
         }
-        columns["root_error"] = MILLIMETRES * np.linalg.norm(part.root - track.root, axis=-1)
+        columns["root_error"] = np.where(rooted, MILLIMETRES * np.linalg.norm(part.root - track.root, axis=-1), np.nan)
         wanted = np.isfinite(truth).all(-1) & part.has
         lacking = wanted & ~measured(part.keypoints, truth)
         with np.errstate(invalid="ignore"):
             columns["missing"] = 100 * lacking.sum(1) / wanted.sum(1)
         values = np.stack([columns[name] for name in PER_FRAME], axis=1)
-        lengths = bone_lengths(np.where(known[..., None], part.keypoints, np.nan), bones(poses.skeleton))
-        there = np.isfinite(lengths)
-        usual = np.where(there, lengths, 0).sum(0) / np.maximum(there.sum(0), 1)
-        longer = np.where(there, lengths - usual, 0)
-        return cls(np.hstack([np.nan_to_num(values), np.isfinite(values), longer, longer**2, there]), usual)
+        lengths = limb_lengths(np.where(known[..., None], part.keypoints, np.nan), bones(poses.skeleton))
+        sums, usual = length_sums(lengths)
+        return cls(np.hstack([np.nan_to_num(values), np.isfinite(values), sums]), usual)
 
     def resampled(self, starts: np.ndarray, block: int) -> np.ndarray:
         """(R, C) sums over the frames of blocks that begin at frames ``starts`` (R, blocks)."""
@@ -144,25 +146,13 @@ def _estimates(totals: Sequence[np.ndarray], parts: Sequence[_Sums], weights: np
     """Each measure, (R,), from the sums (R, C) of each track, counted as often as ``weights`` (tracks, R) say."""
     m = len(PER_FRAME)
     together = sum(total * weight[:, None] for total, weight in zip(totals, weights, strict=True))
-    variations = np.stack(
-        [_variation(total[:, 2 * m :], part.usual) for total, part in zip(totals, parts, strict=True)]
-    )
-    counts = weights * np.isfinite(variations)
+    varied = np.stack([variations(total[:, 2 * m :], part.usual) for total, part in zip(totals, parts, strict=True)])
+    counts = weights * np.isfinite(varied)
     with np.errstate(invalid="ignore", divide="ignore"):
         quotients = together[:, :m] / together[:, m : 2 * m]
-        variation = (np.nan_to_num(variations) * counts).sum(0) / counts.sum(0)
+        variation = (np.nan_to_num(varied) * counts).sum(0) / counts.sum(0)
     estimates = dict(zip(PER_FRAME, quotients.T, strict=True)) | {"length_variation": variation}
     return {name: estimates[name] for name in UNITS}
-
-
-def _variation(totals: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """(R,) as :func:`posefix.lifting.measures.length_variation`, from sums (R, 3 B)."""
-    longer, squares, count = np.split(totals, 3, axis=1)
-    known = count > 0.5
-    count = np.maximum(count, 1)
-    deviation = np.sqrt(np.maximum(squares / count - (longer / count) ** 2, 0))
-    shares = np.where(known, 100 * deviation / np.maximum(usual + longer / count, np.finfo(np.float64).tiny), 0)
-    return np.where(known.any(1), shares.sum(1) / np.maximum(known.sum(1), 1), np.nan)
 
 
 def _difference(
@@ -196,14 +186,14 @@ def _placed(truth: Poses3D, poses: Poses3D, name: str) -> list[_Part]:
     if len(truth.tracks) == len(poses.tracks) == 1:
         tracks: list[Track3D | None] = [*poses.tracks]
     else:
-        theirs, ours = _by_id(poses, name), _by_id(truth, "the reference")
-        tracks = [theirs.get(track_id) for track_id in ours]
+        photographs = all(track.track_id < 0 and len(track) == 1 for track in (*truth.tracks, *poses.tracks))
+        theirs, ours = (_by_key(*one, photographs) for one in ((poses, name), (truth, "the reference")))
+        tracks = [theirs.get(key) for key in ours]
         if not any(tracks):
-            raise InputError(
-                f"{name}: its tracks have the ids {_listed(theirs)}, those of the reference {_listed(ours)}"
-            )
+            what = "images are" if photographs else "tracks have the ids"
+            raise InputError(f"{name}: its {what} {_listed(theirs)}, those of the reference {_listed(ours)}")
     parts = [_on_frames(ours, theirs, order) for ours, theirs in zip(truth.tracks, tracks, strict=True)]
-    if not any(_known(part).any() for part in parts):
+    if not any(_known(part.keypoints).any() for part in parts):
         raise InputError(f"{name}: has no keypoint in any frame of the reference")
     return parts
 
@@ -219,8 +209,8 @@ def _on_frames(track: Track3D, found: Track3D | None, order: np.ndarray) -> _Par
     return _Part(keypoints, root, order >= 0)
 
 
-def _known(part: _Part) -> np.ndarray:
-    known: np.ndarray = np.isfinite(part.keypoints).all(-1)
+def _known(points: np.ndarray) -> np.ndarray:
+    known: np.ndarray = np.isfinite(points).all(-1)
     return known
 
 
@@ -230,10 +220,19 @@ def _follows(track: Track3D) -> np.ndarray:
     return np.append(False, steps == steps.min(initial=np.iinfo(np.int64).max))
 
 
-def _by_id(poses: Poses3D, name: str) -> dict[int, Track3D]:
-    tracks = {track.track_id: track for track in poses.tracks}
-    if len(tracks) < len(poses.tracks):
-        raise InputError(f"{name}: several tracks have the same id, so that it is not known who is who")
+def _by_key(poses: Poses3D, name: str, photographs: bool) -> dict[int, Track3D]:
+    """Tracks by their ids, or, of people without ids in photographs, by image."""
+    tracks: dict[int, Track3D] = {}
+    for track in poses.tracks:
+        key = int(track.frames[0]) if photographs else track.track_id
+        if key in tracks:
+            what = (
+                f"image {key} has several people without track ids"
+                if photographs
+                else "several tracks have the same id"
+            )
+            raise InputError(f"{name}: {what}, so that it is not known who is who")
+        tracks[key] = track
     return tracks
 
 

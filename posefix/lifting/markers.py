@@ -9,10 +9,8 @@ import numpy as np
 from posefix.core.errors import require
 from posefix.core.files import replacing, write_atomically
 from posefix.core.skeleton import Skeleton
-from posefix.lifting.poses import Poses3D, Track3D
+from posefix.lifting.poses import MILLIMETRES, Poses3D, Track3D
 from posefix.lifting.sampling import evenly
-
-MM = 1000  # in a metre; what programs that read C3D expect
 
 
 def marker_names(skeleton: Skeleton) -> list[str]:
@@ -50,7 +48,7 @@ def write_c3d(poses: Poses3D, track: Track3D, out: Path) -> None:
     """
     content = require("ezc3d", "c3d", "C3D").c3d()
     frames = evenly(track, poses.fps)
-    places = (frames.keypoints + frames.root[:, None]) * MM
+    places = (frames.keypoints + frames.root[:, None]) * MILLIMETRES
     points = content["parameters"]["POINT"]
     points["RATE"]["value"], points["UNITS"]["value"] = [frames.rate], ["mm"]
     points["LABELS"]["value"] = marker_names(poses.skeleton)

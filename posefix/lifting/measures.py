@@ -3,19 +3,7 @@
 ``found`` and ``truth`` are (..., T, K, 3) metres in the same axes, each from the middle of its own hips; ``valid``
 (..., T, K) says which keypoints count, as far as both are finite. A measure has one value for each frame, (..., T)
 float64, the mean over the keypoints that count and NaN where none does; of a track it is the mean over its frames.
-
-========================  ============================================================================================
-:func:`mpjpe`             mm, mean distance (protocol 1 of Human3.6M: Ionescu et al., TPAMI 2014)
-:func:`p_mpjpe`           mm, the same after the rotation, translation and scale that suit each frame best (protocol 2;
-                          Umeyama, TPAMI 1991; reflections are not allowed)
-:func:`n_mpjpe`           mm, the same after the scale that suits each frame best (Rhodin et al., CVPR 2018)
-:func:`pa_track`          mm, the same after one rotation, translation and scale for the whole track
-:func:`mpjve`             mm per frame, mean distance of the first differences over time (Pavllo et al., CVPR 2019)
-:func:`pck`               %, keypoints that are less than 150 mm off (Mehta et al., 3DV 2017)
-:func:`auc`               %, the mean of that over the limits 0, 5, ..., 150 mm (the same)
-:func:`length_variation`  %, standard deviation of a bone's length over a track, of its mean; mean over the bones; of a
-                          whole track, without a reference
-========================  ============================================================================================
+docs/depth.md says where each is from.
 """
 
 from __future__ import annotations
@@ -23,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from posefix.core.skeleton import Skeleton
+from posefix.lifting.poses import MILLIMETRES
 
-MILLIMETRES = 1000.0  # in a metre
 PCK_LIMIT = 150.0  # mm, about half the size of a head
 AUC_LIMITS = np.linspace(0.0, PCK_LIMIT, 31)
 LEAST_KEYPOINTS = 3  # that fix a rotation
@@ -132,19 +120,36 @@ def bones(skeleton: Skeleton) -> np.ndarray:
     return rigid
 
 
-def bone_lengths(keypoints: np.ndarray, limbs: np.ndarray) -> np.ndarray:
-    """(..., B) float64 mm of the limbs (B, 2) of keypoints (..., K, 3); NaN where an end is."""
-    ends = np.asarray(keypoints, np.float64)[..., limbs, :]
-    lengths: np.ndarray = MILLIMETRES * np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)
-    return lengths
-
-
 def length_variation(lengths: np.ndarray) -> float:
-    """Variation of the lengths (T, B) of bones over a track, in percent, mean over the bones; NaN if none is known."""
-    known = np.isfinite(lengths).any(0)
-    if not known.any():
-        return float("nan")
-    return float(np.mean(100 * np.nanstd(lengths[:, known], axis=0) / np.nanmean(lengths[:, known], axis=0)))
+    """Standard deviation of the lengths (T, B) of bones over a track, in percent of their mean; mean over the bones.
+
+    NaN if no length is known.
+    """
+    sums, usual = length_sums(lengths)
+    return float(variations(sums.sum(0, keepdims=True), usual)[0])
+
+
+def length_sums(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the variation of the lengths (T, B) of bones follows from, summed over any frames; NaN is unknown.
+
+    Returns:
+        (T, 3 B) float64 how much longer than usual each bone is, the square of that, and whether it is known; and (B,)
+        the usual lengths, their means.
+    """
+    there = np.isfinite(lengths)
+    usual = np.where(there, lengths, 0).sum(0) / np.maximum(there.sum(0), 1)
+    longer = np.where(there, lengths - usual, 0)
+    return np.hstack([longer, longer**2, there]), usual
+
+
+def variations(sums: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """(R,) as :func:`length_variation`, of R sums (R, 3 B) of what :func:`length_sums` gives."""
+    longer, squares, count = np.split(sums, 3, axis=1)
+    known = count > 0.5
+    count = np.maximum(count, 1)
+    deviation = np.sqrt(np.maximum(squares / count - (longer / count) ** 2, 0))
+    shares = np.where(known, 100 * deviation / np.maximum(usual + longer / count, np.finfo(np.float64).tiny), 0)
+    return np.where(known.any(1), shares.sum(1) / np.maximum(known.sum(1), 1), np.nan)
 
 
 def _percent(off: np.ndarray, limit: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from posefix.core.files import write_atomically
 from posefix.core.skeleton import Skeleton
 
 DECIMALS = 4  # of metres, in files
+MILLIMETRES = 1000.0  # in a metre
 
 
 @dataclass(frozen=True)

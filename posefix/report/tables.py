@@ -39,47 +39,41 @@ def summary_table(
         if before is None or after is None or gain is None or low is None or high is None:
             table.add_row(name, *[Text("-", style="dim")] * 4)
             continue
-        better, worse = (high < 0, low > 0) if name in lower_is_better else (low > 0, high < 0)
-        style = "green" if better else "red" if worse else ""
-        changes = (Text(text, style=style) for text in (f"{gain:+.2f}", f"[{low:+.2f}, {high:+.2f}]"))
-        table.add_row(name, f"{before:.2f}", f"{after:.2f}", *changes)
+        table.add_row(name, f"{before:.2f}", f"{after:.2f}", *_change(gain, low, high, name not in lower_is_better))
     return table
 
 
-def differences_table(
+def difference_tables(
     compared: Sequence[Mapping[str, Any]], units: Mapping[str, str], higher_is_better: Collection[str] = ()
-) -> Table:
-    """Show the measures of files, and what those after the first differ by, with 95 % intervals.
+) -> Iterator[Table]:
+    """Yield a table for each file: its measures, and what those after the first differ by, with 95 % intervals.
 
     Args:
         compared: as :func:`posefix.lifting.comparison.compare` returns them.
         units: of the measures, in the order of the rows.
         higher_is_better: names of the measures that are no errors.
     """
-    table = Table()
-    table.add_column(no_wrap=True)
     for one in compared:
-        table.add_column(escape(Path(one["file"]).name), justify="right")
-        if "difference" in one:
-            table.add_column("difference", justify="right", no_wrap=True)
-    for name, unit in units.items():
-        cells: list[str | Text] = []
-        for one in compared:
+        differences = one.get("difference")
+        against = ["from the first", "95 % interval"] if differences else []
+        table = titled_table(escape(one["file"]), "", "value", *against)
+        for name, unit in units.items():
             value = one["measures"][name]
-            cells.append("-" if value is None else f"{value:.2f}")
-            if "difference" in one:
-                cells.append(_difference(one["difference"], name, name in higher_is_better))
-        table.add_row(f"{name}, {unit}", *cells)
-    return table
+            cells: list[str | Text] = ["-" if value is None else f"{value:.2f}"]
+            if differences:
+                change = (differences[key] for key in (name, f"{name}_low", f"{name}_high"))
+                cells += _change(*change, name in higher_is_better)
+            table.add_row(f"{name}, {unit}", *cells)
+        yield table
 
 
-def _difference(differences: Metrics, name: str, higher_is_better: bool) -> Text:
-    change, low, high = (differences[key] for key in (name, f"{name}_low", f"{name}_high"))
+def _change(change: float | None, low: float | None, high: float | None, higher_is_better: bool) -> list[Text]:
+    """Two cells: a change and its interval, coloured where that leaves no doubt which way it is."""
     if change is None or low is None or high is None:
-        return Text("-", style="dim")
+        return [Text("-", style="dim")] * 2
     better, worse = (low > 0, high < 0) if higher_is_better else (high < 0, low > 0)
     style = "green" if better else "red" if worse else ""
-    return Text(f"{change:+.2f} [{low:+.2f}, {high:+.2f}]", style=style)
+    return [Text(text, style=style) for text in (f"{change:+.2f}", f"[{low:+.2f}, {high:+.2f}]")]
 
 
 def report_tables(report: Mapping[str, Any]) -> Iterator[Table | str]:

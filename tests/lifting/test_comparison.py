@@ -14,8 +14,9 @@ from click.testing import CliRunner, Result
 from posefix.cli.main import main
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton, from_dict, load
+from posefix.lifting.body import limb_lengths
 from posefix.lifting.comparison import UNITS, compare
-from posefix.lifting.measures import bone_lengths, bones, length_variation, mpjpe
+from posefix.lifting.measures import bones, length_variation, mpjpe
 from posefix.lifting.poses import Camera, Poses3D, Track3D, write_poses3d
 
 COCO = load("coco17")
@@ -64,7 +65,7 @@ def test_measures_are_means_over_all_frames(walks, rng: np.random.Generator) -> 
     assert set(measures) == set(UNITS)
     errors = [mpjpe(f.keypoints, t.keypoints) for f, t in zip(found.tracks, truth.tracks, strict=True)]
     assert measures["mpjpe"] == pytest.approx(np.concatenate(errors).mean())
-    variations = [length_variation(bone_lengths(track.keypoints, bones(COCO))) for track in found.tracks]
+    variations = [length_variation(limb_lengths(track.keypoints, bones(COCO))) for track in found.tracks]
     assert measures["length_variation"] == pytest.approx(np.mean(variations))
     assert measures["root_error"] == measures["missing"] == 0
 
@@ -103,6 +104,38 @@ def test_files_are_measured_where_all_have_something(walks, rng: np.random.Gener
     full, part = compare(truth, [("a", noisy), ("b", easy)], rng=rng)
     assert full["measures"]["mpjpe"] == part["measures"]["mpjpe"] == 0 and part["difference"]["mpjpe_high"] == 0
     assert full["measures"]["missing"] == 0 and part["measures"]["missing"] == pytest.approx(100 * 8 / 17)
+
+
+def test_roots_are_measured_where_all_files_have_one(walks, rng: np.random.Generator) -> None:
+    truth = poses_of(walks[:1])
+    (track,) = truth.tracks
+    root = track.root + 0.1 * (np.arange(60) > 29)[:, None] * (1, 0, 0)
+    full = replace(truth, tracks=(replace(track, root=root),))
+    half = replace(truth, tracks=(replace(track, root=np.where(root[:, :1] > 0.05, np.nan, root)),))
+    compared = compare(truth, [("full", full), ("half", half)], rng=rng)
+    assert [one["measures"]["root_error"] for one in compared] == [0, 0]
+    assert compared[1]["difference"]["root_error_high"] == 0
+
+
+def photographs(poses: Poses3D, images: list[int]) -> Poses3D:
+    """The first frames of the first track, each as a person without an id in an image of its own."""
+    (track, *_) = poses.tracks
+    arrays = ("times", "keypoints", "root", "spreads")
+    rows = (({name: getattr(track, name)[i : i + 1] for name in arrays}, image) for i, image in enumerate(images))
+    return replace(poses, tracks=tuple(replace(track, track_id=-1, frames=np.array([n]), **row) for row, n in rows))
+
+
+def test_people_without_ids_in_photographs_go_by_image(walks, rng: np.random.Generator) -> None:
+    truth = photographs(poses_of(walks), [285, 139, 632, 785])
+    found = changed(truth, lambda points: points + np.array([0.01, 0, 0]))
+    measures = one(truth, replace(found, tracks=found.tracks[2::-1]))
+    assert measures["mpjpe"] == pytest.approx(10) and measures["missing"] == 25 and measures["mpjve"] is None
+    several = photographs(poses_of(walks), [139, 285, 285])
+    for reference, poses, name in ((truth, several, "f.json"), (several, truth, "the reference")):
+        with pytest.raises(InputError, match=rf"{name}: image 285 has several people without track ids"):
+            one(reference, poses)
+    with pytest.raises(InputError, match=r"f.json: its images are 1, 2, those of the reference 285, 139, 632, 785"):
+        one(truth, photographs(poses_of(walks), [1, 2]))
 
 
 def test_differences_have_the_sign_of_the_change(walks, rng: np.random.Generator) -> None:
@@ -173,6 +206,25 @@ def test_the_command_prints_a_table_and_json(walks, tmp_path: Path) -> None:
     compared = json.loads(run(paths[0], paths[1], paths[1], "--json").stdout)
     assert compared[1]["difference"]["mpjpe_high"] < 0
     assert "[-17" in run(paths[0], paths[1], paths[1]).output
+
+
+def test_tables_fit_a_terminal_and_tell_files_of_the_same_name_apart(walks, tmp_path: Path) -> None:
+    truth = poses_of(walks)
+    paths = [tmp_path / folder / "a_rather_long_name_of_poses.json" for folder in ("raw", "each_frame", "over_time")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        write_poses3d(changed(truth, lambda p, off=number: p + 0.1 * off), path)
+    write_poses3d(truth, tmp_path / "truth.json")
+    compared = CliRunner().invoke(
+        main, ["evaluate-3d", *map(str, paths), str(tmp_path / "truth.json")], env={"COLUMNS": "80"}
+    )
+    lines = compared.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("mpjpe, mm " in line for line in lines) == 9 and any(
+        "173.21 " in line and "[+173.2" in line for line in lines
+    )
+    flat = "".join(compared.output.split())
+    assert all(str(path) in flat for path in paths)
 
 
 def test_the_command_ends_in_one_sentence(walks, tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from posefix.cli.options import PATH, friendly
 from posefix.core import geometry
 from posefix.core.people import People, concatenate
 from posefix.core.skeleton import load
-from posefix.lifting.measures import bone_lengths, bones, length_variation, mpjpe, p_mpjpe
+from posefix.lifting.body import hips_of, limb_lengths
+from posefix.lifting.measures import bones, length_variation, mpjpe, p_mpjpe
 from posefix.lifting.poses import Camera, Poses3D, Track3D, write_poses3d
 from posefix.media.video import VideoFrames
 from posefix.motion.filters import interpolated
@@ -39,7 +40,7 @@ from tools.experiments.run_movenet import MoveNet
 
 COCO = load("coco17")
 BODY = COCO.groups != "face"  # the man's face is blurred, and two cameras see the back of his head
-HIPS = [COCO.index("left_hip"), COCO.index("right_hip")]
+HIPS = hips_of(COCO)
 ESTIMATORS = {"lightning": "movenet-lightning.onnx", "thunder": "movenet-thunder.onnx"}
 WAYS = ("raw", "frames", "refined")
 REFERENCE = "thunder_refined"
@@ -288,7 +289,7 @@ def main(demo: Path, weights: Path, out: Path) -> None:
         return np.array([measure(other.seen(i)[0], chosen.seen(i)[0]) for i in numbers])
 
     for name, other in all_views.items():
-        lengths = bone_lengths(other.world, bones(COCO))
+        lengths = limb_lengths(other.world, bones(COCO))
         click.echo(
             f"{name}: {np.median(other.errors):.1f} px median, {np.quantile(other.errors, 0.9):.1f} px 90 %; "
             f"known {np.isfinite(other.world[:, BODY, 0]).mean():.1%}; bone lengths {length_variation(lengths):.1f} %; "

@@ -21,9 +21,9 @@ from rich.table import Table
 from posefix.cli.options import PATH, friendly, option
 from posefix.core import skeleton as skeletons
 from posefix.core.people import People
-from posefix.lifting.body import hips_of, views
+from posefix.lifting.body import hips_of, limb_lengths, views
 from posefix.lifting.lift import Lifter
-from posefix.lifting.measures import bone_lengths, bones, length_variation, mpjpe, n_mpjpe, p_mpjpe
+from posefix.lifting.measures import bones, length_variation, mpjpe, n_mpjpe, p_mpjpe
 from posefix.lifting.network import FIRST_SCALE
 from posefix.lifting.poses import Camera
 from posefix.lifting.training import Scene, denoised, draw_scene
@@ -139,7 +139,7 @@ def main(data: Path, checkpoint: str, people: int, seed: int) -> None:
         for name, way in ways.items():
             found = way(seen)
             measured = [measure(found, scene.keypoints) for measure in (mpjpe, n_mpjpe, p_mpjpe)]
-            variation = np.nanmean([length_variation(bone_lengths(track, bones(COCO))) for track in found])
+            variation = np.nanmean([length_variation(limb_lengths(track, bones(COCO))) for track in found])
             values = (*map(np.nanmean, measured), np.nanmedian(measured[-1]), variation)
             table.add_row(given, name, *(f"{value:.1f}" for value in values))
     Console().print(table)
