@@ -259,7 +259,7 @@ def tracks(setup: Setup, *_: Any, lift: bool) -> Work:
     xyc = np.insert(places + np.linspace(100, 300, 34).reshape(-1, 2), 2, 1.0, axis=-1)
     track = Track(0, frames, frames / 30, xyc, frames)
     lifter, denoise = Lifter.from_pretrained(), TrackDenoiser.from_pretrained()
-    run = partial(lifter.tracks, [track], camera_of(640, 480), 30.0) if lift else partial(denoise, track.times, xyc)
+    run = partial(lifter.tracks, [track], camera_of(640, 480)) if lift else partial(denoise, track.times, xyc)
     return Work(run, FRAMES)
 
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
+from posefix.cli.film import read_frames
+from posefix.cli.options import (
+    FINITE_POSITIVE,
+    FORMAT,
+    IMAGES,
+    ON_ERROR,
+    PATH,
+    RESULTS_SKELETON,
+    FiniteRange,
+    friendly,
+    option,
+)
 from posefix.core.errors import InputError, require
-
-if TYPE_CHECKING:
-    from posefix.lifting.poses import Camera
 
 
 @click.command(epilog="Example: posefix lift refined.json --video_path film.mp4 --out poses.json --viewer poses.html")
@@ -19,11 +27,11 @@ if TYPE_CHECKING:
 @option("--out", type=PATH, required=True, help="Poses as .json, .npz, .bvh, .trc or .c3d; .csv has joint angles.")
 @option("--viewer", type=PATH, help="Write a page that shows the poses in any browser.")
 @option("--single", is_flag=True, help="Results of photographs: lift each pose alone, not tracks of a video.")
-@option("--fps", type=click.FloatRange(0, min_open=True), default=30.0, help="Frames a second.")
+@option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames a second.")
 @option("--video_path", "video", type=PATH, help="The video, for its time stamps, its size and the viewer.")
 @option("--size", type=click.IntRange(1), nargs=2, help="Width and height of the images, if there are none at hand.")
-@option("--fov", type=click.FloatRange(1, 170), default=60.0, help="Field of view along the longer side, in degrees.")
-@option("--height", type=click.FloatRange(0.3, 3), default=1.75, help="Of the people, in metres.")
+@option("--fov", type=FiniteRange(1, 170), default=60.0, help="Field of view along the longer side, in degrees.")
+@option("--height", type=FiniteRange(0.3, 3), default=1.75, help="Of the people, in metres.")
 @option("--checkpoint", default="posefix-lift", help="A .safetensors file, or a shipped name.")
 @IMAGES
 @FORMAT
@@ -52,14 +60,11 @@ def lift(
     """
     import numpy as np
 
-    from posefix import formats
     from posefix.core.files import require_distinct, require_writable
-    from posefix.core.skeleton import load
     from posefix.lifting.files import require_known_suffix, write
     from posefix.lifting.lift import Lifter, camera_of
     from posefix.lifting.viewer import write_viewer
     from posefix.media.images import ImageFolder
-    from posefix.media.video import VideoFrames
     from posefix.motion.linking import link
     from posefix.motion.tracks import tracks_of
 
@@ -71,30 +76,26 @@ def lift(
         require_writable(path)
     if single and video:
         raise InputError("--single is for photographs; leave it out to lift a video")
-    film = VideoFrames(video) if video else None
-    index = None
-    if video and film:
-        index = formats.ImageIndex.of_video(video, film.size)
-    elif images:
-        index = formats.ImageIndex.of_folder(images)
-    people = formats.read(results, skeleton=load(skeleton) if skeleton else None, images=index, **how)
-    if not len(people):
+    people, film, index = read_frames(results, video, images, skeleton, size, **how)
+    if not people.labelled.any():
         raise InputError(f"{results}: has no people to lift")
     lifter = Lifter.from_pretrained(checkpoint, people.skeleton, height)
-    guessed: tuple[float, float] = tuple(np.ceil(people.keypoints[people.labelled].max(0, initial=1)).tolist())
-
-    def camera(image_id: int) -> Camera:
-        width, length = size or (index.size(image_id) if index else None) or guessed
-        return camera_of(width, length, fov)
-
+    reach: tuple[float, float] = tuple(np.ceil(people.keypoints[people.labelled].max(0, initial=1)).tolist())
+    ids = np.unique(people.image_ids).tolist()
+    known: dict[int, tuple[float, float]] = {}
+    known.update((image_id, found) for image_id in ids if index and (found := index.size(image_id)))
+    if not single and len(set(known.values())) > 1:
+        raise InputError(f"{images}: its images are of different sizes, so they are of no video; add --single")
+    sizes = [known.get(image_id, reach) for image_id in ids]
+    cameras = {image_id: camera_of(width, length, fov) for image_id, (width, length) in zip(ids, sizes, strict=True)}
     if single:
-        poses = lifter.people(people, camera)
+        poses = lifter.people(people, cameras.__getitem__)
     else:
         try:
             tracks = tracks_of(link(people), fps, film.times if film else None)
         except InputError as error:
             raise InputError(f"{results}: {error}") from None
-        poses = lifter.tracks(tracks, camera(int(people.image_ids[0])), fps)
+        poses = lifter.tracks(tracks, cameras[ids[0]])
     written = write(poses, out)
     if viewer:
         write_viewer(poses, viewer, film or (ImageFolder.of_people(images, people) if images else None))
@@ -102,9 +103,13 @@ def lift(
     if people.source.problems:
         problems = people.source.problems
         click.echo(f"{len(problems)} records left out, the first: {problems[0]}", err=True)
-    if not (size or index):
-        reached = "the images are taken to be {:.0f} x {:.0f}, as far as keypoints reach".format(*guessed)
+    if unknown := len(ids) - len(known):
+        reached = "{} of {} images are taken to be {:.0f} x {:.0f}, as far as keypoints reach".format(
+            unknown, len(ids), *reach
+        )
         click.echo(f"{reached}; --video_path, --images or --size say how large they are", err=True)
+    if lost := 0 if single else len(people) - sum(int((track.rows >= 0).sum()) for track in tracks):
+        click.echo(f"{lost} people have no track id, or no keypoint, and are left out", err=True)
     count = sum(map(len, poses.tracks))
     click.echo(f"{count} poses of {len(poses.tracks)} {'people' if single else 'tracks'} lifted")
     for path in (*written, *filter(None, [viewer])):

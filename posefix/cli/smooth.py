@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from posefix.cli.film import read_frames
 from posefix.cli.options import FINITE_POSITIVE, FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
 from posefix.core.errors import InputError
 
@@ -49,23 +50,13 @@ def smooth(
 
     from posefix import formats
     from posefix.core.files import require_distinct, require_writable
-    from posefix.core.skeleton import load
-    from posefix.media.video import VideoFrames
     from posefix.motion.smoothing import Denoiser, filter_by, smooth_people
 
     if latency is not None and method != "network":
         raise InputError(f"--latency is for --smooth network; {method} has none to choose")
     require_distinct([out], (results, images, video))
     require_writable(out, folder=results.is_dir())
-    film = VideoFrames(video) if video else None
-    index = formats.ImageIndex.of_video(video, film.size) if video and film else images
-    people = formats.read(results, skeleton=load(skeleton) if skeleton else None, images=index, **how)
-    if film and (outside := (people.image_ids < 0) | (people.image_ids >= film.length)).any():
-        first = people.image_ids[outside][0]
-        beyond = f"frame {first} is not in the video, which has {film.length} frames from 0 on"
-        if how["on_error"] == "stop":
-            raise InputError(f"{results}: {beyond}; --on_error skip goes on at its rate")
-        click.echo(f"{beyond}: {outside.sum()} people beyond it are taken to go on at its rate", err=True)
+    people, film, _ = read_frames(results, video, images, skeleton, **how)
     times = film.times if film else None
     denoise: Denoiser
     if method == "network":

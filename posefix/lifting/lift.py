@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from posefix.core import skeleton as skeletons
-from posefix.core.errors import require
+from posefix.core.errors import InputError, require
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import HEIGHT, LIMB_PARTS, limb_lengths, limbs_of, views
@@ -24,7 +24,7 @@ from posefix.motion.tracks import Track
 WINDOW, OVERLAP = 54, 27  # frames
 TOGETHER = 64  # windows in a batch
 FIELD_OF_VIEW = 60.0  # degrees, along the longer side of an image, of a camera that is not known
-FEWEST = 4  # keypoints that say how far away a person is
+FEWEST = 4  # keypoints that say what a person does, and how far away
 STILL_RATE = 30.0  # frames a second of which the network is told for a single image
 LEAST_SPREAD = 1e-3  # metres
 TRUSTED, ROUNDS = 0.5, 3  # how far off a ray may be that is trusted by half, in spreads; steps towards the rays
@@ -54,6 +54,9 @@ class Lifter:
         self._flip = network.skeleton.flip
         self._limbs = limbs_of(network.skeleton)
         self._factor = height / HEIGHT
+        if (self._from >= 0).sum() < FEWEST or (self._from[self._limbs[0::4, 0]] < 0).any():
+            needed = "both shoulders among them"
+            raise InputError(f"skeleton {skeleton.name}: lifting needs {FEWEST} of COCO's keypoints, {needed}")
 
     @classmethod
     def from_pretrained(
@@ -62,9 +65,20 @@ class Lifter:
         """Load the network by shipped name or path; InputError when it cannot be used."""
         return cls(load_lifting(name_or_path), skeleton or skeletons.load("coco17"), height)
 
-    def tracks(self, tracks: Sequence[Track], camera: Camera, fps: float) -> Poses3D:
-        """Lift tracks of a video; bones keep their length over a track."""
-        return Poses3D(self.skeleton, fps, tuple(self._track(track, camera) for track in tracks))
+    def tracks(self, tracks: Sequence[Track], camera: Camera) -> Poses3D:
+        """Lift tracks of a video.
+
+        Frames that a track misses are filled. Arms and legs keep their length over a track. Keypoints that a track
+        never has are not known, the middle of the hips is. The rate of the poses is that of frame numbers over times.
+
+        Args:
+            tracks: with keypoints in pixels, and the skeleton of the lifter.
+            camera: through which all frames are seen.
+        """
+        steps = [np.diff(track.frames) / np.diff(track.times) for track in tracks]
+        rates = np.concatenate([*steps, np.zeros(0)])
+        rate = float(np.median(rates)) if len(rates) else STILL_RATE
+        return Poses3D(self.skeleton, round(rate, 3), tuple(self._track(track, camera) for track in tracks))
 
     def people(self, people: People, camera: Callable[[int], Camera]) -> Poses3D:
         """Lift each person from one image alone, as a track of one frame each.
@@ -79,25 +93,30 @@ class Lifter:
         poses = self._lift(tracks[:, None], STILL_RATE)[:, 0]
         found = []
         for i, image_id in enumerate(people.image_ids.tolist()):
-            keypoints, root, spreads = self._in_camera(poses[i, None], tracks[i, None], camera(image_id))
-            frames = np.array([image_id], np.int64)
-            track_id = int(people.track_ids[i])
-            found.append(Track3D(track_id, frames, np.zeros(1), keypoints, root, spreads, camera(image_id)))
+            pose, given = poses[i, None], tracks[i, None]
+            keypoints, root = self._in_camera(pose, given, self._directions(given, camera(image_id)), camera(image_id))
+            frames, track_id = np.array([image_id], np.int64), int(people.track_ids[i])
+            unknown = given[..., 2] <= 0
+            found.append(_track3d(track_id, frames, np.zeros(1), keypoints, root, pose, unknown, camera(image_id)))
         return Poses3D(self.skeleton, STILL_RATE, tuple(found))
 
     def _track(self, track: Track, camera: Camera) -> Track3D:
         given = np.isfinite(track.keypoints).all(-1) & (track.keypoints[..., 2] > 0)
         xyc = self._known(np.where(given[..., None], track.keypoints, 0))
         poses = np.full((*xyc.shape[:2], 4), np.nan)
-        for part in segments(track.times, track.keypoints, given):
+        directions = self._directions(xyc, camera)
+        parts = segments(track.times, track.keypoints, given)
+        for part in parts:
+            directions[part] = between(track.times[part], directions[part])
             if part.stop - part.start < 2:
                 poses[part] = self._lift(xyc[None, part], STILL_RATE)[0]
             else:
                 poses[part] = on_even_grid(track.times[part], xyc[part], self._by_windows)
-        poses[:, ~(xyc[..., 2] > 0).any(0)] = np.nan
-        keypoints, root, spreads = self._in_camera(poses, xyc, camera)
-        root = smoothed_distance(root, track.times)
-        return Track3D(track.track_id, track.frames, track.times, keypoints, root, spreads, camera)
+        keypoints, root = self._in_camera(poses, xyc, directions, camera)
+        for part in parts:
+            root[part] = smoothed_distance(between(track.times[part], root[part]), track.times[part])
+        unknown = np.broadcast_to(~(xyc[..., 2] > 0).any(0), xyc.shape[:2])
+        return _track3d(track.track_id, track.frames, track.times, keypoints, root, poses, unknown, camera)
 
     def _known(self, keypoints: np.ndarray) -> np.ndarray:
         """(..., K', 3) poses as (..., K, 3) of the network's skeleton; score 0 of what they do not have."""
@@ -127,19 +146,22 @@ class Lifter:
         poses: np.ndarray = self._factor * (found[0] + back) / 2
         return poses
 
+    def _directions(self, xyc: np.ndarray, camera: Camera) -> np.ndarray:
+        """(T, 3) lines of sight to people whose keypoints are (T, K, 3); NaN of frames without any."""
+        given = (xyc[..., 2:] > 0).astype(np.float64)
+        count = given.sum(1)
+        middle = (given * camera.rays(xyc[..., :2])).sum(1) / np.where(count > 0, count, np.nan)
+        return np.asarray(middle)
+
     def _in_camera(
-        self, poses: np.ndarray, xyc: np.ndarray, camera: Camera
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Poses (T, K, 4) along the line of sight in the camera's axes: keypoints, root and spreads as of Track3D."""
+        self, poses: np.ndarray, xyc: np.ndarray, directions: np.ndarray, camera: Camera
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Poses (T, K, 4) along lines of sight (T, 3) in the camera's axes: keypoints and root as of Track3D."""
         given = (xyc[..., 2] > 0) & np.isfinite(poses).all(-1)
-        rays = camera.rays(xyc[..., :2])
         spreads = np.maximum(poses[..., 3], LEAST_SPREAD)
         weights = np.where(given, 1 / spreads**2, 0)
-        middle = (weights[..., None] * rays).sum(1) / np.maximum(weights.sum(1), 1e-9)[:, None]
-        middle[:, 2] = np.where(given.any(1), middle[:, 2], 1)
-        keypoints = np.einsum("tji,tkj->tki", views(middle), poses[..., :3])
-        keypoints, root = self._reconciled(keypoints, rays, spreads, weights)
-        return keypoints.astype(np.float32), root.astype(np.float32), poses[..., 3].astype(np.float32)
+        keypoints = np.einsum("tji,tkj->tki", views(directions), poses[..., :3])
+        return self._reconciled(keypoints, camera.rays(xyc[..., :2]), spreads, weights)
 
     def _reconciled(
         self, keypoints: np.ndarray, rays: np.ndarray, spreads: np.ndarray, weights: np.ndarray
@@ -166,6 +188,30 @@ class Lifter:
         return keypoints, root
 
 
+def _track3d(
+    track_id: int,
+    frames: np.ndarray,
+    times: np.ndarray,
+    keypoints: np.ndarray,
+    root: np.ndarray,
+    poses: np.ndarray,
+    unknown: np.ndarray,
+    camera: Camera,
+) -> Track3D:
+    """A track without what is ``unknown`` (T, K) bool; ``poses`` (T, K, 4) have the spreads."""
+    keypoints = np.where(unknown[..., None], np.nan, keypoints).astype(np.float32)
+    spreads = np.where(unknown, np.nan, poses[..., 3]).astype(np.float32)
+    return Track3D(track_id, frames, times, keypoints, root.astype(np.float32), spreads, camera)
+
+
+def between(times: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(T, D) values at times (T,) with rows that are NaN on straight lines between those before and after."""
+    known = np.isfinite(values).all(1)
+    if known.all() or not known.any():
+        return values
+    return np.stack([np.interp(times, times[known], column[known]) for column in values.T], axis=1)
+
+
 def root_of(keypoints: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(T, 3) where poses are whose keypoints (T, K, 3) are seen along rays (T, K, 3) of depth 1: by least squares.
 
@@ -186,9 +232,10 @@ def root_of(keypoints: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> np.
 
 
 def smoothed_distance(root: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """(T, 3) roots at the distances that a Gaussian over time gives; along the line of sight they stay as they are.
+    """(T, 3) roots at the distances that a Gaussian over time gives; their lines of sight stay as they are.
 
     How far away somebody is rests on their apparent size, which is noisy; where they are in the image is not.
+    ``times`` (T,) are seconds, at about even distances.
     """
     known = np.isfinite(root).all(1)
     if len(root) < 2 or not known.any():

@@ -15,7 +15,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 from torch.nn import functional as F
 
@@ -37,6 +37,13 @@ class LiftingConfig(StrictModel):
     filter_widths: tuple[int, ...] = (3, 3, 3)
     channels: int = Field(default=448, ge=8)
     causal: bool = False
+
+    @field_validator("filter_widths")
+    @classmethod
+    def _odd(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if not widths or any(width < 1 or width % 2 == 0 for width in widths):
+            raise ValueError("filter widths must be odd")
+        return widths
 
 
 class Lifted(NamedTuple):

@@ -74,7 +74,7 @@ def test_depth_does_not_depend_on_place_and_size_in_the_image() -> None:
 def test_a_mirrored_track_is_lifted_to_the_mirrored_poses() -> None:
     lifter, given = Lifter(network(), SKELETON), track()
     mirrored = given.keypoints[:, SKELETON.flip] * [-1, 1, 1] + [2 * CAMERA.centre[0], 0, 0]
-    one, two = lifter.tracks([given, replace(given, keypoints=mirrored)], CAMERA, 30.0).tracks
+    one, two = lifter.tracks([given, replace(given, keypoints=mirrored)], CAMERA).tracks
     np.testing.assert_allclose(two.keypoints, one.keypoints[:, SKELETON.flip] * [-1, 1, 1], atol=1e-4)
     np.testing.assert_allclose(two.root, one.root * [-1, 1, 1], atol=1e-3)
 
@@ -83,7 +83,7 @@ def test_keypoints_that_are_never_given_are_not_made_up_and_gaps_are_filled() ->
     lifter, given = Lifter(network(), SKELETON), track()
     given.keypoints[:, 3] = (np.nan, np.nan, 0)
     given.keypoints[10:14, 9] = (np.nan, np.nan, 0)
-    (found,) = lifter.tracks([given], CAMERA, 30.0).tracks
+    (found,) = lifter.tracks([given], CAMERA).tracks
     assert np.isnan(found.keypoints[:, 3]).all()
     assert np.isfinite(np.delete(found.keypoints, 3, axis=1)).all()
     assert np.isfinite(found.root).all()
@@ -93,8 +93,8 @@ def test_skeletons_meet_by_the_names_of_their_keypoints() -> None:
     body25, given = skeletons.load("body25"), track()
     order = body25.indices_from(SKELETON)
     other = replace(given, keypoints=np.where((order >= 0)[:, None], given.keypoints[:, order], (np.nan, np.nan, 0)))
-    one = Lifter(network(), SKELETON).tracks([given], CAMERA, 30.0).tracks[0]
-    two = Lifter(network(), body25).tracks([other], CAMERA, 30.0).tracks[0]
+    one = Lifter(network(), SKELETON).tracks([given], CAMERA).tracks[0]
+    two = Lifter(network(), body25).tracks([other], CAMERA).tracks[0]
     np.testing.assert_allclose(two.keypoints, one.keypoints, atol=1e-5)
 
 
@@ -112,7 +112,7 @@ def test_people_of_images_are_lifted_each_alone() -> None:
 
 def test_size_is_that_of_the_height() -> None:
     given = track()
-    one, two = (Lifter(network(), SKELETON, height).tracks([given], CAMERA, 30.0).tracks[0] for height in (1.75, 3.5))
+    one, two = (Lifter(network(), SKELETON, height).tracks([given], CAMERA).tracks[0] for height in (1.75, 3.5))
     np.testing.assert_allclose(2 * one.positions, two.positions, rtol=1e-4, atol=1e-4)
 
 
@@ -220,3 +220,60 @@ def test_poses_are_brought_near_their_rays_but_not_to_an_outlier() -> None:
     none, nowhere = lifter._reconciled(said, rays, spreads, np.zeros((20, 17)))
     assert np.isnan(nowhere).all()
     assert np.isfinite(none).all()
+
+
+def test_half_a_person_is_placed_by_hips_that_nobody_saw() -> None:
+    lifter, given = Lifter(network(), SKELETON), track()
+    given.keypoints[:, 11:] = (np.nan, np.nan, 0)
+    (found,) = lifter.tracks([given], CAMERA).tracks
+    assert np.isfinite(found.keypoints[:, :11]).all()
+    assert np.isnan(found.keypoints[:, 11:]).all()
+    assert np.isfinite(found.root).all()
+
+
+def test_an_ankle_is_known_without_its_knee() -> None:
+    lifter, given = Lifter(network(), SKELETON), track()
+    given.keypoints[:, SKELETON.index("left_knee")] = (np.nan, np.nan, 0)
+    (found,) = lifter.tracks([given], CAMERA).tracks
+    assert np.isfinite(found.keypoints[:, SKELETON.index("left_ankle")]).all()
+
+
+def test_who_is_aside_does_not_turn_in_a_gap() -> None:
+    lifter, given = Lifter(network(), SKELETON), track(60)
+    given.keypoints[..., 0] += 400
+    whole = lifter.tracks([given], CAMERA).tracks[0]
+    given.keypoints[20:32] = (np.nan, np.nan, 0)
+    filled = lifter.tracks([given], CAMERA).tracks[0]
+    directions = [t.root / np.linalg.norm(t.root, axis=1, keepdims=True) for t in (whole, filled)]
+    assert np.rad2deg(np.arccos((directions[0] * directions[1]).sum(1))).max() < 15
+    shift = np.linalg.norm(np.diff(filled.keypoints, axis=0), axis=-1).mean(1)
+    assert shift[19] < 3 * shift[20:31].max() + 0.1
+    assert shift[31] < 3 * shift[20:31].max() + 0.1
+
+
+def test_distances_are_not_smoothed_across_a_cut() -> None:
+    lifter, given, far = Lifter(network(), SKELETON), track(30), track(30)
+    far.keypoints[..., :2] = (far.keypoints[..., :2] - CAMERA.centre) / 4 + (100, 100)
+    both = replace(
+        given,
+        frames=np.arange(60),
+        times=np.arange(60) / 30,
+        keypoints=np.concatenate([given.keypoints, far.keypoints]),
+        rows=np.arange(60),
+    )
+    distance = np.linalg.norm(lifter.tracks([both], CAMERA).tracks[0].root, axis=1)
+    assert distance[30] / distance[29] > 2.5
+
+
+def test_the_rate_is_that_of_the_times() -> None:
+    given = track()
+    fast = replace(given, times=given.times / 2)
+    assert Lifter(network(), SKELETON).tracks([fast], CAMERA).fps == pytest.approx(60)
+
+
+def test_skeletons_without_shoulders_are_refused_and_widths_are_odd() -> None:
+    hand = replace(SKELETON, name="hand", keypoint_names=tuple(f"finger_{i}" for i in range(17)))
+    with pytest.raises(InputError, match="skeleton hand: lifting needs"):
+        Lifter(network(), hand)
+    with pytest.raises(ValueError, match="must be odd"):
+        LiftingConfig(filter_widths=(2, 3))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from posefix.cli.lift import lift
 from posefix.core import skeleton as skeletons
@@ -36,7 +37,7 @@ def lifted(scene: Scene) -> list[np.ndarray]:
     for exact, focal, fps, root in zip(scene.exact, scene.focal, scene.fps, scene.root, strict=True):
         xyc = np.concatenate([150 * exact, np.ones((FRAMES, 17, 1))], axis=-1)
         track = Track(0, np.arange(FRAMES), np.arange(FRAMES) / fps, xyc, np.arange(FRAMES))
-        poses = lifter.tracks([track], Camera(150 * float(focal), (0, 0)), float(fps)).tracks[0]
+        poses = lifter.tracks([track], Camera(150 * float(focal), (0, 0))).tracks[0]
         np.testing.assert_allclose(np.linalg.norm(poses.root - root, axis=1) / root[:, 2], 0, atol=0.4)
         found.append(np.einsum("tij,tkj->tki", views(root), poses.keypoints))
     return found
@@ -65,7 +66,7 @@ def test_it_says_how_far_off_it_is(scene: Scene) -> None:
     spreads = []
     for xyc in (exact, spoilt):
         track = Track(0, np.arange(FRAMES), np.arange(FRAMES) / 30, xyc, np.arange(FRAMES))
-        spreads.append(lifter.tracks([track], Camera(500, (0, 0)), 30.0).tracks[0].spreads.mean())
+        spreads.append(lifter.tracks([track], Camera(500, (0, 0))).tracks[0].spreads.mean())
     assert spreads[1] > 1.15 * spreads[0]
 
 
@@ -149,3 +150,22 @@ def test_an_empty_file_and_two_people_with_one_id_are_named(results: Path, tmp_p
     result = run(results, "--out", tmp_path / "poses.json")
     assert result.exit_code == 2
     assert "has no people to lift" in result.output
+
+
+def test_who_is_left_out_is_counted_and_photographs_are_no_video(results: Path, tmp_path: Path) -> None:
+    records = json.loads(results.read_text())
+    for record in records[::2]:
+        record["track_id"] = 1
+    results.write_text(json.dumps(records))
+    result = run(results, "--out", tmp_path / "poses.json", "--size", 800, 480)
+    assert "40 people have no track id" in result.output
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for frame in range(FRAMES):
+        Image.new("RGB", (800, 480 + frame % 2)).save(folder / f"{frame}.png")
+    result = run(results, "--out", tmp_path / "poses.json", "--images", folder)
+    assert result.exit_code == 2
+    assert "different sizes, so they are of no video; add --single" in result.output
+    assert run(results, "--out", tmp_path / "poses.json", "--images", folder, "--single").exit_code == 0
+    result = run(results, "--out", tmp_path / "poses.json", "--images", folder, "--size", 800, 480, "--single")
+    assert "--size is for where there is neither" in result.output

@@ -102,7 +102,7 @@ def lifted(lifter: Lifter, alone: bool) -> Way:
             else:
                 pixels[xyc[..., 2] <= 0] = (np.nan, np.nan, 0)
                 track = Track(0, np.arange(FRAMES), np.arange(FRAMES) / fps, pixels, np.arange(FRAMES))
-                poses = lifter.tracks([track], camera, float(fps))
+                poses = lifter.tracks([track], camera)
             found.append(np.concatenate([track.keypoints for track in poses.tracks]))
         return np.einsum("ntij,ntkj->ntki", views(scene.root), np.stack(found))
 

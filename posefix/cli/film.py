@@ -1,0 +1,55 @@
+"""Read the results of a video, with what is known of its frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from posefix.core.errors import InputError
+
+if TYPE_CHECKING:
+    from posefix.core.people import People
+    from posefix.formats import ImageIndex
+    from posefix.media.video import VideoFrames
+
+
+def read_frames(
+    results: Path,
+    video: Path | None,
+    images: Path | None,
+    skeleton: str | None,
+    size: tuple[int, int] | None = None,
+    **how: Any,
+) -> tuple[People, VideoFrames | None, ImageIndex | None]:
+    """Read people whose image ids are frame numbers, or ids of images; the film; and what tells the frames' sizes.
+
+    ``size`` is the width and height of all frames where there is neither video nor images; ``how`` are the options
+    format and on_error.
+
+    Raises:
+        InputError: something cannot be read, or results are of frames that the video does not have.
+    """
+    from posefix import formats
+    from posefix.core.skeleton import load
+    from posefix.media.video import VideoFrames
+
+    if size and (video or images):
+        raise InputError("--size is for where there is neither a video nor images, which tell it themselves")
+    film = VideoFrames(video) if video else None
+    index = None
+    if video and film:
+        index = formats.ImageIndex.of_video(video, film.size)
+    elif images:
+        index = formats.ImageIndex.of_folder(images)
+    elif size:
+        index = formats.ImageIndex({}, "--size", video=size)
+    people = formats.read(results, skeleton=load(skeleton) if skeleton else None, images=index, **how)
+    if film and (outside := (people.image_ids < 0) | (people.image_ids >= film.length)).any():
+        first = people.image_ids[outside][0]
+        beyond = f"frame {first} is not in the video, which has {film.length} frames from 0 on"
+        if how["on_error"] == "stop":
+            raise InputError(f"{results}: {beyond}; --on_error skip goes on at its rate")
+        click.echo(f"{beyond}: {outside.sum()} people beyond it are taken to go on at its rate", err=True)
+    return people, film, index
