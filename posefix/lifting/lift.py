@@ -147,10 +147,15 @@ class Lifter:
         return poses
 
     def _directions(self, xyc: np.ndarray, camera: Camera) -> np.ndarray:
-        """(T, 3) lines of sight to people whose keypoints are (T, K, 3); NaN of frames without any."""
-        given = (xyc[..., 2:] > 0).astype(np.float64)
-        count = given.sum(1)
-        middle = (given * camera.rays(xyc[..., :2])).sum(1) / np.where(count > 0, count, np.nan)
+        """(T, 3) lines of sight to the hips, or to all keypoints where one of them is not given; NaN without any.
+
+        ``xyc`` (T, K, 3) are x, y in pixels and score.
+        """
+        given = xyc[..., 2] > 0
+        hips = np.isin(np.arange(given.shape[1]), self.network.hips)
+        seen = np.where(given[:, self.network.hips].all(1)[:, None], hips, given)[..., None].astype(np.float64)
+        count = seen.sum(1)
+        middle = (seen * camera.rays(xyc[..., :2])).sum(1) / np.where(count > 0, count, np.nan)
         return np.asarray(middle)
 
     def _in_camera(
