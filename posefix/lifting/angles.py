@@ -2,7 +2,7 @@
 
 Keypoints give the long axis of each limb, and a left-right axis of hips and of shoulders; they show no turning of a
 limb about itself, and no tilt of the pelvis: the trunk stands in for the pelvis. With that, angles are as the
-International Society of Biomechanics recommends: Wu et al., J. Biomech. 35 (2002) for hip and ankle, Wu et al.,
+International Society of Biomechanics recommends: Wu et al., J. Biomech. 35 (2002) for the hip, Wu et al.,
 J. Biomech. 38 (2005) for shoulder and elbow, Grood and Suntay, J. Biomech. Eng. 105 (1983) for the knee.
 """
 
@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from posefix.core.skeleton import Skeleton
+from posefix.lifting.body import JOINTS, SIDES
 from posefix.lifting.poses import Track3D
-from posefix.lifting.sampling import SIDES, require_limbs, unit, y_up
+from posefix.lifting.sampling import require_limbs, unit, y_up
 
 UP = np.array([0.0, 1.0, 0.0])
 HANGING = 10.0  # degrees from the trunk's axis within which an arm points nowhere around it
@@ -26,7 +27,6 @@ def joint_angles(track: Track3D, skeleton: Skeleton) -> tuple[tuple[str, ...], n
     ``hip_flexion``         of the thigh from the trunk's axis, in its sagittal plane; forwards is positive
     ``hip_adduction``       of the thigh out of that plane; outwards (abduction) is negative
     ``knee_flexion``        between thigh and shank; 0 is straight
-    ``ankle_dorsiflexion``  between shank and heel-toe line, less a right angle; only of skeletons with heels and toes
     ``shoulder_elevation``  between upper arm and trunk; 0 hangs down, 180 is overhead
     ``shoulder_plane``      in which the arm is elevated: 0 sideways, 90 forwards; NaN of arms along the trunk
     ``elbow_flexion``       between upper arm and forearm; 0 is straight
@@ -46,17 +46,12 @@ def joint_angles(track: Track3D, skeleton: Skeleton) -> tuple[tuple[str, ...], n
     trunk = unit(shoulders - hips)
     angles = {"trunk_lean": _between(trunk, UP)}
     for side, outwards in zip(SIDES, (-1, 1), strict=True):
-        shoulder, elbow, wrist, hip, knee, ankle = (
-            at[f"{side}_{part}"] for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-        )
+        shoulder, elbow, wrist, hip, knee, ankle = (at[f"{side}_{joint}"] for joint in JOINTS)
         right, forward = _axes(at["right_hip"] - at["left_hip"], trunk)
         thigh = unit(knee - hip)
         angles[f"{side}_hip_flexion"] = _degrees(_dot(thigh, forward), -_dot(thigh, trunk))
         angles[f"{side}_hip_adduction"] = -outwards * np.rad2deg(np.arcsin(np.clip(_dot(thigh, right), -1, 1)))
         angles[f"{side}_knee_flexion"] = _between(thigh, ankle - knee)
-        if {f"{side}_heel", f"{side}_big_toe"} <= at.keys():
-            foot = at[f"{side}_big_toe"] - at[f"{side}_heel"]
-            angles[f"{side}_ankle_dorsiflexion"] = 90 - _between(foot, knee - ankle)
         right, forward = _axes(at["right_shoulder"] - at["left_shoulder"], trunk)
         arm = unit(elbow - shoulder)
         elevation = angles[f"{side}_shoulder_elevation"] = _between(arm, -trunk)

@@ -8,18 +8,19 @@ from posefix.core.skeleton import Skeleton
 from posefix.motion.camera import looking
 
 HEIGHT = 1.75  # metres, of a person of standard size
-# Upper arms, forearms, thighs and shanks of such a person together, 1.646 heights (Winter, Biomechanics and Motor
-# Control of Human Movement, figure 4.1).
-LIMBS = 1.646 * HEIGHT
+# Metres, of such a person (Winter, Biomechanics and Motor Control of Human Movement, figure 4.1).
+UPPER_ARM, FOREARM, THIGH, SHANK = (share * HEIGHT for share in (0.186, 0.146, 0.245, 0.246))
+TRUNK, SHOULDER = 0.288 * HEIGHT, 0.129 * HEIGHT  # from between the hips to between the shoulders, from there to one
+LIMBS = 2 * (UPPER_ARM + FOREARM + THIGH + SHANK)
+SIDES = ("left", "right")
+JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 LIMB_PARTS = (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
 UP = np.array([0.0, -1.0, 0.0])  # in a camera's axes
 
 
 def limbs_of(skeleton: Skeleton) -> np.ndarray:
     """(8, 2) int64 keypoints at the ends of upper arms, forearms, thighs and shanks, left and right in turn."""
-    return np.array(
-        [[skeleton.index(f"{side}_{part}") for part in ends] for ends in LIMB_PARTS for side in ("left", "right")]
-    )
+    return np.array([[skeleton.index(f"{side}_{part}") for part in ends] for ends in LIMB_PARTS for side in SIDES])
 
 
 def hips_of(skeleton: Skeleton) -> list[int]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from posefix.core.skeleton import Skeleton
+from posefix.lifting.body import FOREARM, SHANK, SHOULDER, THIGH, TRUNK, UPPER_ARM
 from posefix.lifting.poses import Track3D
 from posefix.lifting.sampling import evenly, require_limbs, unit
 from posefix.motion.filters import interpolated
@@ -26,29 +27,29 @@ class Joint(NamedTuple):
         parent: name of the joint that turns it.
         point: where it is: a keypoint, or the middle of the hips, the shoulders or the head.
         rest: from its parent to it in the rest pose: upright, arms out, facing z.
-        nominal: metres from its parent where its point is never known.
+        nominal: metres from its parent where neither its point nor that of the other side is ever known.
     """
 
     name: str
     parent: str
     point: str
     rest: Direction
-    nominal: float = 0.0
+    nominal: float
 
 
 def _limbs(side: str, out: Direction) -> tuple[list[Joint], list[Joint]]:
     """Leg and arm of a side, which is ``out`` from the body."""
     name = side.capitalize()
     leg = [
-        Joint(f"{name}UpLeg", "Hips", f"{side}_hip", out),
-        Joint(f"{name}Leg", f"{name}UpLeg", f"{side}_knee", DOWN),
-        Joint(f"{name}Foot", f"{name}Leg", f"{side}_ankle", DOWN),
+        Joint(f"{name}UpLeg", "Hips", f"{side}_hip", out, 0.1),
+        Joint(f"{name}Leg", f"{name}UpLeg", f"{side}_knee", DOWN, THIGH),
+        Joint(f"{name}Foot", f"{name}Leg", f"{side}_ankle", DOWN, SHANK),
         Joint("", f"{name}Foot", f"{side}_big_toe", FRONT, 0.15),
     ]
     arm = [
-        Joint(f"{name}Arm", "Spine1", f"{side}_shoulder", out),
-        Joint(f"{name}ForeArm", f"{name}Arm", f"{side}_elbow", out),
-        Joint(f"{name}Hand", f"{name}ForeArm", f"{side}_wrist", out),
+        Joint(f"{name}Arm", "Spine1", f"{side}_shoulder", out, SHOULDER),
+        Joint(f"{name}ForeArm", f"{name}Arm", f"{side}_elbow", out, UPPER_ARM),
+        Joint(f"{name}Hand", f"{name}ForeArm", f"{side}_wrist", out, FOREARM),
         Joint("", f"{name}Hand", f"{side}_hand", out, 0.08),
     ]
     return leg, arm
@@ -56,14 +57,14 @@ def _limbs(side: str, out: Direction) -> tuple[list[Joint], list[Joint]]:
 
 (_LEFT_LEG, _LEFT_ARM), (_RIGHT_LEG, _RIGHT_ARM) = _limbs("left", LEFT), _limbs("right", RIGHT)
 JOINTS = (  # in the order of the file
-    Joint("Hips", "", "hips", NOWHERE),
+    Joint("Hips", "", "hips", NOWHERE, 0),
     *_LEFT_LEG,
     *_RIGHT_LEG,
-    Joint("Spine", "Hips", "hips", NOWHERE),
-    Joint("Spine1", "Spine", "shoulders", UP),
+    Joint("Spine", "Hips", "hips", NOWHERE, 0),
+    Joint("Spine1", "Spine", "shoulders", UP, TRUNK),
     *_LEFT_ARM,
     *_RIGHT_ARM,
-    Joint("Neck", "Spine1", "shoulders", NOWHERE),
+    Joint("Neck", "Spine1", "shoulders", NOWHERE, 0),
     Joint("Head", "Neck", "head", UP, 0.2),
     Joint("", "Head", "nose", FRONT, 0.1),
 )
@@ -84,8 +85,8 @@ def bvh(track: Track3D, skeleton: Skeleton, fps: float) -> str:
     """Return a person's motion as the text of a BVH file: metres, y up, z towards the camera, which is the origin.
 
     Bones have the median of their length over the track, and in every frame exactly the direction that the keypoints
-    have, so that hands and feet may be a little off. Frames and keypoints that are missing are interpolated; what is
-    never known is as in the rest pose.
+    have, so that hands and feet may be a little off. Frames and keypoints that are missing are interpolated. What is
+    never known is as in the rest pose, as long as on the other side, or else as of a body of standard size.
 
     Raises:
         InputError: the skeleton lacks joints of arms or legs.
@@ -134,11 +135,19 @@ def _filled(times: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _length(points: Points, joint: Joint) -> float:
-    """Metres between a joint and its parent: the median of the frames in which both are known."""
+    """Metres between a joint and its parent: the median of the frames in which both are known, here or opposite."""
     above = next((other.point for other in JOINTS if other.name == joint.parent), joint.point)
-    lengths = np.linalg.norm(points[joint.point] - points[above], axis=-1)
-    known = lengths[np.isfinite(lengths)]
-    return float(np.median(known)) if len(known) else joint.nominal
+    for start, end in ((above, joint.point), (_opposite(above), _opposite(joint.point))):
+        lengths = np.linalg.norm(points[end] - points[start], axis=-1)
+        known = lengths[np.isfinite(lengths)]
+        if len(known):
+            return float(np.median(known))
+    return joint.nominal
+
+
+def _opposite(point: str) -> str:
+    side, _, part = point.partition("_")
+    return {"left": "right_", "right": "left_"}.get(side, side) + part
 
 
 def _turns(points: Points) -> dict[str, np.ndarray]:

@@ -8,11 +8,10 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
+from posefix.lifting.body import JOINTS, SIDES
 from posefix.lifting.poses import Track3D
 
-SIDES = ("left", "right")
 MOST_ROWS = 1000  # for each frame that there is
-LIMBS = tuple(f"{side}_{part}" for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in SIDES)
 
 
 class Sampled(NamedTuple):
@@ -58,10 +57,11 @@ def evenly(track: Track3D, fps: float) -> Sampled:
 
 def require_limbs(skeleton: Skeleton, what: str) -> None:
     """Raise InputError, in a sentence that begins with ``what``, if a skeleton lacks a joint of an arm or a leg."""
-    if lacking := [name for name in LIMBS if name not in skeleton.keypoint_names]:
+    names = (f"{side}_{joint}" for joint in JOINTS for side in SIDES)
+    if lacking := next((name for name in names if name not in skeleton.keypoint_names), None):
         raise InputError(
             f"{what} need shoulders, elbows, wrists, hips, knees and ankles, and skeleton {skeleton.name} has no "
-            f"{lacking[0]}"
+            f"{lacking}"
         )
 
 

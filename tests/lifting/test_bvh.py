@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from posefix.core.errors import InputError
 from posefix.core.skeleton import from_dict, load
+from posefix.lifting.body import LIMBS, SIDES
 from posefix.lifting.bvh import JOINTS, bvh
 from posefix.lifting.poses import Track3D
 from posefix.motion.mocap import MotionCapture
@@ -113,6 +114,27 @@ def test_gaps_are_interpolated_and_what_is_never_seen_rests(tmp_path: Path) -> N
     track.keypoints[:, [1, 3, 13, 15]] = track.root[:] = np.nan
     found = read(bvh(track, COCO, 50.0), tmp_path)
     assert np.isfinite(found.node_positions()).all() and not found.root_pos.any()
+
+
+def bone_lengths(track: Track3D, folder: Path) -> dict[str, float]:
+    places = read(bvh(track, COCO, 50.0), folder).node_positions()
+    lengths = np.linalg.norm(places - places[:, ABOVE], axis=-1)
+    np.testing.assert_allclose(lengths, lengths[:1].repeat(len(lengths), axis=0), atol=1e-4)
+    return {joint.point: length for joint, length in zip(JOINTS, lengths[0], strict=True) if joint.name}
+
+
+def test_limbs_never_seen_are_as_long_as_opposite_or_of_a_standard_body(tmp_path: Path) -> None:
+    track = walker(8)
+    track.keypoints[:, [7, 9, 14]] = np.nan  # the left arm, the right knee
+    lengths = bone_lengths(track, tmp_path)
+    for part in ("elbow", "wrist", "knee", "ankle"):
+        assert lengths[f"left_{part}"] == pytest.approx(lengths[f"right_{part}"], abs=1e-4), part
+        assert lengths[f"left_{part}"] > 0.2, part
+    track.keypoints[:, 5:] = np.nan
+    lengths = bone_lengths(track, tmp_path)
+    limbs = [lengths[f"{side}_{part}"] for side in SIDES for part in ("elbow", "wrist", "knee", "ankle")]
+    assert sum(limbs) == pytest.approx(LIMBS, abs=1e-3) and min(limbs) > 0.2
+    assert min(lengths["left_hip"], lengths["right_shoulder"]) > 0.05
 
 
 def test_toes_turn_the_feet_and_other_skeletons_are_refused(tmp_path: Path) -> None:
