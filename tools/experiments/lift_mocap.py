@@ -46,9 +46,9 @@ def exact(scene: Scene) -> Scene:
 
 def flat(scene: Scene) -> np.ndarray:
     """(N T, 2 K) 2D poses from the middle of the hips, at size 1; what is not given is there."""
-    places = np.where(scene.found[..., 2:] > 0, scene.found[..., :2], np.nan)
-    places = places - np.nan_to_num(np.nanmean(places[:, :, HIPS], axis=2, keepdims=True))
-    places = np.nan_to_num(places)
+    given = scene.found[..., 2:] > 0
+    hips = np.where(given, scene.found[..., :2], 0)[:, :, HIPS].sum(2, keepdims=True)
+    places = np.where(given, scene.found[..., :2] - hips / np.maximum(given[:, :, HIPS].sum(2, keepdims=True), 1), 0)
     size = np.sqrt((places**2).mean((2, 3), keepdims=True)) + 1e-6
     flattened: np.ndarray = (places / size).reshape(-1, 2 * len(COCO))
     return flattened
