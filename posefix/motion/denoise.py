@@ -12,7 +12,7 @@ from posefix.core import geometry
 from posefix.core import skeleton as skeletons
 from posefix.core.skeleton import Skeleton
 from posefix.motion.checkpoint import DEFAULT, load_motion
-from posefix.motion.filters import interpolated, person_size, segments, smooth
+from posefix.motion.filters import interpolated, one_euro, person_size, segments, sizes_so_far, smooth
 from posefix.motion.network import MotionNetwork
 
 WINDOW, OVERLAP = 96, 32  # frames
@@ -31,7 +31,7 @@ EVEN = 0.1  # of a frame, by which time stamps may be off an even grid
 class TrackDenoiser:
     """A trained network as a denoiser of tracks of any skeleton, for :func:`posefix.motion.smoothing.smooth_people`.
 
-    Keypoints that the network does not know are filtered.
+    Keypoints that the network does not know are filtered: as live by the One-Euro filter, which fills no gaps.
 
     Args:
         network: the sequence denoiser.
@@ -67,8 +67,7 @@ class TrackDenoiser:
         given = np.isfinite(keypoints).all(-1) & (keypoints[..., 2] > 0)
         places = np.where(given[..., None], keypoints[..., :2], np.nan)
         if len(self._unknown) and given[:, self._unknown].any():
-            whole = smooth(times, keypoints, FALLBACK, fill=len(times))  # cuts and the size are the whole pose's
-            rest = whole[:, self._unknown]
+            rest = self._filtered(times, keypoints, places)[:, self._unknown]
             found[:, self._unknown], sure[:, self._unknown] = rest, rest[..., 2]
         known = self._from >= 0
         ours, size = self._from[known], person_size(places)
@@ -90,11 +89,23 @@ class TrackDenoiser:
         found[:, never], sure[:, never] = (np.nan, np.nan, 0), 0
         return found, sure
 
+    def _filtered(self, times: np.ndarray, keypoints: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """(T, K, 3) after a filter, with cuts and the size of the whole pose; ``places`` (T, K, 2) have NaN."""
+        if self.latency is None:
+            return smooth(times, keypoints, FALLBACK, fill=len(times))
+        sizes = np.maximum(sizes_so_far(places), LEAST_SIZE)
+        return np.dstack([one_euro(times, places, sizes), np.where(np.isnan(places[..., 0]), 0, keypoints[..., 2])])
+
     def _denoised(self, times: np.ndarray, track: np.ndarray) -> np.ndarray:
         """(T, K, 3) places and spreads of a track (T, K, 3)."""
         if self.latency is None:
             return on_even_grid(times, track, lambda even, fps: _joined(denoise(self.network, even, fps)))
-        return _joined(denoise_live(self.network, track, 1 / float(np.median(np.diff(times))), self.latency))
+        step = float(np.median(np.diff(times)))
+        # Frames that a track leaves out, as in pauses, have passed; more than are looked back on need not be there.
+        rows = np.append(0, np.clip(np.round(np.diff(times) / step), 1, MEMORY).astype(int).cumsum())
+        whole = np.zeros((rows[-1] + 1, *track.shape[1:]))
+        whole[rows] = track
+        return _joined(denoise_live(self.network, whole, 1 / step, self.latency))[rows]
 
 
 def on_even_grid(

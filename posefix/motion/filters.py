@@ -75,10 +75,21 @@ def person_size(keypoints: np.ndarray) -> float:
 
     0 if no frame has more than one keypoint.
     """
+    sizes = _sizes(keypoints)
+    return float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
+
+
+def sizes_so_far(keypoints: np.ndarray) -> np.ndarray:
+    """(T,) as :func:`person_size`, but the mean of the frames up to each alone."""
+    sizes = _sizes(keypoints)
+    return np.asarray(sizes.cumsum() / np.maximum((sizes > 0).cumsum(), 1))
+
+
+def _sizes(keypoints: np.ndarray) -> np.ndarray:
+    """(T,) square roots of the person's area, px, from (T, K, 2) with NaN; 0 of a lone keypoint."""
     known = np.isfinite(keypoints).all(-1)
     boxes = geometry.pose_boxes(keypoints, known)
-    sizes = np.sqrt(geometry.areas_of(boxes))[known.sum(1) > 1]
-    return float(np.median(sizes)) if len(sizes) else 0.0
+    return np.where(known.sum(1) > 1, np.sqrt(geometry.areas_of(boxes)), 0.0)
 
 
 def outliers(times: np.ndarray, keypoints: np.ndarray, known: np.ndarray, size: float) -> np.ndarray:
@@ -162,8 +173,7 @@ def _filtered(times: np.ndarray, xy: np.ndarray, method: str, cutoff: float, siz
     if len(times) < 4:
         return xy
     if method == "oneeuro":
-        live = OneEuro(cutoff)
-        return np.stack([live(time, frame, size) for time, frame in zip(times, xy, strict=True)])
+        return one_euro(times, xy, np.full(len(times), size), cutoff)
     step = float(np.median(np.diff(times)))
     grid = np.linspace(times[0], times[-1], round((times[-1] - times[0]) / step) + 1)
     even = len(grid) == len(times) and np.abs(grid - times).max() < EVEN * step
@@ -191,6 +201,12 @@ def _on_grid(xy: np.ndarray, method: str, cutoff: float) -> np.ndarray:
         width = 2 * max(1, round(0.5 / cutoff / 2)) + 1
         filtered = require("scipy.ndimage", "video", "smoothing").median_filter(padded, (width, 1, 1))
     return np.asarray(filtered)[reach : reach + len(xy)]
+
+
+def one_euro(times: np.ndarray, xy: np.ndarray, sizes: np.ndarray, cutoff: float = CUTOFF) -> np.ndarray:
+    """(T, K, 2) positions after the One-Euro filter, each from those before it alone; ``sizes`` (T,) as its own."""
+    live = OneEuro(cutoff)
+    return np.stack([live(time, frame, size) for time, frame, size in zip(times, xy, sizes, strict=True)])
 
 
 class OneEuro:

@@ -7,6 +7,7 @@ from posefix.core.skeleton import load
 from posefix.media.video import VideoFrames
 from posefix.motion.denoise import TrackDenoiser, denoise, denoise_live
 from posefix.motion.filters import smooth
+from posefix.motion.online import OnlineDenoiser
 from tests.motion_scenes import walk
 
 FRAMES = 90
@@ -83,6 +84,37 @@ def test_live_a_sudden_movement_is_followed_as_far_as_the_estimator_is_sure(
         assert np.linalg.norm(at_once[-1] - truth[39], axis=-1)[steady].mean() < 3
         assert np.linalg.norm(later[20:38] - truth[20:38], axis=-1).mean() < 3
     assert moved[1.0] > 80 and abs(moved[0.02]) < 40
+
+
+def test_live_a_pause_passes_as_it_does_frame_by_frame(shipped: TrackDenoiser, rng: np.random.Generator) -> None:
+    before, pause = 20, 100
+    track = estimated(walk((100, 300), (3, 0), 2 * before, height=200), rng)
+    track[before:, :, 0] += 300
+    frames = np.arange(2 * before) + pause * (np.arange(2 * before) >= before)
+    online = OnlineDenoiser(shipped.network, 30.0)
+    seen = {frame: online(np.array([1]), track[row, None])[0][0] for row, frame in enumerate(frames[:before].tolist())}
+    for _ in range(pause):
+        online(np.zeros(0, int), np.zeros((0, 17, 3)))
+    seen |= {
+        f: online(np.array([1]), track[before + row, None])[0][0] for row, f in enumerate(frames[before:].tolist())
+    }
+    whole = TrackDenoiser(shipped.network, shipped.skeleton, latency=0)(frames / 30, track)[0]
+    np.testing.assert_allclose(whole[..., :2], np.stack(list(seen.values()))[..., :2], atol=0.01)
+
+
+def test_live_no_later_frame_is_seen_whether_the_network_knows_the_keypoint_or_not(
+    shipped: TrackDenoiser, rng: np.random.Generator
+) -> None:
+    halpe = load("halpe26")
+    places = rng.uniform(50, 200, (1, 26, 2)) + rng.normal(0, 3, (40, 26, 2)).cumsum(0)
+    track = np.dstack([places, np.full(places.shape[:2], 0.9)])
+    changed = track.copy()
+    changed[30:, :, :2] = 3 * changed[30:, :, :2] + 60
+    for latency in (0, 3):
+        denoiser = TrackDenoiser(shipped.network, halpe, latency)
+        one, other = (denoiser(np.arange(40) / 30, t)[0][..., :2] for t in (track, changed))
+        np.testing.assert_allclose(one[: 30 - latency], other[: 30 - latency], atol=1e-6)
+        assert (np.abs(one - other)[30:].max((0, 2)) > 1).all()
 
 
 def test_long_tracks_have_no_seams(shipped: TrackDenoiser, rng: np.random.Generator) -> None:
