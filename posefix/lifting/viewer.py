@@ -33,7 +33,7 @@ def write_viewer(poses: Poses3D, out: Path, images: Pictures | None = None) -> N
     """Write one HTML file that shows poses in any browser; nothing is fetched when it is opened.
 
     Args:
-        poses: people of a video, or of images, which are shown one after the other.
+        poses: people of a video, or of photographs, each in a room of its own.
         out: of the page.
         images: what they were found in, to show up to 300 small pictures of it.
 
@@ -41,7 +41,7 @@ def write_viewer(poses: Poses3D, out: Path, images: Pictures | None = None) -> N
         InputError: the page cannot be written, or jinja2 is not installed.
     """
     jinja2 = require("jinja2", "report", "the viewer")
-    film = _film(poses, images) if any(map(len, poses.tracks)) else None
+    film = _film(poses, images) if any(np.isfinite(track.keypoints).all(-1).any() for track in poses.tracks) else None
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("posefix.report"), autoescape=jinja2.select_autoescape(["html", "j2"])
     )
@@ -55,13 +55,12 @@ def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
     times = np.zeros(len(frames))
     for track in poses.tracks:
         times[np.searchsorted(frames, track.frames)] = track.times
-    video = bool((np.diff(times) > 0).all())
-    if not video:  # images, which have no time
-        times = np.arange(len(frames)) / poses.fps
+    video = len(frames) > 1 and bool((np.diff(times) > 0).all())
+    if not video:  # photographs, which have no time: one a second
+        times = np.arange(len(frames), dtype=np.float64)
     limbs = poses.skeleton.limbs
-    everywhere = np.concatenate([_positions(track).reshape(-1, 3) for track in poses.tracks])
-    everywhere = everywhere[np.isfinite(everywhere).all(-1)]
-    middle = np.median(everywhere, axis=0)
+    points = np.concatenate([_positions(track) for track in poses.tracks])
+    steps = np.concatenate([np.searchsorted(frames, track.frames) for track in poses.tracks])
     names, _ = joint_angles(poses.tracks[0], poses.skeleton)
     return {
         "frames": frames.tolist(),
@@ -70,13 +69,24 @@ def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
         "limbs": limbs.tolist(),
         "sides": limb_sides(keypoint_sides(poses.skeleton), limbs).tolist(),
         "keypoints": len(poses.skeleton),
-        "middle": middle.tolist(),
-        "reach": float(np.percentile(np.linalg.norm(everywhere - middle, axis=1), 98)),
-        "floor": float(np.percentile(everywhere[:, 1], 99.5)),
+        "rooms": [_room(points)] if video else [_room(points[steps == step]) for step in range(len(frames))],
         "people": [_person(*one, poses, frames) for one in zip(track_labels(poses), poses.tracks, strict=True)],
         "angles": len(names),
         "plots": _plots(names) if video and len(frames) > 1 else [],
         "pictures": _pictures(images, frames) if images is not None else [],
+    }
+
+
+def _room(points: np.ndarray) -> dict[str, Any]:
+    """The middle of keypoints (N, K, 3), how far they reach from there, and the height of the floor."""
+    known = points[np.isfinite(points).all(-1)]
+    if not len(known):
+        return {"middle": [0, 0, 3], "reach": 1, "floor": 1}
+    middle = np.median(known, axis=0)
+    return {
+        "middle": middle.tolist(),
+        "reach": float(np.percentile(np.linalg.norm(known - middle, axis=1), 98)),
+        "floor": float(np.percentile(known[:, 1], 99.5)),
     }
 
 

@@ -61,8 +61,8 @@ def difference_tables(
             value = one["measures"][name]
             cells: list[str | Text] = ["-" if value is None else f"{value:.2f}"]
             if differences:
-                change = (differences[key] for key in (name, f"{name}_low", f"{name}_high"))
-                cells += _change(*change, name in higher_is_better)
+                change, low, high = (differences[key] for key in (name, f"{name}_low", f"{name}_high"))
+                cells += _change(change, low, high, name in higher_is_better)
             table.add_row(f"{name}, {unit}", *cells)
         yield table
 

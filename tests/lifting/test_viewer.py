@@ -15,7 +15,7 @@ from PIL import Image
 
 from posefix.core.errors import InputError
 from posefix.lifting.angles import joint_angles
-from posefix.lifting.poses import Poses3D
+from posefix.lifting.poses import Poses3D, Track3D
 from posefix.lifting.viewer import MOST_PICTURES, write_viewer
 from posefix.report.drawing import POSE
 from tests.lifting_scenes import COCO, poses_of, walker
@@ -80,7 +80,7 @@ def test_it_turns_zooms_and_scrubs_to_the_last_frame(opened: Callable[..., Any])
     tab.mouse.up()
     seen.append(canvas(tab, "room"))
     tab.mouse.wheel(0, -300)
-    tab.wait_for_function("view.distance < 2.2 * film.reach + 0.9")
+    tab.wait_for_function("view.zoom > 1.5")
     seen.append(canvas(tab, "room"))
     assert all((one != other).any() for i, one in enumerate(seen) for other in seen[:i])
     np.testing.assert_array_equal(canvas(tab, "picture"), flat)
@@ -99,7 +99,7 @@ def test_two_fingers_zoom(opened: Callable[..., Any]) -> None:
         touch("down", 1, 200); touch("down", 2, 300); touch("move", 2, 400); touch("up", 1, 200); touch("up", 2, 400);
     }""")
     after = tab.evaluate("({...view})")
-    assert after == pytest.approx({**before, "distance": before["distance"] / 2})
+    assert after == pytest.approx({**before, "zoom": 2})
 
 
 def test_it_plays_in_real_time_from_the_start_again(opened: Callable[..., Any]) -> None:
@@ -161,6 +161,30 @@ def test_plots_have_the_angles_and_lead_to_their_frames(opened: Callable[..., An
     assert tab.evaluate("step") == pytest.approx(0.75 * (FRAMES - 1), abs=1)
 
 
+def photographs(*image_ids: int) -> list[Track3D]:
+    """A person in each."""
+    return [replace(walker(1, track_id=-1), frames=np.array([i]), times=np.zeros(1)) for i in image_ids]
+
+
+def test_photographs_are_rooms_of_their_own_without_times(opened: Callable[..., Any]) -> None:
+    near, far, nowhere = photographs(139, 285, 632)
+    far = replace(far, root=far.root + np.array([3, -2, 40], np.float32))
+    nowhere.keypoints[:] = np.nan
+    tab = opened(poses_of(near, far, nowhere))
+    seen = [canvas(tab, "room")]
+    assert tab.locator("#now").text_content() == "139"
+    tab.evaluate("show(1)")
+    seen.append(canvas(tab, "room"))
+    assert tab.locator("#now").text_content() == "285"
+    limbs = [np.abs(image.astype(int) - POSE.left).sum(-1) < 30 for image in seen]
+    np.testing.assert_array_equal(*limbs)
+    assert limbs[0].any()
+    tab.evaluate("show(2)")
+    assert tab.evaluate("film.rooms[2].reach") > 0
+    tab.evaluate("zoom(1e-9)")
+    assert tab.evaluate("view.zoom") == 0.1
+
+
 def test_gaps_single_images_and_nobody_have_a_page(opened: Callable[..., Any]) -> None:
     track = walker(5)
     track.keypoints[1] = track.keypoints[2, 3] = np.nan
@@ -170,16 +194,19 @@ def test_gaps_single_images_and_nobody_have_a_page(opened: Callable[..., Any]) -
     empty = canvas(tab, "picture")
     tab.evaluate("show(3)")
     assert (canvas(tab, "picture") != empty).any()
-    images = [replace(walker(1, track_id=-1), frames=np.array([i]), times=np.zeros(1)) for i in (139, 285, 285)]
+    images = photographs(139, 285, 285)
     tab = opened(poses_of(*images), Film(200))
     tab.wait_for_function("film.pictures.every(({image}) => image.complete)")
-    assert tab.evaluate("film.times") == [0, 0.02] and tab.evaluate("present.map((here) => here.length)") == [1, 2]
+    assert tab.evaluate("film.times") == [0, 1] and tab.evaluate("present.map((here) => here.length)") == [1, 2]
     for step, shown in ((0, True), (1, False)):  # image 285 is not at hand, and 139 is not of these people
         tab.evaluate(f"show({step})")
         middle = canvas(tab, "picture")[230, 30].astype(int)
         assert (np.abs(middle - GROUND).max() < 12) == shown
     tab = opened(poses_of(images[0]))
     assert tab.locator("#play").is_disabled() and (canvas(tab, "room") != 255).any() and not tab.locator("svg").count()
+    for image in images:
+        image.keypoints[:] = np.nan
+    assert "nobody" in opened(poses_of(*images)).locator("body").text_content()
     assert "nobody" in opened(Poses3D(COCO, 30.0, ())).locator("body").text_content()
 
 
