@@ -7,4 +7,4 @@ from posefix.models.sequence_checkpoint import SequenceCheckpoint
 
 DEFAULT = "posefix-lift"
 LIFTING = SequenceCheckpoint(LiftingNetwork, LiftingConfig, "lifting", "the lifting network", DEFAULT)
-save_lifting, load_lifting = LIFTING.save, LIFTING.load
+load_lifting = LIFTING.load

@@ -15,10 +15,10 @@ from posefix.core import skeleton as skeletons
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import LIMBS, hips_of, limb_lengths, limbs_of, views
-from posefix.lifting.checkpoint import save_lifting
+from posefix.lifting.checkpoint import LIFTING
 from posefix.lifting.network import Lifted, LiftingConfig, LiftingNetwork
 from posefix.motion.camera import project
-from posefix.motion.checkpoint import load_motion
+from posefix.motion.checkpoint import MOTION
 from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
 from posefix.motion.network import MotionNetwork
@@ -161,9 +161,9 @@ class LiftingTrainer(SequenceTrainer):
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.experiment.seed)
-        self.skeleton = skeletons.load(self.experiment.skeleton)
+        self.skeleton = skeletons.load("coco17")  # whose keypoints motion capture is drawn of
         self.motion = MotionCapture.load(place(self.experiment.data))
-        self.denoiser = load_motion(self.experiment.denoiser) if self.experiment.denoised else None
+        self.denoiser = MOTION.load(self.experiment.denoiser) if self.experiment.denoised else None
         self.network = LiftingNetwork(self.experiment.lifting, self.skeleton)
         super().__post_init__()
 
@@ -184,4 +184,4 @@ class LiftingTrainer(SequenceTrainer):
 
     def save_weights(self, path: Path, network: nn.Module, experiment: dict[str, Any], info: dict[str, Any]) -> None:
         """Write a checkpoint of the lifting network."""
-        save_lifting(path, cast(LiftingNetwork, network), experiment, info)
+        LIFTING.save(path, cast(LiftingNetwork, network), experiment, info)

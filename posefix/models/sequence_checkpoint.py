@@ -69,9 +69,13 @@ class SequenceCheckpoint(Generic[Network]):
         return self.key in read_weights(path)[1]
 
     def export(self, path: Path, out: Path) -> int:
-        """Write a trained checkpoint in half precision; returns how many steps it was trained for."""
-        parsed = json.loads(read_weights(path)[1][self.key])
-        self.save(out, self.load(path), parsed["experiment"], parsed["training_info"], half=True)
+        """Write a trained checkpoint in half precision; returns how many steps it was trained for.
+
+        Raises:
+            InputError: as :meth:`load`.
+        """
+        network, parsed = self._read(path)
+        self.save(out, network, parsed["experiment"], parsed["training_info"], half=True)
         return int(parsed["training_info"].get("steps", 0))
 
     def load(self, name_or_path: str | Path | None = None, device: str | torch.device = "cpu") -> Network:
@@ -80,7 +84,10 @@ class SequenceCheckpoint(Generic[Network]):
         Raises:
             InputError: naming the file, when it is missing, damaged, or not a checkpoint of this kind.
         """
-        path = resolve(name_or_path or self.default)
+        return self._read(resolve(name_or_path or self.default))[0].to(device)
+
+    def _read(self, path: Path) -> tuple[Network, dict[str, Any]]:
+        """The network of a file, and its description."""
         weights, metadata = read_weights(path)
         if self.key not in metadata:
             raise InputError(f"{path}: is not a checkpoint of {self.title}; give one, or {self.default}")
@@ -89,6 +96,7 @@ class SequenceCheckpoint(Generic[Network]):
             config = validated(self.config, parsed[self.field], self.field)
             network = self.network(config, skeletons.from_dict(parsed["skeleton"], "skeleton"))
             network.load_state_dict(weights)
+            int(dict(parsed["training_info"]).get("steps", 0)), dict(parsed["experiment"])  # are of these types
         except Exception as error:  # whatever damaged values make the parsers and torch stumble upon
             raise InputError(f"{path}: no network can be built from its contents ({type(error).__name__})") from None
-        return network.eval().to(device)
+        return network.eval(), parsed

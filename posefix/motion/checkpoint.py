@@ -7,4 +7,3 @@ from posefix.motion.network import MotionConfig, MotionNetwork
 
 DEFAULT = "posefix-motion"
 MOTION = SequenceCheckpoint(MotionNetwork, MotionConfig, "motion", "the sequence denoiser", DEFAULT)
-save_motion, load_motion = MOTION.save, MOTION.load

@@ -11,7 +11,7 @@ import torch
 from posefix.core import geometry
 from posefix.core import skeleton as skeletons
 from posefix.core.skeleton import Skeleton
-from posefix.motion.checkpoint import DEFAULT, load_motion
+from posefix.motion.checkpoint import DEFAULT, MOTION
 from posefix.motion.filters import interpolated, one_euro, person_size, segments, sizes_so_far, smooth
 from posefix.motion.network import MotionNetwork
 
@@ -49,7 +49,7 @@ class TrackDenoiser:
         cls, name_or_path: str | Path = DEFAULT, skeleton: Skeleton | None = None, latency: int | None = None
     ) -> TrackDenoiser:
         """Load the network by shipped name or path; InputError when it cannot be used."""
-        return cls(load_motion(name_or_path), skeleton or skeletons.load("coco17"), latency)
+        return cls(MOTION.load(name_or_path), skeleton or skeletons.load("coco17"), latency)
 
     def __call__(self, times: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Denoise a track, and fill it from its first to its last frame.

@@ -10,7 +10,7 @@ import numpy as np
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import People
-from posefix.motion.checkpoint import DEFAULT, load_motion
+from posefix.motion.checkpoint import DEFAULT, MOTION
 from posefix.motion.denoise import MEMORY, certainty, denoise_frame
 from posefix.motion.linking import Linker
 from posefix.motion.network import MotionNetwork
@@ -30,11 +30,12 @@ class OnlineDenoiser:
         latency: by how many frames the answer comes later; the first of them matter most.
 
     Raises:
-        InputError: the latency is below 0 or as long as what is looked back on, or there are no frames in a second.
+        InputError: the latency is no whole number, below 0, or as long as what is looked back on, or there are no
+            frames in a second.
     """
 
     def __init__(self, network: MotionNetwork, fps: float, latency: int = 0) -> None:
-        if not 0 <= latency < MEMORY:
+        if latency not in range(MEMORY):
             raise InputError(f"latency must be 0 to {MEMORY - 1} frames, got {latency}")
         if not fps > 0:
             raise InputError(f"fps must be above 0, got {fps}")
@@ -55,8 +56,11 @@ class OnlineDenoiser:
             estimate so far.
 
         Raises:
-            InputError: there is not one id for each of the people, or two have the same.
+            InputError: keypoints have another shape, there is not one id for each of the people, or two have the same.
         """
+        count = len(self.network.skeleton)
+        if keypoints.ndim != 3 or keypoints.shape[1] != count or keypoints.shape[2] < 3:
+            raise InputError(f"keypoints must be (N, {count}, 3) numbers, got {keypoints.shape}")
         track_ids = np.asarray(track_ids)
         if track_ids.shape != keypoints.shape[:1] or len(np.unique(track_ids)) < len(track_ids):
             raise InputError(f"track_ids must be {len(keypoints)} different numbers, got {track_ids.tolist()}")
@@ -109,7 +113,7 @@ class OnlineRefiner:
     ) -> None:
         self.refiner = refiner
         self.settings = replace(settings or RefineSettings(batch_size=8, workers=1), keypoint_scores=True)
-        network = network if isinstance(network, MotionNetwork) else load_motion(network)
+        network = network if isinstance(network, MotionNetwork) else MOTION.load(network)
         if network.skeleton != refiner.skeleton:
             raise InputError("the refiner and the sequence denoiser are for different skeletons")
         self._proposals, self._smoothed = OnlineDenoiser(network, fps), OnlineDenoiser(network, fps, latency)

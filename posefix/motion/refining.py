@@ -14,7 +14,7 @@ import numpy as np
 from posefix.core.people import People, with_refined
 from posefix.core.skeleton import Skeleton
 from posefix.media.video import VideoFrames
-from posefix.motion.checkpoint import DEFAULT, load_motion
+from posefix.motion.checkpoint import DEFAULT, MOTION
 from posefix.motion.denoise import TrackDenoiser
 from posefix.motion.network import MotionNetwork
 from posefix.motion.smoothing import Smoothed, smooth_people
@@ -41,7 +41,7 @@ class VideoTime:
     @classmethod
     def of(cls, video: VideoFrames, network: str | Path = DEFAULT, fill: int = 0) -> VideoTime:
         """The clock of a video; InputError for an unusable network, or if the video's times go back."""
-        return cls(load_motion(network), video.times, fill)
+        return cls(MOTION.load(network), video.times, fill)
 
     def propose(self, people: People) -> Smoothed:
         """Link people and say where they ought to be, before a look at the images.

@@ -16,7 +16,7 @@ from posefix.core.random import log_uniform
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 from posefix.motion.camera import project
-from posefix.motion.checkpoint import save_motion
+from posefix.motion.checkpoint import MOTION
 from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
 from posefix.motion.network import Denoised, MotionConfig, MotionNetwork
@@ -129,7 +129,7 @@ class MotionTrainer(SequenceTrainer):
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.experiment.seed)
-        self.skeleton = skeletons.load(self.experiment.skeleton)
+        self.skeleton = skeletons.load("coco17")  # whose keypoints motion capture is drawn of
         self.motion = MotionCapture.load(place(self.experiment.data))
         self.network = MotionNetwork(self.experiment.motion, self.skeleton)
         super().__post_init__()
@@ -145,4 +145,4 @@ class MotionTrainer(SequenceTrainer):
 
     def save_weights(self, path: Path, network: nn.Module, experiment: dict[str, Any], info: dict[str, Any]) -> None:
         """Write a checkpoint of the sequence denoiser."""
-        save_motion(path, cast(MotionNetwork, network), experiment, info)
+        MOTION.save(path, cast(MotionNetwork, network), experiment, info)

@@ -31,7 +31,6 @@ class SequenceExperiment(StrictModel):
     """A training on motion capture: ``batch`` windows of ``frames`` in each of ``steps``."""
 
     data: str = "{data}/mocap/train.npz"
-    skeleton: str = "coco17"
     frames: int = Field(default=64, ge=8)
     batch: int = Field(default=16, ge=1)
     steps: int = Field(default=20000, ge=1)

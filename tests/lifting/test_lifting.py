@@ -13,7 +13,7 @@ from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.lifting.body import LIMBS, limb_lengths, limbs_of, views
-from posefix.lifting.checkpoint import load_lifting
+from posefix.lifting.checkpoint import LIFTING
 from posefix.lifting.lift import Lifter, camera_of, root_of, smoothed_distance, with_constant_limbs
 from posefix.lifting.network import LiftingConfig, LiftingNetwork
 from posefix.lifting.training import LiftingExperiment, LiftingTrainer, draw_batch, draw_scene, right
@@ -189,7 +189,7 @@ def test_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     parts = LiftingTrainer(experiment, tmp_path / "parts", torch.device("cpu"))
     assert parts.resume()
     assert parts.fit()
-    one, other = (load_lifting(tmp_path / name / MODEL_FILE).state_dict() for name in ("whole", "parts"))
+    one, other = (LIFTING.load(tmp_path / name / MODEL_FILE).state_dict() for name in ("whole", "parts"))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -197,7 +197,7 @@ def test_the_shipped_configuration_is_valid_and_other_checkpoints_are_refused() 
     spec, _ = config.read("lifting", ["steps=5"])
     assert LiftingExperiment.model_validate(spec).steps == 5
     with pytest.raises(InputError, match="not a checkpoint of the lifting network"):
-        load_lifting("posefix-motion")
+        LIFTING.load("posefix-motion")
 
 
 def test_poses_are_brought_near_their_rays_but_not_to_an_outlier() -> None:

@@ -15,7 +15,7 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.media.video import VideoFrames, write_video
 from posefix.models.checkpoint import save_checkpoint
-from posefix.motion.checkpoint import save_motion
+from posefix.motion.checkpoint import MOTION
 from posefix.motion.denoise import TrackDenoiser, denoise_live
 from posefix.motion.network import MotionConfig, MotionNetwork
 from posefix.motion.online import OnlineDenoiser, OnlineRefiner
@@ -33,7 +33,7 @@ def motion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained denoiser, which is a Gaussian filter, nearly."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("motion") / "motion.safetensors"
-    save_motion(path, MotionNetwork(MotionConfig(width=32, keypoint_width=8), COCO), {}, {})
+    MOTION.save(path, MotionNetwork(MotionConfig(width=32, keypoint_width=8), COCO), {}, {})
     return path
 
 
@@ -147,8 +147,12 @@ def test_live_the_answers_are_those_of_the_past_alone(motion: Path, rng: np.rand
         before, after = whole, denoise_live(network, changed, 30.0, latency)[0]
         np.testing.assert_array_equal(before[: 25 - latency], after[: 25 - latency])
         assert (before[25 - latency] != after[25 - latency]).any()
-    with pytest.raises(InputError, match="latency"):
-        OnlineDenoiser(network, 30, -1)
+    for latency in (-1, 1.5, 64):
+        with pytest.raises(InputError, match="latency"):
+            OnlineDenoiser(network, 30, latency)
+    for shape in ((1, 16, 3), (1, 17, 2), (17, 3)):
+        with pytest.raises(InputError, match="keypoints must be"):
+            live(np.zeros(1), np.ones(shape))
 
 
 def test_live_refinement_takes_people_as_they_come_and_go(

@@ -1,17 +1,21 @@
 """The sequence denoiser: motion, cameras, errors, network and training, without any data set."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from posefix.cli.export import export
+from posefix.cli.train import train
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
+from posefix.models.weights import read_weights
 from posefix.motion.camera import project
-from posefix.motion.checkpoint import load_motion, save_motion
+from posefix.motion.checkpoint import MOTION
 from posefix.motion.mocap import HIPS, JOINTS, PARENTS, MotionCapture
 from posefix.motion.network import MotionConfig, MotionNetwork
 from posefix.motion.training import MotionExperiment, MotionTrainer, draw_batch
@@ -119,7 +123,7 @@ def test_training_goes_on_to_the_same_weights_and_learns(tmp_path: Path) -> None
     assert parts.resume()
     assert 0 < parts.step < 6
     assert parts.fit()
-    one, other = (load_motion(tmp_path / name / MODEL_FILE).state_dict() for name in ("whole", "parts"))
+    one, other = (MOTION.load(tmp_path / name / MODEL_FILE).state_dict() for name in ("whole", "parts"))
     assert all(torch.equal(one[name], other[name]) for name in one)
     changed = MotionExperiment.model_validate({**SHORT, "data": str(path), "steps": 7})
     with pytest.raises(InputError, match="another experiment"):
@@ -142,7 +146,22 @@ def test_unusable_motion_capture_and_checkpoints_are_named(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"bad\.npz"):
         MotionCapture.load(bad)
     with pytest.raises(InputError, match="not a checkpoint of the sequence denoiser"):
-        load_motion("posefix-small")
+        MOTION.load("posefix-small")
+
+
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+    damaged = {"text": "{", "none": "{}"}
+    whole = MotionNetwork(MotionConfig(width=32, keypoint_width=8), SKELETON)
+    MOTION.save(tmp_path / "whole.safetensors", whole, {}, {})
+    described = json.loads(read_weights(tmp_path / "whole.safetensors")[1][MOTION.key])
+    damaged |= {name: json.dumps({k: v for k, v in described.items() if k != name}) for name in described}
+    damaged["steps"] = json.dumps({**described, "training_info": {"steps": "many"}})
+    for name, text in damaged.items():
+        path = tmp_path / f"{name}.safetensors"
+        save_file(whole.state_dict(), path, {MOTION.key: text})
+        result = CliRunner().invoke(export, [str(path), "--out", str(tmp_path / "out.safetensors")])
+        assert result.exit_code == 2 and f"{name}.safetensors: no network can be built" in result.output, name
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_the_shipped_configuration_is_valid_and_says_all() -> None:
@@ -150,12 +169,18 @@ def test_the_shipped_configuration_is_valid_and_says_all() -> None:
     assert MotionExperiment.model_validate(spec).steps == 5
 
 
+@pytest.mark.parametrize("name", ["motion", "lifting"])
+def test_other_keypoints_than_those_of_the_motion_capture_are_no_option(name: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(train, ["--config", name, "--out", str(tmp_path / "out"), "skeleton=halpe26"])
+    assert result.exit_code == 2 and "no option skeleton" in result.output
+
+
 def test_a_trained_checkpoint_is_made_small(tmp_path: Path) -> None:
     path, out = tmp_path / "trained.safetensors", tmp_path / "small.safetensors"
-    save_motion(path, network(), {"steps": 3}, {"steps": 2})
+    MOTION.save(path, network(), {"steps": 3}, {"steps": 2})
     result = CliRunner().invoke(export, [str(path), "--out", str(out)])
     assert result.exit_code == 0 and "2 steps" in result.output
     assert out.stat().st_size < 0.8 * path.stat().st_size
-    one, other = (load_motion(p).state_dict() for p in (path, out))
+    one, other = (MOTION.load(p).state_dict() for p in (path, out))
     assert all(torch.allclose(one[name], other[name], rtol=1e-3, atol=1e-3) for name in one)
     assert CliRunner().invoke(export, [str(path), "--to", "onnx", "--out", str(out)]).exit_code == 2

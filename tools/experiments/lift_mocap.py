@@ -27,7 +27,7 @@ from posefix.lifting.measures import bones, length_variation, mpjpe, n_mpjpe, p_
 from posefix.lifting.network import FIRST_SCALE
 from posefix.lifting.poses import Camera
 from posefix.lifting.training import Scene, denoised, draw_scene
-from posefix.motion.checkpoint import load_motion
+from posefix.motion.checkpoint import MOTION
 from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
 from posefix.motion.tracks import Track
@@ -82,7 +82,7 @@ def depth_of_the_denoiser(scene: Scene) -> np.ndarray:
     """Depth as the sequence denoiser says it, and its places."""
     windows, _, _ = normalized(scene.found)
     with torch.inference_mode():
-        found = load_motion()(torch.from_numpy(windows), torch.from_numpy(scene.fps.astype(np.float32)))
+        found = MOTION.load()(torch.from_numpy(windows), torch.from_numpy(scene.fps.astype(np.float32)))
     poses = torch.cat([found.keypoints, found.depths[..., None]], dim=-1).numpy()
     poses[..., :2] -= poses[:, :, HIPS, :2].mean(2, keepdims=True)
     return FIRST_SCALE * poses
@@ -123,7 +123,7 @@ def main(data: Path, checkpoint: str, people: int, seed: int) -> None:
     inputs = {
         "exact": exact(scene),
         "with errors": scene,
-        "with errors, denoised": denoised(scene, load_motion(), np.arange(people)),
+        "with errors, denoised": denoised(scene, MOTION.load(), np.arange(people)),
     }
     lifter = Lifter.from_pretrained(checkpoint)
     ways: dict[str, Way] = {
