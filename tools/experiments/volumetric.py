@@ -33,7 +33,7 @@ from posefix.core.files import make_folder
 from posefix.core.people import People
 from posefix.engines.compiled import OpenVinoEngine, to_onnx
 from posefix.lifting.body import LIMBS, hips_of, limb_lengths, limbs_of, views
-from posefix.lifting.lift import Lifter
+from posefix.lifting.lift import STILL_RATE, Lifter
 from posefix.lifting.measures import p_mpjpe
 from posefix.lifting.poses import Camera, read_poses3d
 from posefix.media.crops import Images, crop_image
@@ -53,7 +53,6 @@ POOL = 2  # MoveNet's cells side by side in one of the grid's
 REACH = 1.0  # metres that bins reach before the hips and behind
 FEWEST, JUDGED = 8, 200  # annotated keypoints of people; people whose facing is judged
 INPUTS, BATCH, RATE = 3, 32, 2e-3  # input poses of a crop; crops; learning rate
-FAR = Camera(1e5, (0.0, 0.0))  # sees everybody along its axis
 STILL = AugmentationConfig(scale=0, rotation=0, flip=0)
 
 
@@ -109,11 +108,14 @@ def look(
     return Crops(seen, poses[:, :-1], poses[:, -1, :, :2], depths, spreads, poses[:, -1, :, 2])
 
 
-def lift(lifter: Lifter, poses: np.ndarray, camera: Camera = FAR) -> np.ndarray:
-    """(N, K, 4) metres from the hips in the camera's axes, and spreads, of poses (N, K, 3) lifted one by one."""
-    tracks = lifter.people(People(COCO, poses[..., :2], poses[..., 2], np.arange(len(poses))), lambda _: camera).tracks
-    found = np.stack([np.column_stack([t.keypoints[0], t.spreads[0]]) for t in tracks])
-    found -= np.pad(found[:, HIPS, :3].mean(1, keepdims=True), [(0, 0), (0, 0), (0, 1)])
+def lift(lifter: Lifter, poses: np.ndarray) -> np.ndarray:
+    """(N, K, 4) metres from the hips along the line of sight, and spreads, of poses (N, K, 3), each lifted alone.
+
+    Other than what :meth:`Lifter.people` gives, also of keypoints without an estimate, such as noses from behind.
+    """
+    given = np.where(poses[..., 2:] > 0, poses, 0).astype(np.float64)
+    found = lifter._lift(given[:, None], STILL_RATE)[:, 0]
+    found[..., :3] -= found[:, HIPS, :3].mean(1, keepdims=True)
     return found
 
 
@@ -228,7 +230,7 @@ class Film(NamedTuple):
     """The man in T frames of a camera."""
 
     crops: Crops
-    pose: np.ndarray  # (T, K, 3) px and score, refined frame by frame
+    people: People  # in T frames, each refined by itself
     reference: np.ndarray  # (T, K, 3) metres from the hips in the camera's axes
     camera: Camera
 
@@ -240,7 +242,7 @@ def filmed(refiner: Refiner, lifter: Lifter, demo: Path, four: Path, out: Path, 
     reference = read_poses3d(four / "reference.json").tracks[number - 1]
     video = VideoFrames(demo / "videos" / f"cam{number:02}.mp4")
     crops = kept(out / f"cam{number}.npz", lambda: look(refiner, lifter, people, video, [xyc(people)], STILL))
-    return Film(crops, xyc(people), reference.keypoints, reference.camera)
+    return Film(crops, people, reference.keypoints, reference.camera)
 
 
 def measured(depths: Depths, held: Crops, films: Sequence[Film]) -> list[str]:
@@ -248,7 +250,7 @@ def measured(depths: Depths, held: Crops, films: Sequence[Film]) -> list[str]:
     found, sides = [depths(held, which) for which in (0, 1)], facing(held)
     off = [1000 * np.abs(z - held.depths)[held.visibility > 0].mean() for z in found]
     agreed = ((found[1][:, NOSE] < found[1][:, EARS].mean(1)) == (sides > 0))[sides != 0].mean()
-    poses = [placed(film.pose[..., :2], depths(film.crops, 0), film.camera) for film in films]
+    poses = [placed(film.people.keypoints, depths(film.crops, 0), film.camera) for film in films]
     aligned = np.mean([p_mpjpe(pose, film.reference) for pose, film in zip(poses, films, strict=True)])
     return [*(f"{value:.0f}" for value in (*off, 100 * agreed)), f"{aligned:.1f}"]
 
@@ -274,7 +276,11 @@ def main(demo: Path, four: Path, out: Path, checkpoint: str, crops: int, seconds
     table.add_row("none", *unknown, *measured(lambda crops, _: np.zeros_like(crops.depths), held, films))
     lifted = measured(lambda crops, which: lift(lifter, crops.inputs[:, which])[..., 2], held, films)
     table.add_row("lifted", *unknown, *lifted)
-    whole = [p_mpjpe(lift(lifter, film.pose, film.camera)[..., :3], film.reference) for film in films]
+    whole = []
+    for film in films:
+        cameras = dict.fromkeys(film.people.image_ids.tolist(), film.camera)
+        found = lifter.people(film.people, cameras.__getitem__).tracks
+        whole.append(p_mpjpe(np.concatenate([one.keypoints for one in found]), film.reference))
     table.add_row("lifted, with its x and y", *unknown, *lifted[:3], f"{np.mean(whole):.1f}")
     for name, make in HEADS.items():
         torch.manual_seed(0)
