@@ -12,12 +12,10 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.media.images import ImageFolder
 from posefix.media.opencv import cv2
 from posefix.media.video import VideoFrames
 
 PEOPLE_PER_READ = 256  # people cut out of an image each time it is decoded
-LEAST_AVERAGED = 2  # pixels a side of an image decoded at a smaller size that are averaged for one of the crop
 
 
 class Images(Protocol):
@@ -70,13 +68,8 @@ def shrink(image: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
         bottom, right = height - image.shape[0], width - image.shape[1]
         image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     smaller = cv2.resize(image, (width // factor, height // factor), interpolation=cv2.INTER_AREA)
-    return smaller, _from_blocks(factor)
-
-
-def _from_blocks(factor: int) -> np.ndarray:
-    """The (2, 3) map from pixels that are blocks of ``factor`` x ``factor`` pixels to these."""
     offset = (factor - 1) / 2
-    return np.array([[factor, 0, offset], [0, factor, offset]], np.float64)
+    return smaller, np.array([[factor, 0, offset], [0, factor, offset]], np.float64)
 
 
 def stream_crops(
@@ -105,15 +98,13 @@ def stream_crops(
     """
 
     def cut(piece: slice) -> list[np.ndarray | str]:
-        own = maps[piece]
-        most = 1 / max(geometry.map_scale(own).max() * LEAST_AVERAGED, 1e-6)
         try:
-            image, factor = _checked_image(images, int(image_ids[piece.start]), most)
+            image = _checked_image(images, int(image_ids[piece.start]))
         except InputError as error:
             if not skip:
                 raise
             return [str(error)] * (piece.stop - piece.start)
-        return [crop_image(image, matrix, size) for matrix in geometry.compose(own, _from_blocks(factor))]
+        return [crop_image(image, matrix, size) for matrix in maps[piece]]
 
     bounds = np.append(np.flatnonzero(np.diff(image_ids, prepend=image_ids[:1] - 1)), len(image_ids))
     pieces = (
@@ -134,17 +125,14 @@ def stream_crops(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _checked_image(images: Images, image_id: int, most: float) -> tuple[np.ndarray, int]:
-    """The image of an id, and how many times smaller it is, up to ``most``.
-
-    Raises InputError when there is none, or it is not (H, W, 3) uint8.
-    """
+def _checked_image(images: Images, image_id: int) -> np.ndarray:
+    """The image of an id; InputError when there is none, or it is not (H, W, 3) uint8."""
     try:
-        image, factor = images.reduced(image_id, most) if isinstance(images, ImageFolder) else (images[image_id], 1)
+        image = images[image_id]
     except LookupError:
         raise InputError(f"no image for image_id {image_id}") from None
     array = isinstance(image, np.ndarray)
     if not array or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         found = f"{image.dtype} {image.shape}" if array else type(image).__name__
         raise InputError(f"image {image_id} must be a numpy array (H, W, 3) of uint8, RGB, found {found}")
-    return image, factor
+    return image

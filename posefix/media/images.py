@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +9,6 @@ from copy import copy
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from posefix.core.errors import InputError
 from posefix.core.files import read_bytes
@@ -19,13 +17,6 @@ from posefix.formats.coco import ImageRecord
 from posefix.formats.images import EXTENSIONS, file_of, number_of
 from posefix.media.opencv import cv2
 
-# OpenCV's flags by how many times smaller a JPEG is decoded: then several times as fast.
-_REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that begins a segment, or ends the image
 
 
@@ -44,16 +35,13 @@ def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarr
         InputError: the file cannot be read, or is no image, or is cut off.
     """
     if isinstance(path_or_bytes, bytes):
-        return _decoded(path_or_bytes, f"image of {len(path_or_bytes)} bytes", upright, 1)
-    return _decoded(read_bytes(path_or_bytes), str(path_or_bytes), upright, 1)
-
-
-def _decoded(content: bytes, name: str, upright: bool, factor: int) -> np.ndarray:
-    """Decode as :func:`decode` does, a JPEG at 1 / ``factor`` of its size."""
+        content, name = path_or_bytes, f"image of {len(path_or_bytes)} bytes"
+    else:
+        content, name = read_bytes(path_or_bytes), str(path_or_bytes)
     if not content:
         raise InputError(f"{name}: is empty, expected an image")
     try:
-        flags = _REDUCED[factor] if upright else _REDUCED[factor] | cv2.IMREAD_IGNORE_ORIENTATION
+        flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise InputError(f"{name}: cannot be decoded as an image ({error.err})") from None
@@ -73,17 +61,6 @@ def _ends_early(content: bytes) -> bool:
             return False
         at += int.from_bytes(content[at : at + 2], "big")  # over the segment, to the next one or a scan's data
     return True
-
-
-def _reduction(content: bytes, most: float) -> int:
-    """By how much a JPEG can be reduced in decoding so that each of its pixels is a whole block of the image's."""
-    if most < 2 or not content.startswith(b"\xff\xd8"):
-        return 1
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return max(f for f in _REDUCED if f <= most and not any(side % f for side in image.size))
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return 1
 
 
 def quiet_opencv() -> None:
@@ -135,16 +112,6 @@ class ImageFolder:
     def __getitem__(self, image_id: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB image; raises InputError as :meth:`path` and :func:`decode` do."""
         return decode(self.path(image_id), self._upright)
-
-    def reduced(self, image_id: int, most: float) -> tuple[np.ndarray, int]:
-        """An image that may be at most so many times smaller, and how many times it is: 1, or for JPEGs 2, 4 or 8.
-
-        A pixel of it is the mean of a block of pixels, as in :func:`posefix.media.crops.shrink`.
-        """
-        path = self.path(image_id)
-        content = read_bytes(path)
-        factor = _reduction(content, most)
-        return _decoded(content, str(path), self._upright, factor), factor
 
     def path(self, image_id: int) -> Path:
         """File of an image.

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from posefix.core import geometry
-from posefix.media.crops import crop_image, shrink, stream_crops
-from posefix.media.images import ImageFolder
+from posefix.media.crops import crop_image, shrink
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -41,30 +37,6 @@ def test_averaging_keeps_positions() -> None:
     np.testing.assert_allclose(smaller[2, 3], image[8:12, 12:16].reshape(-1, 3).mean(0), atol=1)
     centre = geometry.transform(np.array([[[3.0, 2.0]]]), matrix[None])[0, 0]
     assert centre.tolist() == [13.5, 9.5]
-
-
-@pytest.mark.parametrize(("orientation", "upright"), [(1, False), (6, True), (3, False)])
-@pytest.mark.parametrize(("size", "times"), [((1600, 1200), 4), ((1600, 1196), 4), ((1598, 1201), 1)])
-def test_a_large_jpeg_is_decoded_smaller_to_the_same_crops(
-    tmp_path: Path, rng: np.random.Generator, size: tuple[int, int], times: int, orientation: int, upright: bool
-) -> None:
-    coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    coarse.resize(size, Image.Resampling.BICUBIC).save(tmp_path / "1.jpg", quality=95, exif=exif)
-    folder = ImageFolder(tmp_path, upright=upright)
-    whole = folder[1]
-    reduced, factor = folder.reduced(1, 5.0)
-    assert factor == times and reduced.shape[0] * times == whole.shape[0]
-    boxes = np.array([[100.0, 50.0, 800.0, 1000.0], [0.0, 0.0, 1200.0, 1200.0]])
-    maps = geometry.crop_matrices(boxes, (96, 72))
-    crops = list(stream_crops(np.array([1, 1]), maps, (96, 72), folder, workers=1, ahead=4, skip=False))
-    expected = list(stream_crops(np.array([1, 1]), maps, (96, 72), {1: whole}, workers=1, ahead=4, skip=False))
-    shown, wanted = (np.stack(found).astype(float)[:, 8:-8, 8:-8] for found in (crops, expected))
-    slopes = np.stack([np.gradient(wanted, axis=axis).ravel() for axis in (2, 1)], axis=1)
-    shift = np.linalg.lstsq(slopes, (shown - wanted).ravel(), rcond=None)[0]
-    assert np.abs(shift).max() < 0.06  # pixels of the crop: half a block less would be 0.15
-    assert np.abs(shown - wanted).mean() < 3
 
 
 def test_outside_the_image_is_black() -> None:
