@@ -9,7 +9,7 @@ import click
 
 from posefix.cli.film import read_frames
 from posefix.cli.options import FINITE_POSITIVE, FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, counted
 
 METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 
@@ -74,12 +74,12 @@ def smooth(
     source, frames = people.source, len(np.unique(people.image_ids))
     if source.problems:
         click.echo(f"{len(source.problems)} handed through untouched, the first: {source.problems[0]}", err=True)
-    which = "tracks found by linking" if smoothed.linked else "tracks of the file"
-    click.echo(f"{len(people)} people in {frames} frames, {len(smoothed.tracks)} {which}, smoothed by {method}")
+    seen = f"{counted(len(people), 'person', 'people')} in {counted(frames, 'frame')}"
+    which = "found by linking" if smoothed.linked else "of the file"
+    click.echo(f"{seen}, {counted(len(smoothed.tracks), 'track')} {which}, smoothed by {method}")
     if smoothed.filled:
-        click.echo(f"{smoothed.filled} missing people filled in")
+        click.echo(f"{counted(smoothed.filled, 'missing person', 'missing people')} filled in")
     if smoothed.unfilled:
-        click.echo(
-            f"{smoothed.unfilled} missing people not filled in: {source.format.title} has no place for them here"
-        )
+        missing = counted(smoothed.unfilled, "missing person", "missing people")
+        click.echo(f"{missing} not filled in: {source.format.title} has no place for that here")
     click.echo(f"{out}: written, as {source.format.title}")

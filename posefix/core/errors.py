@@ -35,3 +35,8 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
 def how_to_install(extra: str) -> str:
     """Say how to install an extra; the package is on no index, so that it is installed from its repository."""
     return f'in a copy of the PoseFix repository: pip install ".[{extra}]"'
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Say how many there are: 1 track, 2 tracks."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

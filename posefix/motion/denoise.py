@@ -105,7 +105,8 @@ class TrackDenoiser:
         rows = np.append(0, np.clip(np.round(np.diff(times) / step), 1, MEMORY).astype(int).cumsum())
         whole = np.zeros((rows[-1] + 1, *track.shape[1:]))
         whole[rows] = track
-        return _joined(denoise_live(self.network, whole, 1 / step, self.latency))[rows]
+        found: np.ndarray = _joined(denoise_live(self.network, whole, 1 / step, self.latency))[rows]
+        return found
 
 
 def on_even_grid(

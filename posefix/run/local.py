@@ -16,7 +16,7 @@ from rich import progress
 from rich.console import Console
 
 from posefix import formats
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, counted
 from posefix.core.files import write_atomically
 from posefix.core.people import People, require_shared
 from posefix.core.skeleton import load
@@ -274,10 +274,10 @@ def draw(plan: Plan, refined: Refined) -> str:
         video, page = (folder / f"{plan.video.stem}_{name}" for name in ("before_after.mp4", "tracks.html"))
         count = write_comparison(video, images, before, after, images.fps)
         shown = write_tracks(page, images, before, after)
-        return f"{video}: {count} frames\n{page}: {shown} tracks"
+        return f"{video}: {counted(count, 'frame')}\n{page}: {counted(shown, 'track')}"
     truth = refined.work.truth.people if refined.work.truth else None
     written = write_pictures(folder, images, before, after, truth)
-    return f"{folder}: {sum('file' in entry for entry in written)} pictures"
+    return f"{folder}: {counted(sum('file' in entry for entry in written), 'picture')}"
 
 
 def report(plan: Plan, refined: Refined, measured: dict[str, Any], command: str) -> None:

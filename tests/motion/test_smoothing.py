@@ -98,6 +98,16 @@ def test_a_new_file_says_who_is_who_and_is_smooth_at_once(people: People, tmp_pa
     assert np.abs(once.keypoints - twice.keypoints).mean() < 1 and len(once) == len(twice) == 80
 
 
+def test_one_track_is_no_tracks(people: People, tmp_path: Path) -> None:
+    alone = people[(people.track_ids == 1) & (people.image_ids < 12) & (people.image_ids != 5)]
+    formats.write(alone, tmp_path / "raw.json")
+    said = run(tmp_path / "raw.json", "--out", tmp_path / "new.json", "--fill", 3).output
+    assert "9 people in 9 frames, 1 track of the file" in said and "1 missing person filled in" in said
+    formats.write(alone[:1], tmp_path / "raw.json")
+    said = run(tmp_path / "raw.json", "--out", tmp_path / "new.json").output
+    assert "1 person in 1 frame, 1 track of the file" in said
+
+
 def test_nobody_is_lost_where_0_says_that_there_is_no_track(people: People, tmp_path: Path) -> None:
     records = [
         {"image_id": f"{i}.jpg", "category_id": 1, "keypoints": xyc.ravel().tolist(), "score": 2, "idx": 0}

@@ -10,15 +10,18 @@ from rich.progress import track
 
 from posefix import Refiner, formats
 from posefix.cli.options import PATH, friendly, option
+from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.media.video import VideoFrames
+from posefix.motion.checkpoint import DEFAULT
 from posefix.motion.denoise import TrackDenoiser
 from posefix.motion.online import OnlineRefiner
 from posefix.motion.refining import refine_video
 from posefix.motion.smoothing import filter_by, smooth_people
 from posefix.refine.settings import RefineSettings
 
-WAYS = ("refine", "live", "frames", "network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
+WITH_IMAGES = ("refine", "live", "frames")
+WAYS = (*WITH_IMAGES, "network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 
 
 @click.command(epilog="Example: python -m tools.experiments.refine_clips raw videos --way refine --out refined")
@@ -30,9 +33,9 @@ WAYS = ("refine", "live", "frames", "network", "oneeuro", "savgol", "butterworth
     default="refine",
     help="With images: over time, live, frame by frame; or without.",
 )
-@option("--network", default="posefix-motion", help="The sequence denoiser: a .safetensors file, or a shipped name.")
-@option("--checkpoint", default="posefix-base", help="The refiner.")
-@option("--latency", type=click.IntRange(0, 30), help="Of the network: from the past and so many later frames alone.")
+@option("--network", help="The sequence denoiser: a .safetensors file, or a shipped name; posefix-motion unless given.")
+@option("--checkpoint", help="The refiner; posefix-base unless given.")
+@option("--latency", type=click.IntRange(0, 30), help="Of --way network: from the past and so many later frames alone.")
 @option("--every", type=click.IntRange(1), default=1, help="Take every so manyth clip.")
 @option("--first", type=click.IntRange(0), default=0, help="Begin with this clip.")
 @option("--out", type=PATH, required=True, help="Folder for the refined results, named as they were.")
@@ -41,15 +44,23 @@ def main(
     results: Path,
     videos: Path,
     way: str,
-    network: str,
-    checkpoint: str,
+    network: str | None,
+    checkpoint: str | None,
     latency: int | None,
     every: int,
     first: int,
     out: Path,
 ) -> None:
     """Refine RESULTS/CLIP.json with VIDEOS/CLIP.* into OUT/CLIP.json."""
-    refiner = Refiner.from_pretrained(checkpoint) if way in ("refine", "live", "frames") else None
+    for name, given, ways in (
+        ("network", network, ("refine", "live", "network")),
+        ("checkpoint", checkpoint, WITH_IMAGES),
+        ("latency", latency, ("network",)),
+    ):
+        if given is not None and way not in ways:
+            raise InputError(f"--{name} is not for --way {way}; use it with {', '.join(ways)}")
+    network = network or DEFAULT
+    refiner = Refiner.from_pretrained(checkpoint or "posefix-base") if way in WITH_IMAGES else None
     denoise = TrackDenoiser.from_pretrained(network, latency=latency) if way == "network" else filter_by(way, 6.0)
     settings = RefineSettings(rescore=False)
     out.mkdir(parents=True, exist_ok=True)
