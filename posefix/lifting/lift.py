@@ -153,7 +153,8 @@ class Lifter:
         """
         given = xyc[..., 2] > 0
         hips = np.isin(np.arange(given.shape[1]), self.network.hips)
-        seen: np.ndarray = np.where(given[:, self.network.hips].all(1)[:, None], hips, given)
+        placed = np.asarray(given[:, self.network.hips].all(1))
+        seen: np.ndarray = np.where(placed[:, None], hips, given)
         seen = seen[..., None].astype(np.float64)
         count = seen.sum(1)
         middle = (seen * camera.rays(xyc[..., :2])).sum(1) / np.where(count > 0, count, np.nan)
