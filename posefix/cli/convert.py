@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, counted
 
 
 class _WithFormats(click.Command):
@@ -85,7 +85,8 @@ def convert(
             f"{empty} without any estimate in {written.skeleton.name}, or of images that are absent, are left out"
         )
     images_kept, title = len(set(kept.image_ids.tolist())), source.format.title
-    click.echo(f"{len(kept)} people in {images_kept} images, {title} to {target.title}: {out}")
+    found = f"{counted(len(kept), 'person', 'people')} in {counted(images_kept, 'image')}"
+    click.echo(f"{found}, {title} to {target.title}: {out}")
     if len(people) and written.skeleton != people.skeleton:
         shared = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
         click.echo(

@@ -136,7 +136,7 @@ def test_other_failures_keep_their_traceback() -> None:
 
 @pytest.mark.parametrize("number", ["nan", "inf"])
 def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
-    for name, command in main.commands.items():
+    for command in main.commands.values():
         for option in command.params:
-            if isinstance(option.type, click.FloatRange) and name != "lift":
+            if isinstance(option.type, click.FloatRange):
                 assert_clear(run(command, option.opts[0], number), "not a finite number")

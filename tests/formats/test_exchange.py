@@ -345,7 +345,7 @@ def test_conversion_leaves_out_who_is_in_an_absent_image(tmp_path: Path) -> None
         given = ["convert", tmp_path / name, "--to", "coco", "--images", photos, "--out", tmp_path / "coco.json"]
         assert CliRunner().invoke(main, list(map(str, given))).exit_code == 2
         run = CliRunner().invoke(main, [*map(str, given), "--on_error", "skip"])
-        assert run.exit_code == 0 and "1 without any estimate" in run.output and "1 people in 1 images" in run.output
+        assert run.exit_code == 0 and "1 without any estimate" in run.output and "1 person in 1 image" in run.output
         again = formats.read(tmp_path / "coco.json")
         np.testing.assert_array_equal(again.image_ids, [1])
         np.testing.assert_allclose(again.keypoints, 99, atol=0.01)
