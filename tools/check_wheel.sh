@@ -24,5 +24,6 @@ venv/bin/posefix refine --detection_json results.json --images photos --out refi
 venv/bin/posefix convert refined.json --to openpose --images photos --out openpose
 test -s refined.json && test -s openpose/000001_keypoints.json
 # What an extra installs is asked for in one sentence.
-venv/bin/posefix refine --detection_json results.json --images photos --out again.json --annotations refined.json \
-  --report report.html 2>&1 | grep "pip install \"\.\[report\]\""
+touch film.mp4
+venv/bin/posefix refine --detection_json results.json --video_path film.mp4 --out again.json 2>&1 \
+  | grep "pip install \"\.\[video\]\""

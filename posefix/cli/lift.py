@@ -19,7 +19,7 @@ from posefix.cli.options import (
     friendly,
     option,
 )
-from posefix.core.errors import InputError, require
+from posefix.core.errors import InputError, counted, require
 
 
 @click.command(epilog="Example: posefix lift refined.json --video_path film.mp4 --out poses.json --viewer poses.html")
@@ -102,15 +102,16 @@ def lift(
 
     if people.source.problems:
         problems = people.source.problems
-        click.echo(f"{len(problems)} records left out, the first: {problems[0]}", err=True)
+        click.echo(f"{counted(len(problems), 'record')} left out, the first: {problems[0]}", err=True)
     if unknown := len(ids) - len(known):
         reached = "{} of {} images are taken to be {:.0f} x {:.0f}, as far as keypoints reach".format(
             unknown, len(ids), *reach
         )
         click.echo(f"{reached}; --video_path, --images or --size say how large they are", err=True)
     if lost := 0 if single else len(people) - sum(int((track.rows >= 0).sum()) for track in tracks):
-        click.echo(f"{lost} people have no track id, or no keypoint, and are left out", err=True)
-    count = sum(map(len, poses.tracks))
-    click.echo(f"{count} poses of {len(poses.tracks)} {'people' if single else 'tracks'} lifted")
+        click.echo(f"{counted(lost, 'person', 'people')} without a track id, or a keypoint, left out", err=True)
+    poses_of = counted(sum(map(len, poses.tracks)), "pose")
+    whose = counted(len(poses.tracks), *(("person", "people") if single else ("track",)))
+    click.echo(f"{poses_of} of {whose} lifted")
     for path in (*written, *filter(None, [viewer])):
         click.echo(f"{path}: written")

@@ -7,4 +7,3 @@ from posefix.models.sequence_checkpoint import SequenceCheckpoint
 
 DEFAULT = "posefix-lift"
 LIFTING = SequenceCheckpoint(LiftingNetwork, LiftingConfig, "lifting", "the lifting network", DEFAULT)
-load_lifting = LIFTING.load

@@ -14,7 +14,7 @@ from posefix.core.errors import InputError, require
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import HEIGHT, LIMB_PARTS, limb_lengths, limbs_of, views
-from posefix.lifting.checkpoint import DEFAULT, load_lifting
+from posefix.lifting.checkpoint import DEFAULT, LIFTING
 from posefix.lifting.network import LiftingNetwork
 from posefix.lifting.poses import Camera, Poses3D, Track3D
 from posefix.motion.denoise import FASTEST, SLOWEST, by_windows, normalized, on_even_grid
@@ -63,7 +63,7 @@ class Lifter:
         cls, name_or_path: str | Path = DEFAULT, skeleton: Skeleton | None = None, height: float = HEIGHT
     ) -> Lifter:
         """Load the network by shipped name or path; InputError when it cannot be used."""
-        return cls(load_lifting(name_or_path), skeleton or skeletons.load("coco17"), height)
+        return cls(LIFTING.load(name_or_path), skeleton or skeletons.load("coco17"), height)
 
     def tracks(self, tracks: Sequence[Track], camera: Camera) -> Poses3D:
         """Lift tracks of a video.

@@ -158,7 +158,7 @@ def test_who_is_left_out_is_counted_and_photographs_are_no_video(results: Path, 
         record["track_id"] = 1
     results.write_text(json.dumps(records))
     result = run(results, "--out", tmp_path / "poses.json", "--size", 800, 480)
-    assert "40 people have no track id" in result.output
+    assert "40 people without a track id" in result.output
     folder = tmp_path / "photos"
     folder.mkdir()
     for frame in range(FRAMES):
