@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.motion.mocap import JOINTS, MotionCapture
+from posefix.training.run_folder import MODEL_FILE
+from posefix.training.sequence_trainer import SequenceExperiment, SequenceTrainer
 
 STANDING = np.array([  # COCO's keypoints of a person 1 high and 0.4 wide, head up
     (0.5, 0.05), (0.52, 0.03), (0.48, 0.03), (0.55, 0.05), (0.45, 0.05), (0.65, 0.2), (0.35, 0.2), (0.7, 0.35),
@@ -74,3 +77,16 @@ def saved(capture: MotionCapture, folder: Path) -> Path:
     arrays = {"joints": capture.joints, "root": capture.root, "head_rotation": capture.head_rotation}
     np.savez(path, **arrays, starts=capture.starts, fps=50, joint_names=np.array(JOINTS))
     return path
+
+
+def resumed(trainer: type[SequenceTrainer], experiment: SequenceExperiment, folder: Path) -> None:
+    """Check that a training in parts ends in the weights of one as a whole."""
+    device = torch.device("cpu")
+    assert trainer(experiment, folder / "whole", device).fit()
+    assert not trainer(experiment, folder / "parts", device).fit(minutes=1e-9)
+    parts = trainer(experiment, folder / "parts", device)
+    assert parts.resume()
+    assert 0 < parts.step < experiment.steps
+    assert parts.fit()
+    one, other = (trainer.checkpoint.load(folder / name / MODEL_FILE).state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)

@@ -58,11 +58,9 @@ def lift(
     Refine the results first: depth is as good as they are. Image ids, or the numbers in names, are frame numbers, and
     people are linked from frame to frame where the file has no track ids, but with --single.
     """
-    import numpy as np
-
     from posefix.core.files import require_distinct, require_writable
     from posefix.lifting.files import require_known_suffix, write
-    from posefix.lifting.lift import Lifter, camera_of
+    from posefix.lifting.lift import Lifter, cameras_of
     from posefix.lifting.viewer import write_viewer
     from posefix.media.images import ImageFolder
     from posefix.motion.linking import link
@@ -80,22 +78,17 @@ def lift(
     if not people.labelled.any():
         raise InputError(f"{results}: has no people to lift")
     lifter = Lifter.from_pretrained(checkpoint, people.skeleton, height)
-    reach: tuple[float, float] = tuple(np.ceil(people.keypoints[people.labelled].max(0, initial=1)).tolist())
-    ids = np.unique(people.image_ids).tolist()
-    known: dict[int, tuple[float, float]] = {}
-    known.update((image_id, found) for image_id in ids if index and (found := index.size(image_id)))
-    if not single and len(set(known.values())) > 1:
+    cameras = cameras_of(people, index, fov)
+    if not single and len(set(cameras.of_image.values())) > 1:
         raise InputError(f"{images}: its images are of different sizes, so they are of no video; add --single")
-    sizes = [known.get(image_id, reach) for image_id in ids]
-    cameras = {image_id: camera_of(width, length, fov) for image_id, (width, length) in zip(ids, sizes, strict=True)}
     if single:
-        poses = lifter.people(people, cameras.__getitem__)
+        poses = lifter.people(people, cameras.of_image.__getitem__)
     else:
         try:
             tracks = tracks_of(link(people), fps, film.times if film else None)
         except InputError as error:
             raise InputError(f"{results}: {error}") from None
-        poses = lifter.tracks(tracks, cameras[ids[0]])
+        poses = lifter.tracks(tracks, next(iter(cameras.of_image.values())))
     written = write(poses, out)
     if viewer:
         write_viewer(poses, viewer, film or (ImageFolder.of_people(images, people) if images else None))
@@ -103,11 +96,11 @@ def lift(
     if people.source.problems:
         problems = people.source.problems
         click.echo(f"{counted(len(problems), 'record')} left out, the first: {problems[0]}", err=True)
-    if unknown := len(ids) - len(known):
-        reached = "{} of {} images are taken to be {:.0f} x {:.0f}, as far as keypoints reach".format(
-            unknown, len(ids), *reach
+    if cameras.guessed:
+        taken = "{} of {} images are taken to be {:.0f} x {:.0f}".format(
+            cameras.guessed, len(cameras.of_image), *cameras.size
         )
-        click.echo(f"{reached}; --video_path, --images or --size say how large they are", err=True)
+        click.echo(f"{taken}; --video_path, --images or --size say how large they are", err=True)
     if lost := 0 if single else len(people) - sum(int((track.rows >= 0).sum()) for track in tracks):
         click.echo(f"{counted(lost, 'person', 'people')} without a track id, or a keypoint, left out", err=True)
     poses_of = counted(sum(map(len, poses.tracks)), "pose")

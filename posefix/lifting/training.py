@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import nn
 
 from posefix.core import skeleton as skeletons
 from posefix.core.resources import StrictModel
@@ -159,6 +157,8 @@ def losses(found: Lifted, batch: LiftingBatch, weight: LiftingLoss) -> dict[str,
 class LiftingTrainer(SequenceTrainer):
     """Train the lifting network; see :class:`posefix.training.sequence_trainer.SequenceTrainer`."""
 
+    checkpoint = LIFTING
+
     def __post_init__(self) -> None:
         torch.manual_seed(self.experiment.seed)
         self.skeleton = skeletons.load("coco17")  # whose keypoints motion capture is drawn of
@@ -181,7 +181,3 @@ class LiftingTrainer(SequenceTrainer):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=experiment.precision == "bf16"):
             found = self.network(batch.tracks, batch.fps)
         return losses(found, batch, experiment.loss)
-
-    def save_weights(self, path: Path, network: nn.Module, experiment: dict[str, Any], info: dict[str, Any]) -> None:
-        """Write a checkpoint of the lifting network."""
-        LIFTING.save(path, cast(LiftingNetwork, network), experiment, info)

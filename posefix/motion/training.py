@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import nn
 
 from posefix.core import skeleton as skeletons
 from posefix.core.random import log_uniform
@@ -127,6 +124,8 @@ def losses(found: Denoised, batch: MotionBatch, weight: MotionLoss) -> dict[str,
 class MotionTrainer(SequenceTrainer):
     """Train the sequence denoiser; see :class:`posefix.training.sequence_trainer.SequenceTrainer`."""
 
+    checkpoint = MOTION
+
     def __post_init__(self) -> None:
         torch.manual_seed(self.experiment.seed)
         self.skeleton = skeletons.load("coco17")  # whose keypoints motion capture is drawn of
@@ -142,7 +141,3 @@ class MotionTrainer(SequenceTrainer):
         causal = bool(rng.random() < experiment.causal)
         latency = int(rng.integers(0, experiment.latency + 1)) if rng.random() < 0.5 else 0
         return losses(self.network(batch.tracks, batch.fps, causal, latency), batch, experiment.loss)
-
-    def save_weights(self, path: Path, network: nn.Module, experiment: dict[str, Any], info: dict[str, Any]) -> None:
-        """Write a checkpoint of the sequence denoiser."""
-        MOTION.save(path, cast(MotionNetwork, network), experiment, info)

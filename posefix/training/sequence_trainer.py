@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from posefix.core.errors import InputError
 from posefix.core.resources import StrictModel
+from posefix.models.sequence_checkpoint import SequenceCheckpoint
 from posefix.training.processes import stop_in_time
 from posefix.training.run_folder import MODEL_FILE, STATE_FILE, append_log, reading_state, write_state
 
@@ -55,7 +56,7 @@ class SequenceTrainer(ABC):
     step: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
     network: nn.Module = field(init=False)
-    shown: ClassVar[str] = "position"  # the part of the loss that the progress shows
+    checkpoint: ClassVar[SequenceCheckpoint[Any]]
 
     def __post_init__(self) -> None:
         self.network.to(self.device)
@@ -65,11 +66,7 @@ class SequenceTrainer(ABC):
 
     @abstractmethod
     def losses(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Draw a batch; the parts of its loss by name, each weighted."""
-
-    @abstractmethod
-    def save_weights(self, path: Path, network: nn.Module, experiment: dict[str, Any], info: dict[str, Any]) -> None:
-        """Write a checkpoint."""
+        """Draw a batch; the parts of its loss by name, each weighted, ``position`` among them."""
 
     def fit(self, minutes: float | None = None) -> bool:
         """Train to the last step; stop early and save when ``minutes`` have passed or Ctrl-C came. True if finished."""
@@ -86,8 +83,7 @@ class SequenceTrainer(ABC):
                     means = {name: sum(r[name] for r in recent) / len(recent) for name in recent[0]}
                     speed = len(recent) * self.experiment.batch / (time.monotonic() - begun)
                     append_log(self.folder, self.step, self.seconds, {**means, "windows_per_second": speed})
-                    shown = f"{self.shown} {means[self.shown]:.4f}  {speed:.0f} windows/s"
-                    display.update(task, description=shown)
+                    display.update(task, description=f"position {means['position']:.4f}  {speed:.0f} windows/s")
                     recent, begun = [], time.monotonic()
                 display.update(task, completed=self.step)
                 stop = due()
@@ -115,7 +111,7 @@ class SequenceTrainer(ABC):
         """Write weights and state, each whole or not at all."""
         info = {"steps": self.step, "windows": self.step * self.experiment.batch, "seconds": round(self.seconds)}
         experiment = self.experiment.model_dump(mode="json")
-        self.save_weights(self.folder / MODEL_FILE, self.averaged.module, experiment, info)
+        self.checkpoint.save(self.folder / MODEL_FILE, self.averaged.module, experiment, info)
         state = {
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),

@@ -14,13 +14,13 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.lifting.body import LIMBS, limb_lengths, limbs_of, views
 from posefix.lifting.checkpoint import LIFTING
-from posefix.lifting.lift import Lifter, camera_of, root_of, smoothed_distance, with_constant_limbs
+from posefix.lifting.lift import Lifter, camera_of
 from posefix.lifting.network import LiftingConfig, LiftingNetwork
+from posefix.lifting.placing import root_of, smoothed_distance, with_constant_limbs
 from posefix.lifting.training import LiftingExperiment, LiftingTrainer, draw_batch, draw_scene, right
 from posefix.motion.tracks import Track
 from posefix.training import config
-from posefix.training.run_folder import MODEL_FILE
-from tests.motion_scenes import saved, standing
+from tests.motion_scenes import resumed, saved, standing
 
 SKELETON = skeletons.load("coco17")
 SMALL = LiftingConfig(filter_widths=(3, 3), channels=16)
@@ -182,15 +182,7 @@ def test_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     path = saved(standing(), tmp_path)
     small = {"lifting": SMALL.model_dump(), "frames": 9, "batch": 4, "steps": 6, "data": str(path)}
     experiment = LiftingExperiment.model_validate(small)
-    whole = LiftingTrainer(experiment, tmp_path / "whole", torch.device("cpu"))
-    assert whole.fit()
-    parts = LiftingTrainer(experiment, tmp_path / "parts", torch.device("cpu"))
-    assert not parts.fit(minutes=1e-9)
-    parts = LiftingTrainer(experiment, tmp_path / "parts", torch.device("cpu"))
-    assert parts.resume()
-    assert parts.fit()
-    one, other = (LIFTING.load(tmp_path / name / MODEL_FILE).state_dict() for name in ("whole", "parts"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    resumed(LiftingTrainer, experiment, tmp_path)
 
 
 def test_the_shipped_configuration_is_valid_and_other_checkpoints_are_refused() -> None:

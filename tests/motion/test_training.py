@@ -20,9 +20,8 @@ from posefix.motion.mocap import HIPS, JOINTS, PARENTS, MotionCapture
 from posefix.motion.network import MotionConfig, MotionNetwork
 from posefix.motion.training import MotionExperiment, MotionTrainer, draw_batch
 from posefix.training import config
-from posefix.training.run_folder import MODEL_FILE
 from synth.tracks import bursts, corrupt_tracks
-from tests.motion_scenes import saved, standing
+from tests.motion_scenes import resumed, saved, standing
 
 SKELETON = skeletons.load("coco17")
 HIP_KEYPOINTS = [SKELETON.index("left_hip"), SKELETON.index("right_hip")]
@@ -115,16 +114,7 @@ def test_untrained_it_is_a_filter_that_keeps_straight_lines_and_reduces_noise() 
 def test_training_goes_on_to_the_same_weights_and_learns(tmp_path: Path) -> None:
     path = saved(standing(), tmp_path)
     experiment = MotionExperiment.model_validate({**SHORT, "data": str(path), "steps": 6})
-    whole = MotionTrainer(experiment, tmp_path / "whole", torch.device("cpu"))
-    assert whole.fit()
-    parts = MotionTrainer(experiment, tmp_path / "parts", torch.device("cpu"))
-    assert not parts.fit(minutes=1e-9)
-    parts = MotionTrainer(experiment, tmp_path / "parts", torch.device("cpu"))
-    assert parts.resume()
-    assert 0 < parts.step < 6
-    assert parts.fit()
-    one, other = (MOTION.load(tmp_path / name / MODEL_FILE).state_dict() for name in ("whole", "parts"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    resumed(MotionTrainer, experiment, tmp_path)
     changed = MotionExperiment.model_validate({**SHORT, "data": str(path), "steps": 7})
     with pytest.raises(InputError, match="another experiment"):
         MotionTrainer(changed, tmp_path / "parts", torch.device("cpu")).resume()
