@@ -47,7 +47,7 @@ setup(
         "pycocotools>=2.0.8,<3",
         "click>=8.1,<9",
         "pyyaml>=6,<7",
-        "pydantic>=2.6,<3",
+        "pydantic>=2.7,<3",
         "safetensors>=0.4.3,<1",
         "msgspec>=0.18,<1",
         "rich>=13.7,<16",

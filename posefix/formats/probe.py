@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from posefix.core.errors import InputError
 from posefix.core.files import opened, without_gz
@@ -15,8 +16,6 @@ from posefix.core.files import opened, without_gz
 HEAD = 1 << 18  # bytes
 ENTRIES = 1000  # of a folder
 OPENED = 20  # files of a folder that are opened
-DEEPEST = 100  # brackets within brackets
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)|[][{},]', re.DOTALL)  # strings, and what gives JSON its form
 
 
 class FileProbe:
@@ -83,21 +82,6 @@ class FileProbe:
         if self.text.lstrip()[:1] not in ("[", "{"):
             return None
         try:
-            return json.loads(self.text if len(self.head) < HEAD else _closed(self.text))
+            return json.loads(self.text) if len(self.head) < HEAD else from_json(self.text, allow_partial=True)
         except (ValueError, RecursionError):
             return None
-
-
-def _closed(text: str) -> str:
-    """The beginning of a JSON text, up to its last comma, with all brackets closed."""
-    brackets, end, closing = "", 0, ""
-    for token in _TOKEN.finditer(text):
-        if token[0] in "[{":
-            brackets = ("]" if token[0] == "[" else "}") + brackets
-        elif token[0] in "]}":
-            brackets = brackets[1:]
-        elif token[0] == ",":
-            end, closing = token.start(), brackets
-        if not 0 < len(brackets) < DEEPEST:
-            return text
-    return text[:end] + closing
