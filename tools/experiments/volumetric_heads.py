@@ -41,12 +41,12 @@ def overlap(volumes: Tensor, places: Tensor, depths: Tensor) -> tuple[Tensor, Te
 class Head(nn.Module):
     """A volume per keypoint in each stage, ``slices`` deep; features and volumes are fused before the next stage.
 
-    ``depth`` is the highest voxel's, learned by ``squares``; or that expected of the volume, learned by ``entropy``. Or
-    what would be the last volume is computed in one column alone, at the ``peak`` of the last but one, which is flat;
-    or in its place a number for each keypoint by ``regression`` from features of the whole crop.
+    ``depth`` is the highest voxel's, learned by ``squares``. Or what would be the last volume is computed in one column
+    alone, at the ``peak`` of the last but one, which is flat; or in its place a number for each keypoint by
+    ``regression`` from features of the whole crop.
     """
 
-    def __init__(self, slices: Sequence[int], depth: Literal["squares", "entropy", "peak", "regression"]) -> None:
+    def __init__(self, slices: Sequence[int], depth: Literal["squares", "peak", "regression"]) -> None:
         super().__init__()
         self.depth, self.stem = depth, convolutions(SEEN + K, [1])
         self.stages = nn.ModuleList(convolutions(WIDE, DILATIONS) for _ in slices)
@@ -72,8 +72,6 @@ class Head(nn.Module):
         if self.depth == "squares":
             highest = volumes[-1].amax((3, 4)).relu()
             return volumes, (highest + 1e-6).log().masked_fill(near(highest.argmax(-1), BINS, ALONG) < 0.5, -math.inf)
-        if self.depth == "entropy":
-            return volumes, volumes[-1].flatten(3).logsumexp(-1)
         if self.depth == "regression":
             return volumes, self.pooled(features)
         peak = volumes[-1].flatten(2).argmax(-1)[:, None].expand(-1, WIDE, -1)
@@ -103,7 +101,6 @@ HEADS: dict[str, Callable[[], Head]] = {
     "64 slices at once": lambda: Head([64], "squares"),
     "1, 64": lambda: Head([1, 64], "squares"),
     "1, 2, 4, 64": lambda: Head([1, 2, 4, 64], "squares"),
-    "1, 2, 4, 64, cross-entropy": lambda: Head([1, 2, 4, 64], "entropy"),
     "distribution at the 2D peak": lambda: Head([1], "peak"),
     "regression": lambda: Head([1], "regression"),
     "distribution, without the image": lambda: Head([1], "peak"),
