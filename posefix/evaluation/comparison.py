@@ -9,7 +9,7 @@ detections with equal scores, which is arbitrary in COCOeval too.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,11 +62,19 @@ def paired_bootstrap(
         raise ValueError("before and after must be evaluated on the same images")
     weights = draw_multiplicities(len(images), resamples, rng)
     differences = 100 * (resampled_metrics(after, weights) - resampled_metrics(before, weights))
+    return with_intervals(before.metrics(), after.metrics(), dict(zip(METRICS, differences, strict=True)))
+
+
+def with_intervals(before: Metrics, after: Metrics, drawn: Mapping[str, np.ndarray]) -> Metrics:
+    """The gain of each metric, and its 95 % percentile interval by the gains (R,) that were ``drawn``.
+
+    Returns:
+        For each metric, such as ``AP``, also ``AP_low`` and ``AP_high``; all None where there is nothing to measure.
+    """
     gains: Metrics = {}
-    values = before.metrics().values(), after.metrics().values()
-    for name, difference, first, second in zip(METRICS, differences, *values, strict=True):
+    for name, draws in drawn.items():
         gains |= {name: None, f"{name}_low": None, f"{name}_high": None}
-        measured = difference[np.isfinite(difference)]
+        first, second, measured = before[name], after[name], draws[np.isfinite(draws)]
         if first is not None and second is not None and len(measured):
             low, high = np.quantile(measured, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
             gains |= {name: second - first, f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -15,7 +15,7 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.evaluation.coco import Metrics
-from posefix.evaluation.comparison import CONFIDENCE, draw_multiplicities
+from posefix.evaluation.comparison import draw_multiplicities, with_intervals
 from posefix.lifting.body import limb_lengths
 from posefix.lifting.measures import MEASURES, bones, length_sums, measured, variations
 from posefix.lifting.poses import MILLIMETRES, Poses3D, Track3D
@@ -70,9 +70,11 @@ def compare(
     lengths = [len(track) for track in truth.tracks]
     once = np.ones((len(lengths), 1), int)
     values = [_estimates([part.totals.sum(0, keepdims=True) for part in file], file, once) for file in sums]
-    compared = [
-        {"file": name, "measures": {key: _number(v[0]) for key, v in value.items()}}
-        for (name, _), value in zip(found, values, strict=True)
+    measures: list[Metrics] = [
+        {name: float(v[0]) if np.isfinite(v[0]) else None for name, v in value.items()} for value in values
+    ]
+    compared: list[dict[str, Any]] = [
+        {"file": name, "measures": own} for (name, _), own in zip(found, measures, strict=True)
     ]
     if len(found) > 1:
         block = max(1, min(round(BLOCK * truth.fps), max(lengths) // 4))
@@ -82,8 +84,9 @@ def compare(
             _estimates([part.resampled(s, block) for part, s in zip(file, starts, strict=True)], file, weights)
             for file in sums
         ]
-        for one, value, draws in zip(compared[1:], values[1:], drawn[1:], strict=True):
-            one["difference"] = _difference(value, values[0], draws, drawn[0])
+        for one, own, draws in zip(compared[1:], measures[1:], drawn[1:], strict=True):
+            changes = {name: draws[name] - drawn[0][name] for name in UNITS}
+            one["difference"] = with_intervals(measures[0], own, changes)
     return compared
 
 
@@ -155,27 +158,6 @@ def _estimates(totals: Sequence[np.ndarray], parts: Sequence[_Sums], weights: np
     return {name: estimates[name] for name in UNITS}
 
 
-def _difference(
-    value: dict[str, np.ndarray],
-    first: dict[str, np.ndarray],
-    draws: dict[str, np.ndarray],
-    before: dict[str, np.ndarray],
-) -> Metrics:
-    differences: Metrics = {}
-    for name in value:
-        change = draws[name] - before[name]
-        change = change[np.isfinite(change)]
-        low, high = (
-            np.quantile(change, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if len(change) else (np.nan, np.nan)
-        )
-        differences |= {
-            name: _number(value[name][0] - first[name][0]),
-            f"{name}_low": _number(low),
-            f"{name}_high": _number(high),
-        }
-    return differences
-
-
 def _placed(truth: Poses3D, poses: Poses3D, name: str) -> list[_Part]:
     """Poses of a file in the frames and keypoints of the reference, for each of its tracks."""
     order = truth.skeleton.indices_from(poses.skeleton)
@@ -238,7 +220,3 @@ def _by_key(poses: Poses3D, name: str, photographs: bool) -> dict[int, Track3D]:
 
 def _listed(tracks: dict[int, Track3D]) -> str:
     return ", ".join(map(str, list(tracks)[:5])) + (", ..." if len(tracks) > 5 else "") if tracks else "(none)"
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

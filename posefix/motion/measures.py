@@ -39,7 +39,7 @@ import numpy as np
 from posefix.core.errors import require
 from posefix.core.people import People, concatenate
 from posefix.evaluation.coco import Evaluation, Metrics, evaluate
-from posefix.evaluation.comparison import CONFIDENCE, draw_multiplicities, resampled_metrics
+from posefix.evaluation.comparison import draw_multiplicities, resampled_metrics, with_intervals
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import MATCH_OKS, keypoint_similarity, match_people
 from posefix.motion.filters import interpolated
@@ -186,14 +186,7 @@ def compare_clips(
     first, second = (_metrics(*pair) for pair in zip(sums, evaluations, strict=True))
     weights = draw_multiplicities(len(before), resamples, rng)
     drawn = [_resampled(*pair, weights, before) for pair in zip(sums, evaluations, strict=True)]
-    gains: Metrics = {}
-    for name, start in first.items():
-        end = second[name]
-        gains |= {name: None, f"{name}_low": None, f"{name}_high": None}
-        if start is not None and end is not None:
-            change = drawn[1][name] - drawn[0][name]
-            low, high = np.nanquantile(change, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-            gains |= {name: end - start, f"{name}_low": float(low), f"{name}_high": float(high)}
+    gains = with_intervals(first, second, {name: drawn[1][name] - drawn[0][name] for name in first})
     missing = gains["missing"]
     gains["filled"] = None if missing is None else max(-missing, 0.0)
     return {"before": first, "after": second, "gain": gains}
