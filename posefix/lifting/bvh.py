@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from posefix.core.errors import require
 from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import FOREARM, SHANK, SHOULDER, THIGH, TRUNK, UPPER_ARM
 from posefix.lifting.poses import Track3D
@@ -204,15 +206,7 @@ def _order(name: str) -> str:
 
 def _euler_angles(turns: np.ndarray, order: str) -> np.ndarray:
     """(R, 3) degrees about the axes in ``order``, whose product makes rotations (R, 3, 3); they go on beyond 180."""
-    i, j, k = ("XYZ".index(axis) for axis in order)
-    sign = 1 if (j - i) % 3 == 1 else -1
-    locked = np.hypot(turns[:, j, k], turns[:, k, k]) < 1e-7
-    outer = np.where(
-        locked,
-        np.arctan2(sign * turns[:, k, j], turns[:, j, j]),
-        np.arctan2(-sign * turns[:, j, k], turns[:, k, k]),
-    )
-    middle = np.arcsin(np.clip(sign * turns[:, i, k], -1, 1))
-    inner = np.where(locked, 0, np.arctan2(-sign * turns[:, i, j], turns[:, i, i]))
-    angles: np.ndarray = np.rad2deg(np.unwrap(np.stack([outer, middle, inner], axis=1), axis=0))
-    return angles
+    rotations = require("scipy.spatial.transform", "video", "BVH files").Rotation.from_matrix(turns)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Gimbal lock")
+        return np.unwrap(rotations.as_euler(order, degrees=True), axis=0, period=360)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from posefix.core.errors import require
 from posefix.core.random import log_uniform
 from posefix.motion.denoise import sizes_of
 
@@ -48,7 +49,8 @@ def project(
     shaking = np.where(rng.random(n) < SHAKING, log_uniform(rng, SHAKE, n), 0)
     angles = np.deg2rad(shaking)[:, None, None] * _tremor(n, frames, fps, rng)
     angles[..., 2] += np.deg2rad(np.clip(rng.standard_normal(n) * PITCHES / 2, -PITCHES, PITCHES))[:, None]
-    rotation = _small_turn(angles) @ rotation
+    turns = require("scipy.spatial.transform", "video", "training").Rotation.from_euler("xyz", angles.reshape(-1, 3))
+    rotation = turns.as_matrix().reshape(*angles.shape[:2], 3, 3) @ rotation
     seen = np.einsum("ntij,ntkj->ntki", rotation, points - place[:, None, None])
     plane = seen[..., :2] / np.maximum(seen[..., 2:], 0.1) * focal[:, None, None, None]
     sizes = sizes_of(np.ptp(plane, axis=2))
@@ -75,16 +77,3 @@ def _tremor(n: int, frames: int, fps: np.ndarray, rng: np.random.Generator) -> n
     seconds = np.arange(frames)[:, None, None] / fps[:, None, None, None]
     sway: np.ndarray = (np.sin(2 * np.pi * frequency * seconds + phase) / np.sqrt(frequency)).mean(-1)
     return sway
-
-
-def _small_turn(angles: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) rotations about x, then y, then z by (..., 3) radians."""
-    turns = []
-    for axis in range(3):
-        c, s = np.cos(angles[..., axis]), np.sin(angles[..., axis])
-        turn = np.zeros((*c.shape, 3, 3))
-        i, j = (axis + 1) % 3, (axis + 2) % 3
-        turn[..., axis, axis], turn[..., i, i], turn[..., j, j] = 1, c, c
-        turn[..., i, j], turn[..., j, i] = -s, s
-        turns.append(turn)
-    return turns[2] @ turns[1] @ turns[0]

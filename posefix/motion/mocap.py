@@ -157,7 +157,5 @@ def _trunk(joints: np.ndarray) -> np.ndarray:
 
 def _chain() -> np.ndarray:
     """(16, 16) float32: which bones lead from the pelvis to each joint."""
-    chain = np.eye(len(PARENTS), dtype=np.float32)
-    for joint in (13, 14, 15, *range(PELVIS)):  # parents before their children
-        chain[joint] += chain[PARENTS[joint]]
-    return chain
+    parent = np.arange(len(PARENTS)) == PARENTS[:, None]
+    return np.linalg.inv(np.eye(len(PARENTS)) - parent).astype(np.float32)
