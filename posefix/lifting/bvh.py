@@ -96,8 +96,8 @@ def bvh(track: Track3D, skeleton: Skeleton, fps: float) -> str:
     require_limbs(skeleton, "BVH files")
     frames = evenly(track, fps)
     seen = _points(frames.keypoints, skeleton)
-    turns = _turns(_points(_filled(frames.times, frames.keypoints), skeleton))
-    channels = [_filled(frames.times, frames.root[:, None])[:, 0]]
+    turns = _turns(_points(interpolated(frames.times, frames.keypoints), skeleton))
+    channels = [interpolated(frames.times, frames.root[:, None])[:, 0]]
     channels += [_euler_angles(turns[joint.name], _order(joint.name)) for joint in JOINTS if joint.name]
     motion = io.StringIO()
     np.savetxt(motion, np.concatenate(channels, axis=1), "%.5f")
@@ -129,11 +129,6 @@ def _points(keypoints: np.ndarray, skeleton: Skeleton) -> Points:
         points[name] = (points.get(f"left_{part}", unknown) + points.get(f"right_{part}", unknown)) / 2
     ends = [name for frame in FRAMES.values() for _, *pair in frame for name in pair]
     return {name: points.get(name, unknown) for name in [*(joint.point for joint in JOINTS), *ends]}
-
-
-def _filled(times: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (R, K, 3) with gaps interpolated."""
-    return interpolated(times, points, np.isfinite(points).all(-1))
 
 
 def _length(points: Points, joint: Joint) -> float:

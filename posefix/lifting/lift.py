@@ -18,10 +18,10 @@ from posefix.formats.images import ImageIndex
 from posefix.lifting.body import HEIGHT, limbs_of, views
 from posefix.lifting.checkpoint import DEFAULT, LIFTING
 from posefix.lifting.network import LiftingNetwork
-from posefix.lifting.placing import FEWEST, between, root_of, smoothed_distance, with_constant_limbs
+from posefix.lifting.placing import FEWEST, root_of, smoothed_distance, with_constant_limbs
 from posefix.lifting.poses import Camera, Poses3D, Track3D
 from posefix.motion.denoise import FASTEST, SLOWEST, by_windows, normalized, on_even_grid
-from posefix.motion.filters import segments
+from posefix.motion.filters import interpolated, segments
 from posefix.motion.tracks import Track
 
 WINDOW, OVERLAP = 54, 27  # frames
@@ -116,14 +116,15 @@ class Lifter:
         directions = self._directions(xyc, rays)
         parts = segments(track.times, track.keypoints, given)
         for part in parts:
-            directions[part] = between(track.times[part], directions[part])
+            directions[part] = interpolated(track.times[part], directions[part, None])[:, 0]
             if part.stop - part.start < 2:
                 poses[part] = self._lift(xyc[None, part], STILL_RATE)[0]
             else:
                 poses[part] = on_even_grid(track.times[part], xyc[part], self._by_windows)
         keypoints, root = self._in_camera(poses, xyc, rays, directions)
         for part in parts:
-            root[part] = smoothed_distance(between(track.times[part], root[part]), track.times[part])
+            whole = interpolated(track.times[part], root[part, None])[:, 0]
+            root[part] = smoothed_distance(whole, track.times[part])
         never = np.asarray((xyc[..., 2] <= 0).all(0))
         arrays = _known_arrays(keypoints, root, poses, never)
         return Track3D(track.track_id, track.frames, track.times, *arrays, camera=camera)

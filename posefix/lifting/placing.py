@@ -12,14 +12,6 @@ SMOOTHED = 0.15  # seconds, standard deviation of the Gaussian over which the di
 UPPER, LOWER = [0, 1, 4, 5], [2, 3, 6, 7]  # of the limbs: upper arms and thighs; what hangs on them
 
 
-def between(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(T, D) values at times (T,) with rows that are NaN on straight lines between those before and after."""
-    known = np.isfinite(values).all(1)
-    if known.all() or not known.any():
-        return values
-    return np.stack([np.interp(times, times[known], column[known]) for column in values.T], axis=1)
-
-
 def root_of(keypoints: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(..., 3) where poses are, by least squares, whose keypoints (..., K, 3) are seen along rays (..., K, 3).
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from posefix.core import geometry
 from posefix.core import skeleton as skeletons
+from posefix.core.errors import require
 from posefix.core.skeleton import Skeleton
 from posefix.motion.checkpoint import DEFAULT, MOTION
 from posefix.motion.filters import interpolated, one_euro, person_size, segments, sizes_so_far, smooth
@@ -128,17 +130,10 @@ def on_even_grid(
         return function(track, 1 / step)
     given = track[..., 2] > 0
     nearest = np.clip(np.searchsorted(times, grid - step / 2), 0, len(times) - 1)
-    even = resampled(times, interpolated(times, track, given), grid)
+    line = partial(require("scipy.interpolate", "video", "tracks of uneven frames").make_interp_spline, k=1)
+    even = line(times, interpolated(times, track, given))(grid)
     even[..., 2] *= given[nearest]
-    return resampled(grid, function(even, 1 / step), times)
-
-
-def resampled(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """(S, ...) values at other times (S,) between those (T,) of ``values`` (T, ...), on straight lines."""
-    after = np.clip(np.searchsorted(times, at), 1, len(times) - 1)
-    share = (at - times[after - 1]) / (times[after] - times[after - 1])
-    share = np.clip(share, 0, 1).reshape(-1, *(1,) * (values.ndim - 1))
-    return np.asarray((1 - share) * values[after - 1] + share * values[after])
+    return np.asarray(line(grid, function(even, 1 / step))(times))
 
 
 def denoise(network: MotionNetwork, keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:

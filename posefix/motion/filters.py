@@ -137,17 +137,18 @@ def median_of_known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(known.any(axis=1, keepdims=True), median, 0.0)
 
 
-def interpolated(times: np.ndarray, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+def interpolated(times: np.ndarray, values: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     """Values with what is not known on straight lines between what is; before the first and after the last as these.
 
     Args:
         times: (T,) ascending.
         values: (T, K, D).
-        known: (T, K) bool.
+        known: (T, K) bool; what is finite, if not given.
 
     Returns:
         (T, K, D) float64; keypoints that are never known stay as they are.
     """
+    known = np.isfinite(values).all(-1) if known is None else known
     places = np.arange(len(times))[:, None]
     before = np.maximum.accumulate(np.where(known, places, -1), axis=0)
     after = np.minimum.accumulate(np.where(known, places, len(times))[::-1], axis=0)[::-1]
