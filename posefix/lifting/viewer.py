@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from posefix.core.errors import InputError, require
+from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.lifting.angles import joint_angles
 from posefix.lifting.files import track_labels
 from posefix.lifting.poses import Poses3D, Track3D
 from posefix.media.opencv import cv2
 from posefix.report.drawing import POSE, keypoint_sides, limb_sides
-from posefix.report.pictures import encode_jpeg
+from posefix.report.pictures import embedded, render_page
 
 MOST_PICTURES = 300  # of more frames of a video, those between show the one before
 PICTURE_HEIGHT = 270  # px
@@ -40,13 +40,8 @@ def write_viewer(poses: Poses3D, out: Path, images: Pictures | None = None) -> N
     Raises:
         InputError: the page cannot be written, or jinja2 is not installed.
     """
-    jinja2 = require("jinja2", "report", "the viewer")
     film = _film(poses, images) if any(np.isfinite(track.keypoints).all(-1).any() for track in poses.tracks) else None
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("posefix.report"), autoescape=jinja2.select_autoescape(["html", "j2"])
-    )
-    page = environment.get_template("depth.html.j2").render(name=out.stem, film=film, colors=POSE[:3])
-    write_atomically(out, page)
+    write_atomically(out, render_page("depth.html.j2", name=out.stem, film=film, colors=POSE[:3]))
 
 
 def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
@@ -124,8 +119,8 @@ def _pictures(images: Pictures, frames: np.ndarray) -> list[dict[str, Any]]:
             image = images[int(frames[step])]
             height, width = image.shape[:2]
             size = round(width * PICTURE_HEIGHT / height), PICTURE_HEIGHT
-            jpeg = encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-            pictures.append({"step": step, "size": (width, height), "jpeg": base64.b64encode(jpeg).decode()})
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+            pictures.append({"step": step, "size": (width, height), "jpeg": embedded(small)})
     return pictures
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, select_autoescape
 
 from posefix.core.people import People
 from posefix.evaluation.diagnosis import diagnose, transitions
@@ -18,7 +15,7 @@ from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import OksChange, oks_change
 from posefix.media.images import ImageFolder
 from posefix.report.drawing import ANNOTATED, POSE, keypoint_sides
-from posefix.report.pictures import changed_people, encode_jpeg
+from posefix.report.pictures import changed_people, embedded, render_page
 
 MOST_RESULTS = 100_000  # of more, what is left to win is not measured: it would take too long
 PEOPLE_SHOWN = 6  # of the best and the worst
@@ -72,8 +69,7 @@ def render(subject: Subject) -> str:
             "people": list(_people(subject, change)),
             "impact": ap_impact(subject.truth, subject.after) if len(subject.after) <= MOST_RESULTS else {},
         }
-    environment = Environment(loader=PackageLoader("posefix.report"), autoescape=select_autoescape(["html", "j2"]))
-    return environment.get_template("report.html.j2").render(page)
+    return render_page("report.html.j2", **page)
 
 
 def _people(subject: Subject, change: OksChange) -> Iterator[dict[str, Any]]:
@@ -82,4 +78,4 @@ def _people(subject: Subject, change: OksChange) -> Iterator[dict[str, Any]]:
         people = subject.before, subject.after, subject.truth.people
         for entry, picture in changed_people(subject.images, *people, change, PEOPLE_SHOWN, PANEL_HEIGHT):
             if picture is not None:
-                yield {**entry, "data": base64.b64encode(encode_jpeg(picture)).decode()}
+                yield {**entry, "data": embedded(picture)}

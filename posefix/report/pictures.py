@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, require
 from posefix.core.files import make_folder, write_atomically
 from posefix.core.people import People
 from posefix.evaluation.matching import OksChange, oks_change
@@ -124,6 +125,19 @@ def encode_jpeg(image: np.ndarray) -> bytes:
     """Encode an image (H, W, 3) uint8 RGB as JPEG."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+
+
+def embedded(image: np.ndarray) -> str:
+    """Encode an image (H, W, 3) uint8 RGB as JPEG in base64, as pages hold it."""
+    return base64.b64encode(encode_jpeg(image)).decode()
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Fill in a template of this package; InputError if jinja2 is not installed."""
+    jinja2 = require("jinja2", "report", "a page")
+    loader, escape = jinja2.PackageLoader("posefix.report"), jinja2.select_autoescape(["html", "j2"])
+    page: str = jinja2.Environment(loader=loader, autoescape=escape).get_template(template).render(values)
+    return page
 
 
 def _whole_images(images: ImageFolder, before: People, after: People) -> Iterator[Drawn]:

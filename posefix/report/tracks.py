@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, select_autoescape
 from scipy.signal import find_peaks
 
 from posefix.core.errors import InputError
@@ -18,7 +16,7 @@ from posefix.media.video import VideoFrames
 from posefix.motion.linking import link
 from posefix.motion.tracks import Track, frame_step, tracks_of
 from posefix.report.drawing import POSE, keypoint_sides, people_view, side_by_side
-from posefix.report.pictures import encode_jpeg
+from posefix.report.pictures import embedded, render_page
 
 KEYPOINTS = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")  # they move most
 MOST_TRACKS = 8  # the longest
@@ -82,12 +80,9 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
             row = shown[i].track.rows[np.searchsorted(shown[i].track.frames, frame)]
             here = before[[row]], after[[row]]
             picture = side_by_side(video[frame], *here, box=people_view(video[frame], *here), height=PANEL_HEIGHT)
-            shown[i].pictures.append((frame, base64.b64encode(encode_jpeg(picture)).decode()))
-    environment = Environment(loader=PackageLoader("posefix.report"), autoescape=select_autoescape(["html", "j2"]))
-    page = environment.get_template("tracks.html.j2").render(
-        name=video.path.name, tracks=shown, total=len(tracks), colors=POSE[:3], width=WIDTH, height=HEIGHT
-    )
-    write_atomically(Path(path), page)
+            shown[i].pictures.append((frame, embedded(picture)))
+    page = {"name": video.path.name, "tracks": shown, "total": len(tracks), "colors": POSE[:3]}
+    write_atomically(path, render_page("tracks.html.j2", **page, width=WIDTH, height=HEIGHT))
     return len(shown)
 
 
