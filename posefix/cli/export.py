@@ -28,10 +28,10 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, out: Path) -> 
     from dataclasses import replace
 
     from posefix.core.files import write_atomically
-    from posefix.lifting.checkpoint import LIFTING
+    from posefix.lifting.network import LIFTING
     from posefix.models.checkpoint import load_checkpoint, save_checkpoint
     from posefix.models.weights import resolve
-    from posefix.motion.checkpoint import MOTION
+    from posefix.motion.network import MOTION
     from posefix.refine.exported import export_onnx
 
     path = resolve(checkpoint)

@@ -16,8 +16,7 @@ from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
 from posefix.formats.images import ImageIndex
 from posefix.lifting.body import HEIGHT, limbs_of, views
-from posefix.lifting.checkpoint import DEFAULT, LIFTING
-from posefix.lifting.network import LiftingNetwork
+from posefix.lifting.network import DEFAULT, LIFTING, LiftingNetwork
 from posefix.lifting.placing import FEWEST, root_of, smoothed_distance, with_constant_limbs
 from posefix.lifting.poses import Camera, Poses3D, Track3D
 from posefix.motion.denoise import FASTEST, SLOWEST, by_windows, normalized, on_even_grid

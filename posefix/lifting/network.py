@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import hips_of
+from posefix.models.sequence_checkpoint import SequenceCheckpoint
 from posefix.motion.network import FEATURES, features
 
 LEAST_SPREAD, MOST_SPREAD, FIRST_SPREAD = 0.005, 1.0, 0.05  # metres
@@ -148,3 +149,7 @@ class LiftingNetwork(nn.Module):
         hips, known = places[:, :, self.hips].mean(2, keepdim=True), given[:, :, self.hips].prod(2, keepdim=True)
         middle = (places * given).sum(2, keepdim=True) / given.sum(2, keepdim=True).clamp(min=1)
         return known * hips + (1 - known) * middle
+
+
+DEFAULT = "posefix-lift"
+LIFTING = SequenceCheckpoint(LiftingNetwork, LiftingConfig, "lifting", "the lifting network", DEFAULT)

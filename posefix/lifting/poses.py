@@ -78,11 +78,6 @@ class Poses3D:
     tracks: tuple[Track3D, ...]
 
 
-class _Camera(msgspec.Struct):
-    focal: float
-    centre: tuple[float, float]
-
-
 class _Track(msgspec.Struct):
     track_id: int
     frames: list[int]
@@ -90,7 +85,7 @@ class _Track(msgspec.Struct):
     keypoints: list[list[list[float | None]]]
     root: list[list[float | None]]
     spreads: list[list[float | None]]
-    camera: _Camera
+    camera: Camera
 
 
 class _File(msgspec.Struct):
@@ -112,7 +107,7 @@ def write_poses3d(poses: Poses3D, out: Path) -> None:
             _listed(track.keypoints),
             _listed(track.root),
             _listed(track.spreads),
-            _Camera(track.camera.focal, track.camera.centre),
+            track.camera,
         )
         for track in poses.tracks
     ]
@@ -157,7 +152,7 @@ def _track(track: _Track, k: int, where: str) -> Track3D:
         raise InputError(f"{where}: needs as many times as frames, both ascending")
     if not track.camera.focal > 0:
         raise InputError(f"{where}: its camera's focal length is {track.camera.focal:g}, it must be above 0")
-    return Track3D(track.track_id, frames, times, **arrays, camera=Camera(track.camera.focal, track.camera.centre))
+    return Track3D(track.track_id, frames, times, **arrays, camera=track.camera)
 
 
 def _listed(values: np.ndarray) -> list[Any]:

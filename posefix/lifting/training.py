@@ -13,13 +13,11 @@ from posefix.core import skeleton as skeletons
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import LIMBS, hips_of, limb_lengths, limbs_of, views
-from posefix.lifting.checkpoint import LIFTING
-from posefix.lifting.network import Lifted, LiftingConfig, LiftingNetwork
+from posefix.lifting.network import LIFTING, Lifted, LiftingConfig, LiftingNetwork
 from posefix.motion.camera import project
-from posefix.motion.checkpoint import MOTION
 from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
-from posefix.motion.network import MotionNetwork
+from posefix.motion.network import MOTION, MotionNetwork
 from posefix.motion.training import OUTSIDE, draw_rates
 from posefix.training.config import place
 from posefix.training.sequence_trainer import SequenceExperiment, SequenceTrainer

@@ -13,9 +13,8 @@ from posefix.core import geometry
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import require
 from posefix.core.skeleton import Skeleton
-from posefix.motion.checkpoint import DEFAULT, MOTION
 from posefix.motion.filters import interpolated, one_euro, person_size, segments, sizes_so_far, smooth
-from posefix.motion.network import MotionNetwork
+from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
 
 WINDOW, OVERLAP = 96, 32  # frames
 MEMORY = 64  # frames that are looked back on in live use

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
+from posefix.models.sequence_checkpoint import SequenceCheckpoint
 
 FEATURES = 8  # of a given keypoint: x, y, movement, score, given, frames a second, that there is a frame
 SPREADS, FIRST_SPREAD, RARE = (0.25, 12.0), 1.5, -3.0  # frames to look; before any training; logit of the unlikely
@@ -176,3 +177,7 @@ def features(tracks: torch.Tensor, fps: torch.Tensor) -> torch.Tensor:
     movement = F.pad(10 * (places[:, 1:] - places[:, :-1]) * both, (0, 0, 0, 0, 1, 0)).clamp(-10, 10)
     rate = (fps / 30).log()[:, None, None, None].expand_as(given)
     return torch.cat([places, movement, 2 * tracks[..., 2:] - 1, given, rate, torch.ones_like(given)], dim=-1)
+
+
+DEFAULT = "posefix-motion"
+MOTION = SequenceCheckpoint(MotionNetwork, MotionConfig, "motion", "the sequence denoiser", DEFAULT)

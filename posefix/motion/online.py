@@ -10,10 +10,9 @@ import numpy as np
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import People
-from posefix.motion.checkpoint import DEFAULT, MOTION
 from posefix.motion.denoise import MEMORY, certainty, denoise_frame
 from posefix.motion.linking import Linker
-from posefix.motion.network import MotionNetwork
+from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
 from posefix.refine.checks import people_of_arrays
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings

@@ -14,9 +14,8 @@ import numpy as np
 from posefix.core.people import People, with_refined
 from posefix.core.skeleton import Skeleton
 from posefix.media.video import VideoFrames
-from posefix.motion.checkpoint import DEFAULT, MOTION
 from posefix.motion.denoise import TrackDenoiser
-from posefix.motion.network import MotionNetwork
+from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
 from posefix.motion.smoothing import Smoothed, smooth_people
 from posefix.refine.batches import LEAST_SCORE, Refinement
 from posefix.refine.refiner import Refiner

@@ -13,10 +13,9 @@ from posefix.core.random import log_uniform
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 from posefix.motion.camera import project
-from posefix.motion.checkpoint import MOTION
 from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
-from posefix.motion.network import Denoised, MotionConfig, MotionNetwork
+from posefix.motion.network import MOTION, Denoised, MotionConfig, MotionNetwork
 from posefix.training.config import place
 from posefix.training.sequence_trainer import SequenceExperiment, SequenceTrainer
 from synth.tracks import corrupt_tracks

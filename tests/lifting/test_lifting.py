@@ -13,9 +13,8 @@ from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.lifting.body import LIMBS, limb_lengths, limbs_of, views
-from posefix.lifting.checkpoint import LIFTING
 from posefix.lifting.lift import Lifter, camera_of
-from posefix.lifting.network import LiftingConfig, LiftingNetwork
+from posefix.lifting.network import LIFTING, LiftingConfig, LiftingNetwork
 from posefix.lifting.placing import root_of, smoothed_distance, with_constant_limbs
 from posefix.lifting.training import LiftingExperiment, LiftingTrainer, draw_batch, draw_scene, right
 from posefix.motion.tracks import Track

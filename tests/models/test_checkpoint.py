@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from posefix.core import resources
 from posefix.core.errors import InputError
-from posefix.lifting.checkpoint import LIFTING
+from posefix.lifting.network import LIFTING
 from posefix.models.backbone import create_backbone, load_first_weights
 from posefix.models.checkpoint import DEFAULT, METADATA_KEY, load_checkpoint, save_checkpoint
-from posefix.motion.checkpoint import MOTION
+from posefix.motion.network import MOTION
 from tests.tiny import tiny_checkpoint, tiny_config
 
 

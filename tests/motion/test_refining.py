@@ -15,9 +15,8 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.media.video import VideoFrames, write_video
 from posefix.models.checkpoint import save_checkpoint
-from posefix.motion.checkpoint import MOTION
 from posefix.motion.denoise import TrackDenoiser, denoise_live
-from posefix.motion.network import MotionConfig, MotionNetwork
+from posefix.motion.network import MOTION, MotionConfig, MotionNetwork
 from posefix.motion.online import OnlineDenoiser, OnlineRefiner
 from posefix.motion.refining import VideoTime, refine_video
 from posefix.refine.refiner import Refiner

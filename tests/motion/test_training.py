@@ -15,9 +15,8 @@ from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.models.weights import read_weights
 from posefix.motion.camera import project
-from posefix.motion.checkpoint import MOTION
 from posefix.motion.mocap import HIPS, JOINTS, PARENTS, MotionCapture
-from posefix.motion.network import MotionConfig, MotionNetwork
+from posefix.motion.network import MOTION, MotionConfig, MotionNetwork
 from posefix.motion.training import MotionExperiment, MotionTrainer, draw_batch
 from posefix.training import config
 from synth.tracks import bursts, corrupt_tracks

@@ -15,10 +15,10 @@ from posefix.core.people import People
 from posefix.engines import create_engine
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import keypoint_similarity, match_people, oks
-from posefix.lifting.checkpoint import LIFTING
+from posefix.lifting.network import LIFTING
 from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import load_checkpoint
-from posefix.motion.checkpoint import MOTION
+from posefix.motion.network import MOTION
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 

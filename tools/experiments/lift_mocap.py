@@ -27,9 +27,9 @@ from posefix.lifting.measures import bones, length_variation, mpjpe, n_mpjpe, p_
 from posefix.lifting.network import FIRST_SCALE
 from posefix.lifting.poses import Camera
 from posefix.lifting.training import Scene, denoised, draw_scene
-from posefix.motion.checkpoint import MOTION
 from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
+from posefix.motion.network import MOTION
 from posefix.motion.tracks import Track
 
 COCO = skeletons.load("coco17")

@@ -13,8 +13,8 @@ from posefix.cli.options import PATH, friendly, option
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.media.video import VideoFrames
-from posefix.motion.checkpoint import DEFAULT
 from posefix.motion.denoise import TrackDenoiser
+from posefix.motion.network import DEFAULT
 from posefix.motion.online import OnlineRefiner
 from posefix.motion.refining import refine_video
 from posefix.motion.smoothing import filter_by, smooth_people
