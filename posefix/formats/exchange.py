@@ -96,7 +96,6 @@ def read_in(
     path: str | Path,
     format: str = "auto",
     images: ImageIndex | Callable[[], ImageIndex] | None = None,
-    on_error: OnError = "stop",
 ) -> People:
     """People of a file in a given skeleton, without those who have no estimate in it: what can be measured.
 
@@ -105,7 +104,7 @@ def read_in(
     Raises:
         InputError: as :func:`read` does; or the file's skeleton shares no keypoint with the one asked for.
     """
-    people = read(path, format, default=skeleton, images=images, on_error=on_error)
+    people = read(path, format, default=skeleton, images=images)
     require_shared(people, skeleton, f"{path}: measured are")
     return people[refinable(people, skeleton)].to_skeleton(skeleton)
 

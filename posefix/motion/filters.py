@@ -20,6 +20,10 @@ WEAK = 0.5  # times a keypoint's median confidence in a track: samples below say
 FILLED_CONFIDENCE = 0.5  # times its neighbours' confidence, of a filled keypoint
 FASTEST = 25.0  # sizes of the person a second: a pose that moves faster is beyond a cut
 EVEN = 0.02  # of a frame: time stamps that differ by less from equal ones are equal
+REST, BETA = (
+    0.25,
+    6.0,
+)  # One-Euro: times the cutoff, of a keypoint at rest; Hz more for each size of the person a second
 PADDED = 15  # frames at both ends, on which the movement goes on
 PAUSE = 1.0  # s: what is further apart is filtered by itself
 
@@ -213,15 +217,11 @@ def one_euro(times: np.ndarray, xy: np.ndarray, sizes: np.ndarray, cutoff: float
 class OneEuro:
     """The One-Euro filter (Casiez et al., CHI 2012): causal, the cutoff rises with the speed.
 
-    Its state is carried from call to call, for each keypoint of each person.
-
-    Args:
-        cutoff: Hz, of a keypoint at rest ``rest`` times as much.
-        beta: Hz by which the cutoff rises for each size of the person a second.
+    Its state is carried from call to call, for each keypoint of each person. ``cutoff`` is in Hz.
     """
 
-    def __init__(self, cutoff: float = CUTOFF, rest: float = 0.25, beta: float = 6.0) -> None:
-        self._cutoff, self._beta = rest * cutoff, beta
+    def __init__(self, cutoff: float = CUTOFF) -> None:
+        self._cutoff = REST * cutoff
         self._time, self._last, self._speed = np.zeros(()), np.zeros(()), np.zeros(())
 
     def __call__(self, time: float, xy: np.ndarray, size: np.ndarray | float) -> np.ndarray:
@@ -245,7 +245,7 @@ class OneEuro:
         share = _share(1.0, elapsed)
         self._speed = np.where(new, (1 - share) * self._speed + share * speed, self._speed)
         pace = np.linalg.norm(self._speed, axis=-1, keepdims=True) / np.asarray(size)[..., None]
-        share = _share(self._cutoff + self._beta * pace, elapsed)
+        share = _share(self._cutoff + BETA * pace, elapsed)
         self._last = np.where(first, xy, np.where(new, (1 - share) * self._last + share * xy, self._last))
         self._time = np.where(new, time, self._time)
         return np.where(new, self._last, np.nan)

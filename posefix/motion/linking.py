@@ -25,18 +25,15 @@ NEWEST = 0.5  # weight of the last frame's velocity in the mean of all
 MISSING_COST = 0.01  # for each frame that a person was missing: who was there last comes first
 
 
-def link(people: People, longest_gap: int = LONGEST_GAP) -> People:
+def link(people: People) -> People:
     """People with track ids: those that they have, or, if nobody has one, those that linking finds.
 
-    Image ids are frame numbers; their order in the file does not matter. People without any estimate get no id.
-
-    Args:
-        people: N people in frames of one video.
-        longest_gap: for how many frames a person may be missing and still be the same.
+    People are those of one video. Image ids are frame numbers; their order in the file does not matter. People without
+    any estimate get no id; who is missing for at most ``LONGEST_GAP`` frames is still the same.
     """
     if (people.track_ids >= 0).any() or not len(people):
         return people
-    linker = Linker(people.skeleton.sigmas, longest_gap * frame_step(people.image_ids))
+    linker = Linker(people.skeleton.sigmas, LONGEST_GAP * frame_step(people.image_ids))
     rows = np.flatnonzero(people.labelled.any(1))
     rows = rows[np.argsort(people.image_ids[rows], kind="stable")]
     frames, starts = np.unique(people.image_ids[rows], return_index=True)

@@ -192,24 +192,23 @@ def compare_clips(
     return {"before": first, "after": second, "gain": gains}
 
 
-def low_passed(keypoints: np.ndarray, there: np.ndarray, fps: float, cutoff: float = CUTOFF) -> np.ndarray:
-    """Annotations after a zero-phase, second-order Butterworth low-pass.
+def low_passed(keypoints: np.ndarray, there: np.ndarray, fps: float) -> np.ndarray:
+    """Annotations after a zero-phase, second-order Butterworth low-pass of ``CUTOFF``.
 
     Args:
         keypoints: (T, K, 2) pixels. What is not annotated is filtered, too, at the coordinates that it has.
         there: (T,) bool; frames without the person are interpolated.
         fps: frames a second.
-        cutoff: Hz.
 
     Returns:
         (T, K, 2) float64; ``keypoints`` itself of short tracks, and of videos too slow for the cutoff.
     """
-    if len(keypoints) <= SHORT or fps <= 2 * cutoff:
+    if len(keypoints) <= SHORT or fps <= 2 * CUTOFF:
         return keypoints
     signal = require("scipy.signal", "video", "measuring videos")
     known = np.broadcast_to(there[:, None], keypoints.shape[:2])
     whole = interpolated(np.arange(len(keypoints)), keypoints, known)
-    filtered: np.ndarray = signal.filtfilt(*signal.butter(2, cutoff / (fps / 2)), whole, axis=0)
+    filtered: np.ndarray = signal.filtfilt(*signal.butter(2, CUTOFF / (fps / 2)), whole, axis=0)
     return filtered
 
 
