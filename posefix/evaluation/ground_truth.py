@@ -17,7 +17,7 @@ from posefix import formats
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.files import first_repeated, read_json
-from posefix.core.people import People
+from posefix.core.people import People, require_shared
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats import ImageIndex
 from posefix.formats.coco import ImageRecord, read_images
@@ -208,12 +208,16 @@ class GroundTruth:
 
 
 def read_results(path: Path, truth: GroundTruth, format: str = "auto") -> People:
-    """Read results of any format on the images of a ground truth, in its skeleton.
+    """Read results of any format on the images of a ground truth, in its skeleton: people with an estimate in it.
 
     Raises:
-        InputError: the file cannot be used, or none of its results is of an image that the ground truth lists.
+        InputError: the file cannot be used, its skeleton has no keypoint of the ground truth's, or none of its results
+            is of an image that the ground truth lists.
     """
-    people = formats.read_in(truth.skeleton, path, format, lambda: ImageIndex(truth.images, truth.name))
+    skeleton = truth.skeleton
+    people = formats.read(path, format, default=skeleton, images=lambda: ImageIndex(truth.images, truth.name))
+    require_shared(people, skeleton, f"{path}: measured are")
+    people = people[formats.refinable(people, skeleton)].to_skeleton(skeleton)
     if len(people) and unlisted(people, truth) == len(people):
         listed = [*map(str, truth.image_ids[:3]), *(["..."] if len(truth.image_ids) > 3 else [])]
         raise InputError(

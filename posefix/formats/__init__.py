@@ -7,7 +7,7 @@
 a module with a :class:`~posefix.formats.parsed_file.Format`, and a line in :mod:`posefix.formats.registry`.
 """
 
-from posefix.formats.exchange import fitted, read, read_in, writable, write
+from posefix.formats.exchange import fitted, read, writable, write
 from posefix.formats.images import ImageIndex
 from posefix.formats.parsed_file import Format, ParsedFile
 from posefix.formats.probe import FileProbe
@@ -26,7 +26,6 @@ __all__ = [
     "format_named",
     "format_of",
     "read",
-    "read_in",
     "refinable",
     "sniff",
     "with_refined_rows",

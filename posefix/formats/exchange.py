@@ -18,7 +18,7 @@ from posefix.formats.coco import ImageRecord
 from posefix.formats.images import ImageIndex, ids_of
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
-from posefix.formats.source import Source, refinable
+from posefix.formats.source import Source
 
 MOST_WIDTHS = 10  # of the image: fractions that mean a place in it are mostly within
 
@@ -89,24 +89,6 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
     if not all(np.isfinite(v).all() for v in (people.keypoints, people.scores, people.person_scores)):
         raise ValueError("keypoints and scores must be finite")
     one.write(Path(path), _content(people, one))
-
-
-def read_in(
-    skeleton: Skeleton,
-    path: str | Path,
-    format: str = "auto",
-    images: ImageIndex | Callable[[], ImageIndex] | None = None,
-) -> People:
-    """People of a file in a given skeleton, without those who have no estimate in it: what can be measured.
-
-    The arguments are those of :func:`read`; the skeleton is also what the keypoints are, where the format does not say.
-
-    Raises:
-        InputError: as :func:`read` does; or the file's skeleton shares no keypoint with the one asked for.
-    """
-    people = read(path, format, default=skeleton, images=images)
-    require_shared(people, skeleton, f"{path}: measured are")
-    return people[refinable(people, skeleton)].to_skeleton(skeleton)
 
 
 def _people(path: Path, one: Format, parsed: ParsedFile, images: ImageIndex | None, skip: bool) -> People:

@@ -20,10 +20,7 @@ WEAK = 0.5  # times a keypoint's median confidence in a track: samples below say
 FILLED_CONFIDENCE = 0.5  # times its neighbours' confidence, of a filled keypoint
 FASTEST = 25.0  # sizes of the person a second: a pose that moves faster is beyond a cut
 EVEN = 0.02  # of a frame: time stamps that differ by less from equal ones are equal
-REST, BETA = (
-    0.25,
-    6.0,
-)  # One-Euro: times the cutoff, of a keypoint at rest; Hz more for each size of the person a second
+REST, BETA = 0.25, 6.0  # of One-Euro: times the cutoff at rest; Hz by which it rises for a speed of a size a second
 PADDED = 15  # frames at both ends, on which the movement goes on
 PAUSE = 1.0  # s: what is further apart is filtered by itself
 
