@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from posefix.core.files import write_atomically
 from posefix.lifting.angles import joint_angles
 from posefix.lifting.files import track_labels
 from posefix.lifting.poses import Poses3D, Track3D
+from posefix.media.crops import Images
 from posefix.media.opencv import cv2
 from posefix.report.drawing import POSE, keypoint_sides, limb_sides
 from posefix.report.pictures import embedded, render_page
@@ -22,14 +23,7 @@ MOST_PICTURES = 300  # of more frames of a video, those between show the one bef
 PICTURE_HEIGHT = 270  # px
 
 
-class Pictures(Protocol):
-    """Images by frame number, such as :class:`posefix.media.video.VideoFrames` and ``ImageFolder``."""
-
-    def __getitem__(self, index: int, /) -> np.ndarray:
-        """(H, W, 3) uint8 RGB; raises InputError when there is none."""
-
-
-def write_viewer(poses: Poses3D, out: Path, images: Pictures | None = None) -> None:
+def write_viewer(poses: Poses3D, out: Path, images: Images | None = None) -> None:
     """Write one HTML file that shows poses in any browser; nothing is fetched when it is opened.
 
     Args:
@@ -44,7 +38,7 @@ def write_viewer(poses: Poses3D, out: Path, images: Pictures | None = None) -> N
     write_atomically(out, render_page("depth.html.j2", name=out.stem, film=film, colors=POSE[:3]))
 
 
-def _film(poses: Poses3D, images: Pictures | None) -> dict[str, Any]:
+def _film(poses: Poses3D, images: Images | None) -> dict[str, Any]:
     """All that the page's script needs: numbers, lists of them, and arrays of float32 as base64."""
     frames = np.unique(np.concatenate([track.frames for track in poses.tracks]))
     times = np.zeros(len(frames))
@@ -111,7 +105,7 @@ def _plots(names: tuple[str, ...]) -> list[dict[str, Any]]:
     return [{"name": name.replace("_", " "), "lines": lines} for name, lines in plots.items()]
 
 
-def _pictures(images: Pictures, frames: np.ndarray) -> list[dict[str, Any]]:
+def _pictures(images: Images, frames: np.ndarray) -> list[dict[str, Any]]:
     """Small pictures of the frames that are shown, which of all these are, and width and height of the whole."""
     pictures = []
     for step in np.linspace(0, len(frames) - 1, min(len(frames), MOST_PICTURES)).astype(int).tolist():

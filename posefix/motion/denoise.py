@@ -100,13 +100,13 @@ class TrackDenoiser:
     def _denoised(self, times: np.ndarray, track: np.ndarray) -> np.ndarray:
         """(T, K, 3) places and spreads of a track (T, K, 3)."""
         if self.latency is None:
-            return on_even_grid(times, track, lambda even, fps: _joined(denoise(self.network, even, fps)))
+            return on_even_grid(times, track, partial(denoise, self.network))
         step = float(np.median(np.diff(times)))
         # Frames that a track leaves out, as in pauses, have passed; more than are looked back on need not be there.
         rows = np.append(0, np.clip(np.round(np.diff(times) / step), 1, MEMORY).astype(int).cumsum())
         whole = np.zeros((rows[-1] + 1, *track.shape[1:]))
         whole[rows] = track
-        found: np.ndarray = _joined(denoise_live(self.network, whole, 1 / step, self.latency))[rows]
+        found: np.ndarray = denoise_live(self.network, whole, 1 / step, self.latency)[rows]
         return found
 
 
@@ -135,7 +135,7 @@ def on_even_grid(
     return np.asarray(line(grid, function(even, 1 / step))(times))
 
 
-def denoise(network: MotionNetwork, keypoints: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
+def denoise(network: MotionNetwork, keypoints: np.ndarray, fps: float) -> np.ndarray:
     """Estimate where the keypoints of a track are.
 
     Args:
@@ -144,10 +144,9 @@ def denoise(network: MotionNetwork, keypoints: np.ndarray, fps: float) -> tuple[
         fps: frames a second.
 
     Returns:
-        (T, K, 2) float32 pixels, and (T, K) float32 the mean distance that the truth is expected at, in pixels.
+        (T, K, 3) float32 x, y, and the mean distance that the truth is expected at, in pixels.
     """
-    found = by_windows(keypoints, lambda windows: _joined(denoise_windows(network, windows, fps)))
-    return found[..., :2], found[..., 2]
+    return by_windows(keypoints, partial(denoise_windows, network, fps=fps))
 
 
 def by_windows(
@@ -185,46 +184,39 @@ def by_windows(
     return (total / weight_of[:, None, None]).astype(np.float32)
 
 
-def _joined(estimates: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """(..., K, 3) places (..., K, 2) and spreads (..., K) in one."""
-    return np.concatenate([estimates[0], estimates[1][..., None]], axis=-1)
-
-
-def denoise_live(
-    network: MotionNetwork, keypoints: np.ndarray, fps: float, latency: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def denoise_live(network: MotionNetwork, keypoints: np.ndarray, fps: float, latency: int = 0) -> np.ndarray:
     """As :func:`denoise`, but each frame from those before it and ``latency`` later ones alone."""
-    places, spreads = np.zeros((*keypoints.shape[:2], 2), np.float32), np.zeros(keypoints.shape[:2], np.float32)
+    found = np.zeros(keypoints.shape, np.float32)
     padded = np.pad(keypoints, ((MEMORY - 1, latency), (0, 0), (0, 0)))
     for start in range(0, len(keypoints), TOGETHER):
         rows = np.arange(start, min(start + TOGETHER, len(keypoints)))
         windows = padded[rows[:, None] + latency + np.arange(MEMORY)]
-        places[rows], spreads[rows] = denoise_frame(network, windows, fps, np.full(len(rows), MEMORY - 1 - latency))
-    return places, spreads
+        found[rows] = denoise_frame(network, windows, fps, np.full(len(rows), MEMORY - 1 - latency))
+    return found
 
 
-def denoise_frame(
-    network: MotionNetwork, windows: np.ndarray, fps: float, frames: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`denoise`, one of the ``frames`` (N,) of each of N windows (N, T, K, 3): (N, K, 2) and (N, K) pixels."""
-    rows, (places, spreads) = np.arange(len(windows)), denoise_windows(network, windows, fps)
-    places, spreads, found = places[rows, frames], spreads[rows, frames], windows[rows, frames]
-    away = found[..., :2] - places
+def denoise_frame(network: MotionNetwork, windows: np.ndarray, fps: float, frames: np.ndarray) -> np.ndarray:
+    """As :func:`denoise`, one of the ``frames`` (N,) of each of N windows (N, T, K, 3): (N, K, 3) pixels."""
+    rows = np.arange(len(windows))
+    new, found = denoise_windows(network, windows, fps)[rows, frames], windows[rows, frames]
+    away = found[..., :2] - new[..., :2]
     near = 1 / (1 + (np.linalg.norm(away, axis=-1) / (NEAR * normalized(windows)[2][:, 0, :, 0])) ** 2)
     share = PRESENT * np.maximum(near, np.minimum(found[..., 2], 1))
     share *= (found[..., 2] > 0) & (frames == windows.shape[1] - 1)[:, None]
-    return places + share[..., None] * away, spreads
+    new[..., :2] += share[..., None] * away
+    return np.asarray(new)
 
 
-def denoise_windows(network: MotionNetwork, windows: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`denoise`, for N windows (N, T, K, 3) at a time: (N, T, K, 2) and (N, T, K) pixels."""
+def denoise_windows(network: MotionNetwork, windows: np.ndarray, fps: float) -> np.ndarray:
+    """As :func:`denoise`, for N windows (N, T, K, 3) at a time: (N, T, K, 3) pixels."""
     windows, centres, sizes = normalized(windows)
     rate = torch.full((len(windows),), float(np.clip(fps, SLOWEST, FASTEST)))
     with torch.inference_mode():
         parts = torch.split(torch.from_numpy(windows), TOGETHER)
         found = [network(part, rate[: len(part)]) for part in parts]
-    places = np.concatenate([f.keypoints.numpy() for f in found]) * sizes + centres
-    return places, np.concatenate([f.log_spread.exp().numpy() for f in found]) * sizes[..., 0]
+    pixels = torch.cat([torch.cat([f.keypoints, f.log_spread.exp()[..., None]], -1) for f in found]).numpy() * sizes
+    pixels[..., :2] += centres
+    return np.asarray(pixels)
 
 
 def certainty(spread: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -78,11 +78,11 @@ class OnlineDenoiser:
         windows = np.stack([self._tracks[name] for name in track_ids.tolist()])
         given: np.ndarray = np.any(windows[..., 2] > 0, axis=2)
         when = np.maximum(MEMORY - 1 - self.latency, given.argmax(1))
-        places, spreads = denoise_frame(self.network, windows[..., :3], self.fps, when)
+        new = denoise_frame(self.network, windows[..., :3], self.fps, when)
         rest = windows[np.arange(len(windows)), when, :, 2:]
-        sure = certainty(spreads, _scales(places, self.network.skeleton.sigmas))
+        sure = certainty(new[..., 2], _scales(new[..., :2], self.network.skeleton.sigmas))
         sure[~given.any(1)] = 0
-        return np.concatenate([places, rest], axis=-1).astype(np.float32), sure.astype(np.float32)
+        return np.concatenate([new[..., :2], rest], axis=-1).astype(np.float32), sure.astype(np.float32)
 
 
 class OnlineRefiner:

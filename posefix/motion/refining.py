@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from posefix.core.people import People, with_refined
-from posefix.core.skeleton import Skeleton
 from posefix.media.video import VideoFrames
 from posefix.motion.denoise import TrackDenoiser
 from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
@@ -50,7 +49,7 @@ class VideoTime:
         Raises:
             InputError: two people in a frame have the same track id.
         """
-        proposed = smooth_people(people, self._denoiser(people.skeleton), times=self.times, fill=self.fill)
+        proposed = smooth_people(people, TrackDenoiser(self.network, people.skeleton), times=self.times, fill=self.fill)
         kept = was_rescored(proposed.people)[:, None, None]
         keypoints = np.where(kept, proposed.before(people).keypoints, proposed.people.keypoints)
         return replace(proposed, people=proposed.people.with_keypoints(keypoints))
@@ -60,11 +59,8 @@ class VideoTime:
         looked = np.isfinite(keypoint_scores).all(1)
         confidences = np.where(looked[:, None], np.maximum(keypoint_scores, LEAST_SCORE), refined.scores)
         tracks = refined.with_keypoints(refined.keypoints, confidences)
-        smoothed = smooth_people(tracks, self._denoiser(refined.skeleton), times=self.times)
+        smoothed = smooth_people(tracks, TrackDenoiser(self.network, refined.skeleton), times=self.times)
         return refined.with_keypoints(np.where(looked[:, None, None], smoothed.people.keypoints, refined.keypoints))
-
-    def _denoiser(self, skeleton: Skeleton) -> TrackDenoiser:
-        return TrackDenoiser(self.network, skeleton)
 
 
 def refine_video(
