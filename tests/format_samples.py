@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,8 @@ EACH = [
     if path.suffix != ".yaml"
 ]
 WIDTH, HEIGHT = 640, 480
+WORD = re.compile(r'"(?:[^"\\]|\\.)*"|[^][{},:\s]+')
+NUMBER = re.compile(r"[-+0-9.]")
 
 
 def skeleton_of(name: str) -> Skeleton | None:
@@ -50,15 +53,29 @@ def files_of(path: Path) -> dict[str, Path]:
 
 
 def assert_same_content(path: Path, other: Path) -> None:
-    """The same files with the same JSON values, or the same bytes where it is not JSON."""
+    """The same files with the same bytes, or the same JSON values, of lines or of the whole."""
+
+    def values(content: bytes, lines: bool) -> list:
+        texts = content.splitlines() if lines else [content]
+        return [json.loads(text, parse_constant=lambda c: c if c == "NaN" else float(c)) for text in texts]
+
     ours, theirs = files_of(path), files_of(other)
     assert ours.keys() == theirs.keys()
-    for name, file in ours.items():
-        content, written = file.read_bytes(), theirs[name].read_bytes()
-        if file.suffix == ".json":
-            assert json.loads(content) == json.loads(written), name
-        else:
-            assert content == written, name
+    for part, file in ours.items():
+        content, written, lines = file.read_bytes(), theirs[part].read_bytes(), file.suffix == ".jsonl"
+        assert content == written or values(content, lines) == values(written, lines), part
+
+
+def changes(path: Path, other: Path) -> list[tuple[str, str]]:
+    """The words and numbers that are others in files of the same form: before and after."""
+    ours, theirs = files_of(path), files_of(other)
+    assert ours.keys() == theirs.keys()
+    pairs = [
+        pair
+        for part, file in ours.items()
+        for pair in zip(*(WORD.findall(f.read_text()) for f in (file, theirs[part])), strict=True)
+    ]
+    return [(old, new) for old, new in pairs if old != new and not (NUMBER.match(old) and float(old) == float(new))]
 
 
 def assert_same_people(people: People, other: People) -> None:
@@ -85,12 +102,3 @@ def drawn_photos(folder: Path, names: list[str], orientation: int = 1) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(stored).save(folder / name, exif=exif, quality=95)
     return folder
-
-
-def assert_same_bytes_or_json(path: Path, other: Path) -> None:
-    """As :func:`assert_same_content`, with files among them that are damaged."""
-    ours, theirs = files_of(path), files_of(other)
-    assert ours.keys() == theirs.keys()
-    for part, file in ours.items():
-        if file.read_bytes() != theirs[part].read_bytes():
-            assert json.loads(file.read_bytes()) == json.loads(theirs[part].read_bytes())

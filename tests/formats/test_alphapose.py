@@ -88,17 +88,6 @@ def test_a_person_is_read_as_it_was_estimated(tmp_path: Path) -> None:
     np.testing.assert_allclose(people.person_scores, 2.7245235)  # mean, plus 1.25 times the best, plus the box's
 
 
-@pytest.mark.parametrize(
-    ("count", "name"), [(17, "coco17"), (26, "halpe26"), (136, "halpe136"), (133, "coco_wholebody133"), (16, "mpii16")]
-)
-def test_the_number_of_keypoints_tells_the_skeleton(tmp_path: Path, count: int, name: str) -> None:
-    path = saved(tmp_path, [record(keypoints=triples(count))])
-    people = formats.read(path)
-    assert people.skeleton.name == name and people.labelled.all()
-    formats.write(people, tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text()) == json.loads(path.read_text())
-
-
 def test_halpe136_is_its_body_its_face_its_left_and_its_right_hand() -> None:
     names = load("halpe136").keypoint_names
     assert names[:26] == load("halpe26").keypoint_names
@@ -224,18 +213,6 @@ def test_the_files_of_sep_json_are_images(tmp_path: Path, form: str) -> None:
     formats.write(people, tmp_path / "out")
     content["b"][key][0][pose][:2] = [5.0, 5.0]
     assert {file.stem: json.loads(file.read_text()) for file in (tmp_path / "out").iterdir()} == content
-
-
-@each_form
-def test_unusable_people_are_handed_through_in_their_places(tmp_path: Path, form: str) -> None:
-    content = as_alphapose_writes(form, [record("a.jpg"), record("a.jpg"), record("b.jpg")])
-    content["a.jpg"][FORMS[form][0]][0] = {"who": "?"}
-    people = formats.read(saved(tmp_path, content), on_error="skip")
-    assert (
-        len(people) == 3 and len(people.source.problems) == 1 and "image 'a.jpg', person 0" in people.source.problems[0]
-    )
-    formats.write(people, tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text()) == content
 
 
 def test_a_folder_with_a_frame_of_alphapose_is_alphaposes(tmp_path: Path) -> None:

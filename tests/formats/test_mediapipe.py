@@ -149,21 +149,6 @@ def test_every_form_is_read_in_every_store_and_written_as_it_was(
 # ---- writing
 
 
-def test_only_what_moved_is_written_anew(tmp_path: Path) -> None:
-    before = [
-        {"frame": 0, "pose_landmarks": [ONE, person(0.1234567890123)], "pose_world_landmarks": [ONE, TWO], "fps": 30}
-    ]
-    people = formats.read(saved(tmp_path, before), images=video((1920, 1080)))
-    moved = people.keypoints.copy()
-    moved[1, 27] = (480, 810)
-    formats.write(people.with_keypoints(moved), tmp_path / "out.json")
-    after = json.loads((tmp_path / "out.json").read_text())
-    ankle = before[0]["pose_landmarks"][1][27]
-    assert after[0]["pose_landmarks"][1][27] == {**ankle, "x": 0.25, "y": 0.75}
-    after[0]["pose_landmarks"][1][27] = ankle
-    assert json.dumps(after) == json.dumps(before)
-
-
 @pytest.mark.parametrize("size", [(16, 16), (640, 480), (7680, 4320)])
 def test_pixels_in_between_change_no_number(tmp_path: Path, size: tuple[int, int]) -> None:
     path = SAMPLES / "mediapipe" / "video.json"
@@ -222,15 +207,3 @@ def test_mistakes_are_named(tmp_path: Path, content: object, says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
         content_of(path)
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
-
-
-def test_the_unusable_are_handed_through(tmp_path: Path) -> None:
-    content = [
-        {"pose_landmarks": [ONE, None, 5, {"landmark": 7}]},
-        {"pose_landmarks": 7},
-        {"landmarks": [TWO[:5], TWO]},
-    ]
-    found = FORMATS["mediapipe"].read(saved(tmp_path, content), None, "skip")
-    assert len(found.problems) == 5 and (found.scores > 0).any(1).sum() == 2
-    FORMATS["mediapipe"].write(tmp_path / "out.json", found)
-    assert json.loads((tmp_path / "out.json").read_text()) == content

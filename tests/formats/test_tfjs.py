@@ -138,25 +138,6 @@ def test_frames_are_those_of_the_video(tmp_path: Path) -> None:
 # ---- writing
 
 
-@pytest.mark.parametrize("form", [pose(BLAZEPOSE_KEYPOINTS), old_pose()], ids=["named", "posenet"])
-def test_only_what_moved_is_written_anew(tmp_path: Path, form: dict) -> None:
-    form |= {"keypoints3D": [{"x": 0.1, "y": 0.2, "z": 0.3}], "id": 7, "box": {"xMin": 0.1}}
-    form["keypoints"][4] |= {"x": 1.123456789, "z": -0.5} if "name" in form["keypoints"][4] else {}
-    people = formats.read(saved(tmp_path, [form]))
-    moved, scores = people.keypoints.copy(), people.scores.copy()
-    target = people.skeleton.index("left_hip")
-    moved[0, target], scores[0, target] = (33.25, 44.4444), 0.625
-    formats.write(people.with_keypoints(moved, scores), tmp_path / "out.json")
-    (after,) = json.loads((tmp_path / "out.json").read_text())
-    names = [k.get("name", k.get("part")) for k in form["keypoints"]]
-    place = names.index("left_hip" if "left_hip" in names else "leftHip")
-    changed = after["keypoints"][place]
-    assert {"x": 33.25, "y": 44.444}.items() <= changed.get("position", changed).items() and changed["score"] == 0.625
-    assert list(changed) == list(form["keypoints"][place])
-    after["keypoints"][place] = form["keypoints"][place]
-    assert json.dumps(after) == json.dumps(form)
-
-
 def test_keypoints_without_estimate_and_unknown_ones_stay(tmp_path: Path) -> None:
     form = pose([*COCO.keypoint_names, "forehead", "nose"])
     form["keypoints"][3] |= {"score": 0, "x": 7.5}
@@ -219,11 +200,3 @@ def test_mistakes_are_named(tmp_path: Path, content: object, says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
         formats.read(path, "tfjs")
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
-
-
-def test_the_unusable_are_handed_through(tmp_path: Path) -> None:
-    content = [[pose(), None, 5], [{"keypoints": [None]}, pose(score="high")]]
-    people = formats.read(saved(tmp_path, content), on_error="skip")
-    assert people.labelled.any(1).tolist() == [True, False, False, False, False] and len(people.source.problems) == 4
-    formats.write(people, tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text()) == content

@@ -314,18 +314,6 @@ def test_a_folder_is_an_image_in_each_file(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "a.json").read_text()) == []
 
 
-def test_what_moved_is_all_that_is_written_anew(tmp_path: Path) -> None:
-    content = [detection(), detection(track_id=5)]
-    people = formats.read(saved(tmp_path, content), JSON)
-    people.keypoints[1, 2] = (12.34567, 5)
-    people.scores[1, 3] = 0.98768
-    people.person_scores[1] = 0.5
-    formats.write(people, tmp_path / "out.json")
-    content[1]["keypoints"]["x"][2], content[1]["keypoints"]["y"][2] = 12.346, 5.0
-    content[1]["keypoints"]["visible"][3], content[1]["confidence"] = 0.9877, 0.5
-    assert (tmp_path / "out.json").read_text() == json.dumps(content) + "\n"
-
-
 def test_other_people_are_written_as_to_json_does(tmp_path: Path) -> None:
     formats.write(people_of("x/a.jpg"), tmp_path / "out", JSON)
     (written,) = json.loads((tmp_path / "out" / "a.json").read_text())
