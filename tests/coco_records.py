@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,19 @@ def record(**changes: object) -> dict:
     return copy.deepcopy({**GOOD, **changes})
 
 
-def saved(folder: Path, content: object, name: str = "results.json") -> Path:
-    path = folder / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
+def saver(default: str) -> Callable[..., Path]:
+    """A function that saves a text, or a value as JSON, in a folder, under this name unless told another."""
+
+    def saved(folder: Path, content: object, name: str = default) -> Path:
+        folder.mkdir(exist_ok=True)
+        path = folder / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return saved
+
+
+saved = saver("results.json")
 
 
 def one_sentence(error: pytest.ExceptionInfo, path: Path) -> None:

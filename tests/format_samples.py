@@ -84,9 +84,10 @@ def assert_same_people(people: People, other: People) -> None:
     assert people.skeleton == other.skeleton
 
 
-def with_images(people: People) -> People:
-    """The same people of images whose names and sizes are known."""
-    known = {i: ImageRecord(f"{i:012d}.jpg", WIDTH, HEIGHT) for i in np.unique(people.image_ids).tolist()}
+def with_images(people: People, *names: str) -> People:
+    """The same people of images whose names and sizes are known; ``names`` are those of the images 0, 1, ..."""
+    named = enumerate(names) if names else ((i, f"{i:012d}.jpg") for i in np.unique(people.image_ids).tolist())
+    known = {i: ImageRecord(name, WIDTH, HEIGHT) for i, name in named}
     people.source = formats.Source(FORMATS["coco"], None, known)
     return people
 

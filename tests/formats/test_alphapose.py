@@ -14,6 +14,10 @@ from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
+from tests.coco_records import one_sentence, saver
+from tests.format_samples import with_images
+
+saved = saver("alphapose-results.json")
 
 COCO = load("coco17")
 FORMS = {"cmu": ("bodies", "joints"), "open": ("people", "pose_keypoints_2d")}
@@ -50,30 +54,11 @@ def as_alphapose_writes(form: str, records: list[dict]) -> dict:
     return written
 
 
-def saved(folder: Path, content: object, name: str = "alphapose-results.json") -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(json.dumps(content))
-    return path
-
-
-def with_names(people: People, *names: str) -> People:
-    """People of the images 0, 1, ... with these file names."""
-    known = {i: ImageRecord(name, 640, 480) for i, name in enumerate(names)}
-    people.source = formats.Source(FORMATS["coco"], None, known)
-    return people
-
-
 def coco_people(image_ids: list[int]) -> People:
     n = len(image_ids)
     xys = np.array(triples()).reshape(17, 3)
     boxes = np.tile([1.0, 2, 30, 40.5], (n, 1))
     return People(COCO, [xys[:, :2]] * n, [xys[:, 2]] * n, image_ids, boxes=boxes, person_scores=[0.75] * n)
-
-
-def one_sentence(error: pytest.ExceptionInfo, path: Path) -> None:
-    message = str(error.value)
-    assert message.startswith(str(path)) and "\n" not in message and len(message) < 400
 
 
 # ---- what the numbers mean
@@ -147,7 +132,7 @@ def test_only_what_changed_changes(tmp_path: Path) -> None:
 
 
 def test_faint_scores_stay_estimates(tmp_path: Path) -> None:
-    people = with_names(coco_people([0]), "a.jpg")
+    people = with_images(coco_people([0]), "a.jpg")
     people.scores[0, :2] = (1e-5, 0.0021926804911345243)
     for name in ("alphapose", "alphapose-cmu", "alphapose-open"):
         formats.write(people, tmp_path / name, name)
@@ -165,7 +150,7 @@ def test_numbers_without_estimate_stay_as_they_are(tmp_path: Path) -> None:
 
 
 def test_coco_people_become_the_default_form(tmp_path: Path) -> None:
-    people = with_names(coco_people([1, 0, 1]), "val/a.jpg", "val/b.jpg", "val/nobody.jpg")
+    people = with_images(coco_people([1, 0, 1]), "val/a.jpg", "val/b.jpg", "val/nobody.jpg")
     people.boxes[1] = 0
     formats.write(people, tmp_path / "out.json", "alphapose")
     new = {"category_id": 1, "keypoints": pytest.approx(triples()), "score": 0.75}
@@ -177,7 +162,7 @@ def test_coco_people_become_the_default_form(tmp_path: Path) -> None:
 
 @each_form
 def test_coco_people_become_the_other_forms(tmp_path: Path, form: str) -> None:
-    people = with_names(coco_people([1, 0, 1]), "val/a.jpg", "val/b.jpg", "val/nobody.jpg")
+    people = with_images(coco_people([1, 0, 1]), "val/a.jpg", "val/b.jpg", "val/nobody.jpg")
     formats.write(people, tmp_path / "out.json", f"alphapose-{form}")
     written = json.loads((tmp_path / "out.json").read_text())
     expected = as_alphapose_writes(form, [record("a.jpg"), record("b.jpg"), record("b.jpg")])
@@ -193,7 +178,7 @@ def test_coco_people_become_the_other_forms(tmp_path: Path, form: str) -> None:
 
 @pytest.mark.parametrize("name", ["alphapose", "alphapose-open"])
 def test_images_of_one_name_keep_their_folders(tmp_path: Path, name: str) -> None:
-    formats.write(with_names(coco_people([0, 1]), "x/a.jpg", "y/a.jpg"), tmp_path / "out.json", name)
+    formats.write(with_images(coco_people([0, 1]), "x/a.jpg", "y/a.jpg"), tmp_path / "out.json", name)
     images = ImageIndex({5: ImageRecord("x/a.jpg"), 6: ImageRecord("y/a.jpg")}, "the images")
     assert formats.read(tmp_path / "out.json", images=images).image_ids.tolist() == [5, 6]
 

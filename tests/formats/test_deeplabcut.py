@@ -13,6 +13,9 @@ from posefix.core.people import People
 from posefix.core.skeleton import from_dict, load
 from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
+from tests.coco_records import saver
+
+saved = saver("runDLC.csv")
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 COCO = load("coco17")
@@ -38,12 +41,6 @@ coords,x,y,likelihood,y,x,likelihood,x,y
 1,,,,6,5,0.25,100,200
 2,,,,,,,100,200
 """
-
-
-def saved(folder: Path, text: str, name: str = "runDLC.csv") -> Path:
-    path = folder / name
-    path.write_bytes(text.encode())
-    return path
 
 
 def read(path: Path, **options: object) -> People:

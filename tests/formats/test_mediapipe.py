@@ -14,6 +14,9 @@ from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
+from tests.coco_records import saver
+
+saved = saver("walk.json")
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 COCO, BLAZEPOSE = load("coco17"), load("blazepose33")
@@ -33,13 +36,6 @@ def person(shift: float = 0.0, **changes: dict) -> list[dict]:
     for name, change in changes.items():
         found[LANDMARKS.index(name)].update(change)
     return found
-
-
-def saved(folder: Path, content: object, name: str = "walk.json") -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
 
 
 def images(*names: str, size: tuple[int, int] = SIZE) -> ImageIndex:

@@ -15,6 +15,9 @@ from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
+from tests.coco_records import saver
+
+saved = saver("photo.json")
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 POINTS = [[100.0 + 5 * k, 200.0 - 3 * k] for k in range(17)]
@@ -32,12 +35,6 @@ META = {
 
 def instance(**changes: object) -> dict:
     return copy.deepcopy({**INSTANCE, **changes})
-
-
-def saved(folder: Path, content: object, name: str = "photo.json") -> Path:
-    path = folder / name
-    path.write_text(json.dumps(content))
-    return path
 
 
 def frames(first: int, *listed: list) -> list:

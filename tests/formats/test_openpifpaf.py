@@ -14,6 +14,9 @@ from posefix.core.errors import InputError
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex, openpifpaf
 from posefix.formats.coco import ImageRecord
+from tests.coco_records import saver
+
+saved = saver("walk.jpg.predictions.json")
 
 POINTS = [(100.25 + 5 * k, 200.5 - 3 * k) for k in range(17)]
 FLAT = [v for x, y in POINTS for v in (x, y, 0.5)]
@@ -27,12 +30,6 @@ def annotation(**changes: object) -> dict:
 
 def with_triple(joint: int, *triple: object) -> list:
     return [*FLAT[: 3 * joint], *triple, *FLAT[3 * joint + 3 :]]
-
-
-def saved(folder: Path, content: object, name: str = "walk.jpg.predictions.json") -> Path:
-    path = folder / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
 
 
 def video(*numbered: tuple[int, list]) -> str:

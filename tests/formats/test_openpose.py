@@ -14,8 +14,12 @@ from posefix import formats
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton, from_dict, load
-from posefix.formats import FORMATS, ImageIndex, openpose
+from posefix.formats import ImageIndex, openpose
 from posefix.formats.coco import ImageRecord
+from tests.coco_records import one_sentence, saver
+from tests.format_samples import with_images
+
+saved = saver("a_keypoints.json")
 
 COCO = load("coco17")
 BODY_25 = [  # doc/02_output.md
@@ -61,27 +65,8 @@ def frame(*poses: list, **rest: object) -> dict:
     return {"version": 1.3, "people": [{"person_id": [-1], "pose_keypoints_2d": p} for p in poses], **rest}
 
 
-def saved(folder: Path, content: object, name: str = "a_keypoints.json") -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / name
-    path.write_text(json.dumps(content))
-    return path
-
-
 def written(path: Path) -> dict:
     return {file.name: json.loads(file.read_text()) for file in path.iterdir()}
-
-
-def with_names(people: People, *names: str) -> People:
-    """People of the images 0, 1, ... with these file names."""
-    known = {i: ImageRecord(name, 640, 480) for i, name in enumerate(names)}
-    people.source = formats.Source(FORMATS["coco"], None, known)
-    return people
-
-
-def one_sentence(error: pytest.ExceptionInfo, path: Path) -> None:
-    message = str(error.value)
-    assert message.startswith(str(path)) and "\n" not in message and len(message) < 400
 
 
 # ---- what the numbers mean
@@ -221,7 +206,7 @@ def coco_people(**missing: None) -> People:
 
 
 def test_coco_people_become_what_openpose_writes(tmp_path: Path) -> None:
-    formats.write(with_names(coco_people(), "val/a.jpg", "val/b.2.JPEG", "c.0001"), tmp_path / "out", "openpose")
+    formats.write(with_images(coco_people(), "val/a.jpg", "val/b.2.JPEG", "c.0001"), tmp_path / "out", "openpose")
     files = written(tmp_path / "out")
     assert sorted(files) == ["a_keypoints.json", "b.2_keypoints.json", "c.0001_keypoints.json"]
     assert files["b.2_keypoints.json"] == files["c.0001_keypoints.json"] == {"version": 1.3, "people": []}
@@ -247,7 +232,7 @@ def test_coco_people_become_what_openpose_writes(tmp_path: Path) -> None:
 )
 def test_names_that_cannot_be_files_are_told(tmp_path: Path, names: tuple[str, str], says: str) -> None:
     with pytest.raises(InputError, match=says) as error:
-        formats.write(with_names(coco_people(), *names), tmp_path / "out", "openpose")
+        formats.write(with_images(coco_people(), *names), tmp_path / "out", "openpose")
     one_sentence(error, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

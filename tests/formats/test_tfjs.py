@@ -14,6 +14,9 @@ from posefix.core.people import People
 from posefix.core.skeleton import from_dict, load
 from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
+from tests.coco_records import saver
+
+saved = saver("street.json")
 
 COCO, BLAZEPOSE = load("coco17"), load("blazepose33")
 PARTS = [  # tfjs-models: posenet/src/keypoints.ts
@@ -47,12 +50,6 @@ def old_pose() -> dict:
 
 
 EXPECTED = np.array([[10 * i + 5, 3 * i + 7] for i in range(17)])
-
-
-def saved(folder: Path, content: object, name: str = "street.json") -> Path:
-    path = folder / name
-    path.write_text(json.dumps(content))
-    return path
 
 
 # ---- what poses mean

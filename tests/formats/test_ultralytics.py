@@ -15,6 +15,9 @@ from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex, ultralytics, ultralytics_labels
 from posefix.formats.coco import ImageRecord
+from tests.coco_records import saver
+
+saved = saver("walk.json")
 
 LABELS, JSON = "ultralytics-labels", "ultralytics-json"
 WIDTH, HEIGHT = 400, 200
@@ -254,12 +257,6 @@ def detection(**changes: object) -> dict:
 
 def keypoints(**changes: object) -> dict:
     return {**DETECTION["keypoints"], **changes}
-
-
-def saved(folder: Path, content: object, name: str = "walk.json") -> Path:
-    path = folder / name
-    path.write_text(json.dumps(content))
-    return path
 
 
 def test_json_is_in_pixels(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
+from tests.coco_records import saver
+
+saved = saver("street.json")
 
 COCO = load("coco17")
 
@@ -27,12 +30,6 @@ def person(labels: range | list = range(17), **rest: object) -> dict:
         "labels": labels,
         **rest,
     }
-
-
-def saved(folder: Path, content: object, name: str = "street.json") -> Path:
-    path = folder / name
-    path.write_text(json.dumps(content))
-    return path
 
 
 # ---- what results mean
