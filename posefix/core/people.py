@@ -101,6 +101,11 @@ class People:
         """(N, K) bool: keypoints with a score or visibility above 0."""
         return self.scores > 0
 
+    @property
+    def xyc(self) -> np.ndarray:
+        """(N, K, 3) float32 x, y and score of each keypoint."""
+        return np.concatenate([self.keypoints, self.scores[..., None]], axis=-1)
+
     def with_keypoints(self, keypoints: np.ndarray, scores: np.ndarray | None = None) -> People:
         """The same people with other keypoints (N, K, 2) and, if given, scores (N, K)."""
         return replace(self, keypoints=keypoints, scores=self.scores if scores is None else scores)

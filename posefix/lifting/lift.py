@@ -95,8 +95,7 @@ class Lifter:
             people: N people, whose skeleton is that of the lifter.
             camera: of an image id.
         """
-        xyc = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
-        xyc = self._known(np.where(people.labelled[..., None], xyc, 0).astype(np.float64))[:, None]
+        xyc = self._known(np.where(people.labelled[..., None], people.xyc, 0).astype(np.float64))[:, None]
         cameras = [camera(image_id) for image_id in people.image_ids.tolist()]
         poses = self._lift(xyc, STILL_RATE)
         keypoints, root = self._in_camera(poses, xyc, rays := _rays(xyc, cameras), self._directions(xyc, rays))

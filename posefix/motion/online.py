@@ -142,19 +142,16 @@ class OnlineRefiner:
         if track_ids is None:
             boxes = geometry.pose_boxes(people.keypoints, people.labelled)
             track_ids = self._linker.follow(self._frame, people.keypoints, people.scores, boxes)
-        proposed, sure = self._proposals(
-            track_ids, np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
-        )
+        proposed, sure = self._proposals(track_ids, people.xyc)
         seen: np.ndarray = np.any(sure > 0, axis=1)
         scores = np.where(people.labelled, people.scores, np.maximum(sure, LEAST_SURE))
         poses = People(people.skeleton, proposed[..., :2], scores, people.image_ids)[seen]
         refined = self.refiner.refine(poses, dict.fromkeys(poses.image_ids.tolist(), image), self.settings)
         places = np.zeros((*people.scores.shape, 4))
-        places[seen, :, :3] = np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
+        places[seen, :, :3] = refined.xyc
         places[..., 3] = people.scores
         new, _ = self._smoothed(track_ids, places)
-        given = np.concatenate([people.keypoints, people.scores[..., None]], axis=-1)
-        return np.where(seen[:, None, None], new[..., [0, 1, 3]], given)
+        return np.where(seen[:, None, None], new[..., [0, 1, 3]], people.xyc)
 
 
 def _scales(keypoints: np.ndarray, sigmas: np.ndarray) -> np.ndarray:

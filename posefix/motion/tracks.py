@@ -132,10 +132,9 @@ def _track(
     places = np.searchsorted(frames, known)
     rows = np.full(len(frames), -1, np.int64)
     rows[places] = part
-    estimated = people.labelled[part]
     keypoints = np.full((len(frames), len(people.skeleton), 3), (np.nan, np.nan, 0.0))
-    xyc = np.concatenate([people.keypoints[part], people.scores[part][..., None]], axis=-1)
-    keypoints[places] = np.where(estimated[..., None], xyc, (np.nan, np.nan, 0.0))
+    xyc = np.dstack([people.keypoints[part], people.scores[part]])
+    keypoints[places] = np.where(xyc[..., 2:] > 0, xyc, (np.nan, np.nan, 0.0))
     times = frames / fps if seconds is None else times_at(frames, seconds)
     return Track(int(people.track_ids[part[0]]), frames, times, keypoints, rows)
 

@@ -80,8 +80,7 @@ def main(
 
 def refine_live(online: OnlineRefiner, people: People, video: VideoFrames) -> People:
     """Give a refiner one frame after the other."""
-    keypoints = people.keypoints.copy()
-    xyc = np.concatenate([keypoints, people.scores[..., None]], axis=-1)
+    keypoints, xyc = people.keypoints.copy(), people.xyc
     for index, frame in video:
         rows = np.flatnonzero(people.image_ids == index)
         keypoints[rows] = online(frame, xyc[rows])[..., :2]

@@ -96,7 +96,7 @@ def look(
         matrix = geometry.translated(maps[i], config.frame_margin)
         crop = crop_image(images[int(people.image_ids[i])], matrix, config.input_size)
         seen[i] = run([crop.transpose(2, 0, 1)[None].astype(np.float32)])[0][0]
-    lifted = lift(lifter, xyc(people))
+    lifted = lift(lifter, people.xyc)
     places = np.where(people.labelled[..., None], people.keypoints, fitted(lifted[..., :2], people))
     poses = np.stack([*inputs, np.dstack([places, people.scores])], axis=1)
     poses[..., :2] = (geometry.transform(poses[..., :2], maps) / movenet.STRIDE - (POOL - 1) / 2) / POOL
@@ -125,11 +125,6 @@ def fitted(found: np.ndarray, people: People) -> np.ndarray:
     return np.asarray(scale[:, None, None] * (found - middle) + target)
 
 
-def xyc(people: People) -> np.ndarray:
-    """(N, K, 3) x, y, score."""
-    return np.dstack([people.keypoints, people.scores])
-
-
 def truth(name: str, split: str) -> tuple[People, Images]:
     """People of whom enough is annotated, and their images."""
     annotations = place(f"{{data}}/{name}/annotations/person_keypoints_{split}.json")
@@ -154,7 +149,7 @@ def held_out_crops(refiner: Refiner, lifter: Lifter) -> Crops:
     people, images = truth("coco", "val")
     (keypoints,), (scores,) = observed_poses(people, [place("{data}/coco/results/val/movenet-lightning.json")])
     raw = People(COCO, keypoints, scores, people.image_ids, people.boxes)
-    return look(refiner, lifter, people, images, [xyc(raw), xyc(refiner.refine(raw, images))], STILL)
+    return look(refiner, lifter, people, images, [raw.xyc, refiner.refine(raw, images).xyc], STILL)
 
 
 def batch_of(crops: Crops, rows: np.ndarray, which: int, blind: bool) -> Tensor:
@@ -220,7 +215,7 @@ def filmed(refiner: Refiner, lifter: Lifter, demo: Path, four: Path, number: int
     people = people[np.argsort(people.image_ids)]
     reference = read_poses3d(four / "reference.json").tracks[number - 1]
     video = VideoFrames(demo / "videos" / f"cam{number:02}.mp4")
-    crops = look(refiner, lifter, people, video, [xyc(people)], STILL)
+    crops = look(refiner, lifter, people, video, [people.xyc], STILL)
     return Film(crops, people, reference.keypoints, reference.camera)
 
 
