@@ -131,23 +131,17 @@ def add_rates(records: list[Record], device: str) -> None:
 
 
 def shares(records: list[Record]) -> dict[str, dict[str, float]]:
-    """Share of the CPU time that each stage takes of a way to refine."""
+    """Share of the CPU time that each stage takes of a way to refine; of ours, the network and the rest."""
     found: dict[str, dict[str, float]] = {}
-    cost = {(r["group"], r["case"]): r["cpu_ms"] for r in records if "left out" not in r}
+    alone = {r["group"]: r["cpu_ms"] for r in records if r["case"] == "the network alone" and "left out" not in r}
     for record in records:
         group, whole = record["group"], record.get("cpu_ms", 0.0)
-        if "network" in record:
-            spent = {stage: 1000 * record.get(stage, 0.0) / record["count"] for stage in STAGES}
-        elif record["case"] == "ours" and whole:
-            network = "the default" if group.startswith("default") else "ResNet-50"
-            named = ("parts", "reading the photographs"), ("parts", f"cropping for {network}")
-            spent = dict(
-                zip(STAGES, (*(cost[key] for key in named), 0.0, cost[group, "the network alone"]), strict=False)
-            )
-        else:
-            continue
-        spent["the rest"] = max(whole - sum(spent[stage] for stage in STAGES[:-1]), 0.0)
-        found[f"{group}: {record['case']}"] = {stage: ms / whole for stage, ms in spent.items()}
+        spent = {stage: 1000 * record[stage] / record["count"] for stage in STAGES if stage in record}
+        if not spent and record["case"] == "ours" and group in alone:
+            spent = {"network": alone[group]}
+        if spent:
+            spent["the rest"] = max(whole - sum(ms for stage, ms in spent.items() if stage != "the rest"), 0.0)
+            found[f"{group}: {record['case']}"] = {stage: ms / whole for stage, ms in spent.items()}
     return found
 
 
@@ -215,7 +209,7 @@ def main(people: int, repeats: int, weights: Path, out: Path | None, checkpoint:
     show(records, console)
     table = titled_table("Where the CPU time goes", "", *STAGES)
     for name, spent in parts.items():
-        table.add_row(name, *(f"{spent[stage]:.0%}" for stage in STAGES))
+        table.add_row(name, *(f"{spent[stage]:.0%}" if stage in spent else "" for stage in STAGES))
     console.print(table)
     if joules() is None:
         console.print("This machine does not tell how much energy it uses.")

@@ -29,7 +29,7 @@ from posefix.lifting.lift import Lifter, camera_of
 from posefix.media.crops import crop_image
 from posefix.media.images import ImageFolder
 from posefix.models.backbone import render_heatmaps
-from posefix.models.checkpoint import Checkpoint, load_checkpoint
+from posefix.models.checkpoint import Checkpoint
 from posefix.models.config import ModelConfig
 from posefix.models.interface import InputPose, take
 from posefix.models.losses import TrainingLoss
@@ -171,21 +171,6 @@ def ready_input(
     return np.stack(crops), input_pose(people, views, OtherPeople(people), refiner.device)
 
 
-def reading(_: Setup, people: People, images: ImageFolder) -> Work:
-    """Decoding each image once."""
-    ids = np.unique(people.image_ids).tolist()
-    return Work(lambda: [images[i] for i in ids], len(people))
-
-
-def cropping(setup: Setup, people: People, images: ImageFolder, size: tuple[int, int] | None) -> Work:
-    """Cutting everybody out of decoded images, at a size (height, width) or the default network's."""
-    size = size or load_checkpoint(setup.checkpoint).config.input_size
-    boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
-    opened = {i: images[i] for i in np.unique(people.image_ids).tolist()}
-    work = list(zip(people.image_ids.tolist(), geometry.crop_matrices(boxes, size), strict=True))
-    return Work(lambda: [crop_image(opened[i], matrix, size) for i, matrix in work], len(people))
-
-
 def command(setup: Setup, people: People, images: ImageFolder) -> Work:
     """The whole program, with the default engine: starts, reads files, writes a file."""
     formats.write(people, images.folder / "results.json", "coco")
@@ -273,9 +258,6 @@ def cases() -> Iterator[tuple[str, str, Callable[..., Work]]]:
         yield group, "ours", partial(refining, engine=engine)
         yield group, "the network alone", partial(forward, engine=engine)
     yield "default network, auto", "the whole program, and start", command
-    yield "parts", "reading the photographs", reading
-    yield "parts", "cropping for ResNet-50", partial(cropping, size=PAPER["input_size"])
-    yield "parts", "cropping for the default", partial(cropping, size=None)
     for name in ("lightning", "thunder"):
         yield "estimating anew", f"MoveNet {name.title()}", partial(movenet, name=name)
     yield "tracks, frames of a person", "denoising", partial(tracks, lift=False)
