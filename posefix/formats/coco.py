@@ -46,9 +46,3 @@ def read_images(path: str | Path, content: Any) -> dict[int, ImageRecord]:
         if images.setdefault(int(image["id"]), record) != record:
             raise InputError(f"{path}: image {i} has the id {image['id']} of another image")
     return images
-
-
-def has_keypoints(annotation: Mapping[str, Any]) -> bool:
-    """Whether an annotation is of one person with annotated keypoints."""
-    crowd, count = annotation.get("iscrowd"), annotation.get("num_keypoints", 1)
-    return bool(annotation.get("keypoints")) and not crowd and count != 0

@@ -16,7 +16,7 @@ from posefix.formats import coco
 from posefix.formats.coco_files import NOWHERE, image_id_of
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.people_builder import PeopleBuilder
-from posefix.formats.per_image import PersonLayout, Triples, flat_person, read_person, to_corners, write_person
+from posefix.formats.per_image import PersonLayout, Triples, box_or_extent, flat_person, read_person, write_person
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import numbers
 
@@ -75,8 +75,7 @@ def _put(annotation: Mapping[str, Any], triples: Triples, skeleton: Skeleton) ->
 
 def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
     flags = np.where(parsed.scores[person] > 0, 2, 0)
-    x1, y1, x2, y2 = to_corners(parsed, person)
-    box = np.array([x1, y1, x2 - x1, y2 - y1])
+    box = np.array(box_or_extent(parsed, person))
     return {
         "id": person + 1,
         "image_id": parsed.images[parsed.frames[person]],
@@ -90,7 +89,10 @@ def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
 
 
 def _is_annotation(value: Any) -> bool:
-    return isinstance(value, Mapping) and coco.has_keypoints(value)
+    """Whether it is of one person with annotated keypoints."""
+    if not isinstance(value, Mapping) or value.get("iscrowd"):
+        return False
+    return bool(value.get("keypoints")) and value.get("num_keypoints", 1) != 0
 
 
 _FLAT = flat_person("keypoints", _new, _is_annotation, "bbox")

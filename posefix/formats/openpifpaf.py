@@ -25,7 +25,7 @@ from posefix.core.files import as_text, read_bytes
 from posefix.core.skeleton import Skeleton
 from posefix.formats.frames import Frames, numbered
 from posefix.formats.parsed_file import OnError, ParsedFile
-from posefix.formats.per_image import Layout, flat_person, json_format, looks_like, read_images, to_corners
+from posefix.formats.per_image import Layout, box_or_extent, flat_person, json_format, looks_like, read_images
 from posefix.formats.probe import FileProbe
 
 SKELETONS = ("coco17", "coco_wholebody133", "crowdpose14")
@@ -62,8 +62,7 @@ def _is_frame(value: Any) -> bool:
 
 
 def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
-    x1, y1, x2, y2 = to_corners(parsed, person)
-    box = np.round([x1, y1, x2 - x1, y2 - y1], 3).tolist()
+    box = np.round(box_or_extent(parsed, person), 3).tolist()
     return {"keypoints": [], "bbox": box, "score": 0.0, "category_id": 1}
 
 

@@ -249,13 +249,19 @@ def from_corners(corners: Any) -> list[float] | None:
     return [*found[:2].tolist(), *(found[2:] - found[:2]).tolist()]
 
 
-def to_corners(parsed: ParsedFile, person: int) -> list[float]:
-    """x1, y1, x2, y2 of a person's box; of the extent of the keypoints where none is known, or zeros."""
+def box_or_extent(parsed: ParsedFile, person: int) -> list[float]:
+    """xywh of a person's box; of the extent of the keypoints where none is known, or zeros."""
     box, known = parsed.boxes[person], parsed.scores[person] > 0
-    if box.any():
-        return [*box[:2].tolist(), *(box[:2] + box[2:]).tolist()]
-    points = parsed.keypoints[person][known] if known.any() else np.zeros((1, 2))
-    return [*points.min(0).tolist(), *points.max(0).tolist()]
+    if not box.any() and known.any():
+        points = parsed.keypoints[person][known]
+        return [*points.min(0).tolist(), *np.ptp(points, axis=0).tolist()]
+    return [float(length) for length in box]
+
+
+def to_corners(parsed: ParsedFile, person: int) -> list[float]:
+    """x1, y1, x2, y2 of what :func:`box_or_extent` gives."""
+    x, y, width, height = box_or_extent(parsed, person)
+    return [x, y, x + width, y + height]
 
 
 def json_format(name: str, title: str, layout: Layout, **rest: Any) -> Format:

@@ -27,7 +27,7 @@ from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import file_names, usable_files
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.people_builder import PeopleBuilder
-from posefix.formats.per_image import require_other_people, to_corners
+from posefix.formats.per_image import box_or_extent, require_other_people
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import track_id_of
 from posefix.formats.text_table import TextTable, is_estimate
@@ -125,9 +125,9 @@ def _columns(path: Path, lines: Sequence[str], skeleton: Skeleton | None) -> tup
 
 
 def _new_line(parsed: ParsedFile, person: int) -> str:
-    x1, y1, x2, y2 = to_corners(parsed, person)
+    x, y, width, height = box_or_extent(parsed, person)
     triples = np.column_stack([parsed.keypoints[person], parsed.scores[person]])
-    numbers = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, *triples.ravel().tolist()]
+    numbers = [x + width / 2, y + height / 2, width, height, *triples.ravel().tolist()]
     confidence = round(float(parsed.person_scores[person]), 6)  # has a point, so that it is no track id
     track_id = f" {parsed.track_ids[person]}" if parsed.track_ids[person] >= 0 else ""
     return f"{PERSON} {' '.join(f'{number + 0.0:.7g}' for number in numbers)} {confidence!r}{track_id}\n"
