@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, Command, option
 from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,12 +16,20 @@ if TYPE_CHECKING:
     from posefix.media.video import VideoFrames
 
 
+def on_film(command: Command) -> Command:
+    """Add the argument and the options that :func:`read_frames` takes, but for ``size``."""
+    results = click.argument("results", type=PATH)
+    video = option("--video_path", "video", type=PATH, help="The video: its size, and times in place of --fps.")
+    return results(video(IMAGES(FORMAT(RESULTS_SKELETON(ON_ERROR(command))))))
+
+
 def read_frames(
     results: Path,
     video: Path | None,
     images: Path | None,
-    skeleton: str | None,
     size: tuple[int, int] | None = None,
+    *,
+    skeleton: str | None,
     **how: Any,
 ) -> tuple[People, VideoFrames | None, ImageIndex | None]:
     """Read people whose image ids are frame numbers, or ids of images; the film; and what tells the frames' sizes.

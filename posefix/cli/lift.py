@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from posefix.cli.film import read_frames
-from posefix.cli.options import (
-    FINITE_POSITIVE,
-    FORMAT,
-    IMAGES,
-    ON_ERROR,
-    PATH,
-    RESULTS_SKELETON,
-    FiniteRange,
-    friendly,
-    option,
-)
+from posefix.cli.film import on_film, read_frames
+from posefix.cli.options import FINITE_POSITIVE, PATH, FiniteRange, friendly, option
 from posefix.core.errors import InputError, counted, require
+
+if TYPE_CHECKING:
+    from posefix.lifting.lift import Cameras
 
 
 @click.command(epilog="Example: posefix lift refined.json --video_path film.mp4 --out poses.json --viewer poses.html")
-@click.argument("results", type=PATH)
 @option("--out", type=PATH, required=True, help="Poses as .json, .npz, .bvh, .trc or .c3d; .csv has joint angles.")
 @option("--viewer", type=PATH, help="Write a page that shows the poses in any browser.")
 @option("--single", is_flag=True, help="Results of photographs: lift each pose alone, not tracks of a video.")
 @option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames a second.")
-@option("--video_path", "video", type=PATH, help="The video, for its time stamps, its size and the viewer.")
 @option("--size", type=click.IntRange(1), nargs=2, help="Width and height of the images, if there are none at hand.")
 @option("--fov", type=FiniteRange(1, 170), default=60.0, help="Field of view along the longer side, in degrees.")
 @option("--height", type=FiniteRange(0.3, 3), default=1.75, help="Of the people, in metres.")
 @option("--checkpoint", default="posefix-lift", help="A .safetensors file, or a shipped name.")
-@IMAGES
-@FORMAT
-@RESULTS_SKELETON
-@ON_ERROR
+@on_film
 @friendly
 def lift(
     results: Path,
@@ -50,7 +39,6 @@ def lift(
     height: float,
     checkpoint: str,
     images: Path | None,
-    skeleton: str | None,
     **how: Any,
 ) -> None:
     """Lift 2D poses into depth: metres, in the axes of the camera.
@@ -74,7 +62,7 @@ def lift(
         require_writable(path)
     if single and video:
         raise InputError("--single is for photographs; leave it out to lift a video")
-    people, film, index = read_frames(results, video, images, skeleton, size, **how)
+    people, film, index = read_frames(results, video, images, size, **how)
     if not people.labelled.any():
         raise InputError(f"{results}: has no people to lift")
     lifter = Lifter.from_pretrained(checkpoint, people.skeleton, height)
@@ -93,18 +81,23 @@ def lift(
     if viewer:
         write_viewer(poses, viewer, film or (ImageFolder.of_people(images, people) if images else None))
 
-    if people.source.problems:
-        problems = people.source.problems
-        click.echo(f"{counted(len(problems), 'record')} left out, the first: {problems[0]}", err=True)
-    if cameras.guessed:
-        taken = "{} of {} images are taken to be {:.0f} x {:.0f}".format(
-            cameras.guessed, len(cameras.of_image), *cameras.size
-        )
-        click.echo(f"{taken}; --video_path, --images or --size say how large they are", err=True)
-    if lost := 0 if single else len(people) - sum(int((track.rows >= 0).sum()) for track in tracks):
-        click.echo(f"{counted(lost, 'person', 'people')} without a track id, or a keypoint, left out", err=True)
+    lost = 0 if single else len(people) - sum(int((track.rows >= 0).sum()) for track in tracks)
+    for sentence in _doubts(people.source.problems, cameras, lost):
+        click.echo(sentence, err=True)
     poses_of = counted(sum(map(len, poses.tracks)), "pose")
     whose = counted(len(poses.tracks), *(("person", "people") if single else ("track",)))
     click.echo(f"{poses_of} of {whose} lifted")
     for path in (*written, *filter(None, [viewer])):
         click.echo(f"{path}: written")
+
+
+def _doubts(problems: list[str], cameras: Cameras, lost: int) -> Iterator[str]:
+    """Say who was left out, and what is taken for granted."""
+    if problems:
+        yield f"{counted(len(problems), 'record')} left out, the first: {problems[0]}"
+    if cameras.guessed:
+        width, height = cameras.size
+        taken = f"{cameras.guessed} of {len(cameras.of_image)} images are taken to be {width:.0f} x {height:.0f}"
+        yield f"{taken}; --video_path, --images or --size say how large they are"
+    if lost:
+        yield f"{counted(lost, 'person', 'people')} without a track id, or a keypoint, left out"

@@ -7,26 +7,21 @@ from typing import Any
 
 import click
 
-from posefix.cli.film import read_frames
-from posefix.cli.options import FINITE_POSITIVE, FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, friendly, option
+from posefix.cli.film import on_film, read_frames
+from posefix.cli.options import FINITE_POSITIVE, PATH, friendly, option
 from posefix.core.errors import InputError, counted
 
 METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 
 
 @click.command(epilog="Example: posefix smooth results.json --fps 30 --out smooth.json")
-@click.argument("results", type=PATH)
 @option("--out", type=PATH, required=True, help="Write the results here, in the form they came in.")
 @option("--smooth", "method", type=click.Choice(METHODS), default="network", help="The sequence denoiser, or a filter.")
 @option("--cutoff", type=FINITE_POSITIVE, default=6.0, help="Of a filter: Hz; faster movement is noise.")
 @option("--latency", type=click.IntRange(0, 30), help="As live: from the past and so many later frames alone.")
 @option("--fill", type=click.IntRange(0), default=0, help="Fill gaps of at most so many frames, marked by low scores.")
 @option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames a second.")
-@option("--video_path", "video", type=PATH, help="The video, for its time stamps in place of --fps.")
-@IMAGES
-@FORMAT
-@RESULTS_SKELETON
-@ON_ERROR
+@on_film
 @friendly
 def smooth(
     results: Path,
@@ -37,7 +32,6 @@ def smooth(
     fill: int,
     fps: float,
     video: Path | None,
-    skeleton: str | None,
     images: Path | None,
     **how: Any,
 ) -> None:
@@ -56,7 +50,7 @@ def smooth(
         raise InputError(f"--latency is for --smooth network; {method} has none to choose")
     require_distinct([out], (results, images, video))
     require_writable(out, folder=results.is_dir())
-    people, film, _ = read_frames(results, video, images, skeleton, **how)
+    people, film, _ = read_frames(results, video, images, **how)
     times = film.times if film else None
     denoise: Denoiser
     if method == "network":
