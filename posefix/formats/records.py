@@ -45,19 +45,13 @@ def track_id_of(value: Any) -> int:
 
 
 def describe(value: Any) -> str:
-    """A value as a sentence can name it, cut short if it is long."""
-    if isinstance(value, (list, tuple, Mapping)):
+    """A JSON value as a sentence can name it, cut short if it is long."""
+    if isinstance(value, (list, Mapping)):
         return f"{'an object' if isinstance(value, Mapping) else 'a list'} of {len(value)}"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    if not isinstance(value, (str, int, float)):
-        return f"a {type(value).__name__}"
-    kind = "the string " if isinstance(value, str) else "the number "
-    try:
-        text = repr(value)
-    except ValueError:  # an integer too long to be printed
-        text = "of thousands of digits"
-    return kind + (text if len(text) <= 40 else text[:36] + "...")
+    kind, text = "string" if isinstance(value, str) else "number", repr(value)
+    return f"the {kind} {text if len(text) <= 40 else text[:36] + '...'}"
 
 
 def require_object(record: Any, *keys: str) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from posefix.core.errors import InputError
+from posefix.motion.denoise import on_even_grid
 from posefix.motion.filters import METHODS, OneEuro, interpolated, smooth
 from tests.motion_scenes import walk
 
@@ -156,3 +157,20 @@ def test_a_lone_keypoint_has_no_size_and_stays(rng: np.random.Generator) -> None
     track = np.full((60, 17, 3), (np.nan, np.nan, 0.0))
     track[:, 9] = np.stack([100 + 3 * np.arange(60) + rng.normal(0, 1, 60), np.full(60, 200.0), np.full(60, 0.8)], -1)
     np.testing.assert_array_equal(smooth(np.arange(60) / 30, track, "butterworth", fill=3), track)
+
+
+def test_what_needs_an_even_rate_sees_one_though_frames_come_unevenly(rng: np.random.Generator) -> None:
+    times = np.cumsum(rng.choice([0.02, 0.03, 0.05], 60))
+    seen = np.ones((60, 2, 3))
+    seen[..., :2] = times[:, None, None] * [100, -50]
+    seen[20:25, 0] = 0
+    rates = []
+
+    def filtered(even: np.ndarray, fps: float) -> np.ndarray:
+        rates.append((len(even), fps))
+        np.testing.assert_allclose(np.diff(even[..., :2], 2, axis=0), 0, atol=1e-9)
+        assert (even[:, 0, 2] == 0).sum() >= 5 and (even[:, 1, 2] > 0.999).all()
+        return even[..., :2]
+
+    np.testing.assert_allclose(on_even_grid(times, seen, filtered), times[:, None, None] * [[100, -50]] * 2)
+    assert rates == [(pytest.approx((times[-1] - times[0]) * rates[0][1] + 1, abs=0.5), 1 / np.median(np.diff(times)))]
