@@ -162,7 +162,7 @@ def test_a_lone_keypoint_has_no_size_and_stays(rng: np.random.Generator) -> None
 def test_what_needs_an_even_rate_sees_one_though_frames_come_unevenly(rng: np.random.Generator) -> None:
     times = np.cumsum(rng.choice([0.02, 0.03, 0.05], 60))
     seen = np.ones((60, 2, 3))
-    seen[..., :2] = times[:, None, None] * [100, -50]
+    seen[..., :2] = wanted = np.tile(times[:, None, None] * [100, -50], (1, 2, 1))
     seen[20:25, 0] = 0
     rates = []
 
@@ -172,5 +172,5 @@ def test_what_needs_an_even_rate_sees_one_though_frames_come_unevenly(rng: np.ra
         assert (even[:, 0, 2] == 0).sum() >= 5 and (even[:, 1, 2] > 0.999).all()
         return even[..., :2]
 
-    np.testing.assert_allclose(on_even_grid(times, seen, filtered), times[:, None, None] * [[100, -50]] * 2)
+    np.testing.assert_allclose(on_even_grid(times, seen, filtered), wanted)
     assert rates == [(pytest.approx((times[-1] - times[0]) * rates[0][1] + 1, abs=0.5), 1 / np.median(np.diff(times)))]
