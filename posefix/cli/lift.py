@@ -80,13 +80,11 @@ def lift(
     written = write(poses, out)
     if viewer:
         write_viewer(poses, viewer, film or (ImageFolder.of_people(images, people) if images else None))
-
     lost = 0 if single else len(people) - sum(int((track.rows >= 0).sum()) for track in tracks)
     for sentence in _doubts(people.source.problems, cameras, lost):
         click.echo(sentence, err=True)
-    poses_of = counted(sum(map(len, poses.tracks)), "pose")
     whose = counted(len(poses.tracks), *(("person", "people") if single else ("track",)))
-    click.echo(f"{poses_of} of {whose} lifted")
+    click.echo(f"{counted(sum(map(len, poses.tracks)), 'pose')} of {whose} lifted")
     for path in (*written, *filter(None, [viewer])):
         click.echo(f"{path}: written")
 

@@ -12,7 +12,7 @@ reference is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -285,16 +285,17 @@ def main(demo: Path, weights: Path, out: Path) -> None:
     degrees = np.degrees([turn.magnitude() for turn in turns])
     click.echo(f"turned by {degrees.round(2)} degrees: {corners(chosen.views)}")
 
-    def differences(other: Reference, measure: Callable[..., np.ndarray]) -> np.ndarray:
-        return np.array([measure(other.seen(i)[0], chosen.seen(i)[0]) for i in numbers])
+    def apart(other: Reference, cameras: Sequence[int]) -> str:
+        pairs = [(other.seen(i)[0], chosen.seen(i)[0]) for i in cameras]
+        lying, aligned = (np.nanmean([measure(*pair) for pair in pairs]) for measure in (mpjpe, p_mpjpe))
+        return f"{lying:.1f} mm, aligned {aligned:.1f} mm"
 
     for name, other in all_views.items():
         lengths = limb_lengths(other.world, bones(COCO))
         click.echo(
             f"{name}: {np.median(other.errors):.1f} px median, {np.quantile(other.errors, 0.9):.1f} px 90 %; "
             f"known {np.isfinite(other.world[:, BODY, 0]).mean():.1%}; bone lengths {length_variation(lengths):.1f} %; "
-            f"to the reference {np.nanmean(differences(other, mpjpe)):.1f} mm, "
-            f"aligned {np.nanmean(differences(other, p_mpjpe)):.1f} mm"
+            f"to the reference {apart(other, numbers)}"
         )
     tracks: dict[str, list[Track3D]] = {"reference": [], "others": []}
     for i in numbers:
@@ -305,8 +306,7 @@ def main(demo: Path, weights: Path, out: Path) -> None:
         spreads = np.where(known.any(0), np.nansum(off, axis=0) / np.maximum(known.sum(0), 1), np.nan)
         tracks["reference"].append(chosen.track(i, times, spreads))
         tracks["others"].append(others.track(i, times, spreads))
-        apart = [float(np.nanmean(m(others.seen(i)[0], chosen.seen(i)[0]))) for m in (mpjpe, p_mpjpe)]
-        click.echo(f"camera {i + 1}, without it: {apart[0]:.1f} mm, aligned {apart[1]:.1f} mm")
+        click.echo(f"camera {i + 1}, without it: {apart(others, [i])}")
     for name, seen in tracks.items():
         write_poses3d(Poses3D(COCO, fps, tuple(seen)), out / f"{name}.json")
 
