@@ -99,7 +99,6 @@ def _format(form: str, people: str, key: str) -> Format:
         layout,
         sniff=partial(looks_posed, layout, True),
         write=lambda path, parsed: write_images(layout, path, _named(parsed)),
-        holds=frozenset({"scores"}),
     )
 
 

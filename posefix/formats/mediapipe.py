@@ -89,11 +89,5 @@ def _looks_like_mediapipe(probe: FileProbe) -> bool:
 
 
 FORMAT = json_format(
-    "mediapipe",
-    "MediaPipe Pose",
-    LAYOUT,
-    sniff=_looks_like_mediapipe,
-    any_file_name=True,
-    relative=True,
-    holds=frozenset({"scores"}),
+    "mediapipe", "MediaPipe Pose", LAYOUT, sniff=_looks_like_mediapipe, any_file_name=True, relative=True
 )

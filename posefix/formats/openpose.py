@@ -73,11 +73,5 @@ def looks_posed(layout: Layout, by_alphapose: bool, probe: FileProbe) -> bool:
 
 
 FORMAT = json_format(
-    "openpose",
-    "OpenPose",
-    LAYOUT,
-    sniff=partial(looks_posed, LAYOUT, False),
-    read=read,
-    pixels_by="--keypoint_scale 0",
-    holds=frozenset({"scores"}),
+    "openpose", "OpenPose", LAYOUT, sniff=partial(looks_posed, LAYOUT, False), read=read, pixels_by="--keypoint_scale 0"
 )

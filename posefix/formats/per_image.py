@@ -44,7 +44,7 @@ class PersonLayout:
     new: Callable[[ParsedFile, int], Any]  # the record of the person at a place, from elsewhere, without numbers
     is_person: Callable[[Any], bool]  # whether the format can be recognised by a record
     is_other: Callable[[Any], bool] = lambda record: False  # not a person: handed through
-    box: Callable[[Any], Any] = lambda record: None  # xywh of a record, or None
+    box: Callable[[Any], Any] | None = None  # xywh of a record, or None; if the format has a place for it
     score: str = ""  # the key of the person's score, if there is one
     track: str = ""  # the key of the track id, if the format has a place for it
     first_track: int = 0  # ids below mean none
@@ -145,7 +145,7 @@ def read_person(layout: PersonLayout, people: PeopleBuilder, where: str, place: 
         return
     try:
         triples = numbers(layout.keypoints(record, people.skeleton), "keypoints").reshape(-1, 3)
-        box = layout.box(record)
+        box = layout.box(record) if layout.box else None
     except ValueError as error:
         people.refuse(where, place, record, str(error))
         return
@@ -206,7 +206,8 @@ def flat_person(
     def put(record: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
         return {**record, key: [value for triple in triples for value in triple]}
 
-    return PersonLayout(keypoints, put, new, is_person, box=lambda record: record.get(box_key), **rest)
+    box = (lambda record: record.get(box_key)) if box_key else None
+    return PersonLayout(keypoints, put, new, is_person, box=box, **rest)
 
 
 def pairs_with_scores(pairs: Any, scores: Any, what: str) -> Triples:
@@ -267,6 +268,7 @@ def to_corners(parsed: ParsedFile, person: int) -> list[float]:
 def json_format(name: str, title: str, layout: Layout, **rest: Any) -> Format:
     """A format with a layout; ``rest`` are attributes of it that are not as usual."""
     sniff, read, write = partial(looks_like, layout), partial(read_images, layout), partial(write_images, layout)
+    places = {"scores": True, "boxes": layout.person.box, "person_scores": layout.person.score}
     usual = Format(name, title, layout.skeletons, "name", sniff, read, write, folder=layout.store == "folder")
-    usual = replace(usual, takes_new="in its images")
+    usual = replace(usual, holds=frozenset(filter(places.get, places)), takes_new="in its images")
     return replace(usual, **rest)

@@ -84,10 +84,4 @@ LAYOUT = Layout(
     store="names",
     skeleton_of=_skeleton_of,
 )
-FORMAT = json_format(
-    "tfjs",
-    "TensorFlow.js pose-detection",
-    LAYOUT,
-    any_file_name=True,
-    holds=frozenset({"scores", "person_scores"}),
-)
+FORMAT = json_format("tfjs", "TensorFlow.js pose-detection", LAYOUT, any_file_name=True)

@@ -82,11 +82,4 @@ LAYOUT = Layout(
     store="names",
     skeleton_of=_skeleton_of,
 )
-FORMAT = json_format(
-    "vitpose",
-    "ViTPose (transformers)",
-    LAYOUT,
-    skeletons=("coco17",),
-    any_file_name=True,
-    holds=frozenset({"scores"}),
-)
+FORMAT = json_format("vitpose", "ViTPose (transformers)", LAYOUT, skeletons=("coco17",), any_file_name=True)
