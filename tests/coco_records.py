@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from posefix import formats
+from posefix.core.errors import InputError
+
 GOOD = {"image_id": 139, "category_id": 1, "keypoints": [10, 20.5, 0.9] * 17, "score": 0.5}
 
 
@@ -34,3 +37,10 @@ saved = saver("results.json")
 def one_sentence(error: pytest.ExceptionInfo, path: Path) -> None:
     message = str(error.value)
     assert message.startswith(str(path)) and "\n" not in message and len(message) < 400
+
+
+def assert_refused(says: str, path: Path, *arguments: object, **options: object) -> None:
+    """Reading a file ends in one sentence about it that matches a pattern."""
+    with pytest.raises(InputError, match=says) as error:
+        formats.read(path, *arguments, **options)
+    one_sentence(error, path)

@@ -14,7 +14,7 @@ from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
-from tests.coco_records import one_sentence, saver
+from tests.coco_records import assert_refused, saver
 from tests.format_samples import with_images
 
 saved = saver("alphapose-results.json")
@@ -229,9 +229,7 @@ def test_a_folder_with_a_frame_of_alphapose_is_alphaposes(tmp_path: Path) -> Non
 def test_bad_records_are_named_or_handed_through(tmp_path: Path, bad: object, says: str) -> None:
     content = [record(), bad, record("1.jpg")]
     path = saved(tmp_path, content)
-    with pytest.raises(InputError, match=says) as error:
-        formats.read(path)
-    one_sentence(error, path)
+    assert_refused(says, path)
     people = formats.read(path, on_error="skip")
     assert people.labelled.any(1).tolist() == [True, False, True] and len(people.source.problems) == 1
     formats.write(people, tmp_path / "out.json")
@@ -260,9 +258,7 @@ def test_a_file_without_any_usable_record_goes_through(tmp_path: Path) -> None:
 )
 def test_other_files_are_named(tmp_path: Path, name: str, content: object, says: str) -> None:
     path = saved(tmp_path, content)
-    with pytest.raises(InputError, match=says) as error:
-        formats.read(path, name)
-    one_sentence(error, path)
+    assert_refused(says, path, name)
 
 
 @pytest.mark.parametrize(

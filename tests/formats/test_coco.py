@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from posefix.core.errors import InputError
 from posefix.core.people import COLUMNS
 from posefix.core.skeleton import load
 from posefix.formats import read, refinable, write
 from posefix.formats.coco_files import AT_ONCE
-from tests.coco_records import GOOD, one_sentence, record, saved
+from tests.coco_records import GOOD, assert_refused, record, saved
 
 COCO = load("coco17")
 
@@ -56,18 +55,12 @@ def without(key: str) -> dict:
 def test_an_unusable_file_is_an_error_in_either_mode(tmp_path: Path, content: bytes, says: str, on_error: str) -> None:
     path = tmp_path / "results.json"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=says) as error:
-        read(path, "coco", on_error=on_error)
-    one_sentence(error, path)
+    assert_refused(says, path, "coco", on_error=on_error)
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file") as error:
-        read(tmp_path / "none.json", "coco")
-    one_sentence(error, tmp_path / "none.json")
-    with pytest.raises(InputError, match="is a directory") as error:
-        read(tmp_path, "coco")
-    one_sentence(error, tmp_path)
+    assert_refused("no such file", tmp_path / "none.json", "coco")
+    assert_refused("is a directory", tmp_path, "coco")
 
 
 def test_a_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,9 +72,7 @@ def test_a_file_without_permission_is_named(tmp_path: Path, monkeypatch: pytest.
             raise PermissionError(13, "Permission denied", str(file))
 
         monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(InputError, match="permission denied") as error:
-        read(path, "coco", skeleton=COCO)
-    one_sentence(error, path)
+    assert_refused("permission denied", path, "coco", skeleton=COCO)
 
 
 # ---- records that cannot be used
@@ -136,9 +127,7 @@ BAD_RECORDS = [
 @pytest.mark.parametrize(("bad", "says"), BAD_RECORDS)
 def test_the_first_bad_record_stops_by_its_index(tmp_path: Path, bad: object, says: str) -> None:
     path = saved(tmp_path, [GOOD, GOOD, bad, GOOD, 7])
-    with pytest.raises(InputError, match=f"record 2 .*({says})") as error:
-        read(path, "coco", skeleton=COCO)
-    one_sentence(error, path)
+    assert_refused(f"record 2 .*({says})", path, "coco", skeleton=COCO)
 
 
 @pytest.mark.parametrize(("bad", "says"), BAD_RECORDS)

@@ -16,7 +16,7 @@ from posefix.core.people import People
 from posefix.core.skeleton import Skeleton, from_dict, load
 from posefix.formats import ImageIndex, openpose
 from posefix.formats.coco import ImageRecord
-from tests.coco_records import one_sentence, saver
+from tests.coco_records import assert_refused, one_sentence, saver
 from tests.format_samples import with_images
 
 saved = saver("a_keypoints.json")
@@ -250,9 +250,7 @@ def test_scaled_coordinates_are_no_pixels(tmp_path: Path, scale: float, offset: 
     triples[1:, :2] = triples[1:, :2] * scale + offset
     saved(tmp_path / "in", frame(), "0_keypoints.json")
     path = saved(tmp_path / "in", frame(triples.ravel().tolist()), "1_keypoints.json").parent
-    with pytest.raises(InputError, match=r"within -1 and 1, .*write it with --keypoint_scale 0") as error:
-        formats.read(path, on_error=on_error)
-    one_sentence(error, path)
+    assert_refused(r"within -1 and 1, .*write it with --keypoint_scale 0", path, on_error=on_error)
     saved(path, frame(pose()), "2_keypoints.json")
     assert len(formats.read(path)) == 2  # a speck among people in pixels
 
@@ -285,17 +283,13 @@ PERSON = frame(pose())["people"][0]
 )
 def test_mistakes_are_named(tmp_path: Path, content: object, says: str) -> None:
     path = saved(tmp_path, content)
-    with pytest.raises(InputError, match=says) as error:
-        formats.read(path, "openpose")
-    one_sentence(error, path)
+    assert_refused(says, path, "openpose")
 
 
 def test_mistakes_in_a_folder_are_named_with_their_file(tmp_path: Path) -> None:
     saved(tmp_path / "in", frame(pose()))
     saved(tmp_path / "in", frame(pose(), pose(18)), "b_keypoints.json")
-    with pytest.raises(InputError, match=r"b_keypoints\.json, person 1 has 18 keypoints") as error:
-        formats.read(tmp_path / "in")
-    one_sentence(error, tmp_path / "in")
+    assert_refused(r"b_keypoints\.json, person 1 has 18 keypoints", tmp_path / "in")
 
 
 def test_files_of_several_cameras_are_not_left_behind(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex
 from posefix.formats.coco import ImageRecord
-from tests.coco_records import saver
+from tests.coco_records import assert_refused, saver
 
 saved = saver("street.json")
 
@@ -131,9 +131,7 @@ def test_coco_people_become_what_the_processor_returns(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(tmp_path: Path, change: dict, says: str) -> None:
     path = saved(tmp_path, [[person()], [person(), person() | change]])
-    with pytest.raises(InputError, match=f"frame 1, person 1 .*{says}") as error:
-        formats.read(path, "vitpose")
-    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    assert_refused(f"frame 1, person 1 .*{says}", path, "vitpose")
 
 
 def test_people_of_other_kinds_are_named(tmp_path: Path) -> None:
