@@ -38,7 +38,7 @@ from posefix.motion.denoise import TrackDenoiser
 from posefix.motion.tracks import Track
 from posefix.refine.one_batch import input_pose
 from posefix.refine.refiner import Refiner
-from posefix.refine.settings import RefineSettings
+from posefix.refine.settings import ESTIMATOR_AP, RefineSettings
 from posefix.training.config import from_dict
 from posefix.training.data.loader import TrainingBatches
 from posefix.training.data.stores import FolderStore
@@ -168,7 +168,7 @@ def ready_input(
     maps = geometry.translated(views.maps, refiner.config.frame_margin)
     ids = people.image_ids[views.rows].tolist()
     crops = [crop_image(images[i], matrix, refiner.config.input_size) for i, matrix in zip(ids, maps, strict=True)]
-    return np.stack(crops), input_pose(people, views, OtherPeople(people), refiner.device)
+    return np.stack(crops), input_pose(people, views, OtherPeople(people), refiner.device, ESTIMATOR_AP)
 
 
 def command(setup: Setup, people: People, images: ImageFolder) -> Work:

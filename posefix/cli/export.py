@@ -21,9 +21,14 @@ from posefix.core.errors import InputError
     show_default=True,
     help="A checkpoint in half precision, or an ONNX graph that needs neither torch nor posefix.",
 )
+@click.option(
+    "--estimator_ap",
+    type=FiniteRange(1, 100),
+    help="Of ONNX: AP in percent that the estimator is known to reach; 55 if it is not known.",
+)
 @click.option("--out", type=PATH, required=True, help="File to write.")
 @friendly
-def export(checkpoint: str, keep_margin: float | None, kind: str, out: Path) -> None:
+def export(checkpoint: str, keep_margin: float | None, kind: str, estimator_ap: float | None, out: Path) -> None:
     """Make a trained checkpoint ready to ship."""
     from dataclasses import replace
 
@@ -33,7 +38,10 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, out: Path) -> 
     from posefix.models.weights import resolve
     from posefix.motion.network import MOTION
     from posefix.refine.exported import export_onnx
+    from posefix.refine.settings import ESTIMATOR_AP
 
+    if estimator_ap is not None and kind != "onnx":
+        raise InputError("--estimator_ap is for --to onnx; a checkpoint is told when it refines")
     path = resolve(checkpoint)
     for sequence in (MOTION, LIFTING):
         if sequence.holds(path):
@@ -45,7 +53,7 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, out: Path) -> 
     if keep_margin is not None:
         loaded = replace(loaded, config=loaded.config.model_copy(update={"keep_margin": keep_margin}))
     if kind == "onnx":
-        write_atomically(out, export_onnx(loaded))
+        write_atomically(out, export_onnx(loaded, estimator_ap or ESTIMATOR_AP))
     else:
         save_checkpoint(out, loaded, half=True)
     _say(out, loaded.training_info.get("steps", 0))

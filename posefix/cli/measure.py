@@ -12,6 +12,7 @@ from posefix.cli.options import (
     CHECKPOINT,
     DEVICE,
     ENGINE,
+    ESTIMATOR_AP,
     FLIP_TEST,
     JSON,
     PATH,
@@ -29,6 +30,7 @@ from posefix.cli.options import (
 @option("--truth/--no_truth", default=True, help="Refine the ground truth and boxes, too.")
 @TEST_BATCH
 @FLIP_TEST
+@ESTIMATOR_AP
 @DEVICE
 @ENGINE
 @option(

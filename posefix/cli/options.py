@@ -45,6 +45,12 @@ RESULTS_SKELETON = option(
 CHECKPOINT = option("--checkpoint", default="posefix-base", help="A .safetensors file, or a shipped name.")
 TEST_BATCH = option("--batch_size", "--test_batch", type=click.IntRange(1), default=64, help="People in a batch.")
 FLIP_TEST = option("--flip_test/--no_flip_test", default=True, help="Average over the mirrored image.")
+ESTIMATOR_AP = option(
+    "--estimator_ap",
+    type=FiniteRange(1, 100),
+    default=55.0,
+    help="AP in percent that the estimator is known to reach; the better it is, the less its keypoints are moved.",
+)
 DEVICE = option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 ENGINE = option(
     "--engine",

@@ -64,6 +64,7 @@ NOTES = {  # on what was measured, if it is not 0
     is_flag=True,
     help="Scores of keypoints, too: the expected similarity to the truth times the probability of being in the image.",
 )
+@shared.ESTIMATOR_AP
 @option("--out", type=PATH, help="Write the refined results here, in the form they came in.")
 @option("--metrics", type=PATH, help="Write the measurements here, as JSON.")
 @option("--visualize", type=PATH, help="Folder for before/after pictures, or for the video with both poses.")
@@ -124,8 +125,9 @@ def _summary(results: Path, count: int, measured: dict[str, Any]) -> str:
         found = f"{count} people, none with a keypoint to refine in an image that is there" if count else "no people"
         return f"{results}: {found}; there was nothing to refine"
     lines = [
-        f"{measured['people']} people in {measured['images']} images: {measured['moved_keypoints']:.0%} of keypoints "
-        f"moved by more than half a pixel; {measured['people_per_second']:.1f} people/s with {measured['engine']}",
+        f"{measured['people']} people in {measured['images']} images (--estimator_ap {measured['estimator_ap']:g}): "
+        f"{measured['moved_keypoints']:.0%} of keypoints moved by more than half a pixel; "
+        f"{measured['people_per_second']:.1f} people/s with {measured['engine']}",
         *(text.format(measured[name]) for name, text in NOTES.items() if measured.get(name)),
     ]
     if "gain" in measured:

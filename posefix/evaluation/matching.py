@@ -44,6 +44,12 @@ def oks(
     return mean
 
 
+def thresholds_passed(similarity: np.ndarray) -> np.ndarray:
+    """Share (...) of COCO's OKS thresholds 0.5, 0.55, ..., 0.95 that OKS (...) pass."""
+    share: np.ndarray = (similarity[..., None] >= np.linspace(0.5, 0.95, 10)).mean(-1)
+    return share
+
+
 def match_people(truth: People, found: People) -> np.ndarray:
     """Match results to annotated people as COCO's evaluation does: best scores first, each to the nearest left.
 

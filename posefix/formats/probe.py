@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,11 @@ class FileProbe:
         if self.text.lstrip()[:1] not in ("[", "{"):
             return None
         try:
-            return json.loads(self.text) if len(self.head) < HEAD else from_json(self.text, allow_partial=True)
+            if len(self.head) < HEAD:
+                return json.loads(self.text)
+            text = re.sub(
+                r"\\u[dD]", r"\\u0", self.text
+            )  # half a surrogate pair, as of odd file names, is an error to it
+            return from_json(text, allow_partial=True)
         except (ValueError, RecursionError):
             return None

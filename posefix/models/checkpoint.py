@@ -64,7 +64,10 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
     try:
         checkpoint.network.load_state_dict(weights)
     except RuntimeError:
-        raise InputError(f"{path}: its weights do not fit its own configuration; the file is damaged") from None
+        raise InputError(
+            f"{path}: its weights do not fit the network that it names: it was made by another version of posefix, or "
+            "is damaged; train it anew, or take a shipped one, such as posefix-base"
+        ) from None
     checkpoint.network.eval().to(device)
     return checkpoint
 

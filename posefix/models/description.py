@@ -15,7 +15,7 @@ LEAST_SCALE = 6.0  # px; smaller OKS scales count as this one when the heatmap i
 CERTAIN = 0.999  # confidence from which on an input claims to be certain
 EXACTNESS = (0.4, 1.0, 3.0)  # OKS scales within which input and heatmap agree
 BOX_MARGIN = 1.1  # factor on the box, within which a keypoint counts as inside
-WIDTH = 89  # numbers that describe a keypoint
+WIDTH = 90  # numbers that describe a keypoint
 
 
 def describe(
@@ -137,6 +137,7 @@ def _describe_people(
         pose.scales.mean(-1) / 12,
         (pose.other_scores > 0).float().amax(-1).sum(-1) / 4,
         count / k,
+        pose.accuracy,
     ]
 
 

@@ -25,6 +25,8 @@ class InputPose(NamedTuple):
     other_scores: torch.Tensor  # (N, M, K) their confidences; 0 throughout where there are fewer than M
     # (N, 4) the person's box as x0, y0, x1, y1, if it is known from elsewhere than the pose; else zeros
     boxes: torch.Tensor
+    # (N,) share of COCO's OKS thresholds that the estimator's poses are known to pass on average, about its AP
+    accuracy: torch.Tensor
 
     @property
     def has_box(self) -> torch.Tensor:
@@ -46,6 +48,7 @@ class InputPose(NamedTuple):
             mirror(self.others),
             self.other_scores[..., flip],
             torch.where(self.has_box[:, None], boxes, self.boxes),
+            self.accuracy,
         )
 
     def without_estimates(self) -> InputPose:

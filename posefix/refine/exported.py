@@ -12,11 +12,20 @@ from posefix.core.people import FARTHEST
 from posefix.engines.compiled import to_onnx
 from posefix.engines.torch import TorchEngine
 from posefix.models.checkpoint import Checkpoint
-from posefix.models.interface import InputPose
+from posefix.models.interface import Evidence, InputPose, Located
 from posefix.models.network import FusionNetwork
 from posefix.refine.decisions import Forward, decide
+from posefix.refine.settings import ESTIMATOR_AP
 
 INPUTS, OUTPUTS = ["crops", "poses", "boxes"], ["refined", "expected_oks"]
+
+
+class WholeEngine(TorchEngine):
+    """Locates all people at once: in pieces, the traced graph would know the example's number of people alone."""
+
+    def locate(self, evidence: Evidence, pose: InputPose) -> Located:
+        """Compute and decode where the keypoints are."""
+        return self.network.locate(evidence, pose)
 
 
 class ExportedRefiner(nn.Module):
@@ -24,9 +33,10 @@ class ExportedRefiner(nn.Module):
 
     sigmas: torch.Tensor
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, estimator_ap: float) -> None:
         super().__init__()
-        self._engine = TorchEngine(checkpoint.network, torch.device("cpu"))
+        self._accuracy = estimator_ap / 100
+        self._engine = WholeEngine(checkpoint.network, torch.device("cpu"))
         self.network, self._config = self._engine.network, checkpoint.config
         self.register_buffer("sigmas", torch.as_tensor(checkpoint.skeleton.sigmas, dtype=torch.float32))
 
@@ -57,6 +67,7 @@ class ExportedRefiner(nn.Module):
             no_others[..., :2],
             no_others[..., 2],
             boxes - margin,
+            torch.full_like(lengths, self._accuracy),
         )
         evidence = self.network.encode(crops.permute(0, 3, 1, 2), flip_test=False)
         proposal = decide(Forward(self._engine, evidence, self._config.keep_margin), pose, passes=1)
@@ -64,13 +75,15 @@ class ExportedRefiner(nn.Module):
         return found, proposal.expected
 
 
-def export_onnx(checkpoint: Checkpoint) -> bytes:
+def export_onnx(checkpoint: Checkpoint, estimator_ap: float = ESTIMATOR_AP) -> bytes:
     """Write a refiner as ONNX: see :class:`ExportedRefiner` for what goes in and comes out.
+
+    ``estimator_ap`` is the AP in percent that the estimator is known to reach (``RefineSettings``).
 
     Raises:
         InputError: for a network without the fusion head.
     """
-    refiner = ExportedRefiner(checkpoint)
+    refiner = ExportedRefiner(checkpoint, estimator_ap)
     if not isinstance(refiner.network, FusionNetwork):
         raise InputError("only networks with the fusion head can be exported to ONNX")
     height, width = checkpoint.config.input_size

@@ -55,7 +55,7 @@ class BatchRefiner:
     @torch.inference_mode()
     def _refine_views(self, views: Views, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Keypoints (V, K, 2) in the original image, expected OKS (V,), and scores of the keypoints (V, K)."""
-        pose = input_pose(self.people, views, self.others, self.engine.device)
+        pose = input_pose(self.people, views, self.others, self.engine.device, self.settings.estimator_ap)
         evidence = self.engine.encode(crops, self.settings.flip_test)
         proposal = decide(Forward(self.engine, evidence, self.margin), pose, self.settings.passes)
         moved = (proposal.keypoints != pose.keypoints).any(-1, keepdim=True).cpu().numpy()
@@ -65,7 +65,9 @@ class BatchRefiner:
         return keypoints, proposal.expected.cpu().numpy(), proposal.keypoint_scores.cpu().numpy()
 
 
-def input_pose(people: People, views: Views, others: OtherPeople, device: torch.device) -> InputPose:
+def input_pose(
+    people: People, views: Views, others: OtherPeople, device: torch.device, estimator_ap: float
+) -> InputPose:
     """Gather the network's input for V views, in pixels of each view's frame, as tensors on a device."""
     rows, maps = views.rows, views.maps
     keypoints = people.keypoints[rows]
@@ -85,5 +87,6 @@ def input_pose(people: People, views: Views, others: OtherPeople, device: torch.
         geometry.transform(their_keypoints, maps),
         their_scores,
         geometry.transform_boxes(boxes, maps),
+        np.full(len(rows), estimator_ap / 100),
     )
     return InputPose(*(torch.from_numpy(array.astype(np.float32)).to(device) for array in arrays))

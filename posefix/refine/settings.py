@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 from posefix.core.errors import InputError
 
 MOST_PASSES = 3
+ESTIMATOR_AP = 55.0  # of an estimator of which nothing is known
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class RefineSettings:
             ``original_scores`` (:mod:`posefix.refine.rescoring`).
         keypoint_scores: give keypoints scores: expected similarity to the truth (KS) times the probability that the
             keypoint is in the image.
+        estimator_ap: AP in percent that the estimator is known to reach on people like these, 1 to 100. The better it
+            is, the more is needed to move its keypoints.
 
     Raises:
         InputError: when a value is out of range.
@@ -36,6 +40,7 @@ class RefineSettings:
     on_error: Literal["stop", "skip"] = "stop"
     rescore: bool = True
     keypoint_scores: bool = False
+    estimator_ap: float = ESTIMATOR_AP
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "passes", "workers"):
@@ -44,5 +49,8 @@ class RefineSettings:
                 raise InputError(f"{name} must be a whole number from 1 on, got {value!r:.40}")
         if self.passes > MOST_PASSES:
             raise InputError(f"passes must be 1 to {MOST_PASSES}, got {self.passes}")
+        ap = self.estimator_ap
+        if isinstance(ap, bool) or not isinstance(ap, Real) or not 1 <= float(ap) <= 100:
+            raise InputError(f"estimator_ap must be a number from 1 to 100, in percent, got {ap!r:.40}")
         if self.on_error not in ("stop", "skip"):
             raise InputError(f"on_error must be 'stop' or 'skip', got {self.on_error!r:.40}")

@@ -17,13 +17,12 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import GroundTruth, read_results
-from posefix.evaluation.matching import match_people, oks_with
+from posefix.evaluation.matching import match_people, oks_with, thresholds_passed
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 
 DISPLACEMENTS = (0.1, 0.25, 0.5)  # of ground truth, in OKS scales s k
-THRESHOLDS = np.arange(0.5, 0.96, 0.05)
 
 
 def data_sets(folder: Path, split: str) -> list[Path]:
@@ -88,7 +87,7 @@ def gains_by_score(truth: People, before: People, after: People) -> dict[str, fl
     gains: dict[str, float | None] = {}
     for name, part in zip(("lower", "upper"), np.array_split(found, 2), strict=True):
         old, new = (oks_with(truth[part], people[matched[part]], np.arange(len(part))) for people in (before, after))
-        gained = (new[:, None] > THRESHOLDS).astype(float) - (old[:, None] > THRESHOLDS)
+        gained = thresholds_passed(new) - thresholds_passed(old)
         gains[name] = float(100 * gained.mean()) if len(part) else None
     return gains
 

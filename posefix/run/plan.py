@@ -105,7 +105,8 @@ class Plan:
         """The SHA-256 of what tells the work of one run from another's: its inputs' content, and how they are used."""
         source = self.video or self.images
         used: dict[str, object] = {"engine": engine, "device": device, "source": str(source and source.resolve())}
-        used |= {name: getattr(settings, name) for name in ("batch_size", "flip_test", "passes", "on_error")}
+        decisive = "batch_size", "flip_test", "passes", "on_error", "estimator_ap"
+        used |= {name: getattr(settings, name) for name in decisive}
         used |= {name: getattr(self, name) for name in ("format", "skeleton", "upright", "temporal", "fill")}
         digest = hashlib.sha256(json.dumps(used, sort_keys=True, default=str).encode())
         for path in (

@@ -72,8 +72,9 @@ class SynthesisConfig(StrictModel):
     that it is a neighbour's.
     ``scores`` draws confidences that go with how right a keypoint is; without, all of them are 1. ``placeholder`` is
     the probability that the face is somewhere with a confidence near 0, as of estimators that know no face;
-    ``fixed`` that most or all of the keypoints of any input are put right, as a better estimator's; ``dropout`` that
-    an input keypoint is withheld, ``empty`` that all of a person's are.
+    ``dropout`` that an input keypoint is withheld, ``empty`` that all of a person's are. ``improved`` puts any share of
+    the keypoints of any input right, as estimators of every quality, and tells the fusion head which; a head that was
+    trained without is to be refined by with the default ``estimator_ap`` alone.
     ``leg_occlusion`` is the probability that a person's legs are cut out of the image.
     """
 
@@ -82,12 +83,12 @@ class SynthesisConfig(StrictModel):
     dropout: float = Field(default=0.0, ge=0, le=1)
     observed: float = Field(default=0.0, ge=0, le=1)
     guessed: float = Field(default=0.0, ge=0, le=1)
-    fixed: float = Field(default=0.0, ge=0, le=1)
     clean: float = Field(default=0.0, ge=0, le=1)
     inverted: float = Field(default=0.0, ge=0, le=1)
     warped: float = Field(default=0.0, ge=0, le=1)
     neighbour: float = Field(default=0.0, ge=0, le=1)
     scores: bool = False
+    improved: bool = False
     placeholder: float = Field(default=0.0, ge=0, le=1)
     empty: float = Field(default=0.0, ge=0, le=1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pydoc
 import re
 import shlex
 import shutil
@@ -102,3 +103,14 @@ def assert_same_format(given: Path, out: Path, command: list[str]) -> None:
     assert FORMATS[formats.format_of(out, named)].read is FORMATS[formats.format_of(given, named)].read
     if given.is_file() and out.suffix == ".json":
         assert type(json.loads(given.read_text())) is type(json.loads(out.read_text()))
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda path: path.stem
+)
+def test_every_name_of_ours_on_a_page_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    names = re.findall(r"`((?:posefix|synth)\.[a-z_]+\.[\w.]+)`", text)
+    for module, imported in re.findall(r"^from ((?:posefix|synth)[\w.]*) import (.*)$", text, re.MULTILINE):
+        names += [f"{module}.{name.split()[0]}" for name in imported.split(",")]
+    assert not [name for name in names if pydoc.locate(name) is None]

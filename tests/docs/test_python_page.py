@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from posefix.demo import load_photos
 from tests.library_objects import HEIGHT, REAL, STAND_INS, WIDTH, Library, plain
 from tests.tiny import COCO
 
@@ -124,8 +125,10 @@ def names() -> dict[str, Any]:
 
 
 @pytest.fixture
-def image(rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+def image() -> np.ndarray:
+    """A photograph of people, so that wild poses move."""
+    _, images = load_photos()
+    return cv2.resize(next(iter(images.values())), (WIDTH, HEIGHT))
 
 
 def objects(library: Library, count: int, rng: np.random.Generator) -> Any:

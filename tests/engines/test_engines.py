@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def random_pose(rng: np.random.Generator, count: int) -> InputPose:
-    shapes = (17, 2), (17,), (17,), (3, 17, 2), (3, 17), (4,)
+    shapes = (17, 2), (17,), (17,), (3, 17, 2), (3, 17), (4,), ()
     pose = InputPose(*(torch.from_numpy(rng.random((count, *shape)).astype(np.float32)) for shape in shapes))
     return pose._replace(keypoints=60 * pose.keypoints, scales=3 + pose.scales, others=60 * pose.others)
 

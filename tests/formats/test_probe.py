@@ -24,3 +24,10 @@ def test_some_twenty_files_of_a_folder_are_opened_to_recognise_it(
     assert formats.sniff(tmp_path) == name
     opened = {path for path in OPENED if path.startswith(str(tmp_path)) and path.endswith(".json")}
     assert 1 <= len(opened) <= 25
+
+
+def test_a_long_file_with_file_names_that_are_not_unicode_is_recognised(tmp_path: Path) -> None:
+    person = {"image_id": "caf\udce9.jpg", "keypoints": [1.0, 2.0, 0.5] * 17, "score": 1.0, "idx": [1.0]}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([person] * 2000))
+    assert formats.sniff(path) == "alphapose"

@@ -18,7 +18,7 @@ from posefix.lifting.network import LIFTING
 from posefix.models.backbone import create_backbone, load_first_weights
 from posefix.models.checkpoint import DEFAULT, METADATA_KEY, load_checkpoint, save_checkpoint
 from posefix.motion.network import MOTION
-from tests.tiny import tiny_checkpoint, tiny_config
+from tests.tiny import fusion_checkpoint, tiny_checkpoint, tiny_config
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -171,3 +171,15 @@ def test_the_weights_in_the_package_are_small_and_whole() -> None:
         checkpoint = load_checkpoint(path.stem)
         assert checkpoint.skeleton.name == "coco17"
         assert checkpoint.config != tiny_config().model
+
+
+def test_a_checkpoint_of_another_version_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "old.safetensors"
+    save_checkpoint(path, fusion_checkpoint())
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    weights = load_file(path)
+    weights["head.embed.0.weight"] = weights["head.embed.0.weight"][:, 1:].contiguous()
+    save_file(weights, path, metadata)
+    with pytest.raises(InputError, match=r"another version of posefix.*take a shipped one"):
+        load_checkpoint(path)

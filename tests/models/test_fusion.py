@@ -36,7 +36,8 @@ def scene() -> tuple[Evidence, InputPose]:
     boxes = torch.cat([10 * uniform(5, 2), 30 + 15 * uniform(5, 2)], dim=1)
     boxes[2] = 0
     scales = 2 + 4 * uniform(5, K)
-    pose = InputPose(45 * uniform(5, K, 2), uniform(5, K), scales, 45 * uniform(5, 3, K, 2), scores, boxes)
+    others = 45 * uniform(5, 3, K, 2)
+    pose = InputPose(45 * uniform(5, K, 2), uniform(5, K), scales, others, scores, boxes, uniform(5))
     return evidence, pose
 
 
@@ -77,7 +78,7 @@ def test_the_order_of_other_people_and_of_the_batch_does_not_matter(
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("part", ["heatmaps", "poses", "keypoints", "scores", "others", "boxes"])
+@pytest.mark.parametrize("part", ["heatmaps", "poses", "keypoints", "scores", "others", "boxes", "accuracy"])
 def test_all_that_is_known_has_a_say(head: PoseFusion, scene: tuple[Evidence, InputPose], part: str) -> None:
     evidence, pose = scene
     changed = [

@@ -52,7 +52,8 @@ def test_a_fusion_head_learns_what_staying_and_moving_reach() -> None:
     log_posterior = torch.full((2, 2, *MAP), -60.0)
     log_posterior[:, 0, 3, 5] = log_posterior[:, 1, 10, 8] = 0.0
     ones = torch.ones(2, 2)
-    pose = InputPose(truth + offset, ones, 4 * ones, torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2), torch.zeros(2, 4))
+    nothing = torch.zeros(2, 1, 2, 2), torch.zeros(2, 1, 2), torch.zeros(2, 4), torch.zeros(2)
+    pose = InputPose(truth + offset, ones, 4 * ones, *nothing)
     seen = {"target": truth, "target_scales": 4 * ones, "labelled": ones.bool(), "annotated": ones.bool()}
 
     def losses(stay: list[float], move: list[float]) -> dict[str, float]:

@@ -15,7 +15,7 @@ def pose() -> InputPose:
     n, k = len(EXPECTED), 3
     keypoints = torch.arange(n * k * 2, dtype=torch.float32).view(n, k, 2)
     others = torch.zeros(n, 1, k, 2), torch.zeros(n, 1, k)
-    return InputPose(keypoints, torch.ones(n, k), torch.ones(n, k), *others, torch.zeros(n, 4))
+    return InputPose(keypoints, torch.ones(n, k), torch.ones(n, k), *others, torch.zeros(n, 4), torch.zeros(n))
 
 
 class Shift:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,29 @@ def test_the_pages_example_refines_as_the_refiner_does(tmp_path: Path, monkeypat
         )
         assert exported > max(before, refined - 0.05)  # OpenCV's crop is a little coarser than the refiner's
         assert expected_oks == pytest.approx(exported, abs=0.2)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_any_number_of_people_is_refined_at_once_as_each_alone(count: int, rng: np.random.Generator) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(small_graph(60.0))
+    feed = {
+        "crops": rng.integers(0, 255, (count, 256, 192, 3)).astype(np.uint8),
+        "poses": rng.uniform(0.1, 192, (count, 17, 3)).astype(np.float32),
+        "boxes": np.tile(np.float32([[20, 20, 170, 230]]), (count, 1)),
+    }
+    together, _ = session.run(None, feed)
+    alone = [session.run(None, {name: values[[i]] for name, values in feed.items()})[0][0] for i in range(count)]
+    np.testing.assert_allclose(together, alone, atol=0.05)
+
+
+def test_what_is_known_of_the_estimator_is_written_into_the_graph() -> None:
+    assert small_graph(60.0) != small_graph(90.0)
+
+
+@cache
+def small_graph(estimator_ap: float) -> bytes:
+    return export_onnx(load_checkpoint("posefix-small"), estimator_ap)
 
 
 def test_other_networks_are_refused() -> None:

@@ -322,7 +322,7 @@ def test_confidences_that_a_file_does_not_have_are_unknown_and_others_are_believ
     views = Views.of(people, np.arange(3), (61, 45), 1.25)
 
     def told(given: People) -> np.ndarray:
-        return input_pose(given, views, OtherPeople(given), torch.device("cpu")).scores.numpy()
+        return input_pose(given, views, OtherPeople(given), torch.device("cpu"), 55.0).scores.numpy()
 
     np.testing.assert_allclose(told(people), people.scores)
     unscored_format = replace(FORMATS["ultralytics-labels"], holds=frozenset())

@@ -13,7 +13,7 @@ from tools.experiments.refine_clips import main
 @pytest.mark.parametrize(
     ("way", "option", "value"),
     [
-        ("live", "--latency", "1"),
+        ("refine", "--latency", "1"),
         ("median", "--latency", "1"),
         ("frames", "--network", "x"),
         ("network", "--checkpoint", "x"),

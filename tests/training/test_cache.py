@@ -35,7 +35,14 @@ def config_of(world: dict[str, Path], **settings: dict) -> Config:
         "name": "cached",
         "model": FUSION,
         "train": [{"annotations": str(world["annotations"]), "images": str(world["images"]), "repeat": 2}],
-        "synthesis": {"guessed": 0.3, "fixed": 0.5, "scores": True, "inverted": 0.2, "warped": 0.2, "neighbour": 0.3},
+        "synthesis": {
+            "guessed": 0.3,
+            "improved": True,
+            "scores": True,
+            "inverted": 0.2,
+            "warped": 0.2,
+            "neighbour": 0.3,
+        },
         "training": {"cache": str(world["images"].parent / "cache"), "epochs": 2, "batch": 4, "workers": 0},
     }
     return from_dict({**spec, **{name: {**spec.get(name, {}), **values} for name, values in settings.items()}})
@@ -115,7 +122,12 @@ def test_an_unfinished_cache_is_finished_and_another_trainings_is_refused(world:
 
 
 def test_a_training_with_a_cache_changes_the_head_alone_and_learns(world: dict[str, Path], tmp_path: Path) -> None:
-    config = config_of(world, optimizer={"learning_rate": 3e-3}, training={"epochs": 8, "evaluate_every": 0})
+    config = config_of(
+        world,
+        optimizer={"learning_rate": 3e-3},
+        synthesis={"improved": False},
+        training={"epochs": 8, "evaluate_every": 0},
+    )
     trainer = Trainer(config, tmp_path / "run", CPU)
     before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
     assert trainer.fit()

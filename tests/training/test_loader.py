@@ -11,8 +11,10 @@ import torch
 
 from posefix.core import geometry
 from posefix.core.skeleton import load
+from posefix.evaluation.matching import oks, thresholds_passed
 from posefix.models.interface import InputPose
 from posefix.training.config import Config, Fold
+from posefix.training.data.inputs import Inputs
 from posefix.training.data.loader import TrainingBatches, training_loader
 from posefix.training.data.stores import FolderStore, in_fold, match_boxes, observed_poses
 from tests.tiny import random_people, tiny_config, write_world
@@ -130,7 +132,7 @@ def test_an_estimators_own_results_can_be_the_input(world: dict[str, Path]) -> N
     )
     batches = TrainingBatches(config, [store], [observed], batch=12)
     rows = batches.rows(0)
-    keypoints, _ = batches.inputs.draw(rows, np.random.default_rng(0))
+    keypoints = batches.inputs.draw(rows, np.random.default_rng(0)).keypoints
     matched = (observed[1][0][rows] > 0).any(1)
     given = matched[:, None] & (observed[1][0][rows] > 0)
     assert np.array_equal(keypoints[given], observed[0][0][rows][given])
@@ -164,7 +166,8 @@ def test_all_that_is_said_of_mirrored_people_is_mirrored(world: dict[str, Path])
 
     def batch(maps: np.ndarray, flipped: bool) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng(0)
-        return batches.poses(rows, maps, keypoints.astype(np.float32), scores, rng, np.full(4, flipped))
+        inputs = Inputs(keypoints.astype(np.float32), scores, np.full(4, 0.5, np.float32))
+        return batches.poses(rows, maps, inputs, rng, np.full(4, flipped))
 
     straight, mirrored = batch(maps, False), batch(geometry.flip_matrices(maps, width), True)
     expected = InputPose(*(straight[name] for name in InputPose._fields)).mirrored(flip, width)
@@ -174,3 +177,15 @@ def test_all_that_is_said_of_mirrored_people_is_mirrored(world: dict[str, Path])
         torch.testing.assert_close(mirrored[name], straight[name][:, flip])
     target = torch.stack([width - 1 - straight["target"][:, flip, 0], straight["target"][:, flip, 1]], dim=-1)
     torch.testing.assert_close(mirrored["target"], target, atol=1e-3, rtol=0)
+
+
+def test_what_is_told_of_an_estimator_is_the_share_of_thresholds_that_its_people_pass(world: dict[str, Path]) -> None:
+    batches = make(world, synthesis={"improved": True})
+    rows = np.tile(np.arange(len(batches.people)), 300)
+    people = batches.people[rows]
+    drawn = batches.inputs.draw(rows, np.random.default_rng(0))
+    area = people.areas, people.skeleton.sigmas
+    reached = thresholds_passed(oks(drawn.keypoints, people.keypoints, people.labelled, *area))
+    assert np.ptp(drawn.accuracy) > 0.2
+    for part in np.array_split(np.argsort(drawn.accuracy), 4):
+        assert abs(reached[part].mean() - drawn.accuracy[part].mean()) < 0.05

@@ -35,7 +35,11 @@ WAYS = (*WITH_IMAGES, "network", "oneeuro", "savgol", "butterworth", "gaussian",
 )
 @option("--network", help="The sequence denoiser: a .safetensors file, or a shipped name; posefix-motion unless given.")
 @option("--checkpoint", help="The refiner; posefix-base unless given.")
-@option("--latency", type=click.IntRange(0, 30), help="Of --way network: from the past and so many later frames alone.")
+@option(
+    "--latency",
+    type=click.IntRange(0, 30),
+    help="Of --way network and live: from the past and so many later frames alone.",
+)
 @option("--every", type=click.IntRange(1), default=1, help="Take every so manyth clip.")
 @option("--first", type=click.IntRange(0), default=0, help="Begin with this clip.")
 @option("--out", type=PATH, required=True, help="Folder for the refined results, named as they were.")
@@ -55,7 +59,7 @@ def main(
     for name, given, ways in (
         ("network", network, ("refine", "live", "network")),
         ("checkpoint", checkpoint, WITH_IMAGES),
-        ("latency", latency, ("network",)),
+        ("latency", latency, ("network", "live")),
     ):
         if given is not None and way not in ways:
             raise InputError(f"--{name} is not for --way {way}; use it with {', '.join(ways)}")
@@ -70,7 +74,10 @@ def main(
         if refiner is None:
             people = smooth_people(people, denoise, times=video.times).people
         elif way == "live":
-            people = refine_live(OnlineRefiner(refiner, 1 / float(np.diff(video.times).mean()), network), people, video)
+            fps = 1 / float(np.diff(video.times).mean())
+            people = refine_live(
+                OnlineRefiner(refiner, fps, network, latency=latency or 0), people, video, latency or 0
+            )
         elif way == "frames":
             people = refiner.refine(people, video, settings)
         else:
@@ -78,12 +85,16 @@ def main(
         formats.write(people, out / path.name)
 
 
-def refine_live(online: OnlineRefiner, people: People, video: VideoFrames) -> People:
-    """Give a refiner one frame after the other."""
+def refine_live(online: OnlineRefiner, people: People, video: VideoFrames, latency: int) -> People:
+    """Give a refiner one frame after the other, and the last one again until all answers are there."""
     keypoints, xyc = people.keypoints.copy(), people.xyc
-    for index, frame in video:
-        rows = np.flatnonzero(people.image_ids == index)
-        keypoints[rows] = online(frame, xyc[rows])[..., :2]
+    frames = list(video)
+    for place in range(len(frames) + latency):
+        index, frame = frames[min(place, len(frames) - 1)]
+        found = online(frame, xyc[people.image_ids == index])[..., :2]
+        rows = np.flatnonzero(people.image_ids == frames[max(place - latency, 0)][0])
+        if place >= latency and len(rows) == len(found):
+            keypoints[rows] = found
     return people.with_keypoints(keypoints)
 
 

@@ -142,8 +142,8 @@ class _Crops(Batches):
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.seed, 0, index])
         rows = self.rows(index)
-        crops, _, _, maps, flipped = self._good.look(rows, rng)
-        worse, _, _, worse_maps, _ = self._worse.look(rows, rng)
+        crops, _, maps, flipped = self._good.look(rows, rng)
+        worse, _, worse_maps, _ = self._worse.look(rows, rng)
         return {
             "rows": torch.from_numpy(rows),
             "maps": torch.from_numpy(maps),
@@ -166,8 +166,8 @@ class CachedBatches(Batches):
         chosen = np.sort(self.rows(index))
         rng = np.random.default_rng([self.seed, self.epoch, index])
         cache, rows = self._cache, self._cache.rows[chosen]
-        keypoints, scores = self._batches.inputs.draw(rows, rng, cache.guesses[chosen])
-        batch = self._batches.poses(rows, cache.maps[chosen], keypoints, scores, rng, cache.flipped[chosen])
+        inputs = self._batches.inputs.draw(rows, rng, cache.guesses[chosen])
+        batch = self._batches.poses(rows, cache.maps[chosen], inputs, rng, cache.flipped[chosen])
         view = (rng.random(len(chosen)) < AVERAGED).astype(int)
         mine = self.share
         batch = {name: values[mine] for name, values in batch.items()}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from posefix.core import geometry
 from posefix.core.neighbours import COUNT, OtherPeople
 from posefix.core.people import People
-from posefix.evaluation.matching import keypoint_similarity
+from posefix.evaluation.matching import keypoint_similarity, oks, thresholds_passed
+from posefix.refine.settings import ESTIMATOR_AP
 from posefix.training.config import SynthesisConfig
 from synth import (
     Statistics,
@@ -24,11 +26,22 @@ from synth import (
     warp_poses,
 )
 
-FIXED_WITHIN = 0.6  # OKS scales, at most, that fixed keypoints are off
+RIGHT_WITHIN = 0.6  # OKS scales, at most, that right keypoints are off
+SMALLER_WITHIN = 3.0  # OKS scales; errors up to this can become smaller, larger ones are gone or stay
+LEAST_QUALITY = 1e-3  # of estimators, whose quality lower ones count as
+QUALITIES = 7  # from the worst to the best, whose accuracy is measured in each batch
 BOX_TOLD, BOX_NOISE = 0.65, 0.05  # probability that a box comes with a pose; its errors, in its sizes
 LEAST_POSED = 3  # keypoints, from which on a pose has an extent
 OTHER_NOISE = 1.0  # OKS scales, at most, that other people's keypoints are off
 OTHER_MISSING, ALL_MISSING = 0.25, 0.2  # probability that one neighbour was not found, and that none was
+
+
+class Inputs(NamedTuple):
+    """Input poses of B people, in pixels of their original images."""
+
+    keypoints: np.ndarray  # (B, K, 2) float32
+    scores: np.ndarray  # (B, K) float32
+    accuracy: np.ndarray  # (B,) float32, share of OKS thresholds that the estimator's people pass on average
 
 
 class InputPoses:
@@ -60,10 +73,8 @@ class InputPoses:
         zero = np.zeros(1, int)
         self._statistics.probabilities(zero, zero, people.skeleton)  # raises for keypoints that they do not cover
 
-    def draw(
-        self, rows: np.ndarray, rng: np.random.Generator, guesses: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints (B, K, 2) and scores (B, K) float32 for the people at ``rows``.
+    def draw(self, rows: np.ndarray, rng: np.random.Generator, guesses: np.ndarray | None = None) -> Inputs:
+        """Draw the input poses of the people at ``rows``.
 
         ``guesses`` (B, K, 3) are what the network's backbone finds, if it was asked.
         """
@@ -82,7 +93,9 @@ class InputPoses:
         if guesses is not None:
             guessed = (kind >= config.observed) & (kind < config.observed + config.guessed)
             keypoints[guessed], scores[guessed] = guesses[guessed, :, :2], guesses[guessed, :, 2]
-        keypoints = self._fixed(rows, keypoints, rng)
+        accuracy = np.full(len(rows), ESTIMATOR_AP / 100)
+        if config.improved:
+            keypoints, accuracy = self._improved(rows, keypoints, rng)
         if config.placeholder:
             scales = self.scales(rows)
             keypoints, scores = place_faces(keypoints, scores, scales, self._people.skeleton, rng, config.placeholder)
@@ -91,24 +104,46 @@ class InputPoses:
             scores = claim_certainty(similarity, scores, people.labelled, rng)
         scores[rng.random(len(rows)) < config.empty] = 0
         keypoints[scores <= 0] = 0
-        return keypoints.astype(np.float32), scores.astype(np.float32)
+        return Inputs(keypoints.astype(np.float32), scores.astype(np.float32), accuracy.astype(np.float32))
 
-    def _fixed(self, rows: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Keypoints (B, K, 2) of which, in some people, most are at their truth or near it, as of a better estimator.
+    def _improved(
+        self, rows: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Put keypoints (B, K, 2) at their truth or near it, as many as estimators of other quality would.
 
-        Half of these people are right throughout; of each other, a share of the keypoints between half and all. The
-        distance, at most ``FIXED_WITHIN`` OKS scales, is drawn for the person, the direction for each keypoint.
+        The quality, drawn for each person, is the share of the keypoints that the estimator puts right, on average over
+        people: of a person it is a power of a uniform number. In half of the people right keypoints are off by at
+        most ``RIGHT_WITHIN`` OKS scales, the distance drawn for the person and the direction for each keypoint; in the
+        other half they are off by a part of what they were off before.
+
+        Returns:
+            keypoints (B, K, 2), and (B,) the share of OKS thresholds that people of such an estimator pass on average,
+            before keypoints are withheld or faces misplaced.
         """
         people = self._people[rows]
         n, k = people.scores.shape
         scales = np.sqrt(np.maximum(people.areas, 1))[:, None] * 2 * people.skeleton.sigmas
-        distance = np.maximum(rng.uniform(-0.2, 1, (n, 1)), 0) * FIXED_WITHIN * scales
-        angle = rng.uniform(0, 2 * np.pi, (n, k))
-        near = people.keypoints + distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-        share = np.minimum(rng.uniform(0.5, 1.5, (n, 1)), 1)
-        chosen = rng.random((n, 1)) < self._config.fixed
-        right = chosen & people.labelled & (rng.random((n, k)) < share)
-        return np.where(right[..., None], near, keypoints)
+        angle, part = rng.uniform(0, 2 * np.pi, (n, k)), rng.random((n, 1))
+        distance = np.maximum(rng.uniform(-0.5, 1, (n, 1)), 0) * RIGHT_WITHIN * scales
+        near = distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        error = keypoints - people.keypoints
+        smaller = (rng.random((n, 1)) < 0.5) & (np.linalg.norm(error, axis=-1) < SMALLER_WITHIN * scales)
+        chance, spot = rng.random((n, 1)), rng.random((n, k))
+
+        def improved(quality: np.ndarray) -> np.ndarray:
+            left = np.where(smaller[..., None], (part * (1 - quality))[..., None] * error, near)
+            share = chance ** (1 / np.maximum(quality, LEAST_QUALITY) - 1)
+            right = people.labelled & (spot < share)
+            return np.where(right[..., None], people.keypoints + left, keypoints)
+
+        def accuracy(quality: float) -> float:
+            found = improved(np.full((n, 1), quality))
+            reached = oks(found, people.keypoints, people.labelled, people.areas, people.skeleton.sigmas)
+            return float(thresholds_passed(reached).mean())
+
+        quality, grid = rng.random((n, 1)), np.linspace(0, 1, QUALITIES)
+        accuracies: np.ndarray = np.interp(quality[:, 0], grid, [accuracy(q) for q in grid])
+        return improved(quality), accuracies
 
     def scales(self, rows: np.ndarray) -> np.ndarray:
         """(B, K) OKS scales s k as the annotated boxes tell, in original pixels."""

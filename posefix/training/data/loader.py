@@ -18,7 +18,7 @@ from posefix.media.crops import crop_image
 from posefix.media.opencv import cv2
 from posefix.training.config import Config
 from posefix.training.data.augment import Appearance, random_maps
-from posefix.training.data.inputs import InputPoses
+from posefix.training.data.inputs import InputPoses, Inputs
 from posefix.training.data.stores import FolderStore, in_fold
 from synth import leg_regions
 
@@ -93,10 +93,10 @@ class TrainingBatches(Batches):
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.config.seed, self.epoch, index])
         rows = self.rows(index)
-        crops, keypoints, scores, maps, flipped = self.look(rows, rng)
+        crops, inputs, maps, flipped = self.look(rows, rng)
         batch = {
             "crops": torch.from_numpy(crops).permute(0, 3, 1, 2),
-            **self.poses(rows, maps, keypoints, scores, rng, flipped),
+            **self.poses(rows, maps, inputs, rng, flipped),
         }
         return {name: values[self.share] for name, values in batch.items()}
 
@@ -116,22 +116,20 @@ class TrainingBatches(Batches):
         other._appearance = Appearance(augmentation)
         return other
 
-    def look(
-        self, rows: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def look(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Inputs, np.ndarray, np.ndarray]:
         """Crops of the people at ``rows`` and the input poses that went with them.
 
         Returns:
-            crops (B, height, width, 3) uint8, black outside the ``share``, keypoints (B, K, 2) and scores (B, K) in
-            original pixels, maps (B, 2, 3) from there to the frame, and (B,) bool, whether the map mirrors.
+            crops (B, height, width, 3) uint8, black outside the ``share``, input poses, maps (B, 2, 3) from original
+            pixels to the frame, and (B,) bool, whether the map mirrors.
         """
         people, model = self.people[rows], self.config.model
-        keypoints, scores = self.inputs.draw(rows, rng)
+        inputs = self.inputs.draw(rows, rng)
         regions = np.zeros((len(rows), 4), np.float32)
         if self.config.synthesis.leg_occlusion:
             occluded = rng.random(len(rows)) < self.config.synthesis.leg_occlusion
             regions = leg_regions(people.keypoints, people.labelled, self.skeleton, occluded, rng)
-        boxes = self._boxes(rows, keypoints, scores, rng)
+        boxes = self._boxes(rows, inputs.keypoints, inputs.scores, rng)
         maps, flipped = random_maps(boxes, model.frame_size, model.box_padding, self.config.augmentation, rng)
         in_crop = geometry.translated(maps, model.frame_margin)
         crops = np.zeros((len(rows), *model.input_size, 3), np.uint8)
@@ -140,23 +138,21 @@ class TrainingBatches(Batches):
             crops[i] = self._crop(rows[i], in_crop[i])
         if regions.any():
             _hide(crops, in_crop, regions, rng)
-        return self._appearance(crops, rng, mine), keypoints, scores, maps, flipped
+        return self._appearance(crops, rng, mine), inputs, maps, flipped
 
     def poses(
         self,
         rows: np.ndarray,
         maps: np.ndarray,
-        keypoints: np.ndarray,
-        scores: np.ndarray,
+        inputs: Inputs,
         rng: np.random.Generator,
         flipped: np.ndarray,
     ) -> Batch:
         """All of a batch but the image, in pixels of the frame that ``maps`` (B, 2, 3) lead to.
 
-        ``keypoints`` (B, K, 2) and ``scores`` (B, K) are input poses in original pixels; where ``flipped`` (B,) the
-        map mirrors the person.
+        Where ``flipped`` (B,) the map mirrors the person.
         """
-        people = self.people[rows]
+        people, keypoints, scores = self.people[rows], inputs.keypoints, inputs.scores
         others, other_scores = self.inputs.others(rows, keypoints, scores, rng)
         exchange = np.where(flipped[:, None], self.skeleton.flip, np.arange(len(self.skeleton)))
 
@@ -181,6 +177,7 @@ class TrainingBatches(Batches):
             "others": place(others),
             "other_scores": arrange(other_scores),
             "boxes": torch.from_numpy(told.astype(np.float32)),
+            "accuracy": torch.from_numpy(inputs.accuracy),
             "target": place(people.keypoints),
             "labelled": arrange(people.labelled),
             "annotated": arrange(self._annotated[rows]),
