@@ -8,6 +8,7 @@ import click
 
 from posefix.cli.options import PATH, FiniteRange, friendly
 from posefix.core.errors import InputError
+from posefix.refine.settings import ESTIMATOR_AP
 
 
 @click.command(epilog="Example: posefix export posefix-base --to onnx --out posefix.onnx")
@@ -24,7 +25,7 @@ from posefix.core.errors import InputError
 @click.option(
     "--estimator_ap",
     type=FiniteRange(1, 100),
-    help="Of ONNX: AP in percent that the estimator is known to reach; 55 if it is not known.",
+    help=f"Of ONNX: AP in percent that the estimator is known to reach; {ESTIMATOR_AP:g} if it is not known.",
 )
 @click.option("--out", type=PATH, required=True, help="File to write.")
 @friendly
@@ -38,7 +39,6 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, estimator_ap: 
     from posefix.models.weights import resolve
     from posefix.motion.network import MOTION
     from posefix.refine.exported import export_onnx
-    from posefix.refine.settings import ESTIMATOR_AP
 
     if estimator_ap is not None and kind != "onnx":
         raise InputError("--estimator_ap is for --to onnx; a checkpoint is told when it refines")

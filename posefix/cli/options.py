@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from posefix.core.errors import InputError
+from posefix.refine.settings import RefineSettings
 
 if TYPE_CHECKING:
     from posefix.core.people import People
@@ -48,7 +49,7 @@ FLIP_TEST = option("--flip_test/--no_flip_test", default=True, help="Average ove
 ESTIMATOR_AP = option(
     "--estimator_ap",
     type=FiniteRange(1, 100),
-    default=55.0,
+    default=RefineSettings.estimator_ap,
     help="AP in percent that the estimator is known to reach; the better it is, the less its keypoints are moved.",
 )
 DEVICE = option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")

@@ -16,7 +16,7 @@ import torch
 
 from posefix.engines import Engine
 from posefix.models import decode
-from posefix.models.interface import Evidence, InputPose, take
+from posefix.models.interface import Evidence, InputPose, RefinementNetwork, take
 from posefix.refine.rescoring import expected_oks
 
 SECOND_VIEW_COST = 0.25  # expected OKS by which the view of the pose must be better than that of the person's box
@@ -36,7 +36,7 @@ class Proposal(NamedTuple):
 class Forward:
     """Runs the network on the crops of V views with any input pose, and decodes its output."""
 
-    engine: Engine  # runs the network
+    engine: Engine | RefinementNetwork  # locates keypoints
     evidence: Evidence  # what it computed of the crops
     margin: float  # expected gain in KS up to which a keypoint stays where it is
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,22 +12,13 @@ from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST
 from posefix.engines.compiled import to_onnx
-from posefix.engines.torch import TorchEngine
 from posefix.models.checkpoint import Checkpoint
-from posefix.models.interface import Evidence, InputPose, Located
+from posefix.models.interface import InputPose
 from posefix.models.network import FusionNetwork
 from posefix.refine.decisions import Forward, decide
 from posefix.refine.settings import ESTIMATOR_AP
 
 INPUTS, OUTPUTS = ["crops", "poses", "boxes"], ["refined", "expected_oks"]
-
-
-class WholeEngine(TorchEngine):
-    """Locates all people at once: in pieces, the traced graph would know the example's number of people alone."""
-
-    def locate(self, evidence: Evidence, pose: InputPose) -> Located:
-        """Compute and decode where the keypoints are."""
-        return self.network.locate(evidence, pose)
 
 
 class ExportedRefiner(nn.Module):
@@ -36,8 +29,7 @@ class ExportedRefiner(nn.Module):
     def __init__(self, checkpoint: Checkpoint, estimator_ap: float) -> None:
         super().__init__()
         self._accuracy = estimator_ap / 100
-        self._engine = WholeEngine(checkpoint.network, torch.device("cpu"))
-        self.network, self._config = self._engine.network, checkpoint.config
+        self.network, self._config = copy.deepcopy(checkpoint.network).eval().cpu(), checkpoint.config
         self.register_buffer("sigmas", torch.as_tensor(checkpoint.skeleton.sigmas, dtype=torch.float32))
 
     def forward(
@@ -70,7 +62,7 @@ class ExportedRefiner(nn.Module):
             torch.full_like(lengths, self._accuracy),
         )
         evidence = self.network.encode(crops.permute(0, 3, 1, 2), flip_test=False)
-        proposal = decide(Forward(self._engine, evidence, self._config.keep_margin), pose, passes=1)
+        proposal = decide(Forward(self.network, evidence, self._config.keep_margin), pose, passes=1)
         found = torch.cat([proposal.keypoints + margin, proposal.keypoint_scores[..., None]], dim=-1)
         return found, proposal.expected
 
