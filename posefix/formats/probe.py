@@ -85,9 +85,8 @@ class FileProbe:
         try:
             if len(self.head) < HEAD:
                 return json.loads(self.text)
-            text = re.sub(
-                r"\\u[dD]", r"\\u0", self.text
-            )  # half a surrogate pair, as of odd file names, is an error to it
+            # Half a surrogate pair, as in file names that are not UTF-8, is an error to this parser.
+            text = re.sub(r"\\u[dD]", r"\\u0", self.text)
             return from_json(text, allow_partial=True)
         except (ValueError, RecursionError):
             return None
