@@ -12,8 +12,7 @@ from posefix.cli.options import DEVICE, FINITE_POSITIVE, PATH, friendly, option
 from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
-    from posefix.training.sequence_trainer import SequenceTrainer
-    from posefix.training.train import Trainer
+    from posefix.training.run_folder import ResumableTraining
 
 
 @click.command(
@@ -64,7 +63,7 @@ def train(
 
 def _sequence_trainer(
     kind: str, config: str, out: Path | None, resume: bool, device: str | None, overrides: tuple[str, ...]
-) -> SequenceTrainer:
+) -> ResumableTraining:
     from posefix.core.resources import validated
     from posefix.engines.registry import usable_device
     from posefix.lifting.training import LiftingExperiment, LiftingTrainer
@@ -88,7 +87,7 @@ def _folder(out: Path | None, name: str, resume: bool) -> Path:
     return folder
 
 
-def _run(trainer: Trainer | SequenceTrainer, resume: bool, minutes: float | None) -> None:
+def _run(trainer: ResumableTraining, resume: bool, minutes: float | None) -> None:
     """Train, and say where it began and how it ended."""
     folder = trainer.folder
     if resume:

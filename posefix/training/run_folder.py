@@ -4,41 +4,79 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
+from posefix.core.resources import validated
 
 STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
 
 
-def write_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write what a resumed run needs, whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(folder / STATE_FILE, buffer.getvalue())
+class ResumableTraining(ABC):
+    """A training of one configuration into one folder, which can be interrupted and goes on to the same losses.
 
+    Attributes:
+        folder: holds weights, state and log.
+        device: where the network runs.
+        step: how many steps were trained, in ``seconds``.
+        CONFIGURATION: names the attribute that holds the configuration, whose ``decisive()`` a resumed run must share.
+        PARTS: names the attributes whose states are kept.
+    """
 
-@contextmanager
-def reading_state(folder: Path, device: torch.device) -> Iterator[dict[str, Any]]:
-    """Yield the state of a folder, to be taken over; InputError when it is damaged, also where it does not fit."""
-    path = folder / STATE_FILE
-    try:
-        yield torch.load(path, map_location=device, weights_only=True)
-    except InputError:
-        raise
-    except Exception as error:  # the unpickler raises whatever the damage provokes
-        raise InputError(f"{path}: not a readable training state ({type(error).__name__})") from None
+    CONFIGURATION: ClassVar[str]
+    PARTS: ClassVar[tuple[str, ...]] = ("network", "optimizer")
+    folder: Path
+    device: torch.device
+    step: int = 0
+    seconds: float = 0.0
 
+    @abstractmethod
+    def fit(self, minutes: float | None = None) -> bool:
+        """Train to the last step; stop early and save when ``minutes`` have passed or Ctrl-C came. True if finished."""
 
-def append_log(folder: Path, step: int, seconds: float, entry: dict[str, Any]) -> None:
-    """Append a line of JSON to the log."""
-    entry = {"step": step, "seconds": round(seconds, 1), **entry}
-    rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in entry.items()}
-    with (folder / LOG_FILE).open("a", encoding="utf-8") as log:
-        log.write(json.dumps(rounded) + "\n")
+    def save_state(self) -> None:
+        """Write what a resumed run needs, whole or not at all."""
+        state = {name: getattr(self, name).state_dict() for name in self.PARTS}
+        configuration = getattr(self, self.CONFIGURATION).model_dump(mode="json")
+        state |= {"step": self.step, "seconds": self.seconds, self.CONFIGURATION: json.dumps(configuration)}
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomically(self.folder / STATE_FILE, buffer.getvalue())
+
+    def resume(self) -> bool:
+        """Go on from the folder's state, if there is one; False if not.
+
+        Raises:
+            InputError: when the state is damaged, does not fit, or is of another configuration.
+        """
+        path = self.folder / STATE_FILE
+        if not path.is_file():
+            return False
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            configuration = getattr(self, self.CONFIGURATION)
+            then = validated(type(configuration), json.loads(state[self.CONFIGURATION]), str(path)).decisive()
+            for name, now in configuration.decisive().items():
+                if then[name] != now:
+                    said = f"{path}: was trained with another {name} ({then[name]!r:.200}, now {now!r:.200})"
+                    raise InputError(f"{said}; choose another --out to start anew")
+            for name in self.PARTS:
+                getattr(self, name).load_state_dict(state[name])
+            self.step, self.seconds = state["step"], state["seconds"]
+        except InputError:
+            raise
+        except Exception as error:  # the unpickler raises whatever the damage provokes
+            raise InputError(f"{path}: not a readable training state ({type(error).__name__})") from None
+        return True
+
+    def log(self, **entry: Any) -> None:
+        """Append a line of JSON to the log."""
+        entry = {"step": self.step, "seconds": round(self.seconds, 1), **entry}
+        rounded = {k: round(v, 5) if isinstance(v, float) else v for k, v in entry.items()}
+        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(rounded) + "\n")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +20,7 @@ from posefix.core.errors import InputError
 from posefix.core.resources import StrictModel
 from posefix.models.sequence_checkpoint import SequenceCheckpoint
 from posefix.training.processes import stop_in_time
-from posefix.training.run_folder import MODEL_FILE, STATE_FILE, append_log, reading_state, write_state
+from posefix.training.run_folder import MODEL_FILE, ResumableTraining
 
 LOG_EVERY, SAVE_EVERY = 50, 500  # steps
 AVERAGED = 0.999  # how much of the averaged weights stays in each step
@@ -38,9 +37,13 @@ class SequenceExperiment(StrictModel):
     learning_rate: float = Field(default=1e-3, gt=0)
     seed: int = 0
 
+    def decisive(self) -> dict[str, Any]:
+        """All that the losses depend on, by name: everything."""
+        return self.model_dump(mode="json")
+
 
 @dataclass
-class SequenceTrainer(ABC):
+class SequenceTrainer(ResumableTraining):
     """Train one experiment into one folder: weights (an average over steps), state and log, as for the refiner.
 
     Batch i is drawn by a generator of its own, so that a resumed run goes on to the same losses. Subclasses make the
@@ -50,11 +53,11 @@ class SequenceTrainer(ABC):
         InputError: for motion capture that cannot be read.
     """
 
+    CONFIGURATION = "experiment"
+    PARTS = ("network", "averaged", "optimizer")
     experiment: Any
     folder: Path
     device: torch.device
-    step: int = field(default=0, init=False)
-    seconds: float = field(default=0.0, init=False)
     network: nn.Module = field(init=False)
     checkpoint: ClassVar[SequenceCheckpoint[Any]]
 
@@ -82,7 +85,7 @@ class SequenceTrainer(ABC):
                 if self.step % LOG_EVERY == 0:
                     means = {name: sum(r[name] for r in recent) / len(recent) for name in recent[0]}
                     speed = len(recent) * self.experiment.batch / (time.monotonic() - begun)
-                    append_log(self.folder, self.step, self.seconds, {**means, "windows_per_second": speed})
+                    self.log(**means, windows_per_second=speed)
                     display.update(task, description=f"position {means['position']:.4f}  {speed:.0f} windows/s")
                     recent, begun = [], time.monotonic()
                 display.update(task, completed=self.step)
@@ -112,25 +115,4 @@ class SequenceTrainer(ABC):
         info = {"steps": self.step, "windows": self.step * self.experiment.batch, "seconds": round(self.seconds)}
         experiment = self.experiment.model_dump(mode="json")
         self.checkpoint.save(self.folder / MODEL_FILE, self.averaged.module, experiment, info)
-        state = {
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "experiment": json.dumps(experiment),
-        }
-        write_state(self.folder, state)
-
-    def resume(self) -> bool:
-        """Go on from the folder's state, if there is one; InputError if it is damaged or of another experiment."""
-        path = self.folder / STATE_FILE
-        if not path.is_file():
-            return False
-        with reading_state(self.folder, self.device) as state:
-            if json.loads(state["experiment"]) != self.experiment.model_dump(mode="json"):
-                raise InputError(f"{path}: is of another experiment; choose another --out to start anew")
-            for name in ("network", "averaged", "optimizer"):
-                getattr(self, name).load_state_dict(state[name])
-            self.step, self.seconds = state["step"], state["seconds"]
-        return True
+        self.save_state()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -20,19 +19,19 @@ from posefix.core.errors import InputError
 from posefix.models.checkpoint import Checkpoint, save_checkpoint
 from posefix.models.losses import TrainingLoss
 from posefix.models.network import FusionNetwork, build_network
-from posefix.training.config import Config, from_dict, place
+from posefix.training.config import Config, place
 from posefix.training.data.cache import CachedBatches, fill_cache
 from posefix.training.data.loader import Batch, TrainingBatches, checked, training_loader
 from posefix.training.data.stores import FolderStore, observed_poses
 from posefix.training.processes import stop_in_time
-from posefix.training.run_folder import MODEL_FILE, STATE_FILE, append_log, reading_state, write_state
+from posefix.training.run_folder import MODEL_FILE, STATE_FILE, ResumableTraining
 
 LOG_EVERY = 20  # steps
 
 Evaluate = Callable[[Checkpoint], dict[str, Any]]
 
 
-class Trainer:
+class Trainer(ResumableTraining):
     """Trains one configuration into one folder.
 
     The folder holds ``model.safetensors`` (the weights, ready for ``test.py``), ``state.pt`` (all that a
@@ -47,6 +46,8 @@ class Trainer:
     Raises:
         InputError: for data that cannot be used, or too few people for a batch.
     """
+
+    CONFIGURATION = "config"
 
     def __init__(self, config: Config, folder: Path, device: torch.device, evaluate: Evaluate | None = None) -> None:
         self.config, self.folder, self.device, self.evaluate = config, folder, device, evaluate
@@ -75,7 +76,6 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(trained, weight_decay=config.optimizer.weight_decay)
         loss = TrainingLoss(self.network, config.training.coordinate_weight)
         self.model: nn.Module = DistributedDataParallel(loss) if self.world > 1 else loss
-        self.step, self.trained_seconds = 0, 0.0
         folder.mkdir(parents=True, exist_ok=True)
 
     def _training_people(self) -> TrainingBatches:
@@ -104,7 +104,7 @@ class Trainer:
             "steps": self.step,
             "crops": self.step * self.config.training.batch,
             "epochs": round(self.step / self.epoch_steps, 2),
-            "seconds": round(self.trained_seconds),
+            "seconds": round(self.seconds),
         }
         experiment = self.config.model_dump(mode="json", exclude={"model"})
         return Checkpoint(self.network, self.config.model, self.skeleton, training_info, experiment)
@@ -114,34 +114,7 @@ class Trainer:
         if self.rank:
             return
         save_checkpoint(self.folder / MODEL_FILE, self.checkpoint())
-        state = {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.trained_seconds,
-            "config": json.dumps(self.config.model_dump(mode="json")),
-        }
-        write_state(self.folder, state)
-
-    def resume(self) -> bool:
-        """Go on from the folder's state, if there is one; False if not.
-
-        Raises:
-            InputError: when the state is unreadable or of another configuration.
-        """
-        path = self.folder / STATE_FILE
-        if not path.is_file():
-            return False
-        with reading_state(self.folder, self.device) as state:
-            then = from_dict(json.loads(state["config"]), str(path)).decisive()
-            for name, now in self.config.decisive().items():
-                if then[name] != now:
-                    said = f"{path}: was trained with another {name} ({then[name]!r:.200}, now {now!r:.200})"
-                    raise InputError(f"{said}; choose another --out to start anew")
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.trained_seconds = state["step"], state["seconds"]
-        return True
+        self.save_state()
 
     def fit(self, minutes: float | None = None, on_step: Callable[[int], None] | None = None) -> bool:
         """Train to the last epoch; stop early and save when ``minutes`` have passed. True when finished.
@@ -174,14 +147,14 @@ class Trainer:
             if not math.isfinite(total := sum(recent[-1].values())):
                 raise InputError(f"the loss is {total} at step {self.step}; lower optimizer.learning_rate")
             now = time.monotonic()
-            self.trained_seconds, last = self.trained_seconds + now - last, now
+            self.seconds, last = self.seconds + now - last, now
             means = {name: sum(losses[name] for losses in recent) / len(recent) for name in recent[0]}
             speed = len(recent) * config.batch / (now - begun)
             epoch = f"epoch {self.batches.epoch + 1}/{config.epochs}"
             shown = f"{epoch}  loss {sum(means.values()):.3f}  {speed:.0f} crops/s"
             display.update(display.task_ids[0], completed=self.step, description=shown)
             if len(recent) == LOG_EVERY or self.step % self.epoch_steps == 0:
-                self._log(kind="train", epoch=self.batches.epoch + 1, **means, crops_per_second=speed)
+                self.log(kind="train", epoch=self.batches.epoch + 1, **means, crops_per_second=speed)
                 recent, begun = [], now
             if on_step is not None:
                 on_step(self.step)
@@ -218,10 +191,9 @@ class Trainer:
         (epoch, rest), every = divmod(self.step, self.epoch_steps), self.config.training.evaluate_every
         due = not rest and every and (epoch % every == 0 or epoch == self.config.training.epochs)
         if due and self.evaluate and not self.rank:
-            self._log(kind="evaluation", epoch=epoch, **self.evaluate(self.checkpoint()))
+            self.log(kind="evaluation", epoch=epoch, **self.evaluate(self.checkpoint()))
 
-    def _log(self, **entry: Any) -> None:
-        """Append an entry to the log of the first process."""
-        if self.rank:
-            return
-        append_log(self.folder, self.step, self.trained_seconds, entry)
+    def log(self, **entry: Any) -> None:
+        """Append a line of JSON to the log of the first process."""
+        if not self.rank:
+            super().log(**entry)

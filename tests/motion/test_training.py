@@ -115,7 +115,7 @@ def test_training_goes_on_to_the_same_weights_and_learns(tmp_path: Path) -> None
     experiment = MotionExperiment.model_validate({**SHORT, "data": str(path), "steps": 6})
     resumed(MotionTrainer, experiment, tmp_path)
     changed = MotionExperiment.model_validate({**SHORT, "data": str(path), "steps": 7})
-    with pytest.raises(InputError, match="another experiment"):
+    with pytest.raises(InputError, match=r"another steps \(6, now 7\)"):
         MotionTrainer(changed, tmp_path / "parts", torch.device("cpu")).resume()
 
 
