@@ -283,7 +283,7 @@ def draw(plan: Plan, refined: Refined) -> str:
 
 def report(plan: Plan, refined: Refined, measured: dict[str, Any], command: str) -> None:
     """Write the HTML report into ``plan.report``; InputError when it cannot be written."""
-    from posefix.report.html import Subject, render
+    from posefix.report.html import render
 
     work = refined.work
     images = None if isinstance(work.images, VideoFrames) else work.images
@@ -296,5 +296,5 @@ def report(plan: Plan, refined: Refined, measured: dict[str, Any], command: str)
         "command": command,
         "interval": "paired bootstrap over images, 1,000 resamples",
     }
-    subject = Subject(plan.results.name, work.truth, work.before, refined.people, measured, images, facts)
-    write_atomically(plan.report, render(subject))
+    page = render(plan.results.name, work.truth, work.before, refined.people, measured, images, facts)
+    write_atomically(plan.report, page)

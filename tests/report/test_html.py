@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.diagnosis import diagnose, transitions
 from posefix.report.drawing import POSE
-from posefix.report.html import Subject, render
+from posefix.report.html import render
 from posefix.report.pictures import write_pictures
 from tests.evaluation_scenes import people_of, scene, truth_of
 
@@ -26,7 +26,7 @@ class Grey:
         return f"alice_{image_id}.jpg"
 
 
-def subject(rng: np.random.Generator, images: int = 12, title: str = "results.json", **changes: object) -> Subject:
+def subject(rng: np.random.Generator, images: int = 12, **changes: object) -> SimpleNamespace:
     dataset, records = scene(rng, images)
     truth = truth_of(dataset)
     before = people_of(records)
@@ -35,7 +35,7 @@ def subject(rng: np.random.Generator, images: int = 12, title: str = "results.js
     metrics = compare(truth, before, after, rng=np.random.default_rng(0))
     metrics = {**metrics, "images": images}
     fields = {
-        "title": title,
+        "title": "results.json",
         "truth": truth,
         "before": before,
         "after": after,
@@ -43,11 +43,15 @@ def subject(rng: np.random.Generator, images: int = 12, title: str = "results.js
         "images": Grey(),
         "facts": {"checkpoint": "tiny", "command": "test.py --out <b>"},
     }
-    return Subject(**{**fields, **changes})
+    return SimpleNamespace(**{**fields, **changes})
+
+
+def page_of(about: SimpleNamespace, **changes: object) -> str:
+    return render(**{**vars(about), **changes})
 
 
 def test_the_page_fetches_nothing_and_runs_nothing(rng: np.random.Generator) -> None:
-    page = render(subject(rng))
+    page = page_of(subject(rng))
     links = re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?([^"')\s>]+)""", page)
     assert links and all(link.startswith(("data:", "#")) for link in links)
     assert "<script" not in page and "@import" not in page
@@ -55,7 +59,7 @@ def test_the_page_fetches_nothing_and_runs_nothing(rng: np.random.Generator) -> 
 
 def test_the_page_says_what_was_measured(rng: np.random.Generator) -> None:
     about = subject(rng)
-    page = render(about)
+    page = page_of(about)
     gain = about.metrics["gain"]
     assert f"{gain['AP']:+.2f} AP" in page
     assert f"95 % interval {gain['AP_low']:+.2f} to {gain['AP_high']:+.2f}" in page
@@ -68,7 +72,7 @@ def test_the_page_says_what_was_measured(rng: np.random.Generator) -> None:
 
 
 def test_names_and_commands_are_shown_as_text(rng: np.random.Generator) -> None:
-    page = render(subject(rng, title="<img src=x onerror=alert(1)>.json"))
+    page = page_of(subject(rng, title="<img src=x onerror=alert(1)>.json"))
     assert "<img src=x" not in page and "&lt;img src=x" in page
     assert "--out &lt;b&gt;" in page
 
@@ -78,26 +82,26 @@ def test_results_that_match_nobody_are_told_so(rng: np.random.Generator) -> None
     away = about.before.with_keypoints(about.before.keypoints + 9000)
     metrics = compare(about.truth, away, away, rng=np.random.default_rng(0))
     metrics = {**metrics, "images": 12}
-    page = render(subject(np.random.default_rng(0), truth=about.truth, before=away, after=away, metrics=metrics))
+    page = page_of(subject(np.random.default_rng(0), truth=about.truth, before=away, after=away, metrics=metrics))
     assert "lies near one of the" in page and "What became of each error" not in page
 
 
 def test_few_images_are_no_verdict(rng: np.random.Generator) -> None:
-    assert "too few to tell a gain from chance" in render(about_images(rng, 3))
-    many = render(about_images(rng, 500))
+    assert "too few to tell a gain from chance" in page_of_images(rng, 3)
+    many = page_of_images(rng, 500)
     assert "too few" not in many and ("beyond what chance explains" in many or "cannot be told" in many)
 
 
-def about_images(rng: np.random.Generator, images: int) -> Subject:
+def page_of_images(rng: np.random.Generator, images: int) -> str:
     about = subject(rng)
-    return replace(about, metrics={**about.metrics, "images": images})
+    return page_of(about, metrics={**about.metrics, "images": images})
 
 
 def test_an_empty_list_of_results_is_told_so(rng: np.random.Generator) -> None:
     about = subject(rng)
     nobody = about.before[[]]
     metrics = {**compare(about.truth, nobody, nobody, rng=np.random.default_rng(0)), "images": 0}
-    page = render(replace(about, before=nobody, after=nobody, metrics=metrics))
+    page = page_of(about, before=nobody, after=nobody, metrics=metrics)
     assert "The results are an empty list" in page and "All of COCO" not in page
 
 
@@ -108,7 +112,7 @@ def test_keypoints_that_nobody_annotated_are_not_called_right(rng: np.random.Gen
         annotation["num_keypoints"] = sum(v > 0 for v in annotation["keypoints"][2::3])
     truth, people = truth_of(dataset), people_of(records)
     metrics = compare(truth, people, people, rng=np.random.default_rng(0)) | {"images": 12}
-    page = render(replace(subject(rng), truth=truth, before=people, after=people, metrics=metrics))
+    page = page_of(subject(rng), truth=truth, before=people, after=people, metrics=metrics)
     assert "face, before" not in page and "<title>nose" not in page and "<title>left_hip" in page
     assert "upper, before" in page
 
@@ -118,20 +122,20 @@ def test_no_annotated_people_is_told_so(rng: np.random.Generator) -> None:
     dataset = {**about.truth.coco.dataset, "annotations": []}
     truth = truth_of(dataset)
     metrics = compare(truth, about.before, about.before[[]], rng=np.random.default_rng(0)) | {"images": 12}
-    page = render(subject(rng, truth=truth, before=about.before, after=about.before, metrics=metrics))
+    page = page_of(subject(rng, truth=truth, before=about.before, after=about.before, metrics=metrics))
     assert "There is nothing to compare" in page and "nothing can be compared" in page
 
 
 @pytest.mark.parametrize("images", [1, 2])
 def test_one_image_is_enough(rng: np.random.Generator, images: int) -> None:
-    assert "How this was made" in render(subject(rng, images))
+    assert "How this was made" in page_of(subject(rng, images))
 
 
 def test_the_lists_of_people_are_those_of_the_pictures(rng: np.random.Generator, tmp_path) -> None:
     about = subject(rng)
     truth = about.truth.people
     index = write_pictures(tmp_path, about.images, about.before, about.after, truth, 6)
-    page = render(about)
+    page = page_of(about)
     for heading, kind in (("Gained most", "best"), ("Lost most", "worst")):
         section = page[page.index(heading) :].split("<h3>")[0]
         listed = re.findall(r"<figcaption>(\S+): OKS ([\d.]+) &rarr; ([\d.]+)", section)
@@ -141,7 +145,7 @@ def test_the_lists_of_people_are_those_of_the_pictures(rng: np.random.Generator,
 
 
 def test_the_legend_tells_left_from_right(rng: np.random.Generator) -> None:
-    page = render(subject(rng))
+    page = page_of(subject(rng))
     for name, color in (("the person&#39;s left", POSE.left), ("the person&#39;s right", POSE.right)):
         assert "background: #{:02x}{:02x}{:02x}".format(*color) + '"></i>' + name in page
     assert page.count(">left</text>") == page.count(">right</text>") == 2  # on the body, before and after
