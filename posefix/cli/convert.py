@@ -59,14 +59,12 @@ def convert(
         raise click.UsageError("give --images FOLDER or --video_path FILE, not both")
     require_distinct([out], (path, images, annotations, video_path))
     target = formats.format_named(to)
-    index = None
+    known: ImageIndex | Path | None = images
     if annotations is not None:
-        index = ImageIndex.of_annotations(annotations, folder=images)
-    elif images is not None:
-        index = ImageIndex.of_folder(images)
+        known = ImageIndex.of_annotations(annotations, folder=images)
     elif video_path is not None:
-        index = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
-    people = formats.read(path, skeleton=load(skeleton) if skeleton else None, images=index, **how)
+        known = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
+    people = formats.read(path, skeleton=load(skeleton) if skeleton else None, images=known, **how)
     source = people.source
     if target.kind == "id" and target.name != "coco-annotations" and source.synthetic_ids:
         raise InputError(

@@ -11,6 +11,7 @@ import click
 from posefix.cli.film import on_film, read_frames
 from posefix.cli.options import FINITE_POSITIVE, PATH, FiniteRange, friendly, option
 from posefix.core.errors import InputError, counted, require
+from posefix.core.files import require_outputs
 
 if TYPE_CHECKING:
     from posefix.lifting.lift import Cameras
@@ -46,7 +47,6 @@ def lift(
     Refine the results first: depth is as good as they are. Image ids, or the numbers in names, are frame numbers, and
     people are linked from frame to frame where the file has no track ids, but with --single.
     """
-    from posefix.core.files import require_distinct, require_writable
     from posefix.lifting.files import require_known_suffix, write
     from posefix.lifting.lift import Lifter, cameras_of
     from posefix.lifting.viewer import write_viewer
@@ -57,9 +57,7 @@ def lift(
     require_known_suffix(out)
     if viewer:
         require("jinja2", "report", "--viewer")
-    require_distinct([out, viewer], (results, images, video))
-    for path in filter(None, (out, viewer)):
-        require_writable(path)
+    require_outputs([out, viewer], (results, images, video))
     if single and video:
         raise InputError("--single is for photographs; leave it out to lift a video")
     people, film, index = read_frames(results, video, images, size, **how)

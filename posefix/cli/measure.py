@@ -19,8 +19,8 @@ from posefix.cli.options import (
     TEST_BATCH,
     friendly,
     option,
-    require_output,
 )
+from posefix.core.files import require_outputs, write_atomically
 
 
 @click.command(epilog="Example: posefix measure data/ --split val --out numbers.json")
@@ -61,12 +61,11 @@ def measure(
     from rich.console import Console
     from rich.progress import Progress
 
-    from posefix.core.files import write_atomically
     from posefix.refine.refiner import Refiner
     from posefix.refine.settings import RefineSettings
     from posefix.run import data_sets
 
-    require_output(out, [])
+    require_outputs([out])
     folders = data_sets.data_sets(data, split)
     settings = RefineSettings(**how)
     refiner = Refiner.from_pretrained(checkpoint, device, engine=engine, precision=precision)

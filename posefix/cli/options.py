@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from posefix.core.errors import InputError
+from posefix.core.files import require_outputs
 from posefix.refine.settings import RefineSettings
 
 if TYPE_CHECKING:
@@ -93,15 +94,6 @@ def _end(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def require_output(out: Path | None, inputs: Iterable[Path | None]) -> None:
-    """Raise InputError, before the work, if a file cannot be written or is one of the inputs."""
-    from posefix.core.files import require_distinct, require_writable
-
-    require_distinct([out], inputs)
-    if out is not None:
-        require_writable(out)
-
-
 def on_results(command: Command) -> Command:
     """Add the arguments and options that :func:`read_measured` takes, but for ``out`` and ``most``."""
     annotations = option("--annotations", type=PATH, required=True, help="COCO ground truth of the same images.")
@@ -130,7 +122,7 @@ def read_measured(
 
     if most is not None and len(results) > most:
         raise click.UsageError(f"give at most {most} files of results, not {len(results)}")
-    require_output(out, (*results, annotations))
+    require_outputs([out], (*results, annotations))
     truth = GroundTruth.read(annotations, load(skeleton))
     found = [(str(path), read_results(path, truth, format)) for path in results]
     if count := truth.unlisted_annotations:

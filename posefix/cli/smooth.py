@@ -10,6 +10,7 @@ import click
 from posefix.cli.film import on_film, read_frames
 from posefix.cli.options import FINITE_POSITIVE, PATH, friendly, option
 from posefix.core.errors import InputError, counted
+from posefix.core.files import require_outputs
 
 METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 
@@ -43,13 +44,11 @@ def smooth(
     import numpy as np
 
     from posefix import formats
-    from posefix.core.files import require_distinct, require_writable
     from posefix.motion.smoothing import Denoiser, filter_by, smooth_people
 
     if latency is not None and method != "network":
         raise InputError(f"--latency is for --smooth network; {method} has none to choose")
-    require_distinct([out], (results, images, video))
-    require_writable(out, folder=results.is_dir())
+    require_outputs([out], (results, images, video), folder=results.is_dir())
     people, film, _ = read_frames(results, video, images, **how)
     times = film.times if film else None
     denoise: Denoiser

@@ -168,6 +168,14 @@ def require_distinct(outputs: Iterable[Path | None], inputs: Iterable[Path | Non
             taken.add(path.resolve())
 
 
+def require_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = (), folder: bool = False) -> None:
+    """Raise InputError, before long work, unless outputs are distinct and can be written; None stands for none."""
+    given = [path for path in outputs if path is not None]
+    require_distinct(given, inputs)
+    for path in given:
+        require_writable(path, folder)
+
+
 def require_writable(path: str | Path, folder: bool = False) -> None:
     """Find out before long work whether :func:`replacing` will be able to write ``path``; leaves nothing behind.
 

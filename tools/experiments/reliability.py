@@ -15,7 +15,8 @@ import click
 import numpy as np
 
 from posefix import formats
-from posefix.cli.options import CHECKPOINT, PATH, friendly, require_output
+from posefix.cli.options import CHECKPOINT, PATH, friendly
+from posefix.core.files import require_outputs
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import keypoint_similarity, match_people, oks
 from posefix.media.images import ImageFolder
@@ -46,7 +47,7 @@ def main(data: Path, checkpoint: str, out: Path) -> None:
     """Refine the held-out people, print the calibration errors and draw the diagrams."""
     from matplotlib import pyplot
 
-    require_output(out, [])
+    require_outputs([out])
     refiner = Refiner.from_pretrained(checkpoint)
     truth = GroundTruth.read(data / "annotations/person_keypoints_train.json", refiner.skeleton)
     ids, images = np.array(sorted(truth.images)), ImageFolder(data / "train", truth.images)

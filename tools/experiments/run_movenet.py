@@ -17,9 +17,9 @@ import numpy as np
 from rich.progress import track
 
 from posefix import formats
-from posefix.cli.options import PATH, friendly, require_output
+from posefix.cli.options import PATH, friendly
 from posefix.core import geometry
-from posefix.core.files import read_bytes
+from posefix.core.files import read_bytes, require_outputs
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.media.images import ImageFolder
 
@@ -54,7 +54,7 @@ class MoveNet:
 @friendly
 def main(model: Path, annotations: Path, images: Path, out: Path) -> None:
     """Write one result for each annotated person."""
-    require_output(out, (model, annotations))
+    require_outputs([out], (model, annotations))
     truth = GroundTruth.read(annotations)
     folder, people = ImageFolder(images, truth.images), truth.people
     people = people[np.argsort(people.image_ids, kind="stable")]
