@@ -64,6 +64,11 @@ class Skeleton:
     def __hash__(self) -> int:
         return hash((self.name, self.keypoint_names))
 
+    def scales(self, areas: np.ndarray) -> np.ndarray:
+        """(..., K) OKS scales s k_j in pixels, of people with areas s^2 (...) in px^2."""
+        scales: np.ndarray = np.sqrt(areas)[..., None] * 2 * self.sigmas
+        return scales
+
     def index(self, keypoint: str) -> int:
         """Array position of a keypoint name; raises KeyError for an unknown one."""
         try:

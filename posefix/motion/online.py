@@ -80,7 +80,9 @@ class OnlineDenoiser:
         when = np.maximum(MEMORY - 1 - self.latency, given.argmax(1))
         new = denoise_frame(self.network, windows[..., :3], self.fps, when)
         rest = windows[np.arange(len(windows)), when, :, 2:]
-        sure = certainty(new[..., 2], _scales(new[..., :2], self.network.skeleton.sigmas))
+        boxes = geometry.pose_boxes(new[..., :2], np.ones(new.shape[:2], bool))
+        scales = self.network.skeleton.scales(geometry.areas_of(boxes))
+        sure = certainty(new[..., 2], scales.clip(1e-6))
         sure[~given.any(1)] = 0
         return np.concatenate([new[..., :2], rest], axis=-1).astype(np.float32), sure.astype(np.float32)
 
@@ -152,9 +154,3 @@ class OnlineRefiner:
         places[..., 3] = people.scores
         new, _ = self._smoothed(track_ids, places)
         return np.where(seen[:, None, None], new[..., [0, 1, 3]], people.xyc)
-
-
-def _scales(keypoints: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """(N, K) OKS scales s k of poses (N, K, 2), in pixels."""
-    boxes = geometry.pose_boxes(keypoints, np.ones(keypoints.shape[:2], bool))
-    return np.asarray(np.sqrt(geometry.areas_of(boxes))[:, None] * 2 * sigmas).clip(1e-6)

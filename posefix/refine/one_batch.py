@@ -71,8 +71,7 @@ def input_pose(
     """Gather the network's input for V views, in pixels of each view's frame, as tensors on a device."""
     rows, maps = views.rows, views.maps
     keypoints = people.keypoints[rows]
-    lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * views.boxes[:, 2] * views.boxes[:, 3])
-    scales = lengths[:, None] * 2 * people.skeleton.sigmas
+    scales = people.skeleton.scales(geometry.areas_of(views.boxes))
     scores = people.scores[rows] * views.posed[:, None]
     if people.source is not None and "scores" not in people.source.format.holds:
         unknown = ((scores == 0) | (scores == 1)).all(1, keepdims=True)  # else 1 would mean certain

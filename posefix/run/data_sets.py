@@ -68,7 +68,7 @@ def measure_results(
 def displaced(truth: People, distance: float, rng: np.random.Generator) -> People:
     """Return ground truth as results, each keypoint so many OKS scales from its place, in any direction."""
     angle = rng.uniform(0, 2 * np.pi, truth.scores.shape)
-    scales = np.sqrt(truth.areas)[:, None] * 2 * truth.skeleton.sigmas
+    scales = truth.skeleton.scales(truth.areas)
     offset = distance * scales[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     keypoints = truth.keypoints + offset * truth.labelled[..., None]
     given = truth.with_keypoints(keypoints, truth.labelled.astype(np.float32))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 from pydantic import Field
 
@@ -36,6 +37,10 @@ class Fold(StrictModel):
 
     index: int = Field(ge=0)
     of: int = Field(ge=2)
+
+    def images(self, image_ids: np.ndarray) -> np.ndarray:
+        """(M,) those of all ids of a set (I,) that are in the fold, sorted."""
+        return np.unique(image_ids)[self.index % self.of :: self.of]
 
 
 class EvaluationSource(StrictModel):

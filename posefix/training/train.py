@@ -122,8 +122,6 @@ class Trainer(ResumableTraining):
         Ctrl-C stops after the step under way, on all processes, saves, and is raised as KeyboardInterrupt.
         ``on_step`` is called after each step with the number of steps so far.
         """
-        if minutes is not None and not minutes > 0:
-            raise InputError(f"minutes to train must be above 0, found {minutes}")
         total = self.config.training.epochs * self.epoch_steps
         with Progress(disable=bool(self.rank)) as display, stop_in_time(minutes, self.device) as due:
             display.add_task("", total=total, completed=self.step)

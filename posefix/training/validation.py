@@ -16,7 +16,6 @@ from posefix.models.checkpoint import Checkpoint
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 from posefix.training.config import Config, place
-from posefix.training.data.stores import in_fold
 
 
 class RealResults:
@@ -32,9 +31,7 @@ class RealResults:
         self._sources = []
         for source in config.evaluation:
             truth = GroundTruth.read(place(source.annotations), skeleton)
-            ids = truth.image_ids
-            if source.fold:
-                ids = ids[in_fold(ids, ids, source.fold)]
+            ids = source.fold.images(truth.image_ids) if source.fold else truth.image_ids
             people = formats.read(place(source.results), default=skeleton)
             people = people[np.isin(people.image_ids, ids)]
             folder = ImageFolder(place(source.images), truth.images)

@@ -23,7 +23,6 @@ from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 from posefix.training.config import Fold
-from posefix.training.data.stores import in_fold
 
 HELD_OUT = Fold(index=0, of=10)
 BINS = np.linspace(0, 1, 11)
@@ -50,8 +49,7 @@ def main(data: Path, checkpoint: str, out: Path) -> None:
     require_outputs([out])
     refiner = Refiner.from_pretrained(checkpoint)
     truth = GroundTruth.read(data / "annotations/person_keypoints_train.json", refiner.skeleton)
-    ids, images = np.array(sorted(truth.images)), ImageFolder(data / "train", truth.images)
-    held_out = ids[in_fold(ids, ids, HELD_OUT)]
+    images, held_out = ImageFolder(data / "train", truth.images), HELD_OUT.images(truth.image_ids)
     annotated = truth.people[np.isin(truth.people.image_ids, held_out)]
     parts = []
     for path in sorted((data / "results/train").glob("*.json")):

@@ -122,7 +122,7 @@ class InputPoses:
         """
         people = self._people[rows]
         n, k = people.scores.shape
-        scales = np.sqrt(np.maximum(people.areas, 1))[:, None] * 2 * people.skeleton.sigmas
+        scales = people.skeleton.scales(np.maximum(people.areas, 1))
         angle, part = rng.uniform(0, 2 * np.pi, (n, k)), rng.random((n, 1))
         distance = np.maximum(rng.uniform(-0.5, 1, (n, 1)), 0) * RIGHT_WITHIN * scales
         near = distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
@@ -147,10 +147,7 @@ class InputPoses:
 
     def scales(self, rows: np.ndarray) -> np.ndarray:
         """(B, K) OKS scales s k as the annotated boxes tell, in original pixels."""
-        width, height = self.boxes[rows, 2:].T
-        sizes = np.sqrt(geometry.BOX_AREA_TO_AREA * width * height)
-        scales: np.ndarray = sizes[:, None] * 2 * self._people.skeleton.sigmas
-        return scales
+        return self._people.skeleton.scales(geometry.areas_of(self.boxes[rows]))
 
     def told_boxes(
         self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator

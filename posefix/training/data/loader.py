@@ -19,7 +19,7 @@ from posefix.media.opencv import cv2
 from posefix.training.config import Config
 from posefix.training.data.augment import Appearance, random_maps
 from posefix.training.data.inputs import InputPoses, Inputs
-from posefix.training.data.stores import FolderStore, in_fold
+from posefix.training.data.stores import FolderStore
 from synth import leg_regions
 
 IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
@@ -85,7 +85,7 @@ class TrainingBatches(Batches):
         for store, source in zip(self.stores, config.train, strict=True):
             usable = store.people.labelled.any(1)
             if source.held_out:
-                usable &= ~in_fold(store.people.image_ids, store.image_ids, source.held_out)
+                usable &= ~np.isin(store.people.image_ids, source.held_out.images(store.image_ids))
             rows.append(np.repeat(first + np.flatnonzero(usable), source.repeat))
             first += len(store.people)
         return np.concatenate(rows)
@@ -166,10 +166,9 @@ class TrainingBatches(Batches):
             return torch.from_numpy(np.take_along_axis(moved, index[..., None], axis=-2))
 
         told, boxes = self.inputs.told_boxes(rows, keypoints, scores, rng)
-        lengths = np.sqrt(geometry.BOX_AREA_TO_AREA * boxes[:, 2] * boxes[:, 3]) * geometry.map_scale(maps)
-        scales = lengths[:, None] * 2 * self.skeleton.sigmas
-        told = geometry.transform_boxes(told, maps)
-        lengths = np.sqrt(np.maximum(people.areas, 1)) * geometry.map_scale(maps)
+        told, zoom = geometry.transform_boxes(told, maps), geometry.map_scale(maps)[:, None]
+        scales = zoom * self.skeleton.scales(geometry.areas_of(boxes))
+        target_scales = zoom * self.skeleton.scales(np.maximum(people.areas, 1))
         return {
             "keypoints": place(keypoints),
             "scores": arrange(scores),
@@ -181,7 +180,7 @@ class TrainingBatches(Batches):
             "target": place(people.keypoints),
             "labelled": arrange(people.labelled),
             "annotated": arrange(self._annotated[rows]),
-            "target_scales": arrange((lengths[:, None] * 2 * self.skeleton.sigmas).astype(np.float32)),
+            "target_scales": arrange(target_scales.astype(np.float32)),
         }
 
     def _boxes(

@@ -15,7 +15,6 @@ from posefix.core.skeleton import Skeleton
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.evaluation.matching import match_people
 from posefix.media.images import ImageFolder
-from posefix.training.config import Fold
 
 
 class FolderStore:
@@ -36,12 +35,6 @@ class FolderStore:
         self.image_ids = truth.image_ids
         self.images = ImageFolder(images, truth.images)
         self.images.require(np.unique(self.people.image_ids))
-
-
-def in_fold(image_ids: np.ndarray, set_ids: np.ndarray, fold: Fold) -> np.ndarray:
-    """Bool mask of image ids (N,) that fall into a fold, by their rank among all ids of the set (I,)."""
-    chosen = np.unique(set_ids)[fold.index % fold.of :: fold.of]
-    return np.isin(image_ids, chosen)
 
 
 def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
