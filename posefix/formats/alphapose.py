@@ -31,7 +31,7 @@ from posefix.formats.images import base_name
 from posefix.formats.openpose import looks_posed, people_in_object
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.people_builder import PeopleBuilder
-from posefix.formats.per_image import flat_person, json_format, read_person, write_images, write_person
+from posefix.formats.per_image import flat_person, json_format, new_in_list, read_person, write_images, write_person
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import describe
 
@@ -69,12 +69,6 @@ def _named(parsed: ParsedFile) -> ParsedFile:
     return replace(parsed, images=names) if parsed.new and len(set(names)) == len(names) else parsed
 
 
-def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
-    box = parsed.boxes[person]
-    record = {"image_id": parsed.images[parsed.frames[person]], "category_id": 1, "keypoints": [], "score": 0.0}
-    return {**record, "box": np.round(box, 3).tolist()} if box.any() else record
-
-
 def _is_result(record: Any) -> bool:
     if not isinstance(record, Mapping) or not isinstance(record.get("image_id"), str) or "bbox" in record:
         return False
@@ -82,6 +76,7 @@ def _is_result(record: Any) -> bool:
     return isinstance(keypoints, list) and len(keypoints) > 0 and not isinstance(keypoints[0], list)
 
 
+_new = partial(new_in_list, box_key="box")
 PERSON = flat_person("keypoints", _new, _is_result, "box", score="score", track="idx", first_track=1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from posefix.formats import coco
 from posefix.formats.coco_files import NOWHERE, image_id_of
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.people_builder import PeopleBuilder
-from posefix.formats.per_image import PersonLayout, Triples, box_or_extent, flat_person, read_person, write_person
+from posefix.formats.per_image import Triples, box_or_extent, flat_person, read_person, write_person
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import numbers
 
@@ -95,16 +96,10 @@ def _is_annotation(value: Any) -> bool:
     return bool(value.get("keypoints")) and value.get("num_keypoints", 1) != 0
 
 
-_FLAT = flat_person("keypoints", _new, _is_annotation, "bbox")
-PERSON = PersonLayout(
-    _keypoints,
-    _put,
-    _new,
-    _is_annotation,
-    is_other=lambda value: not _is_annotation(value),
-    box=_FLAT.box,
-    track="track_id",
+_FLAT = flat_person(
+    "keypoints", _new, _is_annotation, "bbox", is_other=lambda value: not _is_annotation(value), track="track_id"
 )
+PERSON = replace(_FLAT, keypoints=_keypoints, put=_put)
 
 
 def _looks_like_annotations(probe: FileProbe) -> bool:

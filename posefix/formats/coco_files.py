@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from posefix.core.people import FARTHEST
 from posefix.core.skeleton import Skeleton
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.people_builder import PeopleBuilder
-from posefix.formats.per_image import Triples, flat_person, read_person, write_person
+from posefix.formats.per_image import Triples, flat_person, new_in_list, read_person, write_person
 from posefix.formats.probe import FileProbe
 from posefix.formats.raw_records import read_raw
 from posefix.formats.records import describe, is_image_id, is_score, is_usable_box, numbers, require_object, track_id_of
@@ -133,12 +134,6 @@ def _keypoints(record: Any, skeleton: Skeleton | None) -> Triples:
     return triples
 
 
-def _new(content: ParsedFile, person: int) -> dict[str, Any]:
-    image_id, box = content.images[content.frames[person]], np.round(content.boxes[person].astype(np.float64), 3)
-    entry = {"image_id": image_id, "category_id": 1, "keypoints": [], "score": 0.0}
-    return {**entry, "bbox": box.tolist()} if box.any() else entry
-
-
 def _is_result(record: Any) -> bool:
     if not isinstance(record, Mapping) or not is_image_id(record.get("image_id")):
         return False
@@ -146,6 +141,7 @@ def _is_result(record: Any) -> bool:
     return isinstance(keypoints, list) and len(keypoints) % 3 == 0 and all(map(is_score, keypoints))
 
 
+_new = partial(new_in_list, box_key="bbox")
 _FLAT = flat_person("keypoints", _new, _is_result, "bbox", score="score", track="track_id", decimals=(3, 4))
 PERSON = replace(_FLAT, keypoints=_keypoints, zero_is_nothing=False)
 

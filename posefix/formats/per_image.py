@@ -210,6 +210,13 @@ def flat_person(
     return PersonLayout(keypoints, put, new, is_person, box=box, **rest)
 
 
+def new_in_list(parsed: ParsedFile, person: int, box_key: str) -> dict[str, Any]:
+    """A new person without numbers in a list of all people, who has the image's key and, if known, a box as xywh."""
+    record = {"image_id": parsed.images[parsed.frames[person]], "category_id": 1, "keypoints": [], "score": 0.0}
+    box = np.round(parsed.boxes[person].astype(np.float64), 3)
+    return {**record, box_key: box.tolist()} if box.any() else record
+
+
 def pairs_with_scores(pairs: Any, scores: Any, what: str) -> Triples:
     """K triples from K pairs of x and y and K scores, called ``what``; ValueError for anything else."""
     xy, confidences = numbers(pairs, "keypoints"), numbers(scores, what)
