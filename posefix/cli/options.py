@@ -13,7 +13,7 @@ import click
 
 from posefix.core.errors import InputError
 from posefix.core.files import require_outputs
-from posefix.refine.settings import RefineSettings
+from posefix.refine import settings
 
 if TYPE_CHECKING:
     from posefix.core.people import People
@@ -50,8 +50,8 @@ FLIP_TEST = option("--flip_test/--no_flip_test", default=True, help="Average ove
 ESTIMATOR_AP = option(
     "--estimator_ap",
     type=FiniteRange(1, 100),
-    default=RefineSettings.estimator_ap,
-    help="AP in percent that the estimator is known to reach; the better it is, the less its keypoints are moved.",
+    help="AP in percent that the estimator is known to reach; the better it is, the less its keypoints are moved. By "
+    f"default what is published of the format's estimators, or {settings.ESTIMATOR_AP:g} where it may be of any.",
 )
 DEVICE = option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
 ENGINE = option(

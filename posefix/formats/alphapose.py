@@ -76,6 +76,7 @@ def _is_result(record: Any) -> bool:
     return isinstance(keypoints, list) and len(keypoints) > 0 and not isinstance(keypoints[0], list)
 
 
+ESTIMATOR_AP = 73.0
 _new = partial(new_in_list, box_key="box")
 PERSON = flat_person("keypoints", _new, _is_result, "box", score="score", track="idx", first_track=1)
 
@@ -94,6 +95,7 @@ def _format(form: str, people: str, key: str) -> Format:
         layout,
         sniff=partial(looks_posed, layout, True),
         write=lambda path, parsed: write_images(layout, path, _named(parsed)),
+        estimator_ap=ESTIMATOR_AP,
     )
 
 
@@ -107,6 +109,7 @@ FORMATS = (
         read=read,
         write=write,
         takes_new="anywhere",
+        estimator_ap=ESTIMATOR_AP,
     ),
     _format("cmu", "bodies", "joints"),
     _format("open", "people", "pose_keypoints_2d"),

@@ -171,6 +171,8 @@ _RESULTS = Format(
 )
 FORMATS = (
     _RESULTS,
-    replace(_RESULTS, name="detectron2", title="Detectron2's COCO results", sniff=_named(*_DETECTRON2)),
-    replace(_RESULTS, name="mmpose-results", title="MMPose's COCO results", sniff=_named(*_MMPOSE)),
+    replace(
+        _RESULTS, name="detectron2", title="Detectron2's COCO results", sniff=_named(*_DETECTRON2), estimator_ap=65.0
+    ),
+    replace(_RESULTS, name="mmpose-results", title="MMPose's COCO results", sniff=_named(*_MMPOSE), estimator_ap=72.0),
 )

@@ -117,4 +117,4 @@ def _looks_like_mmpose(probe: FileProbe) -> bool:
     return telling or looks_like(LAYOUT, probe)
 
 
-FORMAT = json_format("mmpose", "MMPose's predictions", LAYOUT, sniff=_looks_like_mmpose, read=read)
+FORMAT = json_format("mmpose", "MMPose's predictions", LAYOUT, sniff=_looks_like_mmpose, read=read, estimator_ap=72.0)

@@ -101,6 +101,7 @@ class Format:
         tells_skeleton: whether files say what their keypoints are, by names or by a number that the format gives.
         completed: records without any estimate are people to be refined, too; so are keypoints without one.
         takes_new: where in a file that was read new people can be put.
+        estimator_ap: AP in percent on COCO that the estimators which write it have published; None if any may.
     """
 
     name: str
@@ -119,3 +120,4 @@ class Format:
     tells_skeleton: bool = True
     completed: bool = False
     takes_new: Literal["nowhere", "in its images", "anywhere"] = "nowhere"
+    estimator_ap: float | None = None

@@ -96,5 +96,11 @@ LAYOUT = Layout(
     noun="detection",
 )
 FORMAT = json_format(
-    "ultralytics-json", "Ultralytics' JSON", LAYOUT, read=read, any_file_name=True, pixels_by="to_json()"
+    "ultralytics-json",
+    "Ultralytics' JSON",
+    LAYOUT,
+    read=read,
+    any_file_name=True,
+    pixels_by="to_json()",
+    estimator_ap=59.0,
 )

@@ -151,4 +151,5 @@ FORMAT = Format(
     relative=True,
     folder=True,
     first_frame=1,
+    estimator_ap=59.0,
 )

@@ -22,7 +22,7 @@ from posefix.models import checkpoint as checkpoints
 from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
 from posefix.refine.checks import check_people, check_types, people_of_arrays
 from posefix.refine.one_batch import BatchRefiner
-from posefix.refine.settings import ESTIMATOR_AP, RefineSettings
+from posefix.refine.settings import RefineSettings
 
 Poses = TypeVar("Poses", np.ndarray, People)
 
@@ -149,7 +149,7 @@ class Refiner:
         ``plan`` is that of :meth:`plan`, or what is left of it.
         """
         settings = settings or RefineSettings()
-        if settings.estimator_ap != ESTIMATOR_AP and self.config.head != "fusion":
+        if settings.estimator_ap is not None and self.config.head != "fusion":
             raise InputError("this checkpoint cannot be told how good the estimator is: it is of PoseFix's own network")
         plan = self.plan(people, settings) if plan is None else plan
         crops = stream_crops(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from posefix.core.errors import InputError
 
+if TYPE_CHECKING:
+    from posefix.core.people import People
+
 MOST_PASSES = 3
-ESTIMATOR_AP = 55.0  # of an estimator of which nothing is known
+ESTIMATOR_AP = 55.0  # in percent, of an estimator of which nothing is known
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class RefineSettings:
             ``original_scores`` (:mod:`posefix.refine.rescoring`).
         keypoint_scores: give keypoints scores: expected similarity to the truth (KS) times the probability that the
             keypoint is in the image.
-        estimator_ap: AP in percent that the estimator is known to reach on people like these, 1 to 100. The better it
-            is, the more is needed to move its keypoints.
+        estimator_ap: AP in percent that the estimator is known to reach on people like these, 1 to 100; None for
+            :meth:`believed_ap`. The better it is, the more is needed to move its keypoints.
 
     Raises:
         InputError: when a value is out of range.
@@ -40,7 +43,7 @@ class RefineSettings:
     on_error: Literal["stop", "skip"] = "stop"
     rescore: bool = True
     keypoint_scores: bool = False
-    estimator_ap: float = ESTIMATOR_AP
+    estimator_ap: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "passes", "workers"):
@@ -50,7 +53,14 @@ class RefineSettings:
         if self.passes > MOST_PASSES:
             raise InputError(f"passes must be 1 to {MOST_PASSES}, got {self.passes}")
         ap = self.estimator_ap
-        if isinstance(ap, bool) or not isinstance(ap, Real) or not 1 <= float(ap) <= 100:
+        if ap is not None and (isinstance(ap, bool) or not isinstance(ap, Real) or not 1 <= float(ap) <= 100):
             raise InputError(f"estimator_ap must be a number from 1 to 100, in percent, got {ap!r:.40}")
         if self.on_error not in ("stop", "skip"):
             raise InputError(f"on_error must be 'stop' or 'skip', got {self.on_error!r:.40}")
+
+    def believed_ap(self, people: People) -> float:
+        """AP in percent that the estimator of people is taken to reach: as given, or as usual for their format."""
+        if self.estimator_ap is not None:
+            return float(self.estimator_ap)
+        usual = None if people.source is None else people.source.format.estimator_ap
+        return ESTIMATOR_AP if usual is None else usual

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from posefix import InputError, RefineSettings
+from posefix.formats import FORMATS, Source
+from tests.tiny import random_people
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,14 @@ def test_values_out_of_range_are_refused_by_name(wrong: dict) -> None:
 
 def test_numbers_of_numpy_are_numbers() -> None:
     assert RefineSettings(estimator_ap=np.float32(76)) == RefineSettings(estimator_ap=np.int64(76))
+
+
+@pytest.mark.parametrize(("name", "usual"), [("vitpose", 76.0), ("openpose", 62.0), ("coco", 55.0), (None, 55.0)])
+def test_an_estimator_is_as_good_as_its_format_says_unless_it_is_told(name: str | None, usual: float) -> None:
+    people = random_people(np.random.default_rng(0), 2)
+    people.source = Source(FORMATS[name], None, {}) if name else None
+    assert RefineSettings().believed_ap(people) == usual
+    assert RefineSettings(estimator_ap=np.float32(40)).believed_ap(people) == 40
 
 
 def test_settings_stay_as_they_were_made() -> None:
