@@ -6,28 +6,27 @@ from pathlib import Path
 
 import click
 
-from posefix.cli.options import PATH, FiniteRange, friendly
+from posefix.cli.options import PATH, FiniteRange, friendly, option
 from posefix.core.errors import InputError
 from posefix.refine.settings import ESTIMATOR_AP
 
 
 @click.command(epilog="Example: posefix export posefix-base --to onnx --out posefix.onnx")
 @click.argument("checkpoint")
-@click.option("--keep_margin", type=FiniteRange(0, 1), help="Expected gain in KS below which a keypoint stays.")
-@click.option(
+@option("--keep_margin", type=FiniteRange(0, 1), help="Expected gain in KS below which a keypoint stays.")
+@option(
     "--to",
     "kind",
     type=click.Choice(["checkpoint", "onnx"]),
     default="checkpoint",
-    show_default=True,
     help="A checkpoint in half precision, or an ONNX graph that needs neither torch nor posefix.",
 )
-@click.option(
+@option(
     "--estimator_ap",
     type=FiniteRange(1, 100),
     help=f"Of ONNX: AP in percent that the estimator is known to reach; {ESTIMATOR_AP:g} if it is not known.",
 )
-@click.option("--out", type=PATH, required=True, help="File to write.")
+@option("--out", type=PATH, required=True, help="File to write.")
 @friendly
 def export(checkpoint: str, keep_margin: float | None, kind: str, estimator_ap: float | None, out: Path) -> None:
     """Make a trained checkpoint ready to ship."""

@@ -141,7 +141,7 @@ def training_crops(refiner: Refiner, lifter: Lifter, count: int) -> Crops:
         people, images = truth(name, "train")
         rows = np.resize(rng.permutation(len(people)), count // 2)
         poses = InputPoses(config.synthesis, people, np.zeros(len(people), int), np.arange(len(people)), [None])
-        inputs = [np.dstack(poses.draw(rows, rng)) for _ in range(INPUTS)]
+        inputs = [np.dstack(poses.draw(rows, rng)[:2]) for _ in range(INPUTS)]
         parts.append(look(refiner, lifter, people[rows], images, inputs, config.augmentation))
     return Crops(*(np.concatenate(arrays) for arrays in zip(*(vars(part).values() for part in parts), strict=True)))
 
