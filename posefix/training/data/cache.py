@@ -76,7 +76,7 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
         InputError: when the folder holds the cache of another training, or cannot be written.
     """
     make_folder(folder)
-    crops = _Crops(batches.with_held_out())
+    crops = _Crops(batches)
     count = len(crops) * batches.batch
     state: dict[str, Any] = {"training": _fingerprint(batches.config, network), "batches": 0}
     if (folder / STATE).is_file():
@@ -133,10 +133,10 @@ def _fingerprint(config: Config, network: FusionNetwork) -> str:
 
 
 class _Crops(Batches):
-    """Crops of an epoch, and worse crops of the same people, batch by batch."""
+    """Crops of an epoch in which nobody is held out, and worse crops of the same people, batch by batch."""
 
     def __init__(self, batches: TrainingBatches) -> None:
-        super().__init__(batches.trained_on, batches.seed, batches.batch)
+        super().__init__(batches.rows_of_epoch(held_out=True), batches.seed, batches.batch)
         self._good, self._worse = batches, batches.augmented(**WORSE)
 
     def __getitem__(self, index: int) -> Batch:

@@ -68,7 +68,7 @@ class TrainingBatches(Batches):
         batch: int,
     ) -> None:
         self.config, self.stores = config, stores
-        super().__init__(self._rows_of(config), config.seed, batch)
+        super().__init__(self.rows_of_epoch(), config.seed, batch)
         self.people = concatenate(
             [replace(s.people, image_ids=s.people.image_ids + i * IMAGE_ID_BLOCK) for i, s in enumerate(stores)]
         )
@@ -79,12 +79,12 @@ class TrainingBatches(Batches):
         self._annotated = np.array(labelled)[self._place[:, 0]]  # kinds of keypoints that a source has at all
         self._appearance = Appearance(config.augmentation)
 
-    def _rows_of(self, config: Config) -> np.ndarray:
-        """Rows of the people whom an epoch of a configuration sees, each as often as it sees them."""
+    def rows_of_epoch(self, held_out: bool = False) -> np.ndarray:
+        """(R,) int64 rows of the people whom an epoch sees, as often as it does; if asked, as if none were held out."""
         rows, first = [], 0
-        for store, source in zip(self.stores, config.train, strict=True):
+        for store, source in zip(self.stores, self.config.train, strict=True):
             usable = store.people.labelled.any(1)
-            if source.held_out:
+            if source.held_out and not held_out:
                 usable &= ~np.isin(store.people.image_ids, source.held_out.images(store.image_ids))
             rows.append(np.repeat(first + np.flatnonzero(usable), source.repeat))
             first += len(store.people)
@@ -94,19 +94,9 @@ class TrainingBatches(Batches):
         rng = np.random.default_rng([self.config.seed, self.epoch, index])
         rows = self.rows(index)
         crops, inputs, maps, flipped = self.look(rows, rng)
-        batch = {
-            "crops": torch.from_numpy(crops).permute(0, 3, 1, 2),
-            **self.poses(rows, maps, inputs, rng, flipped),
-        }
+        batch = self.poses(rows, maps, inputs, rng, flipped)
+        batch["crops"] = torch.from_numpy(crops).permute(0, 3, 1, 2)
         return {name: values[self.share] for name, values in batch.items()}
-
-    def with_held_out(self) -> TrainingBatches:
-        """The same with the people who are held out."""
-        other = copy.copy(self)
-        sources = [source.model_copy(update={"held_out": None}) for source in self.config.train]
-        other.trained_on = self._rows_of(self.config.model_copy(update={"train": sources}))
-        other._order_of = -1
-        return other
 
     def augmented(self, **changes: float) -> TrainingBatches:
         """The same people with another augmentation."""
