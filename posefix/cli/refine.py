@@ -16,6 +16,7 @@ from posefix.cli.options import PATH, friendly, option
 
 UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
 
+TOLD_WRONGLY = 5  # AP from which on it is worth telling the refiner how good the estimator is
 NOTES = {  # on what was measured, if it is not 0
     "contradicted_boxes": "{} people have a box that is not where their pose is, or far larger: they were looked at "
     "where the pose is, or in both places (boxes must be x, y, width, height)",
@@ -124,8 +125,9 @@ def _summary(results: Path, count: int, measured: dict[str, Any]) -> str:
     if not measured["people"]:
         found = f"{count} people, none with a keypoint to refine in an image that is there" if count else "no people"
         return f"{results}: {found}; there was nothing to refine"
+    told = "" if measured["estimator_ap"] is None else f" (--estimator_ap {measured['estimator_ap']:g})"
     lines = [
-        f"{measured['people']} people in {measured['images']} images (--estimator_ap {measured['estimator_ap']:g}): "
+        f"{measured['people']} people in {measured['images']} images{told}: "
         f"{measured['moved_keypoints']:.0%} of keypoints moved by more than half a pixel; "
         f"{measured['people_per_second']:.1f} people/s with {measured['engine']}",
         *(text.format(measured[name]) for name, text in NOTES.items() if measured.get(name)),
@@ -142,4 +144,9 @@ def _gain(measured: dict[str, Any]) -> str:
     interval = f"[{gain['AP_low']:+.2f}, {gain['AP_high']:+.2f}]"
     line = f"AP before {before:.2f}, after {after:.2f}, gain {gain['AP']:+.2f}, 95 % interval {interval}"
     alone = measured.get("without_rescoring", {}).get("AP")
-    return line if alone is None else f"{line}; {alone - before:+.2f} by moving keypoints alone, the rest by rescoring"
+    if alone is not None:
+        line += f"; {alone - before:+.2f} by moving keypoints alone, the rest by rescoring"
+    told = measured["estimator_ap"]
+    if told is not None and before >= 1 and abs(before - told) >= TOLD_WRONGLY:
+        line += f"\nthe estimator reaches {before:.0f} AP here, and was taken for one of {told:g}: try --estimator_ap {before:.0f}"
+    return line

@@ -80,6 +80,7 @@ class Refined:
         count: how many people this run refined (a resumed run: without those of the run before).
         seconds: how long that took, decoding included.
         engine: the name of what ran the network.
+        estimator_ap: AP in percent of the estimator, as the network was told; None if it cannot be told.
     """
 
     work: Work
@@ -88,6 +89,7 @@ class Refined:
     count: int
     seconds: float
     engine: str
+    estimator_ap: float | None
 
 
 def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refined:
@@ -123,9 +125,9 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             formats.write(held, plan.out)
             journal.remove()
     after = held[work.rows].to_skeleton(after.skeleton)
-    return Refined(
-        work, after, [*work.people.source.problems, *refinement.problems], count, seconds, refiner.engine.name
-    )
+    problems = [*work.people.source.problems, *refinement.problems]
+    told = settings.believed_ap(work.given) if refiner.config.head == "fusion" else None
+    return Refined(work, after, problems, count, seconds, refiner.engine.name, told)
 
 
 def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
@@ -249,7 +251,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "checkpoint": str(plan.checkpoint),
         "flip_test": settings.flip_test,
         "passes": settings.passes,
-        "estimator_ap": settings.believed_ap(before),
+        "estimator_ap": refined.estimator_ap,
         "scores_beyond_one": int((before.scores > FARTHEST_CONFIDENCE).any(1).sum()),
         "contradicted_boxes": work.batches.contradicted_boxes,
         "filled": work.filled[0],

@@ -15,11 +15,12 @@ from rich.console import Console
 
 from posefix import formats
 from posefix.cli.refine import refine
+from posefix.models.checkpoint import save_checkpoint
 from posefix.run.journal import SUFFIX
 from posefix.run.local import people_progress
 from tests.format_samples import drawn_photos
 from tests.refine_command import run
-from tests.tiny import random_people, write_results
+from tests.tiny import fusion_checkpoint, random_people, write_annotations, write_results
 
 
 def original(record: dict) -> dict:
@@ -58,6 +59,22 @@ def test_the_whole_path_with_ground_truth(world: dict[str, Path], tmp_path: Path
     assert f"{measured['gain']['AP']:+.2f}" in result.output
     assert list(pictures.glob("*.jpg"))
     assert not list(tmp_path.glob(f"*{SUFFIX}"))
+
+
+def test_how_good_the_estimator_turns_out_to_be_is_said_if_it_was_told_otherwise(
+    world: dict[str, Path], rng: np.random.Generator
+) -> None:
+    people = random_people(rng, 10)
+    write_annotations(world["annotations"], people)
+    write_results(world["results"], people, rng, noise=0)
+    save_checkpoint(world["checkpoint"], fusion_checkpoint())
+    said = "the estimator reaches 100 AP here, and was taken for one of 55: try --estimator_ap 100"
+    assert said in run(world, "--annotations", world["annotations"]).output
+    assert "was taken for" not in run(world, "--annotations", world["annotations"], "--estimator_ap", 97).output
+
+
+def test_a_network_that_cannot_be_told_how_good_the_estimator_is_says_nothing_of_it(world: dict[str, Path]) -> None:
+    assert "estimator_ap" not in run(world, "--annotations", world["annotations"]).output
 
 
 def test_without_annotations_images_are_found_by_number(world: dict[str, Path], tmp_path: Path) -> None:
