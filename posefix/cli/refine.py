@@ -148,5 +148,6 @@ def _gain(measured: dict[str, Any]) -> str:
         line += f"; {alone - before:+.2f} by moving keypoints alone, the rest by rescoring"
     told = measured["estimator_ap"]
     if told is not None and before >= 1 and abs(before - told) >= TOLD_WRONGLY:
-        line += f"\nthe estimator reaches {before:.0f} AP here, and was taken for one of {told:g}: try --estimator_ap {before:.0f}"
+        found = f"the estimator reaches {before:.0f} AP here, and was taken for one of {told:g}"
+        line += f"\n{found}: try --estimator_ap {before:.0f}"
     return line
