@@ -9,17 +9,15 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from posefix.core import skeleton as skeletons
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import LIMBS, hips_of, limb_lengths, limbs_of, views
-from posefix.lifting.network import LIFTING, Lifted, LiftingConfig, LiftingNetwork
+from posefix.lifting.network import LIFTING, Lifted, LiftingConfig
 from posefix.motion.camera import project
 from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
 from posefix.motion.network import MOTION, MotionNetwork
 from posefix.motion.training import OUTSIDE, draw_rates
-from posefix.training.config import place
 from posefix.training.sequence_trainer import SequenceExperiment, SequenceTrainer
 from synth.tracks import corrupt_tracks
 
@@ -157,13 +155,9 @@ class LiftingTrainer(SequenceTrainer):
 
     checkpoint = LIFTING
 
-    def __post_init__(self) -> None:
-        torch.manual_seed(self.experiment.seed)
-        self.skeleton = skeletons.load("coco17")  # whose keypoints motion capture is drawn of
-        self.motion = MotionCapture.load(place(self.experiment.data))
+    def prepare(self) -> None:
+        """Load the sequence denoiser, if any windows are denoised."""
         self.denoiser = MOTION.load(self.experiment.denoiser) if self.experiment.denoised else None
-        self.network = LiftingNetwork(self.experiment.lifting, self.skeleton)
-        super().__post_init__()
 
     def losses(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Draw a batch, lift it, and measure."""

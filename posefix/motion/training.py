@@ -8,15 +8,13 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from posefix.core import skeleton as skeletons
 from posefix.core.random import log_uniform
 from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 from posefix.motion.camera import project
 from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
-from posefix.motion.network import MOTION, Denoised, MotionConfig, MotionNetwork
-from posefix.training.config import place
+from posefix.motion.network import MOTION, Denoised, MotionConfig
 from posefix.training.sequence_trainer import SequenceExperiment, SequenceTrainer
 from synth.tracks import corrupt_tracks
 
@@ -124,13 +122,6 @@ class MotionTrainer(SequenceTrainer):
     """Train the sequence denoiser; see :class:`posefix.training.sequence_trainer.SequenceTrainer`."""
 
     checkpoint = MOTION
-
-    def __post_init__(self) -> None:
-        torch.manual_seed(self.experiment.seed)
-        self.skeleton = skeletons.load("coco17")  # whose keypoints motion capture is drawn of
-        self.motion = MotionCapture.load(place(self.experiment.data))
-        self.network = MotionNetwork(self.experiment.motion, self.skeleton)
-        super().__post_init__()
 
     def losses(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Draw a batch, see it with or without the future, and measure."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,9 +16,12 @@ from rich.progress import Progress
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
 from posefix.core.resources import StrictModel
 from posefix.models.sequence_checkpoint import SequenceCheckpoint
+from posefix.motion.mocap import MotionCapture
+from posefix.training.config import place
 from posefix.training.processes import stop_in_time
 from posefix.training.run_folder import MODEL_FILE, ResumableTraining
 
@@ -46,8 +49,7 @@ class SequenceExperiment(StrictModel):
 class SequenceTrainer(ResumableTraining):
     """Train one experiment into one folder: weights (an average over steps), state and log, as for the refiner.
 
-    Batch i is drawn by a generator of its own, so that a resumed run goes on to the same losses. Subclasses make the
-    network in ``__post_init__``, before they call this one's.
+    Batch i is drawn by a generator of its own, so that a resumed run goes on to the same losses.
 
     Raises:
         InputError: for motion capture that cannot be read.
@@ -58,14 +60,21 @@ class SequenceTrainer(ResumableTraining):
     experiment: Any
     folder: Path
     device: torch.device
-    network: nn.Module = field(init=False)
-    checkpoint: ClassVar[SequenceCheckpoint[Any]]
+    checkpoint: ClassVar[SequenceCheckpoint[Any]]  # of the network
 
     def __post_init__(self) -> None:
-        self.network.to(self.device)
+        torch.manual_seed(self.experiment.seed)
+        self.skeleton = skeletons.load("coco17")  # whose keypoints motion capture is drawn of
+        self.motion = MotionCapture.load(place(self.experiment.data))
+        self.prepare()
+        config = getattr(self.experiment, self.checkpoint.field)
+        self.network = self.checkpoint.network(config, self.skeleton).to(self.device)
         self.averaged = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED))  # type: ignore[no-untyped-call]
         self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=0.01, betas=(0.9, 0.98))
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """Load what else the batches need."""
 
     @abstractmethod
     def losses(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
