@@ -24,7 +24,8 @@ from posefix.formats.names import places, plain
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.people_builder import PeopleBuilder
 from posefix.formats.probe import FileProbe
-from posefix.formats.text_table import TextTable, is_estimate
+from posefix.formats.records import is_estimate
+from posefix.formats.text_table import TextTable
 
 COORDS = ("x", "y", "likelihood")
 HDF5 = b"\x89HDF\r\n\x1a\n"

@@ -23,6 +23,7 @@ from posefix.formats.probe import FileProbe
 from posefix.formats.records import (
     ORIGINAL_SCORE,
     describe,
+    is_estimate,
     keep_equal,
     numbers,
     require_object,
@@ -54,11 +55,7 @@ class PersonLayout:
 
     def estimated(self, triples: np.ndarray) -> np.ndarray:
         """(K,) bool: which of the triples (K, 3) are estimates."""
-        found: np.ndarray = np.isfinite(triples).all(1)
-        found &= (triples[:, 2] != 0) | (not self.zero_is_nothing)
-        if self.origin_is_nothing:
-            found &= (triples[:, :2] != 0).any(1)
-        return found
+        return is_estimate(triples, self.origin_is_nothing, self.zero_is_nothing)
 
 
 def is_list_of_people(value: Any) -> bool:

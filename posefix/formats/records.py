@@ -68,6 +68,14 @@ def is_usable_box(xywh: np.ndarray) -> np.ndarray:
     return usable
 
 
+def is_estimate(triples: np.ndarray, origin_is_nothing: bool = True, zero_is_nothing: bool = True) -> np.ndarray:
+    """(K,) bool: which of (K, 3) x, y and score say where a keypoint is; mostly (0, 0) and a score of 0 do not."""
+    found: np.ndarray = np.isfinite(triples).all(1)
+    found &= (triples[:, 2] != 0) | (not zero_is_nothing)
+    found &= (triples[:, :2] != 0).any(1) | (not origin_is_nothing)
+    return found
+
+
 def numbers(values: Any, what: str) -> np.ndarray:
     """A nested list of JSON numbers as float64; None becomes NaN.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from posefix.core.files import write_atomically, write_folder
 from posefix.formats.parsed_file import ParsedFile
-from posefix.formats.records import keep_equal
+from posefix.formats.records import is_estimate, keep_equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +74,3 @@ class TextTable:
     def _numbers(self, line: int, columns: np.ndarray) -> np.ndarray:
         cells = [*self.cell.findall(self.lines[line]), ""]
         return np.array([float(cells[column].strip() or "nan") for column in columns.tolist()])
-
-
-def is_estimate(triples: np.ndarray) -> np.ndarray:
-    """(K,) bool: which of (K, 3) x, y and score say where a keypoint is; (0, 0) and a score of 0 do not."""
-    estimate: np.ndarray = np.isfinite(triples).all(1) & (triples[:, :2] != 0).any(1) & (triples[:, 2] != 0)
-    return estimate

@@ -29,8 +29,8 @@ from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.people_builder import PeopleBuilder
 from posefix.formats.per_image import box_or_extent, require_other_people
 from posefix.formats.probe import FileProbe
-from posefix.formats.records import track_id_of
-from posefix.formats.text_table import TextTable, is_estimate
+from posefix.formats.records import is_estimate, track_id_of
+from posefix.formats.text_table import TextTable
 from posefix.formats.ultralytics import PERSON, SKELETONS
 
 BOX = 5  # columns before the keypoints: class and box
