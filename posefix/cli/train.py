@@ -41,15 +41,21 @@ def train(
 
     With --config motion: the sequence denoiser for videos; with --config lifting: the lifting network; in one process.
     """
+    from posefix.core.resources import validated
+    from posefix.engines.registry import usable_device
+    from posefix.lifting.training import LiftingTrainer
+    from posefix.motion.training import MotionTrainer
     from posefix.training import config as configuration
     from posefix.training.processes import process_group
     from posefix.training.train import Trainer
     from posefix.training.validation import RealResults
 
-    kind = next((kind for kind in ("motion", "lifting") if kind in configuration.read(config)[0]), None)
-    if kind:
+    of_tracks = {trainer.checkpoint.field: trainer for trainer in (MotionTrainer, LiftingTrainer)}
+    if kind := next((of_tracks[key] for key in configuration.read(config)[0] if key in of_tracks), None):
         given = [f"batch={options['batch']}"] if options["batch"] else []
-        _run(_sequence_trainer(kind, config, out, resume, device, (*given, *overrides)), resume, minutes)
+        spec, path = configuration.read(config, (*given, *overrides))
+        tracks = validated(kind.experiment_type, spec, str(path))
+        _run(kind(tracks, _folder(out, path.stem, resume), usable_device(device or "cpu")), resume, minutes)
         return
     given = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
     experiment = configuration.load(config, [*given, *overrides])
@@ -59,22 +65,6 @@ def train(
         evaluated = experiment.evaluation and experiment.training.evaluate_every
         evaluate = RealResults(experiment, chosen) if evaluated else None
         _run(Trainer(experiment, folder, chosen, evaluate), resume, minutes)
-
-
-def _sequence_trainer(
-    kind: str, config: str, out: Path | None, resume: bool, device: str | None, overrides: tuple[str, ...]
-) -> ResumableTraining:
-    from posefix.core.resources import validated
-    from posefix.engines.registry import usable_device
-    from posefix.lifting.training import LiftingExperiment, LiftingTrainer
-    from posefix.motion.training import MotionExperiment, MotionTrainer
-    from posefix.training import config as configuration
-
-    spec, path = configuration.read(config, overrides)
-    folder, chosen = _folder(out, path.stem, resume), usable_device(device or "cpu")
-    if kind == "motion":
-        return MotionTrainer(validated(MotionExperiment, spec, str(path)), folder, chosen)
-    return LiftingTrainer(validated(LiftingExperiment, spec, str(path)), folder, chosen)
 
 
 def _folder(out: Path | None, name: str, resume: bool) -> Path:

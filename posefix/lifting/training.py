@@ -153,7 +153,7 @@ def losses(found: Lifted, batch: LiftingBatch, weight: LiftingLoss) -> dict[str,
 class LiftingTrainer(SequenceTrainer):
     """Train the lifting network; see :class:`posefix.training.sequence_trainer.SequenceTrainer`."""
 
-    checkpoint = LIFTING
+    checkpoint, experiment_type = LIFTING, LiftingExperiment
 
     def prepare(self) -> None:
         """Load the sequence denoiser, if any windows are denoised."""

@@ -121,7 +121,7 @@ def losses(found: Denoised, batch: MotionBatch, weight: MotionLoss) -> dict[str,
 class MotionTrainer(SequenceTrainer):
     """Train the sequence denoiser; see :class:`posefix.training.sequence_trainer.SequenceTrainer`."""
 
-    checkpoint = MOTION
+    checkpoint, experiment_type = MOTION, MotionExperiment
 
     def losses(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         """Draw a batch, see it with or without the future, and measure."""

@@ -61,6 +61,7 @@ class SequenceTrainer(ResumableTraining):
     folder: Path
     device: torch.device
     checkpoint: ClassVar[SequenceCheckpoint[Any]]  # of the network
+    experiment_type: ClassVar[type[SequenceExperiment]]
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.experiment.seed)
