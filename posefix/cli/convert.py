@@ -39,7 +39,6 @@ def convert(
     path: Path,
     to: str,
     out: Path,
-    skeleton: str | None,
     images: Path | None,
     video_path: Path | None,
     annotations: Path | None,
@@ -51,7 +50,6 @@ def convert(
     """
     from posefix import formats
     from posefix.core.files import require_distinct
-    from posefix.core.skeleton import load
     from posefix.formats import ImageIndex
     from posefix.media.video import VideoFrames
 
@@ -64,7 +62,7 @@ def convert(
         known = ImageIndex.of_annotations(annotations, folder=images)
     elif video_path is not None:
         known = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
-    people = formats.read(path, skeleton=load(skeleton) if skeleton else None, images=known, **how)
+    people = formats.read(path, images=known, **how)
     source = people.source
     if target.kind == "id" and target.name != "coco-annotations" and source.synthetic_ids:
         raise InputError(

@@ -28,20 +28,17 @@ def read_frames(
     video: Path | None,
     images: Path | None,
     size: tuple[int, int] | None = None,
-    *,
-    skeleton: str | None,
     **how: Any,
 ) -> tuple[People, VideoFrames | None, ImageIndex | None]:
     """Read people whose image ids are frame numbers, or ids of images; the film; and what tells the frames' sizes.
 
     ``size`` is the width and height of all frames where there is neither video nor images; ``how`` are the options
-    format and on_error.
+    format, skeleton and on_error.
 
     Raises:
         InputError: something cannot be read, or results are of frames that the video does not have.
     """
     from posefix import formats
-    from posefix.core.skeleton import load
     from posefix.media.video import VideoFrames
 
     if size and (video or images):
@@ -54,7 +51,7 @@ def read_frames(
         index = formats.ImageIndex.of_folder(images)
     elif size:
         index = formats.ImageIndex({}, "--size", video=size)
-    people = formats.read(results, skeleton=load(skeleton) if skeleton else None, images=index, **how)
+    people = formats.read(results, images=index, **how)
     if film and (outside := (people.image_ids < 0) | (people.image_ids >= film.length)).any():
         first = people.image_ids[outside][0]
         beyond = f"frame {first} is not in the video, which has {film.length} frames from 0 on"

@@ -27,7 +27,7 @@ def read(
     path: str | Path,
     format: str = "auto",
     *,
-    skeleton: Skeleton | None = None,
+    skeleton: Skeleton | str | Path | None = None,
     default: Skeleton | None = None,
     images: ImageIndex | str | Path | Callable[[], ImageIndex] | None = None,
     on_error: OnError = "stop",
@@ -37,7 +37,7 @@ def read(
     Args:
         path: the file or folder, gzipped or not.
         format: a key of ``FORMATS``, or ``"auto"``.
-        skeleton: what the keypoints are, whatever the file says.
+        skeleton: what the keypoints are, whatever the file says; or the name of a shipped skeleton, or its YAML file.
         default: what they are where the format does not say, as COCO's results do not; without, their number decides.
         images: the images that the file's names mean, or their folder, or a function that gives them. Without, image
             ids are the numbers in the names, or 0, 1, ...
@@ -56,6 +56,8 @@ def read(
     one = format_named(format_of(path, format))
     if isinstance(images, str | Path):
         images = ImageIndex.of_folder(Path(images))
+    if isinstance(skeleton, str | Path):
+        skeleton = load(skeleton)
     skeleton = default if skeleton is None and not one.tells_skeleton else skeleton
     try:
         parsed = one.read(path, skeleton, on_error)

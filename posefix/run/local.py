@@ -19,7 +19,6 @@ from posefix import formats
 from posefix.core.errors import InputError, counted
 from posefix.core.files import write_atomically
 from posefix.core.people import People, require_shared
-from posefix.core.skeleton import load
 from posefix.evaluation.coco import evaluate, of_other_categories
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import GroundTruth
@@ -146,7 +145,7 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     people = formats.read(
         plan.results,
         plan.format,
-        skeleton=load(plan.skeleton) if plan.skeleton else None,
+        skeleton=plan.skeleton,
         default=skeleton,
         images=index,
         on_error=settings.on_error,

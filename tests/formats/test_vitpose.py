@@ -64,7 +64,7 @@ def test_more_keypoints_mean_another_skeleton(tmp_path: Path) -> None:
     assert len(formats.read(saved(tmp_path, [[person([3]), person([132])]])).skeleton) == 133
     assert formats.read(saved(tmp_path, [[person([3]), person([25])]])).skeleton == load("halpe26")
     assert formats.read(saved(tmp_path, [[person(range(16))]])).skeleton == COCO
-    assert formats.read(saved(tmp_path, [[person(range(16))]]), skeleton=load("mpii16")).labelled.sum() == 15
+    assert formats.read(saved(tmp_path, [[person(range(16))]]), skeleton="mpii16").labelled.sum() == 15
 
 
 def test_the_processors_box_is_no_box_of_the_image(tmp_path: Path) -> None:
