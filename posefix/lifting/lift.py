@@ -28,7 +28,7 @@ TOGETHER = 64  # windows in a batch
 FIELD_OF_VIEW = 60.0  # degrees, along the longer side of an image, of a camera that is not known
 STILL_RATE = 30.0  # frames a second of which the network is told for a single image
 LEAST_SPREAD = 1e-3  # metres
-TRUSTED, ROUNDS = 0.5, 3  # how far off a ray may be that is trusted by half, in spreads; steps towards the rays
+TRUSTED, ROUNDS = 0.5, 5  # how far off a ray may be that is trusted by half, in spreads; steps towards the rays
 
 
 def camera_of(width: float, height: float, field_of_view: float = FIELD_OF_VIEW) -> Camera:
@@ -183,7 +183,8 @@ class Lifter:
 
         In turn keypoints move towards their rays, limbs get their length again, and the person is placed anew. The
         further off a ray is, for how far off the network expects to be, the less it is trusted (as in Geman and
-        McClure's robust loss): an estimator that errs does not bend the pose.
+        McClure's robust loss), and the less the rays of a pose are trusted in the mean, the less far keypoints move:
+        an estimator that errs does not bend the pose.
         """
         trust = np.ones_like(weights)
         for _ in range(2):  # the second time without what is far off
@@ -191,9 +192,11 @@ class Lifter:
             points = keypoints + root[..., None, :]
             off = np.linalg.norm(rays * points[..., 2:] - points, axis=-1)
             trust = np.nan_to_num((weights > 0) / (1 + (off / (TRUSTED * spreads)) ** 2))
+        agreement = trust.sum(-1, keepdims=True) / np.maximum((weights > 0).sum(-1, keepdims=True), 1)
+        steps = (trust * agreement**2)[..., None]
         for _ in range(ROUNDS):
             points = keypoints + np.nan_to_num(root)[..., None, :]
-            points += trust[..., None] * (rays * points[..., 2:] - points)
+            points += steps * (rays * points[..., 2:] - points)
             points = with_constant_limbs(points, self._limbs)
             keypoints = points - points[..., self.network.hips, :].mean(-2, keepdims=True)
             placed = root_of(keypoints, rays, trust * weights)

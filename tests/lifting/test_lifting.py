@@ -213,6 +213,22 @@ def test_poses_are_brought_near_their_rays_but_not_to_an_outlier() -> None:
     assert np.isfinite(none).all()
 
 
+def test_keypoints_keep_their_place_where_most_rays_of_a_pose_are_wrong() -> None:
+    rng = np.random.default_rng(0)
+    lifter = Lifter(network(), SKELETON)
+    said = with_constant_limbs(np.repeat(rng.normal(0, 0.4, (1, 17, 3)), 20, axis=0), limbs_of(SKELETON))
+    said -= said[:, lifter.network.hips].mean(1, keepdims=True)
+    right = CAMERA.rays(CAMERA.project(said + rng.normal(0, 0.05, said.shape) * [1, 1, 0] + [0, 0, 5]))
+    wrong = right.copy()
+    wrong[:, 5:, :2] += rng.normal(0, 0.3, (20, 12, 2))
+    spreads = np.full((20, 17), 0.25)
+    moved = [
+        np.linalg.norm(lifter._reconciled(said, rays, spreads, 1 / spreads**2)[0] - said, axis=-1)[:, :5].mean()
+        for rays in (right, wrong)
+    ]
+    assert moved[1] < 0.5 * moved[0]
+
+
 def test_half_a_person_is_placed_by_hips_that_nobody_saw() -> None:
     lifter, given = Lifter(network(), SKELETON), track()
     given.keypoints[:, 11:] = (np.nan, np.nan, 0)
