@@ -32,16 +32,19 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, estimator_ap: 
     """Make a trained checkpoint ready to ship."""
     from dataclasses import replace
 
-    from posefix.core.files import write_atomically
+    from posefix.core.files import require_distinct, write_atomically
     from posefix.lifting.network import LIFTING
     from posefix.models.checkpoint import load_checkpoint, save_checkpoint
     from posefix.models.weights import resolve
     from posefix.motion.network import MOTION
     from posefix.refine.exported import export_onnx
 
+    if out.suffix == ".onnx" and kind != "onnx":
+        raise InputError(f"{out}: a file of ONNX needs --to onnx")
     if estimator_ap is not None and kind != "onnx":
         raise InputError("--estimator_ap is for --to onnx; a checkpoint is told when it refines")
     path = resolve(checkpoint)
+    require_distinct([out], [path])
     for sequence in (MOTION, LIFTING):
         if sequence.holds(path):
             if kind == "onnx" or keep_margin is not None:

@@ -60,7 +60,7 @@ ENGINE = option(
     default="auto",
     help="What runs the network; auto is the fastest that is installed.",
 )
-THREADS = option("--threads", type=click.IntRange(1), help="Cores on which the network runs; all, if not given.")
+THREADS = option("--threads", type=click.IntRange(1, 1024), help="Cores on which the network runs; all, if not given.")
 IMAGES = option("--images", type=PATH, help="Folder of the images.")
 JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -81,6 +81,8 @@ def friendly(command: Command) -> Command:
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             _end(f"Error: {where}{error.strerror or error}", 2)
+        except MemoryError as error:
+            _end(f"Error: out of memory ({error})", 2)
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which is slow to import
                 raise

@@ -75,7 +75,7 @@ NOTES = {  # on what was measured, if it is not 0
 @shared.THREADS
 @option("--cluster", help="Refine on a Ray cluster: ray (that of this machine, or of its cores), or ray://HOST:PORT.")
 @option("--upright", is_flag=True, help=UPRIGHT)
-@option("--workers", type=click.IntRange(1), default=2, help="Threads that decode images.")
+@option("--workers", type=click.IntRange(1, 1024), default=2, help="Threads that decode images.")
 @shared.ON_ERROR
 @option("--resume", is_flag=True, help="Go on where an interrupted run with the same --out stopped.")
 @friendly

@@ -9,7 +9,7 @@ import numpy as np
 
 from posefix.core.people import People
 from posefix.formats.source import takes_new
-from posefix.motion.filters import missing_run, smooth
+from posefix.motion.filters import FILLED_CONFIDENCE, interpolated, missing_run, smooth
 from posefix.motion.linking import link
 from posefix.motion.tracks import Track, tracks_of, with_tracks
 
@@ -52,7 +52,7 @@ def smooth_people(
 ) -> Smoothed:
     """Smooth all tracks of a video; people who have no track ids are linked before.
 
-    Confidences stay, but those of filled keypoints, which are how sure ``denoise`` is.
+    Confidences stay. Those of filled keypoints are half their neighbours', or less if ``denoise`` is less sure.
 
     Args:
         people: N people; image ids are frame numbers.
@@ -90,6 +90,7 @@ def _smoothed(track: Track, denoise: Denoiser, fill: int) -> np.ndarray:
     """(T, K, 3) keypoints of a track after denoising; NaN, NaN, 0 where there is no estimate and none is filled in."""
     known = track.keypoints[..., 2] > 0
     new, sure = denoise(track.times, track.keypoints)
-    wanted = (known | (missing_run(known) <= fill)) & np.isfinite(new[..., :2]).all(-1)
-    confidences = np.where(known, track.keypoints[..., 2], sure)
+    wanted = known.any(0) & (known | (missing_run(known) <= fill)) & np.isfinite(new[..., :2]).all(-1)
+    neighbours = interpolated(track.times, track.keypoints[..., 2:], known)[..., 0]
+    confidences = np.where(known, track.keypoints[..., 2], np.minimum(sure, FILLED_CONFIDENCE * neighbours))
     return np.where(wanted[..., None], np.dstack([new[..., :2], confidences]), track.keypoints)

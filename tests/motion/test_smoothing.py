@@ -37,10 +37,13 @@ def roughness(keypoints: np.ndarray) -> float:
     return float(np.abs(np.diff(keypoints, 2, axis=0)).mean())
 
 
-def test_a_denoiser_moves_keypoints_and_says_how_sure_filled_ones_are(people: People) -> None:
+@pytest.mark.parametrize("sure", [0.125, 0.95])
+def test_a_denoiser_moves_keypoints_and_filled_ones_have_half_the_confidence_or_less(
+    people: People, sure: float
+) -> None:
     def denoise(times: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert (np.diff(times) > 0).all() and len(keypoints) == len(times)
-        return np.where(np.isnan(keypoints), 7.0, keypoints + 1), np.full(keypoints.shape[:2], 0.125)
+        return np.where(np.isnan(keypoints), 7.0, keypoints + 1), np.full(keypoints.shape[:2], sure)
 
     smoothed = smooth_people(people, denoise, fill=3)
     old = smoothed.people[np.array([record is not None for record in smoothed.people.extra])]
@@ -48,7 +51,9 @@ def test_a_denoiser_moves_keypoints_and_says_how_sure_filled_ones_are(people: Pe
     np.testing.assert_array_equal(old.scores, people.scores)
     new = smoothed.people[np.array([record is None for record in smoothed.people.extra])]
     assert new.image_ids.tolist() == [10, 11, 12] and (new.track_ids == 1).all() and smoothed.filled == 3
-    assert (new.keypoints == 7).all() and (new.scores == 0.125).all()
+    around = people.scores[(people.track_ids == 1) & np.isin(people.image_ids, [9, 13])]
+    assert (new.keypoints == 7).all()
+    assert (new.scores <= np.minimum(sure, around.max(0) / 2) + 1e-6).all() and (new.scores > 0).all()
     assert smooth_people(people, denoise, fill=2).filled == 0
 
 

@@ -15,7 +15,7 @@ from posefix.cli.main import main
 from posefix.core.errors import InputError
 from posefix.demo import load_photos
 from posefix.demo.__main__ import erroneous, measure
-from posefix.models.checkpoint import load_checkpoint
+from posefix.models.checkpoint import load_checkpoint, save_checkpoint
 from posefix.refine.exported import export_onnx
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
@@ -79,3 +79,13 @@ def small_graph(estimator_ap: float) -> bytes:
 def test_other_networks_are_refused() -> None:
     with pytest.raises(InputError, match="fusion head"):
         export_onnx(tiny_checkpoint())
+
+
+def test_an_export_over_its_input_or_under_a_misleading_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    save_checkpoint(path, tiny_checkpoint())
+    before = path.read_bytes()
+    same = CliRunner().invoke(main, ["export", str(path), "--out", str(path)])
+    assert same.exit_code == 2 and "named twice" in same.stderr and path.read_bytes() == before
+    misnamed = CliRunner().invoke(main, ["export", str(path), "--out", str(tmp_path / "own.onnx")])
+    assert misnamed.exit_code == 2 and "needs --to onnx" in misnamed.stderr
