@@ -13,6 +13,7 @@ import click
 
 from posefix.cli import options as shared
 from posefix.cli.options import PATH, friendly, option
+from posefix.core.errors import counted
 
 UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
 
@@ -27,6 +28,7 @@ NOTES = {  # on what was measured, if it is not 0
     "unlisted_annotations": "{} annotations are of images that the annotations do not list: they are left out",
     "filled": "{} missing people were filled in",
     "unfilled": "{} missing people were not filled in: the file has no place for them",
+    "without_extent": "{} people without a box have fewer than three keypoints, and stay as they are",
     "refined_before": "{} people have an original_score: they were refined before, and stay as they are",
 }
 
@@ -127,7 +129,7 @@ def _summary(results: Path, count: int, measured: dict[str, Any]) -> str:
         return f"{results}: {found}; there was nothing to refine"
     told = "" if measured["estimator_ap"] is None else f" (--estimator_ap {measured['estimator_ap']:g})"
     lines = [
-        f"{measured['people']} people in {measured['images']} images{told}: "
+        f"{counted(measured['people'], 'person', 'people')} in {counted(measured['images'], 'image')}{told}: "
         f"{measured['moved_keypoints']:.0%} of keypoints moved by more than half a pixel; "
         f"{measured['people_per_second']:.1f} people/s with {measured['engine']}",
         *(text.format(measured[name]) for name, text in NOTES.items() if measured.get(name)),

@@ -236,6 +236,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
             rate = work.images.fps or DEFAULT_FPS
             sides = {"before": before, "after": after}
             metrics["video"] = {side: measure_clips([Clip(work.truth, people, rate)]) for side, people in sides.items()}
+    refined_before = int(was_rescored(before).sum())
     moved = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
     return {
         **metrics,
@@ -255,7 +256,8 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "contradicted_boxes": work.batches.contradicted_boxes,
         "filled": work.filled[0],
         "unfilled": work.filled[1],
-        "refined_before": int(was_rescored(before).sum()),
+        "refined_before": refined_before,
+        "without_extent": len(before) - refined_before - work.batches.people,
         "rescored": int((after.person_scores != before.person_scores).sum()),
     }
 

@@ -200,3 +200,17 @@ def test_progress_is_shown_before_the_first_batch_and_tells_how_long_from_it_on(
         advance(64)
     last = console.file.getvalue().rpartition("128/640")[2]
     assert "0:00:0" in last and "left" in last and "-:--:--" not in last
+
+
+def test_people_too_small_to_be_looked_at_are_told(world: dict[str, Path], tmp_path: Path) -> None:
+    records = json.loads(world["results"].read_text())[:1]
+    image = records[0]["image_id"]
+    poses = [0] * 51, [9, 9, 1, 20, 20, 1] + [0] * 45
+    alone = [{"image_id": image, "keypoints": pose} for pose in poses]
+    world["results"].write_text(json.dumps([*records, *alone]))
+    out, metrics = tmp_path / "out.json", tmp_path / "metrics.json"
+    result = run(world, "--out", out, "--metrics", metrics)
+    assert "3 people in 1 image" in result.stdout and "1 images" not in result.stdout
+    assert "2 people without a box have fewer than three keypoints" in result.stdout
+    assert json.loads(metrics.read_text())["without_extent"] == 2
+    assert [record["keypoints"] for record in json.loads(out.read_text())[1:]] == [one["keypoints"] for one in alone]
