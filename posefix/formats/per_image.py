@@ -24,8 +24,10 @@ from posefix.formats.records import (
     ORIGINAL_SCORE,
     describe,
     is_estimate,
+    is_image_id,
     keep_equal,
     numbers,
+    only,
     require_object,
     track_id_of,
     with_original_score,
@@ -147,8 +149,7 @@ def read_person(layout: PersonLayout, people: PeopleBuilder, where: str, place: 
         people.refuse(where, place, record, str(error))
         return
     triples[~layout.estimated(triples), :2] = np.nan
-    score = record.get(layout.score) if layout.score else None
-    score = score[0] if isinstance(score, list) and len(score) == 1 else score
+    score = only(record.get(layout.score)) if layout.score else None
     track_id = track_id_of(record.get(layout.track)) if layout.track else -1
     people.add(where, place, record, triples, box, score, track_id if track_id >= layout.first_track else -1)
 
@@ -173,7 +174,8 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
         written[layout.score] = keep_equal(old, np.full(np.shape(old), parsed.person_scores[person]), 6)
     if layout.track and (track_id := int(parsed.track_ids[person])) >= 0:
         old = record.get(layout.track)
-        if track_id_of(old) != track_id:
+        is_theirs = old is not None and not is_image_id(only(old))  # a name, say: it stays
+        if not is_theirs and track_id_of(old) != track_id:
             written[layout.track] = [track_id] if isinstance(old, list) else track_id
     return written
 

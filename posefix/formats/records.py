@@ -39,9 +39,15 @@ def with_original_score(record: Mapping[str, Any], score: float) -> dict[str, An
 
 def track_id_of(value: Any) -> int:
     """The track id that a value of a record means, a number from 0 on or a list of one; -1 if it is none."""
+    value = only(value)
+    return max(int(value), -1) if is_image_id(value) else -1
+
+
+def only(value: Any) -> Any:
+    """What a list of one, or a list of such a list, holds; any other value as it is."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
-    return max(int(value), -1) if is_image_id(value) else -1
+    return value
 
 
 def describe(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,15 @@ def test_labels_have_their_tracks_in_the_last_column(tmp_path: Path) -> None:
     (new := tmp_path / "new").mkdir()
     formats.write(people[:1], new, "ultralytics-labels")
     assert formats.read(new, images=size).track_ids.tolist() == [4]
+
+
+@pytest.mark.parametrize("theirs", ["a", 1.5, True, ["b"]])
+def test_track_ids_of_another_kind_stay(theirs: object, rng: np.random.Generator, tmp_path: Path) -> None:
+    formats.write(two_people(rng, "coco17"), tmp_path / "old.json", "coco")
+    records = [{**record, "track_id": theirs} for record in json.loads((tmp_path / "old.json").read_text())]
+    (tmp_path / "old.json").write_text(json.dumps(records))
+    people = formats.read(tmp_path / "old.json")
+    assert (people.track_ids == -1).all()
+    people.track_ids = np.arange(6) + 1
+    formats.write(people, tmp_path / "new.json")
+    assert [record["track_id"] for record in json.loads((tmp_path / "new.json").read_text())] == [theirs] * 6
