@@ -45,7 +45,7 @@ def lift(
     """Lift 2D poses into depth: metres, in the axes of the camera.
 
     Refine the results first: depth is as good as they are. Image ids, or the numbers in names, are frame numbers, and
-    people are linked from frame to frame where the file has no track ids, but with --single.
+    people without a track id are linked from frame to frame, but with --single.
     """
     from posefix.lifting.files import require_known_suffix, write
     from posefix.lifting.lift import Lifter, cameras_of

@@ -38,8 +38,8 @@ def smooth(
 ) -> None:
     """Smooth the results of a video over time, person by person; no images are needed.
 
-    Image ids, or the numbers in names, are frame numbers. People are linked from frame to frame where the file has no
-    track ids. Images or the video are needed only for formats whose coordinates are fractions of the image.
+    Image ids, or the numbers in names, are frame numbers. People without a track id are linked from frame to frame.
+    Images or the video are needed only for formats whose coordinates are fractions of the image.
     """
     import numpy as np
 
@@ -68,8 +68,10 @@ def smooth(
     if source.problems:
         click.echo(f"{len(source.problems)} handed through untouched, the first: {source.problems[0]}", err=True)
     seen = f"{counted(len(people), 'person', 'people')} in {counted(frames, 'frame')}"
-    which = "found by linking" if smoothed.linked else "of the file"
+    which = "of the file" if (people.track_ids >= 0).any() else "found by linking"
     click.echo(f"{seen}, {counted(len(smoothed.tracks), 'track')} {which}, smoothed by {method}")
+    if smoothed.linked and which == "of the file":
+        click.echo(f"{counted(smoothed.linked, 'person', 'people')} without a track id linked")
     if smoothed.filled:
         click.echo(f"{counted(smoothed.filled, 'missing person', 'missing people')} filled in")
     if smoothed.unfilled:

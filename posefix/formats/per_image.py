@@ -174,7 +174,7 @@ def write_person(layout: PersonLayout, parsed: ParsedFile, person: int) -> Any:
         written[layout.score] = keep_equal(old, np.full(np.shape(old), parsed.person_scores[person]), 6)
     if layout.track and (track_id := int(parsed.track_ids[person])) >= 0:
         old = record.get(layout.track)
-        is_theirs = old is not None and not is_image_id(only(old))  # a name, say: it stays
+        is_theirs = old not in (None, []) and not is_image_id(only(old))  # a name, say: it stays
         if not is_theirs and track_id_of(old) != track_id:
             written[layout.track] = [track_id] if isinstance(old, list) else track_id
     return written

@@ -26,12 +26,13 @@ MISSING_COST = 0.01  # for each frame that a person was missing: who was there l
 
 
 def link(people: People) -> People:
-    """People with track ids: those that they have, or, if nobody has one, those that linking finds.
+    """People with track ids: those that they have, and for all others those that linking finds.
 
     People are those of one video. Image ids are frame numbers; their order in the file does not matter. People without
-    any estimate get no id; who is missing for at most ``LONGEST_GAP`` frames is still the same.
+    any estimate get no id; who is missing for at most ``LONGEST_GAP`` frames is still the same. Who is linked with
+    people who have an id gets the one that most of them have, unless somebody in the frame has it already.
     """
-    if (people.track_ids >= 0).any() or not len(people):
+    if not (people.labelled.any(1) & (people.track_ids < 0)).any():
         return people
     linker = Linker(people.skeleton.sigmas, LONGEST_GAP * frame_step(people.image_ids))
     rows = np.flatnonzero(people.labelled.any(1))
@@ -41,7 +42,25 @@ def link(people: People) -> People:
     track_ids = np.full(len(people), -1, np.int64)
     for frame, part in zip(frames.tolist(), np.split(rows, starts[1:]), strict=False):
         track_ids[part] = linker.follow(frame, people.keypoints[part], people.scores[part], boxes[part])
+    if (people.track_ids >= 0).any():
+        track_ids = _completed(people, track_ids)
     return replace(people, track_ids=track_ids)
+
+
+def _completed(people: People, found: np.ndarray) -> np.ndarray:
+    """The track ids (N,) that people have, and those that follow from ``found`` (N,) by linking for who has none."""
+    given = people.track_ids >= 0
+    without = np.flatnonzero(~given & (found >= 0))
+    ids, new = people.track_ids.copy(), found + people.track_ids.max()  # larger than all that there are
+    for track in np.unique(found[without]):
+        theirs, counts = np.unique(ids[given & (found == track)], return_counts=True)
+        rows = without[found[without] == track]
+        ids[rows] = theirs[np.argmax(counts)] if len(theirs) else new[rows]
+    rows = np.append(np.flatnonzero(given), without)  # who has an id keeps it
+    first = np.unique(np.column_stack([people.image_ids, ids])[rows], axis=0, return_index=True)[1]
+    taken = rows[np.setdiff1d(np.arange(given.sum(), len(rows)), first)]
+    ids[taken] = new[taken]
+    return ids
 
 
 class Linker:

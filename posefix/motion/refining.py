@@ -76,7 +76,7 @@ def refine_video(
     Args:
         refiner: for the images.
         people: of any skeleton that shares keypoints with the refiner's; image ids are frame numbers from 0. They are
-            linked from frame to frame unless they have track ids.
+            linked from frame to frame where they have no track id.
         video: the frames.
         settings: how to refine; None takes the defaults.
         network: the sequence denoiser, by name or path.

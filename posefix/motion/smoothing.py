@@ -26,7 +26,7 @@ class Smoothed:
         people: with their track ids; people in frames that were filled are new.
         rows: (N,) int64 whose place among the people given each of them has, -1 of new ones.
         tracks: those that were smoothed, as they are now.
-        linked: whether the track ids are new.
+        linked: how many of the people given had no track id, and have one now.
         filled: how many frames of people were filled.
         unfilled: how many could have been if the file that people come from had a place for them.
     """
@@ -34,7 +34,7 @@ class Smoothed:
     people: People
     rows: np.ndarray
     tracks: list[Track]
-    linked: bool
+    linked: int
     filled: int
     unfilled: int
 
@@ -50,7 +50,7 @@ class Smoothed:
 def smooth_people(
     people: People, denoise: Denoiser, fps: float = 30.0, times: np.ndarray | None = None, fill: int = 0
 ) -> Smoothed:
-    """Smooth all tracks of a video; people who have no track ids are linked before.
+    """Smooth all tracks of a video; people without a track id are linked before.
 
     Confidences stay. Those of filled keypoints are half their neighbours', or less if ``denoise`` is less sure.
 
@@ -73,7 +73,8 @@ def smooth_people(
         new[lost] = (np.nan, np.nan, 0)
         filled, unfilled = filled + int((gained & ~lost).sum()), unfilled + int(lost.sum())
         tracks.append(replace(track, keypoints=new))
-    return Smoothed(*with_tracks(linked, tracks), tracks, linked is not people, filled, unfilled)
+    new_ids = int((linked.track_ids != people.track_ids).sum())
+    return Smoothed(*with_tracks(linked, tracks), tracks, new_ids, filled, unfilled)
 
 
 def filter_by(method: str, cutoff: float) -> Denoiser:

@@ -78,8 +78,27 @@ def test_elsewhere_and_long_after_it_is_somebody_else(rng: np.random.Generator) 
 
 def test_ids_from_the_file_stay(rng: np.random.Generator) -> None:
     people = video(SCENES["crossing"], rng)
-    people.track_ids[3] = -1
-    np.testing.assert_array_equal(link(people).track_ids, people.track_ids)
+    given = people.track_ids + 6
+    given[10] = 20
+    np.testing.assert_array_equal(link(replace(people, track_ids=given)).track_ids, given)
+
+
+def test_who_has_no_id_gets_that_of_the_others_or_a_new_one(rng: np.random.Generator) -> None:
+    people = video(SCENES["crossing"] | {3: walk((100, 600), (3, 0), 60)}, rng)
+    given = np.where((people.track_ids == 3) | (rng.uniform(size=len(people)) < 0.5), -1, people.track_ids)
+    found = link(replace(people, track_ids=given)).track_ids
+    np.testing.assert_array_equal(found[people.track_ids < 3], people.track_ids[people.track_ids < 3])
+    assert len(set(found[people.track_ids == 3])) == 1 and not np.isin(found[people.track_ids == 3], given).any()
+
+
+def test_nobody_gets_an_id_that_is_in_the_frame(rng: np.random.Generator) -> None:
+    people = video({1: walk((100, 200), (3, 0), 20), 2: walk((300, 200), (3, 0), 20)}, rng)
+    given = np.where(people.track_ids == 1, 7, -1)
+    given[(people.track_ids == 2) & (people.image_ids < 9)] = 7  # a tracker that takes them for one: both have its id
+    given[(people.track_ids == 1) & (people.image_ids < 9)] = 5
+    found = link(replace(people, track_ids=given)).track_ids
+    np.testing.assert_array_equal(found[given >= 0], given[given >= 0])
+    assert len(np.unique(np.column_stack([people.image_ids, found]), axis=0)) == len(people) and (found >= 0).all()
 
 
 def test_people_without_an_estimate_are_in_no_track(rng: np.random.Generator) -> None:

@@ -162,3 +162,12 @@ def test_bad_input_is_one_sentence(
     result = run(tmp_path / "raw.json", "--out", tmp_path / "new.json", *options)
     assert result.exit_code == 2 and message in result.output, result.output
     assert not (tmp_path / "new.json").exists() and not isinstance(result.exception, (KeyError, ValueError))
+
+
+def test_nobody_is_filled_in_where_somebody_without_an_id_stands(people: People, tmp_path: Path) -> None:
+    people.track_ids[people.image_ids % 2 == 0] = -1
+    formats.write(people, tmp_path / "some.json", "coco")
+    result = run(tmp_path / "some.json", "--out", tmp_path / "out.json", "--smooth", "median", "--fill", 3)
+    assert "2 tracks of the file" in result.stdout and "3 missing people filled in" in result.stdout
+    assert f"{(people.track_ids < 0).sum()} people without a track id linked" in result.stdout
+    assert len(formats.read(tmp_path / "out.json")) == len(people) + 3
