@@ -59,6 +59,8 @@ class MotionCapture:
     @classmethod
     def load(cls, path: str | Path) -> MotionCapture:
         """Read an ``.npz`` of these arrays, or raise InputError that says what is wrong with the file."""
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such file of motion capture; see docs/train.md, and set $POSEFIX_DATA")
         try:
             with np.load(path) as file:
                 names = [str(name) for name in file["joint_names"]]
