@@ -45,6 +45,7 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
         InputError: as :func:`read_bytes`; also for what goes wrong while it is being read.
     """
     try:
+        refuse_pipe(path)
         with open(path, "rb") as file:
             zipped = file.read(len(GZIP)) == GZIP
             file.seek(0)
@@ -60,6 +61,12 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path}: the gzip file is damaged or cut off ({error})") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
+
+
+def refuse_pipe(path: str | Path) -> None:
+    """Raise InputError for a pipe or a device, which can be read only once, or never ends."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise InputError(f"{path}: is a pipe or a device; give a file")
 
 
 class _BoundedGzip(gzip.GzipFile):
@@ -85,11 +92,15 @@ def without_gz(name: str) -> str:
 def files_in(folder: str | Path, suffix: str) -> list[str]:
     """List the names of the files in a folder that end in ``suffix``, gzipped or not, and are not hidden; sorted.
 
+    An ending in capitals is the same.
+
     Raises:
         InputError: the folder cannot be read, or has no such file, or one both gzipped and not.
     """
     try:
-        found = sorted(n for n in os.listdir(folder) if without_gz(n).endswith(suffix) and not n.startswith("."))
+        found = sorted(
+            n for n in os.listdir(folder) if without_gz(n).lower().endswith(suffix) and not n.startswith(".")
+        )
     except OSError as error:
         raise InputError(f"{folder}: the folder cannot be read ({_reason(error)})") from None
     if not found:

@@ -21,8 +21,10 @@ def usable_device(device: str | torch.device) -> torch.device:
         probe = torch.zeros(1, device=device)
         probe.item()  # on the device meta there is nothing to compute with
         return probe.device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from None
+    except (RuntimeError, AssertionError):  # torch's own words list all that it knows
+        raise InputError(
+            f"device {str(device)!r:.40} cannot be used here: give cpu, or cuda:0 where torch finds a GPU"
+        ) from None
 
 
 def create_engine(

@@ -175,4 +175,5 @@ def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extensio
 
 
 def _stem(name: str, suffix: str) -> str:
-    return without_gz(name).removesuffix(suffix if without_gz(name).endswith(suffix) else ".json")
+    name = without_gz(name)
+    return next((name[: -len(end)] for end in (suffix, ".json") if name.lower().endswith(end)), name)

@@ -52,7 +52,7 @@ class FileProbe:
 
     def files(self, suffix: str) -> list[FileProbe]:
         """Some twenty files in a folder that end so and are not hidden, from all over it; each is looked at once."""
-        names = [name for name in self.names if name.endswith(suffix) and not name.startswith(".")]
+        names = [name for name in self.names if name.lower().endswith(suffix) and not name.startswith(".")]
         chosen = names[:: -(-len(names) // OPENED) or 1]
         for name in chosen:
             if name not in self._files:

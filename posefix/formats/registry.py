@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from posefix.core.errors import InputError
+from posefix.core.files import refuse_pipe
 from posefix.formats import (
     alphapose,
     coco_annotations,
@@ -47,6 +48,7 @@ def sniff(path: str | Path) -> str | None:
     """The format that a file or folder looks like; None if like none, InputError if there is no such path."""
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file or folder")
+    refuse_pipe(path)
     probe = FileProbe(path)
     return next((name for name, one in FORMATS.items() if one.sniff(probe)), None)
 

@@ -72,7 +72,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     holds = {"boxes", *(["scores"] if width == 3 else [])}
     if len(table.score_columns) == len(detections):
         holds.add("person_scores")
-    keys = [without_gz(name or path.name).removesuffix(".txt") for name in files]
+    keys = [re.sub(r"\.txt$", "", without_gz(name or path.name), flags=re.IGNORECASE) for name in files]
     parsed = people.parsed(keys, "name", document=table, holds=frozenset(holds))
     require_other_people(problems, parsed)
     return parsed

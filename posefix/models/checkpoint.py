@@ -58,6 +58,10 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
     """
     path = resolve(name_or_path)
     weights, metadata = read_weights(path)
+    if other := [key.removeprefix(f"{METADATA_KEY}_") for key in metadata if key.startswith(f"{METADATA_KEY}_")]:
+        raise InputError(
+            f"{path}: is a checkpoint of another network ({other[0]}), not of a refiner; give one, or {DEFAULT}"
+        )
     if METADATA_KEY not in metadata:
         raise InputError(f"{path}: has weights but no posefix configuration inside; was it made by train.py?")
     checkpoint = _described(metadata[METADATA_KEY], path)

@@ -28,7 +28,11 @@ def read_clips(
         InputError: something cannot be read, or there are no results of a video.
     """
     if not annotations.is_dir():
-        return [_clip(annotations, results, skeleton, fps, format)]
+        try:
+            return [_clip(annotations, results, skeleton, fps, format)]
+        except InputError as error:
+            hint = " [give folders in both places, or files in both]" if results.is_dir() else ""
+            raise InputError(f"{error}{hint}") from None
     names = {without_gz(name).removesuffix(".json"): name for name in files_in(annotations, ".json")}
     if not results.is_dir():
         raise InputError(f"{results}: is no folder, expected one with results of each video in {annotations}")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from posefix import formats
 from posefix.core.errors import InputError
-from posefix.core.files import require_writable, write_atomically
+from posefix.core.files import read_bytes, require_writable, write_atomically
 from tests.coco_records import one_sentence, saved
 
 
@@ -53,3 +54,10 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path, write: object) 
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     require_writable(tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
+
+
+def test_a_pipe_is_refused_before_anybody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for use in (read_bytes, formats.read):
+        with pytest.raises(InputError, match="is a pipe or a device; give a file"):
+            use(tmp_path / "pipe")

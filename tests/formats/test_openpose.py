@@ -17,7 +17,7 @@ from posefix.core.skeleton import Skeleton, from_dict, load
 from posefix.formats import ImageIndex, openpose
 from posefix.formats.coco import ImageRecord
 from tests.coco_records import assert_refused, one_sentence, saver
-from tests.format_samples import with_images
+from tests.format_samples import SAMPLES, with_images
 
 saved = saver("a_keypoints.json")
 
@@ -320,3 +320,15 @@ def test_files_of_several_cameras_are_not_left_behind(tmp_path: Path) -> None:
 def test_openpose_is_known_by_its_people(tmp_path: Path, content: object, is_openpose: bool) -> None:
     probe = formats.FileProbe(saved(tmp_path, content, "some.json"))
     assert openpose.FORMAT.sniff(probe) is is_openpose
+
+
+def test_a_file_that_ends_in_capitals_is_one_of_the_folder(tmp_path: Path) -> None:
+    street = SAMPLES / "openpose" / "street"
+    for place, path in enumerate(sorted(street.iterdir())):
+        name = path.name.replace(".json", ".JSON" if place == 0 else ".json")
+        (tmp_path / name).write_bytes(path.read_bytes())
+    people, capital = formats.read(street), formats.read(tmp_path)
+    np.testing.assert_array_equal(capital.image_ids, people.image_ids)
+    np.testing.assert_array_equal(capital.keypoints, people.keypoints)
+    formats.write(capital, tmp_path / "again")
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {path.name for path in tmp_path.glob("*.*")}

@@ -183,3 +183,9 @@ def test_a_checkpoint_of_another_version_says_what_to_do(tmp_path: Path) -> None
     save_file(weights, path, metadata)
     with pytest.raises(InputError, match=r"another version of posefix.*take a shipped one"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize(("name", "kind"), [(MOTION.default, "motion"), (LIFTING.default, "lifting")])
+def test_a_checkpoint_of_another_network_is_said_to_be_one(name: str, kind: str) -> None:
+    with pytest.raises(InputError, match=rf"another network \({kind}\).* give one, or {DEFAULT}"):
+        load_checkpoint(name)
