@@ -69,6 +69,8 @@ def measure(
     folders = data_sets.data_sets(data, split)
     settings = RefineSettings(**how)
     refiner = Refiner.from_pretrained(checkpoint, device, engine=engine, precision=precision)
+    for folder in folders:
+        data_sets.require_readable(folder, split, refiner.skeleton)
     measured: dict[str, Any] = {}
     with Progress(console=Console(stderr=True)) as progress:
         for folder in folders:

@@ -15,6 +15,7 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.people import People
+from posefix.core.skeleton import Skeleton
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import GroundTruth, read_results
 from posefix.evaluation.matching import match_people, oks_with, thresholds_passed
@@ -33,6 +34,13 @@ def data_sets(folder: Path, split: str) -> list[Path]:
     return found
 
 
+def require_readable(folder: Path, split: str, skeleton: Skeleton) -> None:
+    """Read all files of one data set but the images, to raise InputError for a damaged one before long work."""
+    truth = _truth(folder, split, skeleton)
+    for path in _results(folder, split):
+        read_results(path, truth)
+
+
 def measure_results(
     folder: Path, split: str, refiner: Refiner, settings: RefineSettings, with_truth: bool = False
 ) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -42,13 +50,13 @@ def measure_results(
         A name, and ``once``: the output of :func:`posefix.evaluation.comparison.compare`. For results also
         ``keypoints_only``: the same with the estimator's scores; and ``halves``: see :func:`gains_by_score`.
     """
-    truth = GroundTruth.read(folder / "annotations" / f"person_keypoints_{split}.json", refiner.skeleton)
+    truth = _truth(folder, split, refiner.skeleton)
     images = ImageFolder(folder / split, truth.images)
 
     def gains(before: People, after: People) -> dict[str, Any]:
         return compare(truth, before, after, rng=np.random.default_rng(0))
 
-    for path in sorted((folder / "results" / split).glob("*.json")):
+    for path in _results(folder, split):
         people = read_results(path, truth)
         refined = refiner.refine(people, images, settings)
         moved = replace(refined, person_scores=people.person_scores)
@@ -63,6 +71,14 @@ def measure_results(
         given[f"ground truth, off by {distance:g} s k"] = displaced(truth.people, distance, np.random.default_rng(0))
     for name, people in given.items():
         yield f"{folder.name}/{name}", {"once": gains(people, refiner.refine(people, images, settings))}
+
+
+def _truth(folder: Path, split: str, skeleton: Skeleton) -> GroundTruth:
+    return GroundTruth.read(folder / "annotations" / f"person_keypoints_{split}.json", skeleton)
+
+
+def _results(folder: Path, split: str) -> list[Path]:
+    return sorted((folder / "results" / split).glob("*.json"))
 
 
 def displaced(truth: People, distance: float, rng: np.random.Generator) -> People:

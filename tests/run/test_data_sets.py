@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -64,3 +65,8 @@ def test_every_results_file_and_the_truth_are_measured(tmp_path: Path, rng: np.r
     assert list(json.loads(numbers.stdout)) == ["mine/some"]
     nowhere = CliRunner().invoke(measure, [str(folder), "--checkpoint", str(checkpoint)])
     assert nowhere.exit_code == 2 and "holds no SET/annotations" in nowhere.output
+    damaged = tmp_path / "data" / "others"
+    shutil.copytree(folder, damaged)
+    (damaged / "results" / "val" / "some.json").write_text("[{")
+    result = CliRunner().invoke(measure, options)
+    assert result.exit_code == 2 and "mine" not in result.output and "others" in result.output
