@@ -9,15 +9,16 @@ from typing import Any
 import click
 
 from posefix.cli.options import FINITE_POSITIVE, JSON, friendly, on_results, option, read_measured
+from posefix.core.errors import InputError
 
 
 @click.command(epilog="Example: posefix evaluate results.json --annotations person_keypoints_val2017.json")
 @on_results
 @option("--video", is_flag=True, help="Measure videos: movement, too. Files, or folders with a file for each video.")
-@option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames a second of videos.")
+@option("--fps", type=FINITE_POSITIVE, help="Frames a second of videos, 30 unless given.")
 @JSON
 @friendly
-def evaluate(as_json: bool, video: bool, fps: float, **chosen: Any) -> None:
+def evaluate(as_json: bool, video: bool, fps: float | None, **chosen: Any) -> None:
     """Measure results, or compare two files on the same images with a 95 % interval.
 
     With --video, image ids are frame numbers, and the interval is by bootstrap over the videos.
@@ -28,8 +29,10 @@ def evaluate(as_json: bool, video: bool, fps: float, **chosen: Any) -> None:
     from posefix.motion.measures import LOWER_IS_BETTER
     from posefix.report.tables import summary_table
 
+    if fps and not video:
+        raise InputError("--fps is for videos: add --video")
     names = [Path(path).name for path in chosen["results"]]
-    metrics = _of_videos(fps=fps, **chosen) if video else _of_images(**chosen)
+    metrics = _of_videos(fps=fps or 30.0, **chosen) if video else _of_images(**chosen)
     if as_json:
         click.echo(json.dumps(metrics))
     elif "gain" in metrics:

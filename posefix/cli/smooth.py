@@ -18,7 +18,7 @@ METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 @click.command(epilog="Example: posefix smooth results.json --fps 30 --out smooth.json")
 @option("--out", type=PATH, required=True, help="Write the results here, in the form they came in.")
 @option("--smooth", "method", type=click.Choice(METHODS), default="network", help="The sequence denoiser, or a filter.")
-@option("--cutoff", type=FINITE_POSITIVE, default=6.0, help="Of a filter: Hz; faster movement is noise.")
+@option("--cutoff", type=FINITE_POSITIVE, help="Of a filter: Hz, 6 unless given; faster movement is noise.")
 @option("--latency", type=click.IntRange(0, 30), help="As live: from the past and so many later frames alone.")
 @option("--fill", type=click.IntRange(0), default=0, help="Fill gaps of at most so many frames, marked by low scores.")
 @option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames a second.")
@@ -28,7 +28,7 @@ def smooth(
     results: Path,
     out: Path,
     method: str,
-    cutoff: float,
+    cutoff: float | None,
     latency: int | None,
     fill: int,
     fps: float,
@@ -44,10 +44,13 @@ def smooth(
     import numpy as np
 
     from posefix import formats
+    from posefix.motion.filters import CUTOFF
     from posefix.motion.smoothing import Denoiser, filter_by, smooth_people
 
     if latency is not None and method != "network":
         raise InputError(f"--latency is for --smooth network; {method} has none to choose")
+    if cutoff is not None and method == "network":
+        raise InputError("--cutoff is for filters: choose one with --smooth")
     require_outputs([out], (results, images, video), folder=results.is_dir())
     people, film, _ = read_frames(results, video, images, **how)
     times = film.times if film else None
@@ -57,7 +60,7 @@ def smooth(
 
         denoise = TrackDenoiser.from_pretrained(skeleton=people.skeleton, latency=latency)
     else:
-        denoise = filter_by(method, cutoff)
+        denoise = filter_by(method, cutoff or CUTOFF)
     try:
         smoothed = smooth_people(people, denoise, fps, times, fill)
     except InputError as error:

@@ -52,6 +52,8 @@ def train(
 
     of_tracks = {trainer.checkpoint.field: trainer for trainer in (MotionTrainer, LiftingTrainer)}
     if kind := next((of_tracks[key] for key in configuration.read(config)[0] if key in of_tracks), None):
+        if ignored := [f"--{name}" for name in ("test_batch", "flip_test") if options[name] is not None]:
+            raise InputError(f"{ignored[0]} is for the evaluation of refiners, which {config} does not train")
         given = [f"batch={options['batch']}"] if options["batch"] else []
         spec, path = configuration.read(config, (*given, *overrides))
         tracks = validated(kind.experiment_type, spec, str(path))

@@ -138,3 +138,8 @@ def test_numbers_that_are_not_finite_are_refused(number: str) -> None:
         for option in command.params:
             if isinstance(option.type, click.FloatRange):
                 assert_clear(run(command, option.opts[0], number), "not a finite number")
+
+
+def test_a_rate_is_for_videos(files) -> None:
+    truth, results, _ = files
+    assert_clear(run(evaluate, results, "--annotations", truth, "--fps", 25), "add --video")

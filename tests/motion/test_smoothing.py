@@ -147,6 +147,7 @@ def test_frames_that_a_list_does_not_have_are_named_like_the_others(people: Peop
         ({"image_id": 90}, ["--video_path"], "frame 90 is not in the video, which has 40 frames"),
         ({}, ["--smooth", "kalman"], "'kalman' is not one of"),
         ({}, ["--smooth", "median", "--latency", "2"], "--latency is for --smooth network"),
+        ({}, ["--cutoff", "4"], "--cutoff is for filters"),
         ({}, ["--fps", "0"], "0.0 is not in the range"),
         ({"keypoints": [1, 2]}, [], "keypoints"),
     ],

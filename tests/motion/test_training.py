@@ -164,6 +164,12 @@ def test_other_keypoints_than_those_of_the_motion_capture_are_no_option(name: st
     assert result.exit_code == 2 and "no option skeleton" in result.output
 
 
+@pytest.mark.parametrize("option", [["--test_batch", "8"], ["--no_flip_test"]])
+def test_options_of_the_evaluation_are_refused(option: list[str], tmp_path: Path) -> None:
+    result = CliRunner().invoke(train, ["--config", "motion", "--out", str(tmp_path / "out"), *option])
+    assert result.exit_code == 2 and "is for the evaluation of refiners" in result.output
+
+
 def test_a_trained_checkpoint_is_made_small(tmp_path: Path) -> None:
     path, out = tmp_path / "trained.safetensors", tmp_path / "small.safetensors"
     MOTION.save(path, network(), {"steps": 3}, {"steps": 2})
