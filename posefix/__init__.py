@@ -86,6 +86,11 @@ _ROOMS = {  # where a name is that is imported when it is first asked for
 }
 
 
+def __dir__() -> list[str]:
+    """List the public names, those that are not yet imported too."""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Import what a name needs when it is first asked for: torch comes with the refiner alone."""
     if name not in __all__:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
+from math import inf
+from numbers import Real
 from types import ModuleType
 
 
@@ -30,6 +32,12 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = (error.name or module).partition(".")[0]
         raise InputError(f"{purpose} needs {missing}, which is not installed; {how_to_install(extra)}") from None
+
+
+def require_above_zero(value: object, what: str) -> None:
+    """Raise InputError unless a value is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < inf:
+        raise InputError(f"{what} must be a number above 0, got {value!r:.40}")
 
 
 def how_to_install(extra: str) -> str:

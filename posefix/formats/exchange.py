@@ -84,9 +84,12 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
         format: a key of ``FORMATS``; if not given the one that the people were read from, or COCO's results.
 
     Raises:
-        InputError: the path cannot be written, or the format needs what is not known, such as the images' sizes.
+        InputError: these are no people, the path cannot be written, or the format needs what is not known, such as the
+            images' sizes.
         ValueError: keypoints or scores are not finite.
     """
+    if not isinstance(people, People):
+        raise InputError(f"people must be posefix.People, as posefix.read gives them, found {type(people).__name__}")
     one = format_named(format or (people.source.format.name if people.source else "coco"))
     if not all(np.isfinite(v).all() for v in (people.keypoints, people.scores, people.person_scores)):
         raise ValueError("keypoints and scores must be finite")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from posefix.core import skeleton as skeletons
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, require_above_zero
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
 from posefix.formats.images import ImageIndex
@@ -32,7 +32,15 @@ TRUSTED, ROUNDS = 0.5, 5  # how far off a ray may be that is trusted by half, in
 
 
 def camera_of(width: float, height: float, field_of_view: float = FIELD_OF_VIEW) -> Camera:
-    """A camera that takes images of this size, and ``field_of_view`` degrees along the longer side."""
+    """A camera that takes images of this size, and ``field_of_view`` degrees along the longer side.
+
+    Raises:
+        InputError: the size is not above 0, or the angle not between 0 and 180 degrees.
+    """
+    for size in (width, height):
+        require_above_zero(size, "the size of images")
+    if not 0 < field_of_view < 180:
+        raise InputError(f"field_of_view must be between 0 and 180 degrees, got {field_of_view}")
     focal = max(width, height) / 2 / np.tan(np.deg2rad(field_of_view) / 2)
     return Camera(float(focal), (width / 2, height / 2))
 
@@ -57,6 +65,7 @@ class Lifter:
     """
 
     def __init__(self, network: LiftingNetwork, skeleton: Skeleton, height: float = HEIGHT) -> None:
+        require_above_zero(height, "height")
         self.network, self.skeleton = network, network.skeleton
         self._from = network.skeleton.indices_from(skeleton)
         self._flip = network.skeleton.flip

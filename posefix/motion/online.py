@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from posefix.core import geometry
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, require_above_zero
 from posefix.core.people import People
 from posefix.motion.denoise import MEMORY, certainty, denoise_frame
 from posefix.motion.linking import Linker
@@ -36,8 +36,7 @@ class OnlineDenoiser:
     def __init__(self, network: MotionNetwork, fps: float, latency: int = 0) -> None:
         if latency not in range(MEMORY):
             raise InputError(f"latency must be 0 to {MEMORY - 1} frames, got {latency}")
-        if not fps > 0:
-            raise InputError(f"fps must be above 0, got {fps}")
+        require_above_zero(fps, "fps")
         self.network, self.fps, self.latency = network, fps, latency
         self._tracks: dict[int, np.ndarray] = {}  # (MEMORY, K, 3 or more) each
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from posefix.core.errors import InputError
 from posefix.core.people import People, with_refined
 from posefix.media.video import VideoFrames
 from posefix.motion.denoise import TrackDenoiser
 from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
 from posefix.motion.smoothing import Smoothed, smooth_people
 from posefix.refine.batches import LEAST_SCORE, Refinement
+from posefix.refine.checks import check_types
 from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
 from posefix.refine.settings import RefineSettings
@@ -88,6 +90,9 @@ def refine_video(
     Raises:
         InputError: as :meth:`posefix.Refiner.refine`; or two people in a frame have the same track id.
     """
+    check_types(people, {})
+    if not isinstance(video, VideoFrames):
+        raise InputError(f"video must be posefix.VideoFrames(path), found {type(video).__name__}")
     settings = settings or RefineSettings()
     time = VideoTime.of(video, network, fill)
     given = time.propose(people).people

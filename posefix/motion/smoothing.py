@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 
+from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.formats.source import takes_new
 from posefix.motion.filters import FILLED_CONFIDENCE, interpolated, missing_run, smooth
@@ -62,8 +64,10 @@ def smooth_people(
         fill: keypoints, and people, that are missing in at most so many successive frames are filled.
 
     Raises:
-        InputError: as :func:`posefix.motion.tracks.tracks_of`.
+        InputError: as :func:`posefix.motion.tracks.tracks_of`, or ``fill`` is no number of frames.
     """
+    if isinstance(fill, bool) or not isinstance(fill, Integral) or fill < 0:
+        raise InputError(f"fill must be a whole number of frames from 0 on, got {fill!r:.40}")
     linked = link(people)
     tracks, filled, unfilled = [], 0, 0
     for track in tracks_of(linked, fps, times):

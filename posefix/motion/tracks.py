@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from posefix.core import geometry
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, require_above_zero
 from posefix.core.people import People, concatenate
 
 LONGEST_GAP = 30  # frames for which a person may be missing within a track
@@ -50,8 +50,9 @@ def tracks_of(
         longest_gap: frames of longer gaps are not among those of a track.
 
     Raises:
-        InputError: two people in a frame have the same track id, or times do not ascend.
+        InputError: two people in a frame have the same track id, times do not ascend, or ``fps`` is not above 0.
     """
+    require_above_zero(fps, "fps")
     rows = np.flatnonzero(people.track_ids >= 0)
     rows = rows[np.lexsort((people.image_ids[rows], people.track_ids[rows]))]
     ids, frames = people.track_ids[rows], people.image_ids[rows]
