@@ -82,7 +82,7 @@ def friendly(command: Command) -> Command:
             where = f"{error.filename}: " if error.filename else ""
             _end(f"Error: {where}{error.strerror or error}", 2)
         except MemoryError as error:
-            _end(f"Error: out of memory ({error})", 2)
+            _end(f"Error: out of memory{f': {error}' if str(error) else ''}", 2)
         except RuntimeError as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which is slow to import
                 raise

@@ -17,7 +17,8 @@ from posefix.core.errors import counted
 
 UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
 
-TOLD_WRONGLY = 5  # AP from which on it is worth telling the refiner how good the estimator is
+TOLD_WRONGLY = 5  # AP from which on it is worth telling the refiner how good the estimator is,
+LEAST_IMAGES = 20  # if it was measured on so many
 NOTES = {  # on what was measured, if it is not 0
     "contradicted_boxes": "{} people have a box that is not where their pose is, or far larger: they were looked at "
     "where the pose is, or in both places (boxes must be x, y, width, height)",
@@ -149,7 +150,8 @@ def _gain(measured: dict[str, Any]) -> str:
     if alone is not None:
         line += f"; {alone - before:+.2f} by moving keypoints alone, the rest by rescoring"
     told = measured["estimator_ap"]
-    if told is not None and before >= 1 and abs(before - told) >= TOLD_WRONGLY:
+    fair = measured["images"] >= LEAST_IMAGES and not measured["refined_before"]
+    if told is not None and fair and before >= 1 and abs(before - told) >= TOLD_WRONGLY:
         found = f"the estimator reaches {before:.0f} AP here, and was taken for one of {told:g}"
         line += f"\n{found}: try --estimator_ap {before:.0f}"
     return line

@@ -21,9 +21,11 @@ def usable_device(device: str | torch.device) -> torch.device:
         probe = torch.zeros(1, device=device)
         probe.item()  # on the device meta there is nothing to compute with
         return probe.device
-    except (RuntimeError, AssertionError):  # torch's own words list all that it knows
+    except (RuntimeError, AssertionError) as error:
+        told = str(device).startswith("cuda") and str(error)  # of others torch lists all that it knows
+        reason = f" ({told.splitlines()[0]:.100})" if told else ""
         raise InputError(
-            f"device {str(device)!r:.40} cannot be used here: give cpu, or cuda:0 where torch finds a GPU"
+            f"device {str(device)!r:.40} cannot be used here{reason}: give cpu, or cuda:0 if there is a GPU"
         ) from None
 
 

@@ -33,8 +33,8 @@ class FileProbe:
 
     @cached_property
     def name(self) -> str:
-        """File name, without ``.gz``."""
-        return without_gz(self.path.name)
+        """File name in lower case, without ``.gz``."""
+        return without_gz(self.path.name).lower()
 
     @cached_property
     def names(self) -> list[str]:

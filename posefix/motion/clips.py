@@ -33,7 +33,7 @@ def read_clips(
         except InputError as error:
             hint = " [give folders in both places, or files in both]" if results.is_dir() else ""
             raise InputError(f"{error}{hint}") from None
-    names = {without_gz(name).removesuffix(".json"): name for name in files_in(annotations, ".json")}
+    names = {os.path.splitext(without_gz(name))[0]: name for name in files_in(annotations, ".json")}
     if not results.is_dir():
         raise InputError(f"{results}: is no folder, expected one with results of each video in {annotations}")
     found = {os.path.splitext(without_gz(name))[0]: name for name in sorted(os.listdir(results))}

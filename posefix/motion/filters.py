@@ -17,6 +17,7 @@ HAMPEL_REACH = 3  # frames on each side whose median tells outliers
 HAMPEL_DEVIATIONS = 3.0  # standard deviations from the median, estimated from the median deviation
 LEAST_DEVIATION = 0.02  # of the person's size: nearer to the median nothing is an outlier
 WEAK = 0.5  # times a keypoint's median confidence in a track: samples below say less than their neighbours
+NEVER = 2**40  # frames; longer than any gap that is filled
 FILLED_CONFIDENCE = 0.5  # times its neighbours' confidence, of a filled keypoint
 FASTEST = 25.0  # sizes of the person a second: a pose that moves faster is beyond a cut
 EVEN = 0.02  # of a frame: time stamps that differ by less from equal ones are equal
@@ -163,10 +164,10 @@ def interpolated(times: np.ndarray, values: np.ndarray, known: np.ndarray | None
 
 
 def missing_run(known: np.ndarray) -> np.ndarray:
-    """(T, K) int64: of how many missing frames between known ones each is; 0 where known, over T before and after."""
+    """(T, K) int64: of how many missing frames between known ones each is; 0 if known, over ``NEVER`` at the ends."""
     places = np.arange(len(known))[:, None]
-    before = np.maximum.accumulate(np.where(known, places, -len(known) - 1), axis=0)
-    after = np.minimum.accumulate(np.where(known, places, 2 * len(known) + 1)[::-1], axis=0)[::-1]
+    before = np.maximum.accumulate(np.where(known, places, -NEVER), axis=0)
+    after = np.minimum.accumulate(np.where(known, places, len(known) + NEVER)[::-1], axis=0)[::-1]
     return np.where(known, 0, after - before - 1)
 
 

@@ -51,7 +51,8 @@ def _completed(people: People, found: np.ndarray) -> np.ndarray:
     """The track ids (N,) that people have, and those that follow from ``found`` (N,) by linking for who has none."""
     given = people.track_ids >= 0
     without = np.flatnonzero(~given & (found >= 0))
-    ids, new = people.track_ids.copy(), found + people.track_ids.max()  # larger than all that there are
+    ids: np.ndarray = people.track_ids.copy()
+    new = found + people.track_ids.max()  # larger than all that there are
     for track in np.unique(found[without]):
         theirs, counts = np.unique(ids[given & (found == track)], return_counts=True)
         rows = without[found[without] == track]

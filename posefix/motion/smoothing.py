@@ -95,7 +95,7 @@ def _smoothed(track: Track, denoise: Denoiser, fill: int) -> np.ndarray:
     """(T, K, 3) keypoints of a track after denoising; NaN, NaN, 0 where there is no estimate and none is filled in."""
     known = track.keypoints[..., 2] > 0
     new, sure = denoise(track.times, track.keypoints)
-    wanted = known.any(0) & (known | (missing_run(known) <= fill)) & np.isfinite(new[..., :2]).all(-1)
+    wanted = (known | (missing_run(known) <= fill)) & np.isfinite(new[..., :2]).all(-1)
     neighbours = interpolated(track.times, track.keypoints[..., 2:], known)[..., 0]
     confidences = np.where(known, track.keypoints[..., 2], np.minimum(sure, FILLED_CONFIDENCE * neighbours))
     return np.where(wanted[..., None], np.dstack([new[..., :2], confidences]), track.keypoints)

@@ -46,7 +46,7 @@ def stop_in_time(minutes: float | None, device: torch.device) -> Iterator[Callab
     It was when ``minutes`` have passed or Ctrl-C came, by what the first process says. Ctrl-C is raised at the end; a
     second one at once.
     """
-    deadline = time.monotonic() + 60 * minutes if minutes else math.inf
+    deadline = time.monotonic() + 60 * minutes if minutes is not None else math.inf
     interrupted = False
 
     def note(*_: Any) -> None:

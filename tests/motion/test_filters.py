@@ -7,7 +7,7 @@ import pytest
 
 from posefix.core.errors import InputError
 from posefix.motion.denoise import on_even_grid
-from posefix.motion.filters import METHODS, OneEuro, interpolated, smooth
+from posefix.motion.filters import METHODS, OneEuro, interpolated, missing_run, smooth
 from tests.motion_scenes import walk
 
 ZERO_PHASE = [method for method in METHODS if method != "oneeuro"]
@@ -174,3 +174,10 @@ def test_what_needs_an_even_rate_sees_one_though_frames_come_unevenly(rng: np.ra
 
     np.testing.assert_allclose(on_even_grid(times, seen, filtered), wanted)
     assert rates == [(pytest.approx((times[-1] - times[0]) * rates[0][1] + 1, abs=0.5), 1 / np.median(np.diff(times)))]
+
+
+def test_what_is_missing_at_an_end_is_no_gap() -> None:
+    known = np.array([[False, True], [True, False], [False, True], [True, True], [False, True]])
+    runs = missing_run(known)
+    assert runs[:, 1].tolist() == [0, 1, 0, 0, 0] and runs[1:4, 0].tolist() == [0, 1, 0]
+    assert (runs[[0, 4], 0] > 10**9).all()

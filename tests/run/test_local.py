@@ -20,7 +20,7 @@ from posefix.run.journal import SUFFIX
 from posefix.run.local import people_progress
 from tests.format_samples import drawn_photos
 from tests.refine_command import run
-from tests.tiny import fusion_checkpoint, random_people, write_annotations, write_results
+from tests.tiny import fusion_checkpoint, random_people, write_annotations, write_images, write_results
 
 
 def original(record: dict) -> dict:
@@ -64,8 +64,9 @@ def test_the_whole_path_with_ground_truth(world: dict[str, Path], tmp_path: Path
 def test_how_good_the_estimator_turns_out_to_be_is_said_if_it_was_told_otherwise(
     world: dict[str, Path], rng: np.random.Generator
 ) -> None:
-    people = random_people(rng, 10)
-    write_annotations(world["annotations"], people)
+    people = random_people(rng, 60, images=30)
+    write_images(world["images"], rng, 30)
+    write_annotations(world["annotations"], people, images=30)
     write_results(world["results"], people, rng, noise=0)
     save_checkpoint(world["checkpoint"], fusion_checkpoint())
     said = "the estimator reaches 100 AP here, and was taken for one of 55: try --estimator_ap 100"
