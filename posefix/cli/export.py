@@ -40,7 +40,7 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, estimator_ap: 
     from posefix.refine.exported import export_onnx
 
     if out.suffix == {"onnx": ".safetensors", "checkpoint": ".onnx"}[kind]:
-        raise InputError(f"{out}: is to be a file of --to {kind}, by its name of another kind")
+        raise InputError(f"{out}: --to {kind} writes no {out.suffix} file")
     if estimator_ap is not None and kind != "onnx":
         raise InputError("--estimator_ap is for --to onnx; a checkpoint is told when it refines")
     path = resolve(checkpoint)

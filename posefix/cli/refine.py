@@ -18,7 +18,7 @@ from posefix.core.errors import counted
 UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
 
 TOLD_WRONGLY = 5  # AP from which on it is worth telling the refiner how good the estimator is,
-LEAST_IMAGES = 20  # if it was measured on so many
+LEAST_IMAGES, LEAST_COVERED = 20, 0.8  # if it was measured on so many, and so large a share of those with people
 NOTES = {  # on what was measured, if it is not 0
     "contradicted_boxes": "{} people have a box that is not where their pose is, or far larger: they were looked at "
     "where the pose is, or in both places (boxes must be x, y, width, height)",
@@ -91,7 +91,7 @@ def refine(**options: Any) -> None:
     from posefix.media.images import quiet_opencv
     from posefix.refine.settings import RefineSettings
     from posefix.report.tables import summary_table
-    from posefix.run import local
+    from posefix.run import local, outcome
     from posefix.run.plan import Plan
 
     settings = RefineSettings(**{field.name: options.pop(field.name) for field in fields(RefineSettings)})
@@ -99,7 +99,7 @@ def refine(**options: Any) -> None:
     quiet_opencv()
     refined = local.refine_file(plan, settings, Console(stderr=True))
     try:
-        measured = local.measure(plan, settings, refined)
+        measured = outcome.measure(plan, settings, refined)
         if plan.metrics is not None:
             write_atomically(plan.metrics, json.dumps(measured, indent=2) + "\n")
     except KeyboardInterrupt:
@@ -113,10 +113,10 @@ def refine(**options: Any) -> None:
     if plan.out is not None:
         click.echo(f"{plan.out}: written, as {refined.work.people.source.format.title}")
     if plan.visualize is not None:
-        click.echo(local.draw(plan, refined))
+        click.echo(outcome.draw(plan, refined))
     if plan.report is not None:
         click.echo("writing the report ...", err=True)
-        local.report(plan, refined, measured, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+        outcome.report(plan, refined, measured, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
         click.echo(f"{plan.report}: written")
 
 
@@ -150,8 +150,14 @@ def _gain(measured: dict[str, Any]) -> str:
     if alone is not None:
         line += f"; {alone - before:+.2f} by moving keypoints alone, the rest by rescoring"
     told = measured["estimator_ap"]
-    fair = measured["images"] >= LEAST_IMAGES and not measured["refined_before"]
-    if told is not None and fair and before >= 1 and abs(before - told) >= TOLD_WRONGLY:
+    enough = measured["images"] >= LEAST_IMAGES and measured["covered"] >= LEAST_COVERED
+    if (
+        told is not None
+        and enough
+        and not measured["refined_before"]
+        and before >= 1
+        and abs(before - told) >= TOLD_WRONGLY
+    ):
         found = f"the estimator reaches {before:.0f} AP here, and was taken for one of {told:g}"
         line += f"\n{found}: try --estimator_ap {before:.0f}"
     return line

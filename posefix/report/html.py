@@ -38,7 +38,7 @@ def render(
         truth: ground truth.
         before: N results.
         after: the same N results, refined, in the same order.
-        metrics: what :func:`posefix.run.local.measure` returned.
+        metrics: what :func:`posefix.run.outcome.measure` returned.
         images: to cut people out of; None for a video, whose frames cannot be read one by one.
         facts: how it was made, such as checkpoint and command, shown as they are.
     """

@@ -1,14 +1,13 @@
-"""From files to files on this machine: read results and images, refine, write, measure, draw."""
+"""From files to files on this machine: read results and images, refine, write."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import inf
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,29 +15,21 @@ from rich import progress
 from rich.console import Console
 
 from posefix import formats
-from posefix.core.errors import InputError, counted
-from posefix.core.files import write_atomically
+from posefix.core.errors import InputError
 from posefix.core.people import People, require_shared
-from posefix.evaluation.coco import evaluate, of_other_categories
-from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.formats import ImageIndex
 from posefix.media.images import ImageFolder
-from posefix.media.video import DEFAULT_FPS, VideoFrames
-from posefix.motion.measures import Clip, measure_clips
+from posefix.media.video import VideoFrames
 from posefix.motion.refining import VideoTime
 from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
 from posefix.refine.refiner import Refiner
-from posefix.refine.rescoring import was_rescored
 from posefix.refine.settings import RefineSettings
-from posefix.report.pictures import write_comparison, write_pictures
 from posefix.run import cluster
 from posefix.run.journal import Journal
 from posefix.run.plan import Plan
 
-BOOTSTRAP_SEED = 0
 RefineBatches = Callable[..., Iterator[RefinedBatch]]  # with the arguments of Refiner.refine_batches
-FARTHEST_CONFIDENCE = 1.5  # peaks of heatmaps exceed 1 a little; what is further out is no probability
 
 
 @dataclass(frozen=True)
@@ -215,89 +206,3 @@ def people_progress(console: Console, total: int, begun: int) -> Iterator[Callab
         task = line.add_task("", total=total, completed=begun)
         line.advance(task, 0)  # the speed is measured from here on
         yield lambda count: line.advance(task, count)
-
-
-def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str, Any]:
-    """The content of ``metrics.json``; what is about annotations only with these.
-
-    ``without_rescoring`` is what the refined keypoints reach with the scores that they came with; ``video``, of frames
-    of a video, how they move before and after (:mod:`posefix.motion.measures`).
-    """
-    metrics: dict[str, Any] = {}
-    work, before, after = refined.work, refined.work.before, refined.people
-    if work.truth is not None:
-        metrics = dict(compare(work.truth, before, after, rng=np.random.default_rng(BOOTSTRAP_SEED)))
-        metrics["other_categories"] = of_other_categories(before, work.truth)
-        metrics["unlisted_annotations"] = work.truth.unlisted_annotations
-        if settings.rescore:
-            unscored = replace(after, person_scores=before.person_scores)
-            metrics["without_rescoring"] = evaluate(work.truth, unscored).metrics()
-        if isinstance(work.images, VideoFrames) and len(work.truth.people):
-            rate = work.images.fps or DEFAULT_FPS
-            sides = {"before": before, "after": after}
-            metrics["video"] = {side: measure_clips([Clip(work.truth, people, rate)]) for side, people in sides.items()}
-    refined_before = int(was_rescored(before).sum())
-    moved = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
-    return {
-        **metrics,
-        "people": len(after),
-        "images": len(np.unique(after.image_ids)),
-        "skipped": len(refined.problems),
-        "moved_keypoints": float((moved > 0.5).mean()) if moved.size else 0.0,
-        "median_move": float(np.median(moved)) if moved.size else 0.0,
-        "seconds": round(refined.seconds, 3),
-        "engine": refined.engine,
-        "people_per_second": round(refined.count / refined.seconds, 2),
-        "checkpoint": str(plan.checkpoint),
-        "flip_test": settings.flip_test,
-        "passes": settings.passes,
-        "estimator_ap": refined.estimator_ap,
-        "scores_beyond_one": int((before.scores > FARTHEST_CONFIDENCE).any(1).sum()),
-        "contradicted_boxes": work.batches.contradicted_boxes,
-        "filled": work.filled[0],
-        "unfilled": work.filled[1],
-        "refined_before": refined_before,
-        "without_extent": len(before) - refined_before - work.batches.people,
-        "rescored": int((after.person_scores != before.person_scores).sum()),
-    }
-
-
-def draw(plan: Plan, refined: Refined) -> str:
-    """Write before/after pictures, or the video with both poses and its tracks; says what was written.
-
-    With annotations the pictures show the people whose OKS changed most, for better and for worse. A video is decoded
-    once more for this, since a frame's refined poses are known only when its batch is done.
-    """
-    folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
-    if isinstance(images, VideoFrames):
-        from posefix.report.tracks import write_tracks
-
-        inside = (before.image_ids >= 0) & (before.image_ids < images.length)
-        if not inside.all():
-            before, after = before[inside], after[inside]
-        video, page = (folder / f"{plan.video.stem}_{name}" for name in ("before_after.mp4", "tracks.html"))
-        count = write_comparison(video, images, before, after, images.fps)
-        shown = write_tracks(page, images, before, after)
-        return f"{video}: {counted(count, 'frame')}\n{page}: {counted(shown, 'track')}"
-    truth = refined.work.truth.people if refined.work.truth else None
-    written = write_pictures(folder, images, before, after, truth)
-    return f"{folder}: {counted(sum('file' in entry for entry in written), 'picture')}"
-
-
-def report(plan: Plan, refined: Refined, measured: dict[str, Any], command: str) -> None:
-    """Write the HTML report into ``plan.report``; InputError when it cannot be written."""
-    from posefix.report.html import render
-
-    work = refined.work
-    images = None if isinstance(work.images, VideoFrames) else work.images
-    facts = {
-        "results": str(plan.results),
-        "annotations": str(plan.annotations),
-        "images": str(plan.images or plan.video),
-        "people": f"{measured['people']:,} in {measured['images']:,} images, {measured['skipped']:,} handed through",
-        "checkpoint": str(plan.checkpoint) + (", flip test" if measured["flip_test"] else ""),
-        "command": command,
-        "interval": "paired bootstrap over images, 1,000 resamples",
-    }
-    page = render(plan.results.name, work.truth, work.before, refined.people, measured, images, facts)
-    write_atomically(plan.report, page)

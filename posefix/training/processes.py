@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from posefix.core.errors import require_above_zero
 from posefix.engines.registry import usable_device
 
 
@@ -45,8 +46,13 @@ def stop_in_time(minutes: float | None, device: torch.device) -> Iterator[Callab
 
     It was when ``minutes`` have passed or Ctrl-C came, by what the first process says. Ctrl-C is raised at the end; a
     second one at once.
+
+    Raises:
+        InputError: ``minutes`` are not above 0.
     """
-    deadline = time.monotonic() + 60 * minutes if minutes is not None else math.inf
+    if minutes is not None:
+        require_above_zero(minutes, "minutes to train")
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     interrupted = False
 
     def note(*_: Any) -> None:

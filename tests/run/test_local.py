@@ -64,7 +64,8 @@ def test_the_whole_path_with_ground_truth(world: dict[str, Path], tmp_path: Path
 def test_how_good_the_estimator_turns_out_to_be_is_said_if_it_was_told_otherwise(
     world: dict[str, Path], rng: np.random.Generator
 ) -> None:
-    people = random_people(rng, 60, images=30)
+    people = random_people(rng, 60)
+    people.image_ids = np.arange(60) % 30 + 1
     write_images(world["images"], rng, 30)
     write_annotations(world["annotations"], people, images=30)
     write_results(world["results"], people, rng, noise=0)
@@ -72,6 +73,8 @@ def test_how_good_the_estimator_turns_out_to_be_is_said_if_it_was_told_otherwise
     said = "the estimator reaches 100 AP here, and was taken for one of 55: try --estimator_ap 100"
     assert said in run(world, "--annotations", world["annotations"]).output
     assert "was taken for" not in run(world, "--annotations", world["annotations"], "--estimator_ap", 97).output
+    write_results(world["results"], people[people.image_ids <= 23], rng, noise=0)  # on 23 images of 30
+    assert "was taken for" not in run(world, "--annotations", world["annotations"]).output
 
 
 def test_a_network_that_cannot_be_told_how_good_the_estimator_is_says_nothing_of_it(world: dict[str, Path]) -> None:

@@ -94,6 +94,12 @@ def test_saving_often_changes_nothing(tmp_path: Path, rng: np.random.Generator) 
     assert all(torch.equal(rarely[name], often_saved[name]) for name in rarely)
 
 
+@pytest.mark.parametrize("minutes", [0, -1.0, float("nan")])
+def test_training_for_no_time_is_refused(tmp_path: Path, rng: np.random.Generator, minutes: float) -> None:
+    with pytest.raises(InputError, match="minutes to train must be a number above 0"):
+        Trainer(experiment(tmp_path, rng), tmp_path / "run", CPU).fit(minutes)
+
+
 def test_how_losses_are_looked_at_may_change_when_resuming(tmp_path: Path, rng: np.random.Generator) -> None:
     config = experiment(tmp_path, rng)
     Trainer(config, tmp_path / "run", CPU).save()

@@ -40,8 +40,6 @@ WAYS = (*WITH_IMAGES, "network", "oneeuro", "savgol", "butterworth", "gaussian",
     type=click.IntRange(0, 30),
     help="Of --way network and live: from the past and so many later frames alone.",
 )
-@option("--every", type=click.IntRange(1), default=1, help="Take every so manyth clip.")
-@option("--first", type=click.IntRange(0), default=0, help="Begin with this clip.")
 @option("--out", type=PATH, required=True, help="Folder for the refined results, named as they were.")
 @friendly
 def main(
@@ -51,8 +49,6 @@ def main(
     network: str | None,
     checkpoint: str | None,
     latency: int | None,
-    every: int,
-    first: int,
     out: Path,
 ) -> None:
     """Refine RESULTS/CLIP.json with VIDEOS/CLIP.* into OUT/CLIP.json."""
@@ -68,7 +64,7 @@ def main(
     denoise = TrackDenoiser.from_pretrained(network, latency=latency) if way == "network" else filter_by(way, 6.0)
     settings = RefineSettings(rescore=False)
     out.mkdir(parents=True, exist_ok=True)
-    for path in track(sorted(results.glob("*.json"))[first::every]):
+    for path in track(sorted(results.glob("*.json"))):
         video = VideoFrames(next(videos.glob(f"{path.stem}.*")))
         people: People = formats.read(path)
         if refiner is None:
