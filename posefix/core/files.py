@@ -89,6 +89,12 @@ def without_gz(name: str) -> str:
     return name.removesuffix(".gz")
 
 
+def without_ending(name: str, *endings: str) -> str:
+    """Remove ``.gz`` and the first of some endings that a file name has, be it in capitals."""
+    name = without_gz(name)
+    return next((name[: -len(end)] for end in endings if name.lower().endswith(end)), name)
+
+
 def files_in(folder: str | Path, suffix: str) -> list[str]:
     """List the names of the files in a folder that end in ``suffix``, gzipped or not, and are not hidden; sorted.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from posefix.core.errors import InputError
-from posefix.core.files import files_in, first_repeated, read_json, without_gz, write_atomically, write_folder
+from posefix.core.files import files_in, first_repeated, read_json, without_ending, write_atomically, write_folder
 from posefix.formats.images import base_name, without_extension
 from posefix.formats.parsed_file import ImageKind, OnError
 from posefix.formats.probe import FileProbe
@@ -78,11 +78,11 @@ def read_frames(
 
     if path.is_dir():
         values, copied, problems = usable_files(path, files_in(path, suffix), of_folder, on_error)
-        keys: list[int | str] = [_stem(name, suffix) for name in values]
+        keys: list[int | str] = [without_ending(name, suffix, ".json") for name in values]
         return Frames("folder", keys, list(values.values()), tuple(values), None, copied, problems)
     value, outer = read_json(path), None
     if is_image(value):
-        return Frames("file", [_stem(path.name, suffix)], [value])
+        return Frames("file", [without_ending(path.name, suffix, ".json")], [value])
     if inside and isinstance(value, Mapping) and inside in value:
         outer, value = (value, inside), value[inside]
     if not isinstance(value, (Mapping, list)):
@@ -172,8 +172,3 @@ def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extensio
         twice = [str(key) for key, name in zip(keys, names, strict=True) if name == first]
         raise InputError(f"{path}: the images {twice[0]!r} and {twice[1]!r} would be written to one file")
     return [name + suffix for name in names]
-
-
-def _stem(name: str, suffix: str) -> str:
-    name = without_gz(name)
-    return next((name[: -len(end)] for end in (suffix, ".json") if name.lower().endswith(end)), name)

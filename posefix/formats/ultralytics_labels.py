@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.core.files import as_text, files_in, read_bytes, without_gz, write_folder
+from posefix.core.files import as_text, files_in, read_bytes, without_ending, write_folder
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats.frames import file_names, usable_files
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
@@ -72,7 +72,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     holds = {"boxes", *(["scores"] if width == 3 else [])}
     if len(table.score_columns) == len(detections):
         holds.add("person_scores")
-    keys = [re.sub(r"\.txt$", "", without_gz(name or path.name), flags=re.IGNORECASE) for name in files]
+    keys = [without_ending(name or path.name, ".txt") for name in files]
     parsed = people.parsed(keys, "name", document=table, holds=frozenset(holds))
     require_other_people(problems, parsed)
     return parsed
