@@ -80,6 +80,9 @@ class ImageFolder:
 
     ``upright`` images are rotated as their EXIF data ask for, as most estimators see them; COCO ignores that.
 
+    Where the records say sizes, images of others (but for width and height exchanged) are refused: coordinates that
+    belong to the records would mean other places in them.
+
     Raises:
         InputError: the folder does not exist or may not be read.
     """
@@ -110,8 +113,19 @@ class ImageFolder:
         return bool(self._candidates(image_id))
 
     def __getitem__(self, image_id: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image; raises InputError as :meth:`path` and :func:`decode` do."""
-        return decode(self.path(image_id), self._upright)
+        """(H, W, 3) uint8 RGB image; raises InputError as :meth:`path` and :func:`decode` do, or for a wrong size."""
+        path = self.path(image_id)
+        image = decode(path, self._upright)
+        record = self._images.get(image_id) if self._images is not None else None
+        if record is not None and record.width > 0 and record.height > 0:
+            found, listed = image.shape[1::-1], (record.width, record.height)
+            if any(abs(a - b) > 1 for a, b in zip(sorted(found), sorted(listed), strict=True)):
+                raise InputError(
+                    f"{path}: has {found[0]} x {found[1]} pixels, but {listed[0]} x {listed[1]} in the annotations, so "
+                    "that poses would be looked for in the wrong place; give the images that were annotated, or take "
+                    "width and height out of the annotations if they are wrong"
+                )
+        return image
 
     def path(self, image_id: int) -> Path:
         """File of an image.

@@ -23,6 +23,7 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
 from posefix.formats import FORMATS, ImageIndex, coco_files
+from posefix.formats.coco import ImageRecord
 from posefix.formats.probe import FileProbe
 from posefix.refine.rescoring import was_rescored
 from posefix.refine.settings import RefineSettings
@@ -204,7 +205,8 @@ def test_refinement_that_moves_nothing_changes_nothing(name: str, path: Path, id
         if (images / text).suffix not in (".png", ".jpg"):
             text += ".png"
         (images / text).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(images / text), np.full((HEIGHT, WIDTH, 3), 99, np.uint8))
+        listed = content.listed[place] if content.listed else ImageRecord("", WIDTH, HEIGHT)
+        cv2.imwrite(str(images / text), np.full((listed.height or HEIGHT, listed.width or WIDTH, 3), 99, np.uint8))
     beside = SAMPLES / name / "skeleton.yaml"
     plan = Plan(
         path,
