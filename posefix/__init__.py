@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         to_transformers,
         to_ultralytics,
     )
+    from posefix.lifting.lift import Lifter
     from posefix.media.images import ImageFolder
     from posefix.media.video import VideoFrames
     from posefix.motion.online import OnlineRefiner
@@ -52,6 +53,7 @@ __version__ = "0.2.0.dev0"
 __all__ = [
     "ImageFolder",
     "InputError",
+    "Lifter",
     "OnlineRefiner",
     "People",
     "RefineSettings",
@@ -76,6 +78,7 @@ __all__ = [
 
 _ROOMS = {  # where a name is that is imported when it is first asked for
     "ImageFolder": "posefix.media.images",
+    "Lifter": "posefix.lifting.lift",
     "OnlineRefiner": "posefix.motion.online",
     "RefineSettings": "posefix.refine.settings",
     "Refiner": "posefix.refine.refiner",

@@ -22,6 +22,7 @@ from posefix.lifting.poses import Camera, Poses3D, Track3D
 from posefix.motion.denoise import FASTEST, SLOWEST, by_windows, normalized, on_even_grid
 from posefix.motion.filters import interpolated, segments
 from posefix.motion.tracks import Track
+from posefix.refine.checks import check_people, people_of_arrays
 
 WINDOW, OVERLAP = 54, 27  # frames
 TOGETHER = 64  # windows in a batch
@@ -66,7 +67,7 @@ class Lifter:
 
     def __init__(self, network: LiftingNetwork, skeleton: Skeleton, height: float = HEIGHT) -> None:
         require_above_zero(height, "height")
-        self.network, self.skeleton = network, network.skeleton
+        self.network, self.skeleton, self._given = network, network.skeleton, skeleton
         self._from = network.skeleton.indices_from(skeleton)
         self._flip = network.skeleton.flip
         self._limbs = limbs_of(network.skeleton)
@@ -81,6 +82,27 @@ class Lifter:
     ) -> Lifter:
         """Load the network by shipped name or path; InputError when it cannot be used."""
         return cls(LIFTING.load(name_or_path), skeleton or skeletons.load("coco17"), height)
+
+    def __call__(self, keypoints: np.ndarray, width: float, height: float) -> np.ndarray:
+        """Lift the people of one photograph.
+
+        Args:
+            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate.
+            width: of the photograph in pixels.
+            height: the same.
+
+        Returns:
+            (N, 17, 3) float32 metres in the camera's axes, x right, y down, z away from it, of COCO's keypoints; NaN
+            where nothing is known.
+
+        Raises:
+            InputError: when shapes or types are not these.
+        """
+        people = people_of_arrays(keypoints, None, self._given)
+        check_people(people, self._given)
+        camera = camera_of(width, height)
+        positions = [track.positions[0] for track in self.people(people, lambda image_id: camera).tracks]
+        return np.array(positions, np.float32).reshape(len(people), len(self.skeleton), 3)
 
     def tracks(self, tracks: Sequence[Track], camera: Camera) -> Poses3D:
         """Lift tracks of a video.

@@ -157,6 +157,14 @@ def side_by_side(
     return np.concatenate([picture, caption(title, picture.shape[1], colors)])
 
 
+def add_column(picture: np.ndarray, panel: np.ndarray, label: str) -> np.ndarray:
+    """Put a panel (H, W, 3) with a label above at the right of a picture, as tall at least, of :func:`side_by_side`."""
+    column = np.concatenate([_line(panel.shape[1], label, _TEXT), panel])
+    below = np.full((len(picture) - len(column), panel.shape[1], 3), _GROUND, np.uint8)
+    gap = np.full((len(picture), _GAP, 3), _GROUND, np.uint8)
+    return np.concatenate([picture, gap, np.concatenate([column, below])], axis=1)
+
+
 def people_view(image: np.ndarray, *groups: People) -> np.ndarray | None:
     """(4,) xywh box around the people, without stray keypoints; None where there are none, or they fill the image."""
     boxes = np.concatenate([geometry.pose_boxes(people.keypoints, people.labelled) for people in groups])

@@ -12,9 +12,10 @@ from scipy.signal import find_peaks
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.core.people import People
-from posefix.media.video import VideoFrames
+from posefix.media.video import DEFAULT_FPS, VideoFrames
 from posefix.motion.linking import link
 from posefix.motion.tracks import Track, frame_step, tracks_of
+from posefix.report.depth import SideViews
 from posefix.report.drawing import POSE, keypoint_sides, people_view, side_by_side
 from posefix.report.pictures import embedded, render_page
 
@@ -44,6 +45,7 @@ class ShownTrack:
     """What the page shows of a track: ``gaps`` is the SVG path of bands where the results had nobody."""
 
     track: Track
+    after: Track
     plots: list[Plot]
     gaps: str
     missing: int
@@ -67,20 +69,24 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
     Raises:
         InputError: the page cannot be written.
     """
+    fps = video.fps or DEFAULT_FPS
     try:
-        tracks = tracks_of(link(before))
+        tracks = tracks_of(link(before), fps)
     except InputError:  # track ids that contradict themselves
-        tracks = tracks_of(link(replace(before, track_ids=np.full(len(before), -1))))
+        tracks = tracks_of(link(replace(before, track_ids=np.full(len(before), -1))), fps)
     filled = np.array([record is None for record in before.extra], bool)
     longest = sorted(tracks, key=len, reverse=True)[:MOST_TRACKS]
-    shown = [_shown(track, after, filled, round((video.fps or 30) / 2)) for track in longest]
+    shown = [_shown(track, after, filled, round(fps / 2)) for track in longest]
     wanted = sorted((int(frame), i) for i, one in enumerate(shown) for frame in one.changed)
+    views = SideViews(before.skeleton)
     for frame, i in wanted:  # in order, so that the video is decoded once
         with suppress(InputError):  # it ends before
-            row = shown[i].track.rows[np.searchsorted(shown[i].track.frames, frame)]
-            here = before[[row]], after[[row]]
-            picture = side_by_side(video[frame], *here, box=people_view(video[frame], *here), height=PANEL_HEIGHT)
-            shown[i].pictures.append((frame, embedded(picture)))
+            one, image = shown[i], video[frame]
+            at = int(np.searchsorted(one.track.frames, frame))
+            here = before[[one.track.rows[at]]], after[[one.track.rows[at]]]
+            picture = side_by_side(image, *here, box=people_view(image, *here), height=PANEL_HEIGHT)
+            picture = views.beside(picture, (one.track, one.after), at, image, PANEL_HEIGHT)
+            one.pictures.append((frame, embedded(picture)))
     page = {"name": video.path.name, "tracks": shown, "total": len(tracks), "colors": POSE[:3]}
     write_atomically(path, render_page("tracks.html.j2", **page, width=WIDTH, height=HEIGHT))
     return len(shown)
@@ -89,8 +95,9 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
 def _shown(track: Track, after: People, filled: np.ndarray, apart: int) -> ShownTrack:
     """Plot a track, and choose frames that changed most, at least ``apart`` frames from each other."""
     skeleton, there = after.skeleton, track.rows >= 0
-    new = np.where(there[:, None, None], after.keypoints[track.rows], np.nan)
-    new[~(there[:, None] & after.labelled[track.rows])] = np.nan
+    known = there[:, None] & after.labelled[track.rows]
+    later = replace(track, keypoints=np.where(known[..., None], after.xyc[track.rows], (np.nan, np.nan, 0)))
+    new = later.keypoints[..., :2]
     missing = ~there | filled[track.rows]
     old = np.where(missing[:, None, None], np.nan, track.keypoints[..., :2])
     moved = np.nan_to_num(np.linalg.norm(new - old, axis=-1))
@@ -111,7 +118,7 @@ def _shown(track: Track, after: People, filled: np.ndarray, apart: int) -> Shown
     gaps = "".join(f"M{x[i]:.1f} 0H{ends[i]:.1f}V{HEIGHT}H{x[i]:.1f}" for i in np.flatnonzero(missing))
     peaks, found = find_peaks(np.pad(changes, 1), height=LEAST_CHANGE, distance=max(apart, 1))
     changed = track.frames[peaks[np.argsort(found["peak_heights"])[-MOST_PICTURES:]] - 1]
-    return ShownTrack(track, plots, gaps, int(missing.sum()), int((missing & there).sum()), changed)
+    return ShownTrack(track, later, plots, gaps, int(missing.sum()), int((missing & there).sum()), changed)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:

@@ -109,6 +109,22 @@ def test_people_of_images_are_lifted_each_alone() -> None:
     assert np.isnan(found.tracks[2].root).all()
 
 
+def test_arrays_are_lifted_as_people_are_and_bad_ones_are_refused() -> None:
+    lifter = Lifter(network(), SKELETON)
+    keypoints = track(3).keypoints.astype(np.float32)
+    keypoints[1, 9] = 0
+    people = People(SKELETON, keypoints[..., :2], keypoints[..., 2], np.zeros(3))
+    expected = [one.positions[0] for one in lifter.people(people, lambda image_id: CAMERA).tracks]
+    found = lifter(keypoints, 640, 480)
+    assert found.shape == (3, 17, 3) and found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    assert np.isnan(found).all(-1).sum() == 1
+    assert lifter(keypoints[:0], 640, 480).shape == (0, 17, 3)
+    for bad in (keypoints[:, :16], keypoints / 480, keypoints * np.nan):
+        with pytest.raises(InputError):
+            lifter(bad, 640, 480)
+
+
 def test_size_is_that_of_the_height() -> None:
     given = track()
     one, two = (Lifter(network(), SKELETON, height).tracks([given], CAMERA).tracks[0] for height in (1.75, 3.5))
