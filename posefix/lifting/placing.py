@@ -62,7 +62,7 @@ def with_constant_limbs(keypoints: np.ndarray, limbs: np.ndarray) -> np.ndarray:
     """
     found, vectors = keypoints.copy(), keypoints[..., limbs[:, 1], :] - keypoints[..., limbs[:, 0], :]
     lengths = limb_lengths(keypoints, limbs)
-    sides = lengths.reshape(*lengths.shape[:-1], -1, 2)
+    sides = lengths.reshape(*lengths.shape[:-1], len(limbs) // 2, 2)
     sides = np.where(np.isfinite(sides).any((-3, -1), keepdims=True), sides, 0)  # what is never known stays NaN
     usual = np.repeat(np.nanmedian(sides, axis=(-3, -1)), 2, axis=-1)[..., None, :]  # (..., 1, L)
     vectors = vectors * (usual / np.maximum(lengths, 1e-6))[..., None]
