@@ -27,12 +27,12 @@ class _WithFormats(click.Command):
 )
 @click.argument("path", type=PATH)
 @option("--to", required=True, help="Name of the format to write.")
-@option("--out", type=PATH, required=True, help="File or folder to write; .gz at its end: gzipped.")
+@option("--out", type=PATH, required=True, help="File or folder to write; gzipped if the name ends in .gz.")
 @FORMAT
 @RESULTS_SKELETON
 @IMAGES
-@option("--video_path", type=PATH, help="A video in place of --images; the ids are the frame numbers from 0.")
-@option("--annotations", type=PATH, help="COCO ground truth, for the images' ids, names and sizes.")
+@option("--video_path", type=PATH, help="A video instead of --images; ids are frame numbers, from 0.")
+@option("--annotations", type=PATH, help="COCO annotations, for the images' ids, names and sizes.")
 @ON_ERROR
 @friendly
 def convert(
@@ -44,9 +44,9 @@ def convert(
     annotations: Path | None,
     **how: Any,
 ) -> None:
-    """Turn results of one format into another.
+    """Convert results of one format into another.
 
-    Ids of images are those of --annotations, or else the numbers that the images' names end in.
+    Image ids are those of --annotations or, without it, the numbers at the end of the images' names.
     """
     from posefix import formats
     from posefix.core.files import require_distinct

@@ -13,13 +13,13 @@ from posefix.cli.options import JSON, PATH, friendly, on_results, option, read_m
 
 @click.command(epilog="Example: posefix diagnose before.json after.json --annotations person_keypoints_val2017.json")
 @on_results
-@option("--out", type=PATH, help="Write all numbers here, as JSON.")
+@option("--out", type=PATH, help="File for all numbers, as JSON.")
 @JSON
 @friendly
 def diagnose(out: Path | None, as_json: bool, **chosen: Any) -> None:
-    """Say what results get wrong: Jitter, Inversion, Swap, Miss, missed people and false positives.
+    """Show what results get wrong: Jitter, Inversion, Swap, Miss, missed people and false positives.
 
-    With two files, such as results before and after refinement, both are diagnosed, and what became of each error.
+    With two files, such as results before and after refinement, it also shows what became of each error.
     """
     from rich.console import Console
 

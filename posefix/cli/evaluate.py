@@ -14,12 +14,12 @@ from posefix.core.errors import InputError
 
 @click.command(epilog="Example: posefix evaluate results.json --annotations person_keypoints_val2017.json")
 @on_results
-@option("--video", is_flag=True, help="Measure videos: movement, too. Files, or folders with a file for each video.")
-@option("--fps", type=FINITE_POSITIVE, help="Frames a second of videos, 30 unless given.")
+@option("--video", is_flag=True, help="Measure videos, also their movement: files, or folders with one file per video.")
+@option("--fps", type=FINITE_POSITIVE, help="Frames per second of videos, 30 by default.")
 @JSON
 @friendly
 def evaluate(as_json: bool, video: bool, fps: float | None, **chosen: Any) -> None:
-    """Measure results, or compare two files on the same images with a 95 % interval.
+    """Measure results, or compare two files on the same images, with a 95 % interval.
 
     With --video, image ids are frame numbers, and the interval is by bootstrap over the videos.
     """

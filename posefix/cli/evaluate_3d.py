@@ -16,9 +16,9 @@ from posefix.cli.options import JSON, PATH, friendly
 @JSON
 @friendly
 def evaluate_3d(found: tuple[Path, ...], truth: Path, as_json: bool) -> None:
-    """Measure poses in depth against a reference; compare several files with the first.
+    """Measure 3D poses against a reference, and compare several files with the first.
 
-    All are files as posefix lift writes them. Intervals are at 95 %, by bootstrap over time and tracks.
+    All files are JSON as written by posefix lift. Intervals are 95 %, by bootstrap over time and tracks.
     """
     import numpy as np
     from rich.console import Console

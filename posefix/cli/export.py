@@ -13,23 +13,23 @@ from posefix.refine.settings import ESTIMATOR_AP
 
 @click.command(epilog="Example: posefix export posefix-base --to onnx --out posefix.onnx")
 @click.argument("checkpoint")
-@option("--keep_margin", type=FiniteRange(0, 1), help="Expected gain in KS below which a keypoint stays.")
+@option("--keep_margin", type=FiniteRange(0, 1), help="Leave keypoints whose expected gain in KS is below this.")
 @option(
     "--to",
     "kind",
     type=click.Choice(["checkpoint", "onnx"]),
     default="checkpoint",
-    help="A checkpoint in half precision, or an ONNX graph that needs neither torch nor posefix.",
+    help="A half-precision checkpoint, or an ONNX file that needs neither torch nor posefix.",
 )
 @option(
     "--estimator_ap",
     type=FiniteRange(1, 100),
-    help=f"Of ONNX: AP in percent that the estimator is known to reach; {ESTIMATOR_AP:g} if it is not known.",
+    help=f"For ONNX: AP that the estimator reaches, in percent; {ESTIMATOR_AP:g} by default.",
 )
 @option("--out", type=PATH, required=True, help="File to write.")
 @friendly
 def export(checkpoint: str, keep_margin: float | None, kind: str, estimator_ap: float | None, out: Path) -> None:
-    """Make a trained checkpoint ready to ship."""
+    """Write a trained checkpoint as a small file, or as ONNX."""
     from dataclasses import replace
 
     from posefix.core.files import require_distinct, write_atomically

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def on_film(command: Command) -> Command:
     """Add the argument and the options that :func:`read_frames` takes, but for ``size``."""
     results = click.argument("results", type=PATH)
-    video = option("--video_path", "video", type=PATH, help="The video: its size, and times in place of --fps.")
+    video = option("--video_path", "video", type=PATH, help="The video: its size, and time stamps instead of --fps.")
     return results(video(IMAGES(FORMAT(RESULTS_SKELETON(ON_ERROR(command))))))
 
 

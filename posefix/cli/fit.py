@@ -12,12 +12,12 @@ from posefix.cli.options import PATH, friendly, on_results, option, read_measure
 
 @click.command(epilog="Example: posefix fit results.json --annotations person_keypoints_train2017.json --out mine.yaml")
 @on_results
-@option("--out", type=PATH, required=True, help="The statistics file to write (YAML).")
+@option("--out", type=PATH, required=True, help="Statistics file to write (YAML).")
 @friendly
 def fit(out: Path, **chosen: Any) -> None:
-    """Measure an estimator's errors, so that training can synthesise them; of several files, all of them pooled.
+    """Measure an estimator's errors for training; several files are pooled.
 
-    The file that it writes goes into a configuration as synthesis.statistics.
+    Use the written file as synthesis.statistics in a training configuration.
     """
     from posefix.evaluation.error_report import fit_errors
 

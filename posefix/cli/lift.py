@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: posefix lift refined.json --video_path film.mp4 --out poses.json --viewer poses.html")
-@option("--out", type=PATH, required=True, help="Poses as .json, .npz, .bvh, .trc or .c3d; .csv has joint angles.")
-@option("--viewer", type=PATH, help="Write a page that shows the poses in any browser.")
-@option("--single", is_flag=True, help="Results of photographs: lift each pose alone, not tracks of a video.")
-@option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames a second.")
-@option("--size", type=click.IntRange(1), nargs=2, help="Width and height of the images, if there are none at hand.")
+@option("--out", type=PATH, required=True, help="3D poses as .json, .npz, .bvh, .trc or .c3d; joint angles as .csv.")
+@option("--viewer", type=PATH, help="HTML page to write that shows the poses in any browser.")
+@option("--single", is_flag=True, help="For photographs: lift each pose by itself.")
+@option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames per second.")
+@option("--size", type=click.IntRange(1), nargs=2, help="Width and height of the images, if you have none.")
 @option("--fov", type=FiniteRange(1, 170), default=60.0, help="Field of view along the longer side, in degrees.")
-@option("--height", type=FiniteRange(0.3, 3), default=1.75, help="Of the people, in metres.")
-@option("--checkpoint", default="posefix-lift", help="A .safetensors file, or a shipped name.")
+@option("--height", type=FiniteRange(0.3, 3), default=1.75, help="Body height of the people, in metres.")
+@option("--checkpoint", default="posefix-lift", help="Weights: a .safetensors file, or a shipped name.")
 @on_film
 @friendly
 def lift(
@@ -42,10 +42,10 @@ def lift(
     images: Path | None,
     **how: Any,
 ) -> None:
-    """Lift 2D poses into depth: metres, in the axes of the camera.
+    """Lift 2D poses to 3D, in metres, in the axes of the camera.
 
-    Refine the results first: depth is as good as they are. Image ids, or the numbers in names, are frame numbers, and
-    people without a track id are linked from frame to frame, but with --single.
+    Refine the 2D results first: 3D poses are only as good as they are. Image ids, or the numbers in file names, are
+    frame numbers, and people without a track id are linked from frame to frame, except with --single.
     """
     from posefix.lifting.files import require_known_suffix, write
     from posefix.lifting.lift import Lifter, cameras_of

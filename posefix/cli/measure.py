@@ -25,9 +25,9 @@ from posefix.core.files import require_outputs, write_atomically
 
 @click.command(epilog="Example: posefix measure data/ --split val --out numbers.json")
 @click.argument("data", type=PATH)
-@option("--split", default="val", help="Which of the images and results.")
+@option("--split", default="val", help="Split of the data sets to use.")
 @CHECKPOINT
-@option("--truth/--no_truth", default=True, help="Refine the ground truth and boxes, too.")
+@option("--truth/--no_truth", default=True, help="Also refine ground truth, and boxes without poses.")
 @TEST_BATCH
 @FLIP_TEST
 @ESTIMATOR_AP
@@ -37,9 +37,9 @@ from posefix.core.files import require_outputs, write_atomically
     "--precision",
     type=click.Choice(["auto", "f32", "bf16"]),
     default="auto",
-    help="In which OpenVINO computes; auto is bf16 where the CPU has it.",
+    help="Precision of OpenVINO; auto is bf16 if the CPU supports it.",
 )
-@option("--out", type=PATH, help="Write all metrics here, as JSON.")
+@option("--out", type=PATH, help="File for all metrics, as JSON.")
 @JSON
 @friendly
 def measure(
@@ -54,7 +54,7 @@ def measure(
     as_json: bool,
     **how: Any,
 ) -> None:
-    """Measure a checkpoint on every results file of a folder of data sets.
+    """Measure a checkpoint on every results file in a folder of data sets.
 
     DATA holds SET/annotations/person_keypoints_SPLIT.json, SET/SPLIT/ (the images) and SET/results/SPLIT/*.json.
     """

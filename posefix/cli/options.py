@@ -34,33 +34,33 @@ class FiniteRange(click.FloatRange):
 
 FINITE_POSITIVE = FiniteRange(0, min_open=True)
 option = functools.partial(click.option, show_default=True)
-FORMAT = option("--format", default="auto", help="Of the results; posefix convert --help lists all.")
+FORMAT = option("--format", default="auto", help="Format of the results; posefix convert --help lists all.")
 ON_ERROR = option(
     "--on_error",
     type=click.Choice(["stop", "skip"]),
     default="stop",
-    help="At an unusable record or image: stop, or hand it through untouched and count it.",
+    help="At an unusable record or image: stop, or pass it through unchanged and count it.",
 )
 RESULTS_SKELETON = option(
-    "--skeleton", help="What the keypoints of the results are, where their format does not say: a YAML file, or a name."
+    "--skeleton", help="Keypoint definition, if the format does not give it: a YAML file, or a shipped name."
 )
-CHECKPOINT = option("--checkpoint", default="posefix-base", help="A .safetensors file, or a shipped name.")
-TEST_BATCH = option("--batch_size", "--test_batch", type=click.IntRange(1), default=64, help="People in a batch.")
-FLIP_TEST = option("--flip_test/--no_flip_test", default=True, help="Average over the mirrored image.")
+CHECKPOINT = option("--checkpoint", default="posefix-base", help="Weights: a .safetensors file, or a shipped name.")
+TEST_BATCH = option("--batch_size", "--test_batch", type=click.IntRange(1), default=64, help="People per batch.")
+FLIP_TEST = option("--flip_test/--no_flip_test", default=True, help="Flip test: average over the mirrored image.")
 ESTIMATOR_AP = option(
     "--estimator_ap",
     type=FiniteRange(1, 100),
-    help="AP in percent that the estimator is known to reach; the better it is, the less its keypoints are moved. By "
-    f"default what is published of the format's estimators, or {settings.ESTIMATOR_AP:g} where it may be of any.",
+    help="AP that the estimator reaches, in percent; the better it is, the less its keypoints are moved. By default "
+    f"the published AP of the format's estimators, or {settings.ESTIMATOR_AP:g} if there is none.",
 )
-DEVICE = option("--device", help="Such as cpu or cuda:0; a GPU where there is one.")
+DEVICE = option("--device", help="Device, such as cpu or cuda:0. By default a GPU if there is one.")
 ENGINE = option(
     "--engine",
     type=click.Choice(["auto", "openvino", "onnxruntime", "torch"]),
     default="auto",
-    help="What runs the network; auto is the fastest that is installed.",
+    help="Engine that runs the network; auto uses the fastest installed one.",
 )
-THREADS = option("--threads", type=click.IntRange(1, 1024), help="Cores on which the network runs; all, if not given.")
+THREADS = option("--threads", type=click.IntRange(1, 1024), help="CPU cores for the network; all by default.")
 IMAGES = option("--images", type=PATH, help="Folder of the images.")
 JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -98,8 +98,8 @@ def _end(message: str, code: int) -> None:
 
 def on_results(command: Command) -> Command:
     """Add the arguments and options that :func:`read_measured` takes, but for ``out`` and ``most``."""
-    annotations = option("--annotations", type=PATH, required=True, help="COCO ground truth of the same images.")
-    skeleton = option("--skeleton", default="coco17", help="A YAML file, or the name of a shipped one.")
+    annotations = option("--annotations", type=PATH, required=True, help="COCO annotations of the same images.")
+    skeleton = option("--skeleton", default="coco17", help="Keypoint definition: a YAML file, or a shipped name.")
     results = click.argument("results", type=PATH, nargs=-1, required=True)
     return results(annotations(FORMAT(skeleton(command))))
 

@@ -15,22 +15,22 @@ from posefix.cli import options as shared
 from posefix.cli.options import PATH, friendly, option
 from posefix.core.errors import counted
 
-UPRIGHT = "The results, in COCO's format, were made on images rotated as their EXIF data ask for."
+UPRIGHT = "For results in COCO's format that were made on images rotated by their EXIF data."
 
 TOLD_WRONGLY = 5  # AP from which on it is worth telling the refiner how good the estimator is,
 LEAST_IMAGES, LEAST_COVERED = 20, 0.8  # if it was measured on so many, and so large a share of those with people
 NOTES = {  # on what was measured, if it is not 0
-    "contradicted_boxes": "{} people have a box that is not where their pose is, or far larger: they were looked at "
-    "where the pose is, or in both places (boxes must be x, y, width, height)",
-    "scores_beyond_one": "{} people have keypoint scores far above 1: expected were confidences from 0 to 1, and with "
-    "others (logits, percent) poses may be refined worse; scale them before refining",
-    "other_categories": "{} people have a category_id that the annotations do not have: they are refined, and count "
-    "for nothing in the measures, as in COCO's tools",
+    "contradicted_boxes": "{} people have a box that is elsewhere than their pose, or far larger: the pose's place, "
+    "or both places, were used (boxes must be x, y, width, height)",
+    "scores_beyond_one": "{} people have keypoint scores far above 1. Scores should be confidences from 0 to 1; with "
+    "other scores (logits, percent) results may be worse: scale them before refining",
+    "other_categories": "{} people have a category_id that the annotations do not have: they are refined, but do not "
+    "count in the measures, as in COCO's tools",
     "unlisted_annotations": "{} annotations are of images that the annotations do not list: they are left out",
     "filled": "{} missing people were filled in",
-    "unfilled": "{} missing people were not filled in: the file has no place for them",
-    "without_extent": "{} people without a box have fewer than three keypoints, and stay as they are",
-    "refined_before": "{} people have an original_score: they were refined before, and stay as they are",
+    "unfilled": "{} missing people were not filled in: the format has no place for them here",
+    "without_extent": "{} people without a box have fewer than three keypoints and stay unchanged",
+    "refined_before": "{} people have an original_score: they were refined before and stay unchanged",
 }
 
 
@@ -39,16 +39,16 @@ NOTES = {  # on what was measured, if it is not 0
 @shared.FORMAT
 @shared.RESULTS_SKELETON
 @shared.IMAGES
-@option("--video_path", "video", type=PATH, help="A video in place of --images; image_id is the frame number from 0.")
+@option("--video_path", "video", type=PATH, help="A video instead of --images; image_id is the frame number, from 0.")
 @option(
     "--temporal",
     type=click.Choice(["auto", "off"]),
     default="auto",
-    help="Of a video: look at the frames before and after, too; off refines each frame by itself. Without images: "
-    "posefix smooth.",
+    help="For videos: auto also uses the neighbouring frames, off refines each frame by itself. To smooth without "
+    "images, use posefix smooth.",
 )
-@option("--fill", type=click.IntRange(0), default=0, help="Of a video: fill gaps of at most so many frames.")
-@option("--annotations", type=PATH, help="COCO ground truth: measures AP before and after; names the files.")
+@option("--fill", type=click.IntRange(0), default=0, help="For videos: fill gaps of up to this many frames.")
+@option("--annotations", type=PATH, help="COCO annotations: measure AP before and after; give file names.")
 @shared.CHECKPOINT
 @shared.TEST_BATCH
 @shared.FLIP_TEST
@@ -56,31 +56,31 @@ NOTES = {  # on what was measured, if it is not 0
     "--passes",
     type=click.IntRange(1, 3),
     default=1,
-    help="How often a person may be refined; more than once only those who need it.",
+    help="Maximum number of passes per person; only people who need it get more than one.",
 )
 @option(
     "--rescore/--no_rescore",
     default=True,
-    help="Scores of people that say how good the refined pose is; the old ones are kept as original_score.",
+    help="Replace person scores by the expected quality of the refined pose; keep the old ones as original_score.",
 )
 @option(
     "--keypoint_scores",
     is_flag=True,
-    help="Scores of keypoints, too: the expected similarity to the truth times the probability of being in the image.",
+    help="Also replace keypoint scores: expected similarity to the truth times probability of being in the image.",
 )
 @shared.ESTIMATOR_AP
-@option("--out", type=PATH, help="Write the refined results here, in the form they came in.")
-@option("--metrics", type=PATH, help="Write the measurements here, as JSON.")
-@option("--visualize", type=PATH, help="Folder for before/after pictures, or for the video with both poses.")
-@option("--report", type=PATH, help="Write a page about what refinement did here (HTML); needs --annotations.")
+@option("--out", type=PATH, help="Refined results to write, in the format of the input.")
+@option("--metrics", type=PATH, help="File for the measurements, as JSON.")
+@option("--visualize", type=PATH, help="Folder for before/after pictures, or for a video with both poses.")
+@option("--report", type=PATH, help="HTML report to write; needs --annotations.")
 @shared.DEVICE
 @shared.ENGINE
 @shared.THREADS
-@option("--cluster", help="Refine on a Ray cluster: ray (that of this machine, or of its cores), or ray://HOST:PORT.")
+@option("--cluster", help="Refine on a Ray cluster: ray (this machine's cluster, or its cores), or ray://HOST:PORT.")
 @option("--upright", is_flag=True, help=UPRIGHT)
 @option("--workers", type=click.IntRange(1, 1024), default=2, help="Threads that decode images.")
 @shared.ON_ERROR
-@option("--resume", is_flag=True, help="Go on where an interrupted run with the same --out stopped.")
+@option("--resume", is_flag=True, help="Continue an interrupted run with the same --out.")
 @friendly
 def refine(**options: Any) -> None:
     """Refine an estimator's results; with --annotations, measure the gain."""
@@ -109,7 +109,7 @@ def refine(**options: Any) -> None:
         Console().print(summary_table(measured, title=escape(f"{plan.results.name}, {plan.checkpoint}")))
     click.echo(_summary(plan.results, len(refined.work.people), measured))
     if refined.problems:
-        click.echo(f"{len(refined.problems)} handed through untouched, the first: {refined.problems[0]}", err=True)
+        click.echo(f"{len(refined.problems)} passed through unchanged, the first: {refined.problems[0]}", err=True)
     if plan.out is not None:
         click.echo(f"{plan.out}: written, as {refined.work.people.source.format.title}")
     if plan.visualize is not None:

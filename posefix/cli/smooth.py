@@ -16,12 +16,12 @@ METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 
 
 @click.command(epilog="Example: posefix smooth results.json --fps 30 --out smooth.json")
-@option("--out", type=PATH, required=True, help="Write the results here, in the form they came in.")
-@option("--smooth", "method", type=click.Choice(METHODS), default="network", help="The sequence denoiser, or a filter.")
-@option("--cutoff", type=FINITE_POSITIVE, help="Of a filter: Hz, 6 unless given; faster movement is noise.")
-@option("--latency", type=click.IntRange(0, 30), help="As live: from the past and so many later frames alone.")
-@option("--fill", type=click.IntRange(0), default=0, help="Fill gaps of at most so many frames, marked by low scores.")
-@option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames a second.")
+@option("--out", type=PATH, required=True, help="Results to write, in the format of the input.")
+@option("--smooth", "method", type=click.Choice(METHODS), default="network", help="Sequence denoiser or filter.")
+@option("--cutoff", type=FINITE_POSITIVE, help="For filters: faster movement counts as noise; in Hz, 6 by default.")
+@option("--latency", type=click.IntRange(0, 30), help="Use only past frames and this many later ones, as in live use.")
+@option("--fill", type=click.IntRange(0), default=0, help="Fill gaps of up to this many frames, with low scores.")
+@option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames per second.")
 @on_film
 @friendly
 def smooth(
@@ -36,10 +36,10 @@ def smooth(
     images: Path | None,
     **how: Any,
 ) -> None:
-    """Smooth the results of a video over time, person by person; no images are needed.
+    """Smooth the poses of a video over time, without looking at the images.
 
-    Image ids, or the numbers in names, are frame numbers. People without a track id are linked from frame to frame.
-    Images or the video are needed only for formats whose coordinates are fractions of the image.
+    Image ids, or the numbers in file names, are frame numbers. People without a track id are linked from frame to
+    frame. Only formats with coordinates as fractions of the image need the images or the video.
     """
     import numpy as np
 
@@ -69,7 +69,7 @@ def smooth(
 
     source, frames = people.source, len(np.unique(people.image_ids))
     if source.problems:
-        click.echo(f"{len(source.problems)} handed through untouched, the first: {source.problems[0]}", err=True)
+        click.echo(f"{len(source.problems)} passed through unchanged, the first: {source.problems[0]}", err=True)
     seen = f"{counted(len(people), 'person', 'people')} in {counted(frames, 'frame')}"
     which = "of the file" if (people.track_ids >= 0).any() else "found by linking"
     click.echo(f"{seen}, {counted(len(smoothed.tracks), 'track')} {which}, smoothed by {method}")

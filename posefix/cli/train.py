@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 @click.command(
     epilog="Example: posefix train --config base_movenet_thunder --train_batch 64 optimizer.learning_rate=5e-4"
 )
-@option("--config", required=True, help="A YAML file, or the name of one in configs/.")
-@option("--train_batch", "batch", type=click.IntRange(1), help="People in a training batch, on all processes together.")
-@option("--test_batch", type=click.IntRange(1), help="People in a batch of the evaluation.")
-@option("--flip_test/--no_flip_test", default=None, help="Average over mirrored images in the evaluation.")
-@option("--out", type=PATH, help="Folder for weights, state and log; runs/NAME unless given.")
-@option("--resume", is_flag=True, help="Go on from the state in the folder.")
-@option("--minutes", type=FINITE_POSITIVE, help="Stop and save after so long.")
+@option("--config", required=True, help="Configuration: a YAML file, or the name of one in configs/.")
+@option("--train_batch", "batch", type=click.IntRange(1), help="People per training batch, over all processes.")
+@option("--test_batch", type=click.IntRange(1), help="People per evaluation batch.")
+@option("--flip_test/--no_flip_test", default=None, help="Use the flip test in the evaluation.")
+@option("--out", type=PATH, help="Folder for weights, state and log; runs/NAME by default.")
+@option("--resume", is_flag=True, help="Continue from the state in the folder.")
+@option("--minutes", type=FINITE_POSITIVE, help="Stop and save after this many minutes.")
 @DEVICE
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @friendly
@@ -37,9 +37,10 @@ def train(
     overrides: tuple[str, ...],
     **options: int | bool | None,
 ) -> None:
-    """Train a refiner; any value of the configuration can be overridden as KEY=VALUE. Runs under torchrun too.
+    """Train a refiner; KEY=VALUE overrides any value of the configuration.
 
-    With --config motion: the sequence denoiser for videos; with --config lifting: the lifting network; in one process.
+    It also runs under torchrun. --config motion trains the sequence denoiser for videos, and --config lifting the
+    lifting network, both in one process.
     """
     from posefix.core.resources import validated
     from posefix.engines.registry import usable_device

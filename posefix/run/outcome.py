@@ -102,7 +102,7 @@ def report(plan: Plan, refined: Refined, measured: dict[str, Any], command: str)
         "results": str(plan.results),
         "annotations": str(plan.annotations),
         "images": str(plan.images or plan.video),
-        "people": f"{measured['people']:,} in {measured['images']:,} images, {measured['skipped']:,} handed through",
+        "people": f"{measured['people']:,} in {measured['images']:,} images, {measured['skipped']:,} passed through",
         "checkpoint": str(plan.checkpoint) + (", flip test" if measured["flip_test"] else ""),
         "command": command,
         "interval": "paired bootstrap over images, 1,000 resamples",

@@ -76,7 +76,7 @@ def test_a_bad_record_stops_or_is_handed_through(world: dict[str, Path], tmp_pat
     assert_clear(run(world, "--out", out), out)
     result = run(world, "--out", out, "--on_error", "skip")
     assert result.exit_code == 0, result.output
-    assert "1 handed through untouched" in result.output
+    assert "1 passed through unchanged" in result.output
     written = json.loads(out.read_text())
     assert json.dumps(written[0]) == json.dumps(json.loads(world["results"].read_text())[0])
     for found, expected in zip(written[1:], json.loads(good.read_text()), strict=True):
