@@ -11,8 +11,8 @@ from types import ModuleType
 class InputError(ValueError):
     """A file, record, image, checkpoint or option that cannot be used.
 
-    The message is one sentence for the person who made the input: which file, which record, what was found, what was
-    expected. Commands print it and exit with code 2; library users catch it as a ``ValueError``.
+    The message is one sentence that names the file and the record, what was found and what was expected. Commands print
+    it and exit with code 2; in Python, catch it as a ``ValueError``.
     """
 
 

@@ -32,19 +32,20 @@ class People:
     Integer coordinates are pixel centres; x right, y down (COCO).
 
     Attributes:
-        skeleton: what the K keypoints are.
+        skeleton: definition of the K keypoints.
         keypoints: (N, K, 2) float32, x and y in pixels.
         scores: (N, K) float32: an estimator's confidences, or COCO's visibility flag (0 not annotated, 1 hidden,
-            2 visible) in ground truth. In both, 0 says that there is nothing at these coordinates.
+            2 visible) in ground truth. In both, 0 means that there is no keypoint at these coordinates.
         image_ids: (N,) int64.
-        boxes: (N, 4) float32 xywh in pixels; w or h of 0 or less says that no box is known.
+        boxes: (N, 4) float32 xywh in pixels; w or h of 0 or less means that the box is unknown.
         person_scores: (N,) float32.
         areas: (N,) float32, px^2, the s^2 of OKS; 0 where unknown.
-        original_scores: (N,) float32: of people who were refined and rescored, the person score that they had before;
-            NaN for all others.
+        original_scores: (N,) float32, for people who were refined and rescored, their person score before; NaN for all
+            others.
         track_ids: (N,) int64, the same for one person in all frames of a video; -1 where unknown.
-        extra: N records with whatever else the source said, handed through untouched.
-        source: where they come from, if from a file (:class:`posefix.formats.Source`): what is not of one person.
+        extra: N records with all other fields of the source, passed through unchanged.
+        source: for people from a file, everything in it that belongs to no single person
+            (:class:`posefix.formats.Source`).
     """
 
     skeleton: Skeleton

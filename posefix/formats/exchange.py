@@ -37,20 +37,19 @@ def read(
     Args:
         path: the file or folder, gzipped or not.
         format: a key of ``FORMATS``, or ``"auto"``.
-        skeleton: what the keypoints are, whatever the file says; or the name of a shipped skeleton, or its YAML file.
-        default: what they are where the format does not say, as COCO's results do not; without, their number decides.
-        images: the images that the file's names mean, or their folder, or a function that gives them. Without, image
+        skeleton: skeleton of the keypoints, which overrides the file's; or the name of a shipped one, or a YAML file.
+        default: skeleton if the format does not give it, as in COCO's results; None decides by the number of keypoints.
+        images: the images that the file's names mean, or their folder, or a function that returns them. Without, image
             ids are the numbers in the names, or 0, 1, ...
-        on_error: whether an unusable person or file of a folder ends the reading, or is kept without estimates and told
-            of in ``people.source.problems``.
+        on_error: ``"stop"`` raises at an unusable person or file of a folder; ``"skip"`` keeps it without estimates and
+            reports it in ``people.source.problems``.
 
     Returns:
-        The people in the file's own skeleton and order, in pixels; their records in ``extra``, and in ``source`` what
-        :func:`write` needs to write the same file again.
+        The people in the file's own skeleton and order, in pixels, with their records in ``extra``, and everything that
+        :func:`write` needs to write the same file again in ``source``.
 
     Raises:
-        InputError: the path is of no known or of another format, a person in it cannot be used, or names mean no
-            image, or several.
+        InputError: the format is unknown or another one, a person cannot be used, or a name means no image or several.
     """
     path = Path(path)
     one = format_named(format_of(path, format))
@@ -72,20 +71,20 @@ def read(
 
 
 def write(people: People, path: str | Path, format: str | None = None) -> None:
-    """Write people to a file or folder of a format, whole or not at all.
+    """Write people to a file or folder of a format, completely or not at all.
 
-    In the format that they were read from, only what changed is written anew: keypoints, their scores and the people's
-    scores. In another, people without any estimate and keypoints that its skeleton lacks are left out, and keypoints
-    that only it has are without estimate.
+    In the format that they were read from, only changed values are replaced: keypoints, their scores and person scores.
+    In another format, people without any estimate and keypoints that its skeleton lacks are left out, and keypoints
+    that only its skeleton has get no estimate.
 
     Args:
-        people: of any skeleton that the format's has keypoints in common with.
-        path: a file, or a folder for formats that are one. A name that ends in ``.gz`` is gzipped.
-        format: a key of ``FORMATS``; if not given the one that the people were read from, or COCO's results.
+        people: of any skeleton that shares keypoints with the format's.
+        path: a file, or a folder for formats with one file per image. A name that ends in ``.gz`` is gzipped.
+        format: a key of ``FORMATS``; None takes the format that the people were read from, or COCO results.
 
     Raises:
-        InputError: these are no people, the path cannot be written, or the format needs what is not known, such as the
-            images' sizes.
+        InputError: ``people`` is not People, the path cannot be written, or the format needs unknown values such as
+            the images' sizes.
         ValueError: keypoints or scores are not finite.
     """
     if not isinstance(people, People):

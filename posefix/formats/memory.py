@@ -1,4 +1,4 @@
-"""People from the objects of pose libraries and back, without a file in between.
+"""Convert objects of pose libraries to people and back, without files.
 
     keypoints = posefix.to_supervision(refiner(image, posefix.from_supervision(keypoints)), keypoints)
 
@@ -26,12 +26,12 @@ from posefix.formats.converter import Converter, as_array, people_from, with_mov
 
 
 def from_supervision(keypoints: Any) -> People:
-    """People of a ``supervision.KeyPoints``."""
+    """Convert a ``supervision.KeyPoints`` to people."""
     return _SUPERVISION.people(keypoints)
 
 
 def to_supervision(people: People, like: Any) -> Any:
-    """A new ``supervision.KeyPoints`` with the people's keypoints, and all else as in ``like``, that they came from."""
+    """Return a copy of ``like``, from which the people came, with their keypoints."""
     return _SUPERVISION.put_back(people, like)
 
 
@@ -55,12 +55,12 @@ _SUPERVISION = Converter("supervision.KeyPoints", _read_supervision, _put_superv
 
 
 def from_ultralytics(result: Any) -> People:
-    """People of the ``Results`` of a pose model for one image."""
+    """Convert the ``Results`` of a pose model for one image to people."""
     return _ULTRALYTICS.people(result)
 
 
 def to_ultralytics(people: People, like: Any) -> Any:
-    """New ``Results`` with the people's keypoints, and all else as in ``like``, that they came from."""
+    """Return a copy of ``like``, from which the people came, with their keypoints."""
     return _ULTRALYTICS.put_back(people, like)
 
 
@@ -83,12 +83,12 @@ _ULTRALYTICS = Converter("the Results of a pose model for one image", _read_ultr
 
 
 def from_mediapipe(result: Any, size: tuple[int, int]) -> People:
-    """People of a result with ``pose_landmarks``; ``size`` is the (width, height) of the image in pixels."""
+    """Convert a result with ``pose_landmarks`` to people; ``size`` is the (width, height) of the image in pixels."""
     return _mediapipe(size).people(result)
 
 
 def to_mediapipe(people: People, like: Any, size: tuple[int, int]) -> Any:
-    """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from.
+    """Return a copy of ``like``, from which the people came, with their keypoints.
 
     ``size`` is the (width, height) of the image in pixels.
     """
@@ -132,14 +132,14 @@ _ORIGINAL = "rtmlib"  # in ``People.extra``: a person's keypoints (K, 2) and sco
 
 
 def from_rtmlib(keypoints: Any, scores: Any) -> People:
-    """People of what a solution of rtmlib gives: keypoints (N, K, 2) and scores (N, K), or two empty lists."""
+    """Convert the output of an rtmlib solution to people: keypoints (N, K, 2) and scores (N, K), or empty lists."""
     return _RTMLIB.people((keypoints, scores))
 
 
 def to_rtmlib(people: People) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 2) and scores (N, K) as rtmlib gives them, in the types that they came in.
+    """Return keypoints (N, K, 2) and scores (N, K) as rtmlib does, in their original types.
 
-    Of people who come from :func:`from_rtmlib` only what changed since is new, and scores are theirs; of others all is.
+    For people from :func:`from_rtmlib`, only changed keypoints differ, and scores are theirs; for others, all is new.
     """
     if not len(people) or any(_ORIGINAL not in record for record in people.extra):
         return people.keypoints, people.scores
@@ -166,12 +166,12 @@ _RTMLIB = Converter(
 
 
 def from_transformers(results: Any) -> People:
-    """People of what ``post_process_pose_estimation`` gives for one image: a list of dicts."""
+    """Convert the output of ``post_process_pose_estimation`` for one image, a list of dicts, to people."""
     return _TRANSFORMERS.people(results)
 
 
 def to_transformers(people: People, like: Any) -> list[Any]:
-    """A new result of the same form with the people's keypoints, and all else as in ``like``, that they came from."""
+    """Return a copy of ``like``, from which the people came, with their keypoints."""
     results: list[Any] = _TRANSFORMERS.put_back(people, like)
     return results
 

@@ -55,14 +55,14 @@ class Cameras(NamedTuple):
 
 
 class Lifter:
-    """A trained network that lifts 2D poses of any skeleton with keypoints that it knows.
+    """Lift 2D poses to 3D with a trained network, for any skeleton that has enough of COCO's keypoints.
 
-    What it gives is of a person ``height`` metres tall, since an image does not say how large somebody is.
+    3D poses are those of a person ``height`` metres tall, since an image does not show body height.
 
     Args:
         network: the lifting network.
-        skeleton: of the 2D poses.
-        height: of the people, in metres.
+        skeleton: skeleton of the 2D poses.
+        height: body height of the people, in metres.
     """
 
     def __init__(self, network: LiftingNetwork, skeleton: Skeleton, height: float = HEIGHT) -> None:
@@ -87,13 +87,13 @@ class Lifter:
         """Lift the people of one photograph.
 
         Args:
-            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate.
-            width: of the photograph in pixels.
-            height: the same.
+            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 means no estimate.
+            width: width of the photograph, in pixels.
+            height: height of the photograph, in pixels.
 
         Returns:
-            (N, 17, 3) float32 metres in the camera's axes, x right, y down, z away from it, of COCO's keypoints; NaN
-            where nothing is known.
+            (N, 17, 3) float32, COCO's keypoints in metres in the camera's axes: x right, y down, z away from it; NaN
+            where unknown.
 
         Raises:
             InputError: when shapes or types are not these.
@@ -107,12 +107,12 @@ class Lifter:
     def tracks(self, tracks: Sequence[Track], camera: Camera) -> Poses3D:
         """Lift tracks of a video.
 
-        Frames that a track misses are filled. Arms and legs keep their length over a track. Keypoints that a track
-        never has are not known, the middle of the hips is. The rate of the poses is that of frame numbers over times.
+        Gaps in a track are filled. Arms and legs keep their length over a track. Keypoints that a track never has stay
+        unknown, except the middle of the hips. The frame rate of the poses follows from frame numbers and times.
 
         Args:
-            tracks: with keypoints in pixels, and the skeleton of the lifter.
-            camera: through which all frames are seen.
+            tracks: tracks with keypoints in pixels, of the lifter's skeleton.
+            camera: the camera of all frames.
         """
         steps = [np.diff(track.frames) / np.diff(track.times) for track in tracks]
         rates = np.concatenate([*steps, np.zeros(0)])

@@ -72,16 +72,16 @@ def quiet_opencv() -> None:
 
 
 class ImageFolder:
-    """The images of a folder by ``image_id``.
+    """Map image ids to the images of a folder.
 
-    With ``images``, an id is the file that its record names, in the folder or, if it is not there, by its base name
-    alone. Without, an id is the file whose name ends in that number, whatever the zero padding or what stands before
-    it: ``COCO_val2014_000000000139.jpg`` and ``139.png`` are both image 139.
+    With ``images``, an id means the file that its record names, in the folder or, if it is not there, by its base name
+    alone. Without, an id means the file whose name ends in that number, with any zero padding or prefix:
+    ``COCO_val2014_000000000139.jpg`` and ``139.png`` are both image 139.
 
-    ``upright`` images are rotated as their EXIF data ask for, as most estimators see them; COCO ignores that.
+    ``upright`` rotates images by their EXIF data, as most estimators do; COCO ignores EXIF.
 
-    Where the records say sizes, images of others (but for width and height exchanged) are refused: coordinates that
-    belong to the records would mean other places in them.
+    If the records give sizes, images of another size (except with width and height exchanged) raise an error, because
+    coordinates of the records would mean other places in them.
 
     Raises:
         InputError: the folder does not exist or may not be read.
@@ -99,9 +99,9 @@ class ImageFolder:
 
     @classmethod
     def of_people(cls, folder: str | Path, people: People, upright: bool = False) -> ImageFolder:
-        """The images that people mean who were read from a file: by name where the file has names, else by number.
+        """Find the images of people who were read from a file: by name if the file has names, else by number.
 
-        Images that are meant by name are upright; ``upright`` makes the others so, too.
+        Images found by name are upright; ``upright`` makes the others upright, too.
         """
         source = people.source
         by_number = source is None or source.format.kind == "id"

@@ -25,25 +25,24 @@ ENCODERS = {"libx264": {"crf": "20"}, "libsvtav1": {"crf": "30", "preset": "8"},
 
 
 class VideoFrames:
-    """The frames of a video, numbered from 0: one after another, or as images by their numbers.
+    """Read the frames of a video, numbered from 0: iterate over them, or index them by number.
 
     Each iteration decodes the file once, from the first frame to the last, holding few frames at a time::
 
         for index, frame in VideoFrames("walk.mp4"):
             ...
 
-    ``frames[index]`` decodes the file once, too, if it is asked for in order; an earlier frame begins from the start
-    again. Threads take turns; :func:`posefix.media.crops.stream_crops` uses one alone.
+    ``frames[index]`` also decodes the file once if frames are requested in order; an earlier frame starts from the
+    beginning again. Threads take turns; :func:`posefix.media.crops.stream_crops` uses a single one.
 
     Attributes:
-        path: of the video.
-        fps: frames a second, or None where the file does not say.
-        frame_count: how many frames the file says it has (there may be fewer, or more), or None where it does not
-            say.
-        size: (width, height) of a frame in pixels, as it is shown: a rotation that the file asks for is done.
+        path: path of the video.
+        fps: frames per second, or None if the file does not give them.
+        frame_count: number of frames according to the file (there may be fewer, or more), or None if it gives none.
+        size: (width, height) of a frame in pixels, as displayed: after the rotation that the file asks for.
 
     Raises:
-        InputError: the file is missing, or not a single frame of it can be decoded, or PyAV is not installed.
+        InputError: the file is missing, no frame of it can be decoded, or PyAV is not installed.
     """
 
     def __init__(self, path: str | Path) -> None:

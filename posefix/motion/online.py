@@ -87,7 +87,7 @@ class OnlineDenoiser:
 
 
 class OnlineRefiner:
-    """Refine live video: time proposes, the image decides, and what is left is smoothed; nothing but the past is used.
+    """Refine live video from past frames only: predict each pose from its track, refine it on the image, then smooth.
 
     Example::
 
@@ -96,11 +96,11 @@ class OnlineRefiner:
             better = online(frame, keypoints)
 
     Args:
-        refiner: for the images.
-        fps: frames a second.
+        refiner: refines the images.
+        fps: frames per second.
         network: the sequence denoiser, or its name or path.
-        settings: of the refiner; None takes the defaults.
-        latency: by how many frames the answer comes later, so that what is left is smoothed with these, too.
+        settings: settings of the refiner; None takes the defaults.
+        latency: number of frames by which the result is delayed, so that smoothing can use these later frames, too.
     """
 
     def __init__(
@@ -120,16 +120,16 @@ class OnlineRefiner:
         self._linker, self._frame = Linker(refiner.skeleton.sigmas), -1
 
     def __call__(self, image: np.ndarray, keypoints: np.ndarray, track_ids: np.ndarray | None = None) -> np.ndarray:
-        """Take in the next frame and the poses found in it.
+        """Refine the poses of the next frame.
 
         Args:
             image: (H, W, 3) uint8, RGB.
-            keypoints: (N, K, 3) x, y in pixels and score; NaN or a score of 0 says that there is no estimate.
-            track_ids: (N,) who they are, if a tracker says so; else they are linked.
+            keypoints: (N, K, 3) x, y in pixels and score; NaN or a score of 0 means no estimate.
+            track_ids: (N,) track ids of the people, if a tracker gives them; None links people from frame to frame.
 
         Returns:
-            (N, K, 3) float32, the poses of these people ``latency`` frames ago, or in the first frame that there is of
-            each; scores as they came, 0 for NaN; who has had no estimate so far is handed through.
+            (N, K, 3) float32, the poses of these people ``latency`` frames ago, or in their first frame if that is
+            later. Scores are unchanged, 0 for NaN. People without any estimate so far are passed through.
 
         Raises:
             InputError: when shapes or types are not these, or two people have the same track id.

@@ -73,19 +73,19 @@ def refine_video(
     network: str | Path = DEFAULT,
     fill: int = 0,
 ) -> People:
-    """Refine the people of a video with what the frames before and after say.
+    """Refine the people of a video, using the frames before and after each frame.
 
     Args:
-        refiner: for the images.
-        people: of any skeleton that shares keypoints with the refiner's; image ids are frame numbers from 0. They are
-            linked from frame to frame where they have no track id.
+        refiner: refines the images.
+        people: of any skeleton that shares keypoints with the refiner's; image ids are frame numbers from 0. People
+            without a track id are linked from frame to frame.
         video: the frames.
-        settings: how to refine; None takes the defaults.
+        settings: options of refining; None takes the defaults.
         network: the sequence denoiser, by name or path.
-        fill: people, and keypoints, that are missing in at most so many successive frames are filled in.
+        fill: fill in people and keypoints that are missing in at most this many consecutive frames.
 
     Returns:
-        The same people with track ids and better keypoints, and new people in the frames that were filled.
+        The same people with track ids and refined keypoints, and new people in filled frames.
 
     Raises:
         InputError: as :meth:`posefix.Refiner.refine`; or two people in a frame have the same track id.

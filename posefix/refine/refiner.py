@@ -28,15 +28,15 @@ Poses = TypeVar("Poses", np.ndarray, People)
 
 
 class Refiner:
-    """A trained refiner.
+    """Refine poses with a trained network.
 
     Args:
         checkpoint: the network with its configuration and skeleton.
-        device: where the network runs.
-        keep_margin: a keypoint moves only where the network expects its similarity to the truth (KS) to grow by more
-            than this; 0 moves whenever any gain is expected, 1 never moves. None takes the checkpoint's.
-        engine: what runs the network: one of :data:`posefix.engines.ENGINES`, or an engine.
-        precision: in which an engine that has a choice computes: ``f32``, ``bf16``, or ``auto`` for the faster.
+        device: device that runs the network.
+        keep_margin: a keypoint moves only if the network expects its similarity to the truth (KS) to grow by more than
+            this; 0 moves it for any expected gain, 1 never moves it. None takes the checkpoint's.
+        engine: one of :data:`posefix.engines.ENGINES`, or an engine.
+        precision: ``f32``, ``bf16``, or ``auto`` for the faster, in engines that have a choice.
 
     Example::
 
@@ -63,7 +63,7 @@ class Refiner:
     def from_pretrained(
         cls, name_or_path: str | Path = checkpoints.DEFAULT, device: str | torch.device | None = None, **options: Any
     ) -> Refiner:
-        """Load by the name of a checkpoint in the package or by path; ``device`` defaults to a GPU if there is one.
+        """Load a checkpoint of the package by name, or a file by path; ``device`` defaults to a GPU if there is one.
 
         Raises:
             InputError: when the checkpoint or the device cannot be used.
@@ -83,14 +83,14 @@ class Refiner:
 
         Args:
             image: (H, W, 3) uint8, RGB; OpenCV's are BGR (``cv2.cvtColor(image, cv2.COLOR_BGR2RGB)``).
-            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 says that there is no estimate. Or
-                :class:`~posefix.People` of one image, of any skeleton that shares keypoints with this refiner's.
-            boxes: (N, 4) xywh in pixels, or None to take the people's own, or the poses' extents.
-            settings: how to refine; None takes the defaults.
+            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 means no estimate. Or :class:`~posefix.People`
+                of one image, of any skeleton that shares keypoints with this refiner's.
+            boxes: (N, 4) xywh in pixels; None uses the people's own boxes, or else the poses' extents.
+            settings: options of refining; None takes the defaults.
 
         Returns:
-            (N, K, 3) float32, scores as they came unless the settings ask for new ones. Of people, the same people:
-            keypoints that this refiner does not know, and those without an estimate, stay as they are.
+            (N, K, 3) float32, with unchanged scores unless the settings ask for new ones. For ``People``, the same
+            people; keypoints that this refiner does not know, and those without an estimate, stay unchanged.
 
         Raises:
             InputError: when shapes or types are not these.
@@ -107,17 +107,17 @@ class Refiner:
         return with_refined(keypoints, refined)  # type: ignore[return-value]
 
     def refine(self, people: People, images: Images, settings: RefineSettings | None = None) -> People:
-        """Refine many people of many images; the same people in the same order, with better keypoints.
+        """Refine many people of many images, and return the same people in the same order.
 
-        The result for a person depends on the image, this pose and the other poses in the same image alone. People
-        with ``original_scores`` were refined before: they stay as they are, and count as neighbours of the others.
+        The result for a person depends only on the image, this pose and the other poses in the same image. People
+        with ``original_scores`` were refined before: they stay unchanged, and count as neighbours of the others.
 
         Args:
-            people: of any skeleton that shares keypoints with this refiner's; the rest stay as they are. Keypoints
+            people: of any skeleton that shares keypoints with this refiner's; other keypoints stay unchanged. Keypoints
                 without an estimate are placed, unless the people come from a file of a format that cannot hold them.
             images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one), in
                 order of image id, by several threads: a :class:`posefix.media.images.ImageFolder` decodes there.
-            settings: how to refine; None takes the defaults.
+            settings: options of refining; None takes the defaults.
 
         Raises:
             InputError: for an unusable image, or people who cannot be refined.

@@ -17,20 +17,20 @@ ESTIMATOR_AP = 55.0  # in percent, of an estimator of which nothing is known
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """How people are refined; what the ``posefix refine`` command does by default is the default here.
+    """Hold the options of refining; the defaults are those of ``posefix refine``.
 
     Attributes:
-        batch_size: people who run through the network at a time; batches run across images.
+        batch_size: people per batch of the network; a batch can span several images.
         flip_test: average over the mirrored crop.
-        passes: how often a person may be refined, 1 to 3; more than once only people of whom little is expected.
+        passes: maximum number of passes per person, 1 to 3; only people with a low expected OKS get more than one.
         workers: threads that decode images and cut crops while the network runs.
-        on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` hands its people through untouched.
-        rescore: give people scores that rank them by how good they are, and keep the old ones as
+        on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` passes its people through unchanged.
+        rescore: replace person scores by the expected quality of the pose, and keep the old ones as
             ``original_scores`` (:mod:`posefix.refine.rescoring`).
-        keypoint_scores: give keypoints scores: expected similarity to the truth (KS) times the probability that the
-            keypoint is in the image.
-        estimator_ap: AP in percent that the estimator is known to reach on people like these, 1 to 100; None for
-            :meth:`believed_ap`. The better it is, the more is needed to move its keypoints.
+        keypoint_scores: replace keypoint scores by the expected similarity to the truth (KS) times the probability
+            that the keypoint is in the image.
+        estimator_ap: AP that the estimator reaches on people like these, 1 to 100 percent; None for
+            :meth:`believed_ap`. The better it is, the more evidence is needed to move its keypoints.
 
     Raises:
         InputError: when a value is out of range.
