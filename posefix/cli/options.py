@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, counted
 from posefix.core.files import require_outputs
 from posefix.refine import settings
 
@@ -128,7 +128,8 @@ def read_measured(
     truth = GroundTruth.read(annotations, load(skeleton))
     found = [(str(path), read_results(path, truth, format)) for path in results]
     if count := truth.unlisted_annotations:
-        click.echo(f"{annotations}: {count} annotations are of images that are not listed; they are left out", err=True)
+        left_out = f"{counted(count, 'annotation')} of images that are not listed: left out"
+        click.echo(f"{annotations}: {left_out}", err=True)
     for name, people in found:
         if not len(people):
             click.echo(f"{name}: has no people", err=True)

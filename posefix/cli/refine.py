@@ -20,17 +20,18 @@ UPRIGHT = "For results in COCO's format that were made on images rotated by thei
 TOLD_WRONGLY = 5  # AP from which on it is worth telling the refiner how good the estimator is,
 LEAST_IMAGES, LEAST_COVERED = 20, 0.8  # if it was measured on so many, and so large a share of those with people
 NOTES = {  # on what was measured, if it is not 0
-    "contradicted_boxes": "{} people have a box that is elsewhere than their pose, or far larger: the pose's place, "
-    "or both places, were used (boxes must be x, y, width, height)",
-    "scores_beyond_one": "{} people have keypoint scores far above 1. Scores should be confidences from 0 to 1; with "
-    "other scores (logits, percent) results may be worse: scale them before refining",
-    "other_categories": "{} people have a category_id that the annotations do not have: they are refined, but do not "
-    "count in the measures, as in COCO's tools",
-    "unlisted_annotations": "{} annotations are of images that the annotations do not list: they are left out",
-    "filled": "{} missing people were filled in",
-    "unfilled": "{} missing people were not filled in: the format has no place for them here",
-    "without_extent": "{} people without a box have fewer than three keypoints and stay unchanged",
-    "refined_before": "{} people have an original_score: they were refined before and stay unchanged",
+    "contradicted_boxes": "{have} a box that is elsewhere than their pose, or far larger: the pose's place, or both "
+    "places, were used (boxes must be x, y, width, height)",
+    "not_finite": "{have} keypoints that are NaN or infinite: those count as not detected",
+    "scores_beyond_one": "{have} keypoint scores far above 1. Scores should be confidences from 0 to 1; with other "
+    "scores (logits, percent) results may be worse: scale them before refining",
+    "other_categories": "{have} a category_id that the annotations do not have: they are refined, but do not count in "
+    "the measures, as in COCO's tools",
+    "unlisted_annotations": "{annotations} of images that the annotations do not list: left out",
+    "filled": "{missing} filled in",
+    "unfilled": "{missing} not filled in: the format has no place for them here",
+    "without_extent": "{people} without a box and with fewer than three keypoints: left unchanged",
+    "refined_before": "{have} an original_score: they were refined before and stay unchanged",
 }
 
 
@@ -126,18 +127,28 @@ def _summary(results: Path, count: int, measured: dict[str, Any]) -> str:
     A file without people is no error: an estimator that finds nobody writes one, and runs over many files go on.
     """
     if not measured["people"]:
-        found = f"{count} people, none with a keypoint to refine in an image that is there" if count else "no people"
+        nothing = "without a keypoint to refine in an image that is there"
+        found = f"{counted(count, 'person', 'people')} {nothing}" if count else "no people"
         return f"{results}: {found}; there was nothing to refine"
     told = "" if measured["estimator_ap"] is None else f" (--estimator_ap {measured['estimator_ap']:g})"
     lines = [
         f"{counted(measured['people'], 'person', 'people')} in {counted(measured['images'], 'image')}{told}: "
         f"{measured['moved_keypoints']:.0%} of keypoints moved by more than half a pixel; "
         f"{measured['people_per_second']:.1f} people/s with {measured['engine']}",
-        *(text.format(measured[name]) for name, text in NOTES.items() if measured.get(name)),
+        *(_note(name, count) for name in NOTES if (count := measured.get(name))),
     ]
     if "gain" in measured:
         lines.insert(0, _gain(measured))
     return "\n".join(lines)
+
+
+def _note(name: str, count: int) -> str:
+    return NOTES[name].format(
+        people=counted(count, "person", "people"),
+        have=counted(count, "person has", "people have"),
+        missing=counted(count, "missing person was", "missing people were"),
+        annotations=counted(count, "annotation"),
+    )
 
 
 def _gain(measured: dict[str, Any]) -> str:

@@ -44,6 +44,7 @@ class ParsedFile:
         listed: name and size of each of the M images, where the file or who writes it knows them; else empty.
         document: what else has to be written back; its form is up to the format. None when written anew.
         problems: one sentence for each person that could not be used and is handed through.
+        not_finite: how many people have keypoints that are NaN or infinite, and so count as not detected.
         holds: in reading, those of :attr:`Format.holds` that this very file has a place for; None: all.
         new: in writing, whether the people come from elsewhere and have no records.
     """
@@ -62,6 +63,7 @@ class ParsedFile:
     listed: Sequence[ImageRecord] = ()
     document: Any = None
     problems: list[str] = field(default_factory=list)
+    not_finite: int = 0
     holds: frozenset[str] | None = None
     new: bool = False
 

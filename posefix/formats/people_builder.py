@@ -42,6 +42,7 @@ class PeopleBuilder:
         self._original_scores: list[float] = []
         self._track_ids: list[int] = []
         self.problems: list[str] = []
+        self.not_finite = 0  # people with keypoints that are NaN or infinite, not only missing
 
     def add(
         self,
@@ -112,6 +113,7 @@ class PeopleBuilder:
             np.array(self._original_scores, np.float32),
             np.array(self._track_ids, np.int64),
             problems=self.problems,
+            not_finite=self.not_finite,
             **rest,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +144,14 @@ def read_person(layout: PersonLayout, people: PeopleBuilder, where: str, place: 
         people.hand_through(place, record)
         return
     try:
-        triples = numbers(layout.keypoints(record, people.skeleton), "keypoints").reshape(-1, 3)
+        raw = layout.keypoints(record, people.skeleton)
+        triples = numbers(raw, "keypoints").reshape(-1, 3)
         box = layout.box(record) if layout.box else None
     except ValueError as error:
         people.refuse(where, place, record, str(error))
         return
+    if not np.isfinite(triples).all():
+        people.not_finite += any(isinstance(value, float) and not isfinite(value) for triple in raw for value in triple)
     triples[~layout.estimated(triples), :2] = np.nan
     score = only(record.get(layout.score)) if layout.score else None
     track_id = track_id_of(record.get(layout.track)) if layout.track else -1

@@ -66,6 +66,7 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
         if score is not None:
             table.score_columns[line] = end
         (cx, cy, w, h), triples = row[1:BOX], table.triples(line, 0)
+        people.not_finite += not np.isfinite(triples).all()
         triples[~is_estimate(triples), :2] = np.nan
         track_id = track_id_of(row[-1]) if more == 2 or (more == 1 and lone_id) else -1
         people.add(where, place, record, triples, [cx - w / 2, cy - h / 2, w, h], score, track_id)

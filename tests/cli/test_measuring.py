@@ -91,7 +91,7 @@ def test_annotations_of_images_that_are_not_listed_are_counted(files) -> None:
     truth.write_text(json.dumps({**dataset, "annotations": dataset["annotations"] + strays}))
     found = run(evaluate, results, "--annotations", truth, "--json")
     assert found.exit_code == 0 and json.loads(found.stdout) == json.loads(expected.stdout)
-    assert f"{truth}: 3 annotations are of images that are not listed" in found.stderr
+    assert f"{truth}: 3 annotations of images that are not listed" in found.stderr
 
 
 def test_json_is_all_that_is_printed(files, tmp_path: Path) -> None:

@@ -114,6 +114,12 @@ def test_the_number_of_columns_tells_the_skeleton(count: int, name: str, width: 
     np.testing.assert_allclose(coco.keypoints[0, 9], (place, place), rtol=1e-5)
 
 
+def test_keypoints_that_are_nan_were_not_found_and_are_counted(tmp_path: Path) -> None:
+    people = read_labels(labels(tmp_path, f"0 {BOX} nan 0.2 0.23 {TRIPLES.split(' ', 3)[3]} 0.5\n{LINE} 0.5"))
+    np.testing.assert_array_equal(people.labelled, [[False] + [True] * 16, [True] * 17])
+    assert people.source.parsed.not_finite == 1
+
+
 def test_a_keypoint_at_the_origin_was_not_found(tmp_path: Path) -> None:
     text = f"0 {BOX} 0 0 0.23 {TRIPLES.split(' ', 3)[3]} 0.5\n0 {BOX} 0.1 0.2 0 {TRIPLES.split(' ', 3)[3]} 0.5"
     people = read_labels(labels(tmp_path, text))

@@ -169,7 +169,7 @@ def test_what_does_not_count_in_the_measures_is_said(world: dict[str, Path], tmp
     world["results"].write_text(json.dumps(records))
     world["annotations"].write_text(json.dumps(truth))
     said = run(world, "--annotations", world["annotations"], "--out", tmp_path / "out.json").output
-    assert "1 people have a category_id" in said and "1 annotations are of images" in said
+    assert "1 person has a category_id" in said and "1 annotation of images" in said
 
 
 def test_keypoint_scores_that_are_no_probabilities_are_said(world: dict[str, Path], tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_keypoint_scores_that_are_no_probabilities_are_said(world: dict[str, Pat
         records[1]["keypoints"][2::3] = [score] * 17
         world["results"].write_text(json.dumps(records))
         result = run(world, "--out", tmp_path / f"{score}.json")
-        assert result.exit_code == 0 and ("1 people have keypoint scores far above 1" in result.output) == says
+        assert result.exit_code == 0 and ("1 person has keypoint scores far above 1" in result.output) == says
 
 
 def test_results_made_on_upright_images_are_refined_on_those(
@@ -215,6 +215,6 @@ def test_people_too_small_to_be_looked_at_are_told(world: dict[str, Path], tmp_p
     out, metrics = tmp_path / "out.json", tmp_path / "metrics.json"
     result = run(world, "--out", out, "--metrics", metrics)
     assert "3 people in 1 image" in result.stdout and "1 images" not in result.stdout
-    assert "2 people without a box have fewer than three keypoints" in result.stdout
+    assert "2 people without a box and with fewer than three keypoints" in result.stdout
     assert json.loads(metrics.read_text())["without_extent"] == 2
     assert [record["keypoints"] for record in json.loads(out.read_text())[1:]] == [one["keypoints"] for one in alone]
