@@ -1,4 +1,4 @@
-"""Check what is to be refined; bad input gets a sentence that says what is wrong."""
+"""Validate the input of the refiner."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from posefix.core.errors import InputError
 from posefix.core.people import FARTHEST, People
 from posefix.core.skeleton import Skeleton
 
-FRACTIONS = (-0.5, 1.5)  # coordinates between these are fractions of the image: no pose is that small in pixels
+FRACTIONS = (-0.5, 1.5)  # coordinates all in this range are normalised: no pose is this small in pixels
 
 
 def people_of_arrays(keypoints: np.ndarray, boxes: np.ndarray | None, skeleton: Skeleton) -> People:
-    """Make people of one image from arrays.
+    """Build the People of one image from arrays.
 
     Args:
         keypoints: (N, K, 3) x, y in pixels and score.
         boxes: (N, 4) xywh in pixels, or None.
-        skeleton: what the K keypoints are.
+        skeleton: of the K keypoints.
 
     Raises:
-        InputError: when shapes or types are not these.
+        InputError: for other shapes or types.
     """
-    triples = _floats("keypoints", keypoints, (len(skeleton), 3), skeleton)
-    n = len(triples)
+    array = _floats("keypoints", keypoints, (len(skeleton), 3), skeleton)
+    n = len(array)
     boxes = np.zeros((n, 4), np.float32) if boxes is None else _floats("boxes", boxes, (4,), skeleton)
     if len(boxes) != n:
         raise InputError(f"boxes must be one for each person: there are {len(boxes)} boxes and {n} people")
-    return People(skeleton, triples[..., :2], triples[..., 2], np.zeros(n), boxes=boxes)
+    return People(skeleton, array[..., :2], array[..., 2], np.zeros(n), boxes=boxes)
 
 
 def check_types(people: object, images: object) -> None:
-    """Raise InputError for what is no people or no images, as when the two are given in the wrong order."""
+    """Raise InputError unless the arguments are people and images (they may be in the wrong order)."""
     if not isinstance(people, People):
         raise InputError(f"people must be posefix.People, as posefix.read gives them, found {type(people).__name__}")
     if isinstance(images, str | np.ndarray) or not hasattr(images, "__getitem__"):
@@ -42,29 +42,29 @@ def check_types(people: object, images: object) -> None:
 
 
 def check_people(people: People, skeleton: Skeleton) -> None:
-    """Refuse people who cannot be refined.
+    """Check that people can be refined.
 
     Raises:
-        InputError: when the skeleton is another, or coordinates are not finite, fractions of the image, or too far out.
+        InputError: when the skeleton differs, or coordinates are not finite, normalised, or too large.
     """
     if people.skeleton.keypoint_names != skeleton.keypoint_names:
         raise InputError(
             f"the checkpoint refines {skeleton.name} poses ({len(skeleton)} keypoints), "
             f"not {people.skeleton.name} ({len(people.skeleton)})"
         )
-    bad = np.argwhere(~(np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)))
-    if len(bad):
-        person, keypoint = bad[0].tolist()
+    invalid = np.argwhere(~(np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)))
+    if len(invalid):
+        person, keypoint = invalid[0].tolist()
         raise InputError(
             f"the {skeleton.keypoint_names[keypoint]} of person {person} is NaN or infinite: coordinates and scores "
             "must be finite; give a keypoint without estimate score 0 at (0, 0)"
         )
     if len(people) and np.abs(people.keypoints).max() > FARTHEST:
         raise InputError(f"keypoints must lie within +-{FARTHEST:,.0f} px of the image's corner")
-    given = people.keypoints[people.labelled]
-    if given.any() and given.min() > FRACTIONS[0] and given.max() < FRACTIONS[1]:
+    coordinates = people.keypoints[people.labelled]
+    if coordinates.any() and coordinates.min() > FRACTIONS[0] and coordinates.max() < FRACTIONS[1]:
         raise InputError(
-            f"all coordinates are between {given.min():g} and {given.max():g}, fractions of the image; "
+            f"all coordinates are between {coordinates.min():g} and {coordinates.max():g}, fractions of the image; "
             "multiply them by its width and height: keypoints must be in pixels"
         )
 

@@ -1,4 +1,4 @@
-"""A whole refiner as one graph of tensors, to run without this package: crops and poses in, better poses out."""
+"""Export a refiner as one ONNX graph that runs without this package."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INPUTS, OUTPUTS = ["crops", "poses", "boxes"], ["refined", "expected_oks"]
 
 
 class ExportedRefiner(nn.Module):
-    """Refines N people in one pass, without the flip test and without their neighbours."""
+    """Refines N people in one pass, without flip test and without neighbours."""
 
     sigmas: torch.Tensor
 
@@ -35,19 +35,19 @@ class ExportedRefiner(nn.Module):
     def forward(
         self, crops: torch.Tensor, poses: torch.Tensor, boxes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Refine.
+        """Refine N people.
 
         Args:
-            crops: (N, H, W, 3) uint8, RGB: the person's box, widened by ``box_padding`` and to the crop's shape.
-            poses: (N, K, 3) float32 x, y in pixels of the crop and confidence; 0 says that there is no estimate, as
-                does a number that is not finite.
-            boxes: (N, 4) float32 x0, y0, x1, y1 of the person in pixels of the crop; they are never empty.
+            crops: (N, H, W, 3) uint8 RGB: the person's box, widened by ``box_padding`` and to the crop's aspect ratio.
+            poses: (N, K, 3) float32 x, y in pixels of the crop and confidence. Keypoints with confidence 0 or with a
+                value that is not finite have no estimate.
+            boxes: (N, 4) float32 x0, y0, x1, y1 of the person in pixels of the crop; must not be empty.
 
         Returns:
-            refined (N, K, 3): x, y in pixels of the crop, and the expected similarity to the truth; expected_oks (N,).
+            refined (N, K, 3) x, y in pixels of the crop and expected KS, and expected_oks (N,).
         """
         margin = self._config.frame_margin
-        finite = poses.abs() < FARTHEST  # False for NaN, too
+        finite = poses.abs() < FARTHEST  # False for NaN
         poses = torch.where(finite.all(-1, keepdim=True), poses, 0.0)
         size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
         lengths = (geometry.BOX_AREA_TO_AREA * size.prod(1)).sqrt()
@@ -63,14 +63,14 @@ class ExportedRefiner(nn.Module):
         )
         evidence = self.network.encode(crops.permute(0, 3, 1, 2), flip_test=False)
         proposal = decide(Forward(self.network, evidence, self._config.keep_margin), pose, passes=1)
-        found = torch.cat([proposal.keypoints + margin, proposal.keypoint_scores[..., None]], dim=-1)
-        return found, proposal.expected
+        refined = torch.cat([proposal.keypoints + margin, proposal.keypoint_scores[..., None]], dim=-1)
+        return refined, proposal.expected
 
 
 def export_onnx(checkpoint: Checkpoint, estimator_ap: float = ESTIMATOR_AP) -> bytes:
-    """Write a refiner as ONNX: see :class:`ExportedRefiner` for what goes in and comes out.
+    """Export a refiner to ONNX; :class:`ExportedRefiner` describes inputs and outputs.
 
-    ``estimator_ap`` is the AP in percent that the estimator is known to reach (``RefineSettings``).
+    ``estimator_ap`` is the estimator's AP in percent (see ``RefineSettings``).
 
     Raises:
         InputError: for a network without the fusion head.
@@ -83,5 +83,7 @@ def export_onnx(checkpoint: Checkpoint, estimator_ap: float = ESTIMATOR_AP) -> b
     crops = torch.from_numpy(rng.integers(0, 255, (2, height, width, 3)).astype(np.uint8))
     poses = torch.from_numpy(rng.uniform(0, width, (2, len(checkpoint.skeleton), 3)).astype(np.float32))
     boxes = torch.tensor([[20.0, 20.0, width - 20.0, height - 20.0]]).expand(2, -1)
-    names = {name: {0: "people"} for name in (*INPUTS, *OUTPUTS)}
-    return to_onnx(refiner.eval(), crops, poses, boxes, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=names)
+    dynamic_axes = {name: {0: "people"} for name in (*INPUTS, *OUTPUTS)}
+    return to_onnx(
+        refiner.eval(), crops, poses, boxes, input_names=INPUTS, output_names=OUTPUTS, dynamic_axes=dynamic_axes
+    )

@@ -1,4 +1,4 @@
-"""Refine one batch: input poses in the frame, network, decisions, and back to the original image."""
+"""Refine one batch: map poses into the frame, run the network, decide, map back to the image."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from posefix.refine.views import Views
 
 @dataclass(frozen=True, eq=False)
 class BatchRefiner:
-    """Refines one batch of people after another."""
+    """Refines batches of people."""
 
-    people: People  # all, of the network's skeleton
+    people: People  # all people, with the network's skeleton
     others: OtherPeople  # finds their neighbours
     engine: Engine
     settings: RefineSettings
-    margin: float  # expected gain in KS up to which a keypoint stays where it is
+    margin: float  # expected KS gain above which a keypoint moves
 
     def __call__(self, views: Views, crops: list[np.ndarray | str]) -> RefinedBatch:
         """Refine the people of V views.
 
         Args:
-            views: of the people of the batch.
-            crops: (H, W, 3) uint8 RGB crop of each view, or the sentence that says why there is none.
+            views: of the people in the batch.
+            crops: (H, W, 3) uint8 RGB crop of each view, or the message that says why there is none.
 
         Raises:
-            InputError: when the batch does not fit into a GPU's memory.
+            InputError: when the batch does not fit into GPU memory.
         """
         problems = {int(row): crop for row, crop in zip(views.rows, crops, strict=True) if isinstance(crop, str)}
         usable = [crop for crop in crops if not isinstance(crop, str)]
@@ -54,37 +54,37 @@ class BatchRefiner:
 
     @torch.inference_mode()
     def _refine_views(self, views: Views, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Keypoints (V, K, 2) in the original image, expected OKS (V,), and scores of the keypoints (V, K)."""
+        """Return keypoints (V, K, 2) in the original image, expected OKS (V,) and keypoint scores (V, K)."""
         pose = input_pose(self.people, views, self.others, self.engine.device, self.settings.believed_ap(self.people))
         evidence = self.engine.encode(crops, self.settings.flip_test)
         proposal = decide(Forward(self.engine, evidence, self.margin), pose, self.settings.passes)
         moved = (proposal.keypoints != pose.keypoints).any(-1, keepdim=True).cpu().numpy()
-        found = proposal.keypoints.cpu().numpy().astype(np.float64)
-        original = geometry.transform(found, geometry.invert(views.maps))
-        keypoints = np.where(moved, original, self.people.keypoints[views.rows])  # those that stay, to the last bit
+        refined = proposal.keypoints.cpu().numpy().astype(np.float64)
+        original = geometry.transform(refined, geometry.invert(views.maps))
+        keypoints = np.where(moved, original, self.people.keypoints[views.rows])  # unmoved ones stay bit-identical
         return keypoints, proposal.expected.cpu().numpy(), proposal.keypoint_scores.cpu().numpy()
 
 
 def input_pose(
     people: People, views: Views, others: OtherPeople, device: torch.device, estimator_ap: float
 ) -> InputPose:
-    """Gather the network's input for V views, in pixels of each view's frame, as tensors on a device."""
+    """Build the network's input for V views, in pixels of each view's frame, as tensors on ``device``."""
     rows, maps = views.rows, views.maps
     keypoints = people.keypoints[rows]
     scales = people.skeleton.scales(geometry.areas_of(views.boxes))
     scores = people.scores[rows] * views.posed[:, None]
     if people.source is not None and "scores" not in people.source.format.holds:
-        unknown = ((scores == 0) | (scores == 1)).all(1, keepdims=True)  # else 1 would mean certain
+        unknown = ((scores == 0) | (scores == 1)).all(1, keepdims=True)  # the network takes 1 for certain
         scores = np.where(unknown, UNKNOWN_CONFIDENCE * scores, scores)
-    their_keypoints, their_scores = others.nearest(rows, keypoints, scores > 0, scales, views.boxes)
+    other_keypoints, other_scores = others.nearest(rows, keypoints, scores > 0, scales, views.boxes)
     boxes = geometry.independent_boxes(people.boxes[rows], keypoints, people.labelled[rows])
     boxes = np.where((boxes == views.boxes).all(1)[:, None], boxes, 0.0)  # not in the view of the pose
     arrays = (
         geometry.transform(keypoints, maps),
         scores,
         scales * geometry.map_scale(maps)[:, None],
-        geometry.transform(their_keypoints, maps),
-        their_scores,
+        geometry.transform(other_keypoints, maps),
+        other_scores,
         geometry.transform_boxes(boxes, maps),
         np.full(len(rows), estimator_ap / 100),
     )

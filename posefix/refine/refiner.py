@@ -1,4 +1,4 @@
-"""Refine poses: images and estimated poses in, better poses out."""
+"""The public refiner: images and estimated poses in, refined poses out."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Poses = TypeVar("Poses", np.ndarray, People)
 
 
 class Refiner:
-    """Refine poses with a trained network.
+    """A trained refiner.
 
     Args:
         checkpoint: the network with its configuration and skeleton.
-        device: device that runs the network.
-        keep_margin: a keypoint moves only if the network expects its similarity to the truth (KS) to grow by more than
-            this; 0 moves it for any expected gain, 1 never moves it. None takes the checkpoint's.
-        engine: one of :data:`posefix.engines.ENGINES`, or an engine.
-        precision: ``f32``, ``bf16``, or ``auto`` for the faster, in engines that have a choice.
+        device: where the network runs.
+        keep_margin: a keypoint moves only if its expected similarity to the truth (KS) grows by more than this: 0 moves
+            it for any gain, 1 never moves it. None takes the checkpoint's value.
+        engine: runs the network: one of :data:`posefix.engines.ENGINES`, or an engine object.
+        precision: of engines that support several: ``f32``, ``bf16``, or ``auto`` for the faster one.
 
     Example::
 
@@ -63,7 +63,7 @@ class Refiner:
     def from_pretrained(
         cls, name_or_path: str | Path = checkpoints.DEFAULT, device: str | torch.device | None = None, **options: Any
     ) -> Refiner:
-        """Load a checkpoint of the package by name, or a file by path; ``device`` defaults to a GPU if there is one.
+        """Load a checkpoint by shipped name or path; ``device`` defaults to the GPU if there is one.
 
         Raises:
             InputError: when the checkpoint or the device cannot be used.
@@ -82,18 +82,18 @@ class Refiner:
         """Refine the people of one image.
 
         Args:
-            image: (H, W, 3) uint8, RGB; OpenCV's are BGR (``cv2.cvtColor(image, cv2.COLOR_BGR2RGB)``).
-            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 means no estimate. Or :class:`~posefix.People`
-                of one image, of any skeleton that shares keypoints with this refiner's.
-            boxes: (N, 4) xywh in pixels; None uses the people's own boxes, or else the poses' extents.
-            settings: options of refining; None takes the defaults.
+            image: (H, W, 3) uint8 RGB. OpenCV images are BGR: convert with ``cv2.cvtColor(image, cv2.COLOR_BGR2RGB)``.
+            keypoints: (N, K, 3) x, y in pixels and score, where score 0 means no estimate; or :class:`~posefix.People`
+                of one image, with any skeleton that shares keypoints with this refiner's.
+            boxes: (N, 4) xywh in pixels; None takes the people's boxes, or else the extents of the poses.
+            settings: how to refine; None takes the defaults.
 
         Returns:
-            (N, K, 3) float32, with unchanged scores unless the settings ask for new ones. For ``People``, the same
-            people; keypoints that this refiner does not know, and those without an estimate, stay unchanged.
+            (N, K, 3) float32, with the input scores unless the settings ask for new ones. For People, the same people:
+            keypoints unknown to this refiner or without an estimate stay as they are.
 
         Raises:
-            InputError: when shapes or types are not these.
+            InputError: for other shapes or types.
         """
         if not isinstance(keypoints, People):
             people = people_of_arrays(keypoints, boxes, self.skeleton)
@@ -107,17 +107,17 @@ class Refiner:
         return with_refined(keypoints, refined)  # type: ignore[return-value]
 
     def refine(self, people: People, images: Images, settings: RefineSettings | None = None) -> People:
-        """Refine many people of many images, and return the same people in the same order.
+        """Refine people of many images; returns the same people in the same order.
 
         The result for a person depends only on the image, this pose and the other poses in the same image. People
-        with ``original_scores`` were refined before: they stay unchanged, and count as neighbours of the others.
+        with ``original_scores`` were refined before: they stay unchanged, but count as neighbours of the others.
 
         Args:
-            people: of any skeleton that shares keypoints with this refiner's; other keypoints stay unchanged. Keypoints
-                without an estimate are placed, unless the people come from a file of a format that cannot hold them.
-            images: image id to (H, W, 3) uint8 RGB; looked up once per image (again for each 256 people in one), in
-                order of image id, by several threads: a :class:`posefix.media.images.ImageFolder` decodes there.
-            settings: options of refining; None takes the defaults.
+            people: with any skeleton that shares keypoints with this refiner's; the others stay as they are. Keypoints
+                without an estimate are filled in, unless the people's file format cannot hold them.
+            images: image id to (H, W, 3) uint8 RGB. Looked up by several threads in order of image id, once per 256
+                people of an image; :class:`posefix.media.images.ImageFolder` decodes the image then.
+            settings: how to refine; None takes the defaults.
 
         Raises:
             InputError: for an unusable image, or people who cannot be refined.
@@ -125,15 +125,15 @@ class Refiner:
         settings = settings or RefineSettings()
         check_types(people, images)
         require_shared(people, self.skeleton, "the checkpoint refines")
-        known = people.to_skeleton(self.skeleton)
-        refined = Refinement.of(known)
-        for batch in self.refine_batches(known, images, settings):
-            refined.add(batch)
+        input_people = people.to_skeleton(self.skeleton)
+        refinement = Refinement.of(input_people)
+        for batch in self.refine_batches(input_people, images, settings):
+            refinement.add(batch)
         holds_missing = people.source is None or people.source.format.completed
-        return with_refined(people, refined.apply(known, settings), missing=holds_missing)
+        return with_refined(people, refinement.apply(input_people, settings), missing=holds_missing)
 
     def plan(self, people: People, settings: RefineSettings) -> BatchPlan:
-        """Plan in which batches people of this refiner's skeleton are refined; InputError when they cannot be."""
+        """Split people with this refiner's skeleton into batches; InputError when they cannot be refined."""
         check_people(people, self.skeleton)
         return BatchPlan.of(people, self.config, settings.batch_size)
 
@@ -144,13 +144,15 @@ class Refiner:
         settings: RefineSettings | None = None,
         plan: BatchPlan | None = None,
     ) -> Iterator[RefinedBatch]:
-        """Refine people of this refiner's skeleton, giving each batch as it is done.
+        """Refine people with this refiner's skeleton, yielding each batch when it is done.
 
-        ``plan`` is that of :meth:`plan`, or what is left of it.
+        ``plan`` is the result of :meth:`plan`, or the remaining part of it.
         """
         settings = settings or RefineSettings()
         if settings.estimator_ap is not None and self.config.head != "fusion":
-            raise InputError("this checkpoint cannot be told how good the estimator is: it is of PoseFix's own network")
+            raise InputError(
+                "estimator_ap works only with networks that have the fusion head, not with this checkpoint"
+            )
         plan = self.plan(people, settings) if plan is None else plan
         crops = stream_crops(
             people.image_ids[plan.views.rows],
@@ -162,10 +164,10 @@ class Refiner:
             skip=settings.on_error == "skip",
         )
         refine_batch = BatchRefiner(people, OtherPeople(people), self.engine, settings, self.keep_margin)
-        with ThreadPoolExecutor(2, thread_name_prefix="batch") as pool:  # so that no core waits where a batch ends
-            begun: deque[Future[RefinedBatch]] = deque()
+        with ThreadPoolExecutor(2, thread_name_prefix="batch") as pool:  # two batches overlap, to keep all cores busy
+            pending: deque[Future[RefinedBatch]] = deque()
             for views in plan:
-                begun.append(pool.submit(refine_batch, views, [next(crops) for _ in views.rows]))
-                if len(begun) > 1:
-                    yield begun.popleft().result()
-            yield from (batch.result() for batch in begun)
+                pending.append(pool.submit(refine_batch, views, [next(crops) for _ in views.rows]))
+                if len(pending) > 1:
+                    yield pending.popleft().result()
+            yield from (batch.result() for batch in pending)

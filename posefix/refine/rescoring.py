@@ -1,7 +1,7 @@
-"""Score refined people by how good their poses are: average precision depends on the order of the scores.
+"""Score refined people by the quality of their poses: average precision depends on the order of the scores.
 
-The new score is the expected OKS times the fourth root of the estimator's score, which knows better whether there is a
-person at all. (The exponent was chosen on held-out training images.) People who were rescored before keep their score.
+The new score is the expected OKS times the fourth root of the estimator's score, which tells better whether there is a
+person at all. The exponent was chosen on held-out training images. People rescored before keep their score.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ import numpy as np
 from posefix.core.people import People
 
 ESTIMATOR_EXPONENT = 0.25
-LOWEST = 100.0  # further below, logits are not told apart
-LEAST_SCORE = 1e-3  # of an estimator; lower ones, such as logits below 0, are brought between 0 and this
+LOGIT_RANGE = 100.0  # lower logits are clipped
+LEAST_SCORE = 1e-3  # lower estimator scores, such as negative logits, are mapped to between 0 and this
 
 
 def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Average the expected keypoint similarities of each of N people.
+    """Average the expected keypoint similarities of each person, weighted by confidence.
 
     Args:
-        similarity: (N, K) expected keypoint similarity; NaN where nothing is known.
-        scores: (N, K) confidences of the keypoints; their weights, between 0 and 1. Where all of a person's are 0,
-            every keypoint counts the same.
+        similarity: (N, K) expected keypoint similarity; NaN where unknown.
+        scores: (N, K) confidences, clipped to [0, 1]. If all of a person's are 0, the weights are equal.
 
     Returns:
-        (N,) float32 in [0, 1]; NaN where nothing is known of any keypoint.
+        (N,) float32 in [0, 1]; NaN for people without any known similarity.
     """
     known = np.isfinite(similarity)
     weights = np.where(known, np.clip(scores, 0, 1), 0)
@@ -37,27 +36,27 @@ def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def estimator_scores(people: People) -> np.ndarray:
-    """(N,) float32 scores that the estimator gave: of people who were rescored before, the score before that."""
+    """Return the estimator's own person scores (N,) float32, also of people rescored since."""
     return np.where(was_rescored(people), people.original_scores, people.person_scores)
 
 
 def was_rescored(people: People) -> np.ndarray:
-    """(N,) bool: people who were refined and rescored before."""
+    """Mask (N,) bool of people refined and rescored before."""
     before: np.ndarray = np.isfinite(people.original_scores)
     return before
 
 
 def rescored(people: People, expected: np.ndarray) -> People:
-    """N people with new scores, and the estimator's as ``original_scores``.
+    """Return people with new scores, and the estimator's as ``original_scores``.
 
     Args:
-        people: with the scores that they came with, of any scale.
-        expected: (N,) OKS, as of :func:`expected_oks`; NaN for people of whom nothing is known, who keep their score.
+        people: N people with the estimator's scores, on any scale.
+        expected: (N,) expected OKS (:func:`expected_oks`); people with NaN keep their score.
     """
     change = np.isfinite(expected) & ~was_rescored(people)
-    own = np.nan_to_num(people.person_scores.astype(np.float64), nan=0.0)
-    below = np.clip(own - LEAST_SCORE, -LOWEST, 0)
-    own = np.maximum(own, LEAST_SCORE) * np.exp(below)
-    new = np.where(change, own**ESTIMATOR_EXPONENT * np.nan_to_num(expected), people.person_scores)
-    original = np.where(change, people.person_scores, people.original_scores)
-    return replace(people, person_scores=new, original_scores=original)
+    scores = np.nan_to_num(people.person_scores.astype(np.float64), nan=0.0)
+    logits = np.clip(scores - LEAST_SCORE, -LOGIT_RANGE, 0)
+    scores = np.maximum(scores, LEAST_SCORE) * np.exp(logits)
+    rescored_scores = np.where(change, scores**ESTIMATOR_EXPONENT * np.nan_to_num(expected), people.person_scores)
+    original_scores = np.where(change, people.person_scores, people.original_scores)
+    return replace(people, person_scores=rescored_scores, original_scores=original_scores)

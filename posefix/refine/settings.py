@@ -1,4 +1,4 @@
-"""How to refine: one object of settings, made once and handed on whole."""
+"""Settings of the refinement."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
     from posefix.core.people import People
 
 MOST_PASSES = 3
-ESTIMATOR_AP = 55.0  # in percent, of an estimator of which nothing is known
+ESTIMATOR_AP = 55.0  # percent, assumed of an unknown estimator
 
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """Hold the options of refining; the defaults are those of ``posefix refine``.
+    """How people are refined. Defaults are those of the ``posefix refine`` command.
 
     Attributes:
-        batch_size: people per batch of the network; a batch can span several images.
-        flip_test: average over the mirrored crop.
-        passes: maximum number of passes per person, 1 to 3; only people with a low expected OKS get more than one.
+        batch_size: people per batch; a batch may span images.
+        flip_test: average the predictions for the crop and its mirror image.
+        passes: maximum number of passes, 1 to 3; only people with a low expected OKS get more than one.
         workers: threads that decode images and cut crops while the network runs.
-        on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` passes its people through unchanged.
-        rescore: replace person scores by the expected quality of the pose, and keep the old ones as
+        on_error: ``"stop"`` raises at the first unusable image, ``"skip"`` leaves its people unchanged.
+        rescore: replace person scores by ones that rank people by expected OKS, and keep the old ones as
             ``original_scores`` (:mod:`posefix.refine.rescoring`).
         keypoint_scores: replace keypoint scores by the expected similarity to the truth (KS) times the probability
             that the keypoint is in the image.
-        estimator_ap: AP that the estimator reaches on people like these, 1 to 100 percent; None for
-            :meth:`believed_ap`. The better it is, the more evidence is needed to move its keypoints.
+        estimator_ap: AP of the estimator on similar people, in percent, 1 to 100; None for the default of
+            :meth:`believed_ap`. The higher it is, the less readily keypoints move.
 
     Raises:
         InputError: when a value is out of range.
@@ -59,8 +59,8 @@ class RefineSettings:
             raise InputError(f"on_error must be 'stop' or 'skip', got {self.on_error!r:.40}")
 
     def believed_ap(self, people: People) -> float:
-        """AP in percent that the estimator of people is taken to reach: as given, or as usual for their format."""
+        """Return the assumed AP of the estimator in percent: as set, or the default of the people's file format."""
         if self.estimator_ap is not None:
             return float(self.estimator_ap)
-        usual = None if people.source is None else people.source.format.estimator_ap
-        return ESTIMATOR_AP if usual is None else usual
+        default = None if people.source is None else people.source.format.estimator_ap
+        return ESTIMATOR_AP if default is None else default

@@ -1,4 +1,4 @@
-"""Choose the parts of the image that are cut out for each person."""
+"""Choose the crops of each person."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ import numpy as np
 from posefix.core import geometry
 from posefix.core.people import FARTHEST, People
 
-LEAST_POSED = 3  # keypoints, from which on a pose has an extent
+LEAST_POSED = 3  # minimum number of keypoints of a pose with a usable extent
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """V crops of people: most people have one, those whose pose is not in their box have two, one after the other.
+    """V crops of people: one per person, or two adjacent ones if the pose is not in the box.
 
-    Of two views the first has the box without the pose, the second the pose without the box. Where the box is far too
-    large, the only view is the extent of the pose.
+    Of two views, the first shows the box and has no input pose, the second shows the pose and has no box. If the box is
+    far too large, the only view shows the extent of the pose.
     """
 
-    rows: np.ndarray  # (V,) int64 of the person in the People that views were made of
-    boxes: np.ndarray  # (V, 4) xywh: the person's box, else the extent of the pose; that, in a second view
-    maps: np.ndarray  # (V, 2, 3) from original pixels to the frame's
-    posed: np.ndarray  # (V,) bool, whether the pose is input in this view
-    contradicted: np.ndarray  # (V,) bool, whether the person's box is elsewhere, or far larger than the pose
+    rows: np.ndarray  # (V,) int64 index of the person in the People
+    boxes: np.ndarray  # (V, 4) xywh: the person's box, or the extent of the pose (without a box, and in a second view)
+    maps: np.ndarray  # (V, 2, 3) affine maps from image pixels to frame pixels
+    posed: np.ndarray  # (V,) bool, whether the pose is an input of this view
+    contradicted: np.ndarray  # (V,) bool, whether the person's box is away from the pose, or far larger
 
     @classmethod
     def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:
-        """Make the views of the people at ``rows``, in that order; boxes are widened by ``padding`` to fill the frame.
+        """Create the views of the people at ``rows``, in that order; ``padding`` is the crop's size over the box's.
 
-        People without box whose pose has fewer than ``LEAST_POSED`` keypoints have none.
+        People without a box and with fewer than ``LEAST_POSED`` keypoints have no view.
         """
         chosen = people[rows]
         elsewhere, loose = geometry.contradicted_boxes(chosen.boxes, chosen.keypoints, chosen.scores)
         extents = geometry.pose_boxes(chosen.keypoints, chosen.labelled)
         extents[chosen.labelled.sum(1) < LEAST_POSED] = 0
         usable = geometry.known_boxes(chosen.boxes) & (np.abs(chosen.boxes) <= FARTHEST).all(1) & ~loose
-        first = np.where(usable[:, None], chosen.boxes, extents)
-        number = np.repeat(np.arange(len(rows)), geometry.known_boxes(first) * (1 + elsewhere))
-        second = np.zeros(len(number), bool)
-        second[1:] = number[1:] == number[:-1]
-        boxes = np.where(second[:, None], extents[number], first[number])
+        first_boxes = np.where(usable[:, None], chosen.boxes, extents)
+        person = np.repeat(np.arange(len(rows)), geometry.known_boxes(first_boxes) * (1 + elsewhere))
+        is_second = np.zeros(len(person), bool)
+        is_second[1:] = person[1:] == person[:-1]
+        boxes = np.where(is_second[:, None], extents[person], first_boxes[person])
         maps = geometry.crop_matrices(boxes, frame_size, padding)
-        return cls(rows[number], boxes, maps, second | ~elsewhere[number], (elsewhere | loose)[number])
+        return cls(rows[person], boxes, maps, is_second | ~elsewhere[person], (elsewhere | loose)[person])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @classmethod
     def joined(cls, parts: Sequence[Views]) -> Views:
-        """The views of several parts, one after the other."""
+        """Concatenate views."""
         return cls(*(np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)))
 
     def take(self, index: slice | np.ndarray) -> Views:
-        """The views at ``index``."""
+        """Select views."""
         return Views(*(getattr(self, column.name)[index] for column in fields(self)))
