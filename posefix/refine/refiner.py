@@ -137,6 +137,10 @@ class Refiner:
         check_people(people, self.skeleton)
         return BatchPlan.of(people, self.config, settings.batch_size)
 
+    def told_ap(self, people: People, settings: RefineSettings) -> float | None:
+        """AP in percent of the people's estimator, as the network is told; None if this network cannot be told."""
+        return settings.believed_ap(people) if self.config.head == "fusion" else None
+
     def refine_batches(
         self,
         people: People,

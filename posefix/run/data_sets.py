@@ -47,8 +47,9 @@ def measure_results(
     """Refine every results file of one data set and, if asked to, its ground truth: as it is, displaced, boxes alone.
 
     Yields:
-        A name, and ``once``: the output of :func:`posefix.evaluation.comparison.compare`. For results also
-        ``keypoints_only``: the same with the estimator's scores; and ``halves``: see :func:`gains_by_score`.
+        A name, and ``once``: the output of :func:`posefix.evaluation.comparison.compare`, and ``estimator_ap``: what
+        the network was told, None if it cannot be told. For results also ``keypoints_only``: the same with the
+        estimator's scores; and ``halves``: see :func:`gains_by_score`.
     """
     truth = _truth(folder, split, refiner.skeleton)
     images = ImageFolder(folder / split, truth.images)
@@ -62,7 +63,7 @@ def measure_results(
         moved = replace(refined, person_scores=people.person_scores)
         halves = gains_by_score(truth.people, people, refined)
         measured = {"once": gains(people, refined), "keypoints_only": gains(people, moved), "halves": halves}
-        yield f"{folder.name}/{path.stem}", measured
+        yield f"{folder.name}/{path.stem}", {**measured, "estimator_ap": refiner.told_ap(people, settings)}
     if not with_truth:
         return
     exact = displaced(truth.people, 0.0, np.random.default_rng(0))
@@ -70,7 +71,11 @@ def measure_results(
     for distance in DISPLACEMENTS:
         given[f"ground truth, off by {distance:g} s k"] = displaced(truth.people, distance, np.random.default_rng(0))
     for name, people in given.items():
-        yield f"{folder.name}/{name}", {"once": gains(people, refiner.refine(people, images, settings))}
+        refined = refiner.refine(people, images, settings)
+        yield (
+            f"{folder.name}/{name}",
+            {"once": gains(people, refined), "estimator_ap": refiner.told_ap(people, settings)},
+        )
 
 
 def _truth(folder: Path, split: str, skeleton: Skeleton) -> GroundTruth:

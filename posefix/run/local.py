@@ -116,7 +116,7 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             journal.remove()
     after = held[work.rows].to_skeleton(after.skeleton)
     problems = [*work.people.source.problems, *refinement.problems]
-    told = settings.believed_ap(work.given) if refiner.config.head == "fusion" else None
+    told = refiner.told_ap(work.given, settings)
     return Refined(work, after, problems, count, seconds, refiner.engine.name, told)
 
 

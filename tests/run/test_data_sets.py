@@ -63,6 +63,7 @@ def test_every_results_file_and_the_truth_are_measured(tmp_path: Path, rng: np.r
     assert "| mine/some | 100.00 |" in table.stdout and "| mine/boxes alone |" in table.stdout
     numbers = CliRunner().invoke(measure, [*options, "--no_truth", "--json"])
     assert list(json.loads(numbers.stdout)) == ["mine/some"]
+    assert json.loads(numbers.stdout)["mine/some"]["estimator_ap"] is None  # of a network that cannot be told
     nowhere = CliRunner().invoke(measure, [str(folder), "--checkpoint", str(checkpoint)])
     assert nowhere.exit_code == 2 and "holds no SET/annotations" in nowhere.output
     damaged = tmp_path / "data" / "others"
