@@ -19,7 +19,7 @@ from posefix.lifting.body import HEIGHT, limbs_of, views
 from posefix.lifting.network import DEFAULT, LIFTING, LiftingNetwork
 from posefix.lifting.placing import FEWEST, root_of, smoothed_distance, with_constant_limbs
 from posefix.lifting.poses import Camera, Poses3D, Track3D
-from posefix.motion.denoise import FASTEST, SLOWEST, by_windows, normalized, on_even_grid
+from posefix.motion.denoise import MAX_FPS, MIN_FPS, by_windows, normalized, on_even_grid
 from posefix.motion.filters import interpolated, segments
 from posefix.motion.tracks import Track
 from posefix.refine.checks import check_people, people_of_arrays
@@ -173,7 +173,7 @@ class Lifter:
         """
         windows = normalized(windows)[0]
         mirrored = windows[:, :, self._flip] * np.array([-1, 1, 1], np.float32)
-        rate = torch.full((len(windows),), float(np.clip(fps, SLOWEST, FASTEST)))
+        rate = torch.full((len(windows),), float(np.clip(fps, MIN_FPS, MAX_FPS)))
         found = []
         for both in (windows, mirrored):
             parts = torch.split(torch.from_numpy(both), TOGETHER)

@@ -17,7 +17,7 @@ from posefix.motion.camera import project
 from posefix.motion.denoise import normalized
 from posefix.motion.mocap import MotionCapture
 from posefix.motion.network import MOTION, MotionNetwork
-from posefix.motion.training import OUTSIDE, draw_rates
+from posefix.motion.training import OUTSIDE_WEIGHT, draw_rates
 from posefix.training.sequence_trainer import SequenceExperiment, SequenceTrainer
 from synth.tracks import corrupt_tracks
 
@@ -113,7 +113,7 @@ def denoised(scene: Scene, network: MotionNetwork, rows: np.ndarray) -> Scene:
 def draw_batch(scene: Scene, alone: bool, rng: np.random.Generator) -> LiftingBatch:
     """Cut tracks of a scene short, or into single frames, and normalise them."""
     tracks, keypoints, fps = scene.found, scene.keypoints, scene.fps
-    weights = np.where(scene.inside, 1.0, OUTSIDE)
+    weights = np.where(scene.inside, 1.0, OUTSIDE_WEIGHT)
     n, frames = tracks.shape[:2]
     if alone:
         chosen = rng.integers(0, frames, (n, ALONE))

@@ -1,4 +1,4 @@
-"""Read annotated videos and the results of them: one file, or a folder with one for each video."""
+"""Read annotated videos and their results: one file each, or folders with one per video."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from posefix.motion.measures import Clip
 def read_clips(
     annotations: Path, results: Path, skeleton: Skeleton, fps: float = 30.0, format: str = "auto"
 ) -> list[Clip]:
-    """The clips of annotations and of results, by the names of the files.
+    """Read annotations and results, matched by file name.
 
     Args:
-        annotations: COCO ground truth of a video, with frame numbers as image ids; or a folder of such files.
-        results: of that video, or a folder that has results of every video, a file or a folder of the same name.
+        annotations: COCO ground truth of a video, with frame numbers as image ids, or a folder of such files.
+        results: results of that video, or a folder with a file or folder of the same name per video.
         skeleton: of the annotations.
-        fps: frames a second of all videos.
+        fps: frames per second of all videos.
         format: of the results.
 
     Raises:
-        InputError: something cannot be read, or there are no results of a video.
+        InputError: a file cannot be read, or a video has no results.
     """
     if not annotations.is_dir():
         try:
@@ -36,13 +36,13 @@ def read_clips(
     names = {os.path.splitext(without_gz(name))[0]: name for name in files_in(annotations, ".json")}
     if not results.is_dir():
         raise InputError(f"{results}: is no folder, expected one with results of each video in {annotations}")
-    found = {os.path.splitext(without_gz(name))[0]: name for name in sorted(os.listdir(results))}
-    if missing := [name for name in names if name not in found]:
+    result_names = {os.path.splitext(without_gz(name))[0]: name for name in sorted(os.listdir(results))}
+    if missing := [name for name in names if name not in result_names]:
         raise InputError(
             f"{results}: has no results of {len(missing)} of the {len(names)} videos in {annotations}, the first: "
             f"{missing[0]}"
         )
-    return [_clip(annotations / names[name], results / found[name], skeleton, fps, format) for name in names]
+    return [_clip(annotations / names[name], results / result_names[name], skeleton, fps, format) for name in names]
 
 
 def _clip(annotations: Path, results: Path, skeleton: Skeleton, fps: float, format: str) -> Clip:

@@ -17,27 +17,27 @@ from posefix.motion.filters import interpolated, one_euro, person_size, segments
 from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
 
 WINDOW, OVERLAP = 96, 32  # frames
-MEMORY = 64  # frames that are looked back on in live use
-# Without any later frame the fit lags behind: so much of what was found in the latest frame stays in the answer, unless
-# it is further away than so many sizes of the person, and the estimator is unsure of it.
-PRESENT, NEAR = 0.5, 0.2
-TOGETHER = 16  # windows in a batch
-THIN = 0.05  # of a box's longer side, which is added to the size, for thin boxes
+MEMORY = 64  # past frames in a window of live video
+# The fit lags in the newest frame, which has no later ones. There the output is blended with the input, by at most
+# INPUT_WEIGHT; less if they are further apart than INPUT_DISTANCE (sizes of the person) and the input's score is low.
+INPUT_WEIGHT, INPUT_DISTANCE = 0.5, 0.2
+BATCH_SIZE = 16  # windows per forward pass
+THIN_BOX = 0.05  # share of the longer side of a box that is added to its size, for thin boxes
 LEAST_SIZE = 1e-3  # px
-SLOWEST, FASTEST = 10.0, 120.0  # frames a second, beyond which the network is told these
-FALLBACK = "butterworth"  # for keypoints that the network does not know
-EVEN = 0.1  # of a frame, by which time stamps may be off an even grid
+MIN_FPS, MAX_FPS = 10.0, 120.0  # frames per second; the network's input is clipped to these
+FALLBACK_FILTER = "butterworth"  # filter for keypoints that the network lacks
+EVEN_TOLERANCE = 0.1  # tolerance of time stamps on an even grid, in frames
 
 
 class TrackDenoiser:
-    """A trained network as a denoiser of tracks of any skeleton, for :func:`posefix.motion.smoothing.smooth_people`.
+    """Denoise tracks of any skeleton, as needed by :func:`posefix.motion.smoothing.smooth_people`.
 
-    Keypoints that the network does not know are filtered: as live by the One-Euro filter, which fills no gaps.
+    Keypoints that the network lacks are filtered; with a ``latency``, by the One-Euro filter, which fills no gaps.
 
     Args:
         network: the sequence denoiser.
         skeleton: of the tracks.
-        latency: denoise as live, each frame from those before it and so many later ones alone; None looks at all.
+        latency: number of later frames that may be used, as in live video; None uses all frames.
     """
 
     def __init__(self, network: MotionNetwork, skeleton: Skeleton, latency: int | None = None) -> None:
@@ -49,7 +49,7 @@ class TrackDenoiser:
     def from_pretrained(
         cls, name_or_path: str | Path = DEFAULT, skeleton: Skeleton | None = None, latency: int | None = None
     ) -> TrackDenoiser:
-        """Load the network by shipped name or path; InputError when it cannot be used."""
+        """Load the network by shipped name or path; raise InputError if it cannot be used."""
         return cls(MOTION.load(name_or_path), skeleton or skeletons.load("coco17"), latency)
 
     def __call__(self, times: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -60,91 +60,91 @@ class TrackDenoiser:
             keypoints: (T, K, 3) x, y in pixels and score; NaN or score 0 where there is no estimate.
 
         Returns:
-            (T, K, 3) float64, scores as they came, and (T, K) how sure each place is: its expected similarity to the
-            truth (KS). NaN where the track has no estimate around, as within a cut.
+            Keypoints (T, K, 3) float64 with unchanged scores, NaN where there is no estimate nearby, as between two
+            cuts; and their expected similarity to the truth (KS), (T, K).
         """
-        found = np.full(keypoints.shape, np.nan)
-        sure = np.zeros(keypoints.shape[:2])
-        given = np.isfinite(keypoints).all(-1) & (keypoints[..., 2] > 0)
-        places = np.where(given[..., None], keypoints[..., :2], np.nan)
-        if len(self._unknown) and given[:, self._unknown].any():
-            rest = self._filtered(times, keypoints, places)[:, self._unknown]
-            found[:, self._unknown], sure[:, self._unknown] = rest, rest[..., 2]
-        known = self._from >= 0
-        ours, size = self._from[known], person_size(places)
-        parts = segments(times, keypoints, given)
-        if self.latency is not None and parts:
-            parts = [slice(0, len(times))]  # live, a cut is not known before the frames after it
-        for part in parts:
-            track = np.zeros((part.stop - part.start, len(known), 3))
-            track[:, known] = np.where(given[part, ours, None], keypoints[part, ours], 0)
+        output = np.full(keypoints.shape, np.nan)
+        ks = np.zeros(keypoints.shape[:2])
+        valid = np.isfinite(keypoints).all(-1) & (keypoints[..., 2] > 0)
+        positions = np.where(valid[..., None], keypoints[..., :2], np.nan)
+        if len(self._unknown) and valid[:, self._unknown].any():
+            filtered = self._filtered(times, keypoints, positions)[:, self._unknown]
+            output[:, self._unknown], ks[:, self._unknown] = filtered, filtered[..., 2]
+        shared = self._from >= 0
+        columns, size = self._from[shared], person_size(positions)
+        spans = segments(times, keypoints, valid)
+        if self.latency is not None and spans:
+            spans = [slice(0, len(times))]  # a cut shows only in later frames
+        for segment in spans:
+            track = np.zeros((segment.stop - segment.start, len(shared), 3))
+            track[:, shared] = np.where(valid[segment, columns, None], keypoints[segment, columns], 0)
             if len(track) < 2:
-                found[part, ours, :2] = track[:, known, :2]
-                sure[part, ours] = 1.0
+                output[segment, columns, :2] = track[:, shared, :2]
+                ks[segment, columns] = 1.0
                 continue
-            place = self._denoised(times[part], track)
-            found[part, ours, :2] = place[:, known, :2]
-            sure[part, ours] = certainty(place[:, known, 2], 2 * self.network.skeleton.sigmas[known] * size)
-        found[..., 2] = keypoints[..., 2]
-        never = ~given.any(0)
-        found[:, never], sure[:, never] = (np.nan, np.nan, 0), 0
-        return found, sure
+            denoised = self._denoised(times[segment], track)
+            output[segment, columns, :2] = denoised[:, shared, :2]
+            ks[segment, columns] = certainty(denoised[:, shared, 2], 2 * self.network.skeleton.sigmas[shared] * size)
+        output[..., 2] = keypoints[..., 2]
+        absent = ~valid.any(0)
+        output[:, absent], ks[:, absent] = (np.nan, np.nan, 0), 0
+        return output, ks
 
-    def _filtered(self, times: np.ndarray, keypoints: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """(T, K, 3) after a filter, with cuts and the size of the whole pose; ``places`` (T, K, 2) have NaN."""
+    def _filtered(self, times: np.ndarray, keypoints: np.ndarray, xy: np.ndarray) -> np.ndarray:
+        """Filter all keypoints (T, K, 3), since cuts and sizes need the whole pose; ``xy`` (T, K, 2) has NaN."""
         if self.latency is None:
-            return smooth(times, keypoints, FALLBACK, fill=len(times))
-        sizes = np.maximum(sizes_so_far(places), LEAST_SIZE)
-        return np.dstack([one_euro(times, places, sizes), np.where(np.isnan(places[..., 0]), 0, keypoints[..., 2])])
+            return smooth(times, keypoints, FALLBACK_FILTER, fill=len(times))
+        sizes = np.maximum(sizes_so_far(xy), LEAST_SIZE)
+        return np.dstack([one_euro(times, xy, sizes), np.where(np.isnan(xy[..., 0]), 0, keypoints[..., 2])])
 
     def _denoised(self, times: np.ndarray, track: np.ndarray) -> np.ndarray:
-        """(T, K, 3) places and spreads of a track (T, K, 3)."""
+        """Return x, y and spread (T, K, 3) of a track (T, K, 3)."""
         if self.latency is None:
             return on_even_grid(times, track, partial(denoise, self.network))
         step = float(np.median(np.diff(times)))
-        # Frames that a track leaves out, as in pauses, have passed; more than are looked back on need not be there.
+        # Insert the frames that the track leaves out, but no more than the window looks back.
         rows = np.append(0, np.clip(np.round(np.diff(times) / step), 1, MEMORY).astype(int).cumsum())
-        whole = np.zeros((rows[-1] + 1, *track.shape[1:]))
-        whole[rows] = track
-        found: np.ndarray = denoise_live(self.network, whole, 1 / step, self.latency)[rows]
-        return found
+        dense = np.zeros((rows[-1] + 1, *track.shape[1:]))
+        dense[rows] = track
+        denoised: np.ndarray = denoise_live(self.network, dense, 1 / step, self.latency)[rows]
+        return denoised
 
 
 def on_even_grid(
     times: np.ndarray, track: np.ndarray, function: Callable[[np.ndarray, float], np.ndarray]
 ) -> np.ndarray:
-    """Call a function of tracks at an even rate for one whose frames need not be at even distances.
+    """Apply a function that needs a constant frame rate to a track with arbitrary times.
 
     Args:
         times: (T,) seconds, ascending, T at least 2.
-        track: (T, K, 3) x, y and score; score 0 where nothing is known.
-        function: of such a track and its frames a second; gives values (T, K, C).
+        track: (T, K, 3) x, y and score; score 0 where there is no estimate.
+        function: maps a track and its frames per second to values (T, K, C).
 
     Returns:
-        (T, K, C).
+        (T, K, C), interpolated to ``times``.
     """
     step = float(np.median(np.diff(times)))
     grid = np.linspace(times[0], times[-1], round((times[-1] - times[0]) / step) + 1)
-    if len(grid) == len(times) and np.abs(grid - times).max() < EVEN * step:
+    if len(grid) == len(times) and np.abs(grid - times).max() < EVEN_TOLERANCE * step:
         return function(track, 1 / step)
-    given = track[..., 2] > 0
+    valid = track[..., 2] > 0
     nearest = np.clip(np.searchsorted(times, grid - step / 2), 0, len(times) - 1)
-    line = partial(require("scipy.interpolate", "video", "tracks of uneven frames").make_interp_spline, k=1)
-    even = line(times, interpolated(times, track, given))(grid)
-    even[..., 2] *= given[nearest]
-    return np.asarray(line(grid, function(even, 1 / step))(times))
+    linear = partial(require("scipy.interpolate", "video", "tracks of uneven frames").make_interp_spline, k=1)
+    even = linear(times, interpolated(times, track, valid))(grid)
+    even[..., 2] *= valid[nearest]
+    return np.asarray(linear(grid, function(even, 1 / step))(times))
 
 
 def denoise(network: MotionNetwork, keypoints: np.ndarray, fps: float) -> np.ndarray:
-    """Estimate where the keypoints of a track are.
+    """Denoise a track.
 
     Args:
         network: trained for K keypoints.
-        keypoints: (T, K, 3) x, y in pixels and score, in frames at even distances; score 0 where nothing is known.
-        fps: frames a second.
+        keypoints: (T, K, 3) x, y in pixels and score, at a constant frame rate; score 0 where there is no estimate.
+        fps: frames per second.
 
     Returns:
-        (T, K, 3) float32 x, y, and the mean distance that the truth is expected at, in pixels.
+        (T, K, 3) float32 x, y and expected distance to the truth, in pixels.
     """
     return by_windows(keypoints, partial(denoise_windows, network, fps=fps))
 
@@ -155,15 +155,13 @@ def by_windows(
     window: int = WINDOW,
     overlap: int = OVERLAP,
 ) -> np.ndarray:
-    """Call a function of windows for a track of any length.
-
-    Windows fade into each other where they overlap.
+    """Apply a function of windows to a track of any length, and cross-fade overlapping windows.
 
     Args:
-        keypoints: (T, K, 3), score 0 where nothing is known.
-        function: of (N, W, K, 3) windows; gives values (N, W, K, C).
-        window: frames in one.
-        overlap: frames.
+        keypoints: (T, K, 3), score 0 where there is no estimate.
+        function: maps windows (N, W, K, 3) to values (N, W, K, C).
+        window: frames per window.
+        overlap: frames that successive windows share.
 
     Returns:
         (T, K, C) float32.
@@ -176,81 +174,81 @@ def by_windows(
     values = function(windows)
     ramp = np.minimum(np.arange(1, rows.shape[1] + 1) / overlap, 1)
     weight = np.minimum(ramp, ramp[::-1])
-    total, weight_of = np.zeros((t, *values.shape[2:])), np.zeros(t)
+    total, weights = np.zeros((t, *values.shape[2:])), np.zeros(t)
     for start, value in zip(starts.tolist(), values, strict=True):
-        part = slice(start, start + len(weight))
-        total[part] += (weight[:, None, None] * value)[: t - start]
-        weight_of[part] += weight[: t - start]
-    return (total / weight_of[:, None, None]).astype(np.float32)
+        span = slice(start, start + len(weight))
+        total[span] += (weight[:, None, None] * value)[: t - start]
+        weights[span] += weight[: t - start]
+    return (total / weights[:, None, None]).astype(np.float32)
 
 
 def denoise_live(network: MotionNetwork, keypoints: np.ndarray, fps: float, latency: int = 0) -> np.ndarray:
-    """As :func:`denoise`, but each frame from those before it and ``latency`` later ones alone."""
-    found = np.zeros(keypoints.shape, np.float32)
+    """Denoise as :func:`denoise`, each frame from earlier frames and ``latency`` later ones."""
+    denoised = np.zeros(keypoints.shape, np.float32)
     padded = np.pad(keypoints, ((MEMORY - 1, latency), (0, 0), (0, 0)))
-    for start in range(0, len(keypoints), TOGETHER):
-        rows = np.arange(start, min(start + TOGETHER, len(keypoints)))
+    for start in range(0, len(keypoints), BATCH_SIZE):
+        rows = np.arange(start, min(start + BATCH_SIZE, len(keypoints)))
         windows = padded[rows[:, None] + latency + np.arange(MEMORY)]
-        found[rows] = denoise_frame(network, windows, fps, np.full(len(rows), MEMORY - 1 - latency))
-    return found
+        denoised[rows] = denoise_frame(network, windows, fps, np.full(len(rows), MEMORY - 1 - latency))
+    return denoised
 
 
 def denoise_frame(network: MotionNetwork, windows: np.ndarray, fps: float, frames: np.ndarray) -> np.ndarray:
-    """As :func:`denoise`, one of the ``frames`` (N,) of each of N windows (N, T, K, 3): (N, K, 3) pixels."""
+    """Denoise one frame of each window: ``frames`` (N,) of windows (N, T, K, 3) to (N, K, 3) pixels."""
     rows = np.arange(len(windows))
-    new, found = denoise_windows(network, windows, fps)[rows, frames], windows[rows, frames]
-    away = found[..., :2] - new[..., :2]
-    near = 1 / (1 + (np.linalg.norm(away, axis=-1) / (NEAR * normalized(windows)[2][:, 0, :, 0])) ** 2)
-    share = PRESENT * np.maximum(near, np.minimum(found[..., 2], 1))
-    share *= (found[..., 2] > 0) & (frames == windows.shape[1] - 1)[:, None]
-    new[..., :2] += share[..., None] * away
-    return np.asarray(new)
+    denoised, observed = denoise_windows(network, windows, fps)[rows, frames], windows[rows, frames]
+    offset = observed[..., :2] - denoised[..., :2]
+    closeness = 1 / (1 + (np.linalg.norm(offset, axis=-1) / (INPUT_DISTANCE * normalized(windows)[2][:, 0, :, 0])) ** 2)
+    weight = INPUT_WEIGHT * np.maximum(closeness, np.minimum(observed[..., 2], 1))
+    weight *= (observed[..., 2] > 0) & (frames == windows.shape[1] - 1)[:, None]
+    denoised[..., :2] += weight[..., None] * offset
+    return np.asarray(denoised)
 
 
 def denoise_windows(network: MotionNetwork, windows: np.ndarray, fps: float) -> np.ndarray:
-    """As :func:`denoise`, for N windows (N, T, K, 3) at a time: (N, T, K, 3) pixels."""
+    """Denoise N windows (N, T, K, 3): (N, T, K, 3) pixels, as :func:`denoise`."""
     windows, centres, sizes = normalized(windows)
-    rate = torch.full((len(windows),), float(np.clip(fps, SLOWEST, FASTEST)))
+    rate = torch.full((len(windows),), float(np.clip(fps, MIN_FPS, MAX_FPS)))
     with torch.inference_mode():
-        parts = torch.split(torch.from_numpy(windows), TOGETHER)
-        found = [network(part, rate[: len(part)]) for part in parts]
-    pixels = torch.cat([torch.cat([f.keypoints, f.log_spread.exp()[..., None]], -1) for f in found]).numpy() * sizes
+        batches = torch.split(torch.from_numpy(windows), BATCH_SIZE)
+        tracks = [network(batch, rate[: len(batch)]) for batch in batches]
+    pixels = torch.cat([torch.cat([t.keypoints, t.log_spread.exp()[..., None]], -1) for t in tracks]).numpy() * sizes
     pixels[..., :2] += centres
     return np.asarray(pixels)
 
 
 def certainty(spread: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Expected similarity to the truth (KS) at a mean distance of ``spread``, for an OKS scale s k; both in pixels.
+    """Return the expected similarity to the truth (KS) at a mean distance of ``spread``; OKS scale s k; both in pixels.
 
-    Of a Gaussian, whose variance along each axis is 2 / pi times the square of its mean distance.
+    For a Gaussian, whose variance along each axis is 2 / pi times the square of its mean distance.
     """
     return np.asarray(1 / (1 + 2 / np.pi * (spread / scale) ** 2))
 
 
 def sizes_of(extents: np.ndarray) -> np.ndarray:
-    """(...) sizes of people, sqrt(area), from the width and height (..., 2) of their poses."""
-    return np.asarray(np.sqrt(geometry.BOX_AREA_TO_AREA * extents.prod(-1)) + THIN * extents.max(-1))
+    """Return sizes of people (...), sqrt(area), from the width and height (..., 2) of their poses."""
+    return np.asarray(np.sqrt(geometry.BOX_AREA_TO_AREA * extents.prod(-1)) + THIN_BOX * extents.max(-1))
 
 
 def normalized(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Centre windows of tracks and scale them by the person's size, as the network takes them.
+    """Centre windows of tracks and scale them by the person's size, as the network's input.
 
     Args:
-        windows: (N, T, K, 3) x, y, score; score 0 where nothing is known.
+        windows: (N, T, K, 3) x, y, score; score 0 where there is no estimate.
 
     Returns:
-        (N, T, K, 3) float32, and what leads back: the (N, 1, 1, 2) centres and (N, 1, 1, 1) sizes, in pixels.
+        Windows (N, T, K, 3) float32, and their centres (N, 1, 1, 2) and sizes (N, 1, 1, 1) in pixels.
     """
-    given = np.greater(windows[..., 2], 0)
-    places = np.where(given[..., None], windows[..., :2], np.nan)
-    places[~given.any((1, 2))] = 0
-    centres = np.nanmedian(places, axis=(1, 2), keepdims=True)
-    high = np.where(given[..., None], places, -np.inf).max(2)
-    low = np.where(given[..., None], places, np.inf).min(2)
-    extents = np.where(given.any(2)[..., None], high - low, np.nan)  # (N, T, 2)
-    extents[~given.any((1, 2))] = 0
+    valid = np.greater(windows[..., 2], 0)
+    positions = np.where(valid[..., None], windows[..., :2], np.nan)
+    positions[~valid.any((1, 2))] = 0
+    centres = np.nanmedian(positions, axis=(1, 2), keepdims=True)
+    high = np.where(valid[..., None], positions, -np.inf).max(2)
+    low = np.where(valid[..., None], positions, np.inf).min(2)
+    extents = np.where(valid.any(2)[..., None], high - low, np.nan)  # (N, T, 2)
+    extents[~valid.any((1, 2))] = 0
     sizes = np.nanmedian(sizes_of(extents), axis=1)
     sizes = np.maximum(sizes, LEAST_SIZE)[:, None, None, None]
-    scaled = np.where(given[..., None], (windows[..., :2] - centres) / sizes, 0)
-    scores = np.minimum(windows[..., 2:], 1)  # peaks of heatmaps, and visibility, exceed 1
+    scaled = np.where(valid[..., None], (windows[..., :2] - centres) / sizes, 0)
+    scores = np.minimum(windows[..., 2:], 1)  # heatmap peaks and visibility flags can exceed 1
     return np.concatenate([scaled, scores], axis=-1).astype(np.float32), centres, sizes

@@ -1,8 +1,8 @@
-"""Link the people of successive frames: who is who.
+"""Link the people of successive frames into tracks.
 
-Tracks are continued at constant velocity and assigned to a frame's people at the least total cost (the Hungarian
-algorithm); the cost is one less a similarity, half of it the OKS, half the overlap of widened boxes (C-BIoU: Yang et
-al., WACV 2023), so that a fast person is found again. A person who is missing is looked for in the next frames.
+Tracks are extrapolated at constant velocity and assigned to the people of the next frame by the Hungarian algorithm.
+The similarity is the mean of OKS and the IoU of widened boxes (C-BIoU: Yang et al., WACV 2023), which finds fast people
+again.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from posefix.evaluation.matching import keypoint_similarity
 from posefix.motion.filters import median_of_known
 from posefix.motion.tracks import LONGEST_GAP, frame_step
 
-LEAST_SIMILARITY = 0.1  # below, two poses are of different people
-BOX_BUFFER = 0.3  # of a box's size, by which it is widened on each side
-DAMPING = 0.9  # of the velocity with each frame: who is missing does not walk on forever
-NEWEST = 0.5  # weight of the last frame's velocity in the mean of all
-MISSING_COST = 0.01  # for each frame that a person was missing: who was there last comes first
+LEAST_SIMILARITY = 0.1  # less similar poses are never linked
+BOX_BUFFER = 0.3  # margin on each side of a box, as a share of its size
+DAMPING = 0.9  # of the velocity per frame, so that missing people come to rest
+NEWEST_SHARE = 0.5  # weight of the newest frame in the running mean of velocities
+MISSING_COST = 0.01  # per missing frame, so that recent tracks come first
 
 
 def link(people: People) -> People:
-    """People with track ids: those that they have, and for all others those that linking finds.
+    """Return people with track ids, linking those who have none.
 
-    People are those of one video. Image ids are frame numbers; their order in the file does not matter. People without
-    any estimate get no id; who is missing for at most ``LONGEST_GAP`` frames is still the same. Who is linked with
-    people who have an id gets the one that most of them have, unless somebody in the frame has it already.
+    Image ids are frame numbers of one video, in any order. People without any estimate get no id. A track may have gaps
+    of up to ``LONGEST_GAP`` frames. People linked with others who already have ids get the most frequent of these ids,
+    unless it is taken in their frame.
     """
     if not (people.labelled.any(1) & (people.track_ids < 0)).any():
         return people
@@ -40,42 +40,42 @@ def link(people: People) -> People:
     frames, starts = np.unique(people.image_ids[rows], return_index=True)
     boxes = geometry.pose_boxes(people.keypoints, people.labelled)
     track_ids = np.full(len(people), -1, np.int64)
-    for frame, part in zip(frames.tolist(), np.split(rows, starts[1:]), strict=False):
-        track_ids[part] = linker.follow(frame, people.keypoints[part], people.scores[part], boxes[part])
+    for frame, r in zip(frames.tolist(), np.split(rows, starts[1:]), strict=False):
+        track_ids[r] = linker.follow(frame, people.keypoints[r], people.scores[r], boxes[r])
     if (people.track_ids >= 0).any():
         track_ids = _completed(people, track_ids)
     return replace(people, track_ids=track_ids)
 
 
-def _completed(people: People, found: np.ndarray) -> np.ndarray:
-    """The track ids (N,) that people have, and those that follow from ``found`` (N,) by linking for who has none."""
-    given = people.track_ids >= 0
-    without = np.flatnonzero(~given & (found >= 0))
+def _completed(people: People, linked: np.ndarray) -> np.ndarray:
+    """Complete the track ids of people (N,) with the ids ``linked`` (N,) found by linking."""
+    has_id = people.track_ids >= 0
+    missing = np.flatnonzero(~has_id & (linked >= 0))
     ids: np.ndarray = people.track_ids.copy()
-    new = found + people.track_ids.max()  # larger than all that there are
-    for track in np.unique(found[without]):
-        theirs, counts = np.unique(ids[given & (found == track)], return_counts=True)
-        rows = without[found[without] == track]
-        ids[rows] = theirs[np.argmax(counts)] if len(theirs) else new[rows]
-    rows = np.append(np.flatnonzero(given), without)  # who has an id keeps it
+    new = linked + people.track_ids.max()  # larger than all ids in use
+    for track_id in np.unique(linked[missing]):
+        candidates, counts = np.unique(ids[has_id & (linked == track_id)], return_counts=True)
+        rows = missing[linked[missing] == track_id]
+        ids[rows] = candidates[np.argmax(counts)] if len(candidates) else new[rows]
+    rows = np.append(np.flatnonzero(has_id), missing)  # original ids come first
     first = np.unique(np.column_stack([people.image_ids, ids])[rows], axis=0, return_index=True)[1]
-    taken = rows[np.setdiff1d(np.arange(given.sum(), len(rows)), first)]
+    taken = rows[np.setdiff1d(np.arange(has_id.sum(), len(rows)), first)]
     ids[taken] = new[taken]
     return ids
 
 
 class Linker:
-    """Say who is who frame by frame, as for live use.
+    """Link people frame by frame, as needed for live video.
 
     Args:
         sigmas: (K,) the skeleton's OKS sigmas.
-        longest_gap: for how many frames a person may be missing and still be the same.
+        longest_gap: number of frames that a person may be missing for.
     """
 
     def __init__(self, sigmas: np.ndarray, longest_gap: int = LONGEST_GAP) -> None:
         self._assign = require("scipy.optimize", "video", "linking people").linear_sum_assignment
         self._sigmas, self._longest_gap = np.asarray(sigmas), longest_gap
-        self._next = 1  # AlphaPose's 0 says that there is no track
+        self._next_id = 1  # AlphaPose uses 0 for people without a track
         k = len(self._sigmas)
         self._ids, self._frames = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._keypoints, self._scores = np.zeros((0, k, 2)), np.zeros((0, k))
@@ -84,13 +84,13 @@ class Linker:
     def follow(
         self, frame: int, keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray | None = None
     ) -> np.ndarray:
-        """The ids (N,) int64 of the people of a frame that is later than all before.
+        """Return the track ids (N,) int64 of the people in the next frame.
 
         Args:
-            frame: its number.
+            frame: frame number, larger than all before.
             keypoints: (N, K, 2) pixels.
             scores: (N, K) confidences; 0 where there is no estimate.
-            boxes: (N, 4) xywh around the keypoints, if they are known.
+            boxes: (N, 4) xywh around the keypoints, computed if not given.
         """
         boxes = geometry.pose_boxes(keypoints, scores > 0) if boxes is None else boxes
         self._forget(self._ids[frame - self._frames > self._longest_gap + 1])
@@ -98,17 +98,17 @@ class Linker:
         shift = self._velocities * (1 - DAMPING**elapsed) / (1 - DAMPING)
         similarity = self._similarity(shift, keypoints, scores, boxes)
         similarity -= np.where(similarity >= LEAST_SIMILARITY, MISSING_COST * (elapsed - 1), 0)
-        tracks, found = self._assign(np.where(similarity >= LEAST_SIMILARITY, -similarity, 0.0))
-        linked = similarity[tracks, found] >= LEAST_SIMILARITY
-        tracks, found = tracks[linked], found[linked]
+        tracks, matches = self._assign(np.where(similarity >= LEAST_SIMILARITY, -similarity, 0.0))
+        linked = similarity[tracks, matches] >= LEAST_SIMILARITY
+        tracks, matches = tracks[linked], matches[linked]
 
         ids, velocities = np.full(len(keypoints), -1, np.int64), np.zeros((len(keypoints), 2))
-        ids[found] = self._ids[tracks]
-        moved = _displacement(self._keypoints[tracks], self._scores[tracks], keypoints[found], scores[found])
-        velocities[found] = (1 - NEWEST) * self._velocities[tracks] + NEWEST * moved / elapsed[tracks]
-        new = ids < 0
-        ids[new] = self._next + np.arange(new.sum())
-        self._next += int(new.sum())
+        ids[matches] = self._ids[tracks]
+        motion = _displacement(self._keypoints[tracks], self._scores[tracks], keypoints[matches], scores[matches])
+        velocities[matches] = (1 - NEWEST_SHARE) * self._velocities[tracks] + NEWEST_SHARE * motion / elapsed[tracks]
+        is_new = ids < 0
+        ids[is_new] = self._next_id + np.arange(is_new.sum())
+        self._next_id += int(is_new.sum())
 
         self._forget(ids)
         self._ids = np.concatenate([self._ids, ids])
@@ -127,20 +127,20 @@ class Linker:
     def _similarity(
         self, shift: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, boxes: np.ndarray
     ) -> np.ndarray:
-        """(M, N) float64 in [0, 1] of M tracks, shifted by (M, 2) px, and N people of a frame."""
+        """Return (M, N) float64 similarities in [0, 1] of M tracks, moved by ``shift`` (M, 2) px, and N people."""
         areas = np.sqrt(geometry.areas_of(self._boxes)[:, None] * geometry.areas_of(boxes))
-        similar = keypoint_similarity((self._keypoints + shift[:, None])[:, None], keypoints, areas, self._sigmas)
+        ks = keypoint_similarity((self._keypoints + shift[:, None])[:, None], keypoints, areas, self._sigmas)
         weights = np.sqrt(np.clip(self._scores, 0, None)[:, None] * np.clip(scores, 0, None)[None])
-        oks = (weights * similar).sum(-1) / np.maximum(weights.sum(-1), 1e-9)
+        oks = (weights * ks).sum(-1) / np.maximum(weights.sum(-1), 1e-9)
         predicted = self._boxes + np.pad(shift, ((0, 0), (0, 2)))
-        found: np.ndarray = (oks + geometry.iou(_widened(predicted)[:, None], _widened(boxes))) / 2
-        return found
+        similarity: np.ndarray = (oks + geometry.iou(_widened(predicted)[:, None], _widened(boxes))) / 2
+        return similarity
 
 
 def _widened(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[..., :2] - BOX_BUFFER * boxes[..., 2:], (1 + 2 * BOX_BUFFER) * boxes[..., 2:]], -1)
 
 
-def _displacement(before: np.ndarray, scores: np.ndarray, after: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, 2) px, the median of how far the keypoints that both poses have moved; 0 if they have none in common."""
-    return median_of_known(after - before, (scores > 0) & (others > 0))
+def _displacement(old: np.ndarray, old_scores: np.ndarray, new: np.ndarray, new_scores: np.ndarray) -> np.ndarray:
+    """Return the median displacement (N, 2) px of the keypoints that both poses have; 0 if they share none."""
+    return median_of_known(new - old, (old_scores > 0) & (new_scores > 0))

@@ -1,11 +1,11 @@
-"""The sequence denoiser: where each keypoint of a track ought to be, how surely, and how deep it lies.
+"""The sequence denoiser: position, uncertainty and depth of each keypoint of a track.
 
-A trunk of dilated convolutions over time sees whole poses, as VideoPose3D does (Pavllo et al., CVPR 2019); without its
-taps into the future it sees the past alone. A keypoint's place is then read off a parabola in time through the given
-places of that keypoint, and of its left or right counterpart, in the frames around: a weighted least-squares fit. For
-each keypoint in each frame the trunk says how far to look, how far slope and curvature are held back, and how far the
-place that was given is to be believed, as this keypoint or as the other. So it is a Savitzky-Golay filter that learns
-whom to believe and how far to look.
+The trunk is a stack of dilated convolutions over time on whole poses, like VideoPose3D (Pavllo et al., CVPR 2019);
+without their taps into the future it is causal. Each keypoint's position is then a weighted least-squares fit of a
+parabola in time to the input positions of this keypoint, and of its left/right counterpart, in the frames around. For
+each keypoint and frame, the trunk predicts the width of the fit's window, ridges on slope and curvature, and the
+reliability of the input position as this keypoint and as its counterpart. This is a Savitzky-Golay filter with learned
+weights and window.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from posefix.core.resources import StrictModel
 from posefix.core.skeleton import Skeleton
 from posefix.models.sequence_checkpoint import SequenceCheckpoint
 
-FEATURES = 8  # of a given keypoint: x, y, movement, score, given, frames a second, that there is a frame
-SPREADS, FIRST_SPREAD, RARE = (0.25, 12.0), 1.5, -3.0  # frames to look; before any training; logit of the unlikely
-UNIT, RIDGE, STIFF = 4.0, 1e-2, -2.0  # frames; least ridge of slope and curvature; its logarithm before any training
-OUTPUTS = {  # of a keypoint in a frame
-    "look": 1,  # log of how far
+FEATURES = 8  # per keypoint: x, y, movement (2), score, whether valid, log frame rate, whether the frame exists
+WIDTHS, FIRST_WIDTH = (0.25, 12.0), 1.5  # frames: range and initial value of the fit's window
+LOGIT_BIAS = -3.0  # of unlikely choices
+TIME_UNIT, LEAST_RIDGE, FIRST_RIDGE = 4.0, 1e-2, -2.0  # frames; least ridge of slope and curvature; initial logarithm
+OUTPUTS = {  # channels per keypoint and frame
+    "look": 1,  # log width of the fit's window
     "ridges": 2,  # log, of slope and curvature
-    "own": 1,  # logit of what was given, as this keypoint
-    "counterpart": 1,  # the same, as the left or right counterpart
-    "free": 1,  # logit of a place of its own
-    "place": 2,  # that
+    "own": 1,  # logit of the input position, as this keypoint
+    "counterpart": 1,  # logit of the input position, as the left/right counterpart
+    "free": 1,  # logit of a directly regressed position
+    "place": 2,  # that position
     "spread": 1,  # log
     "depth": 1,
 }
@@ -39,9 +40,9 @@ LEAST_LOG_SPREAD, MOST_LOG_SPREAD, FIRST_LOG_SPREAD = math.log(0.003), math.log(
 
 
 class MotionConfig(StrictModel):
-    """The network: ``width`` features of a frame, ``keypoint_width`` of a keypoint in it, and dilations in frames.
+    """Size of the network: ``width`` features per frame, ``keypoint_width`` per keypoint, dilations in frames.
 
-    Places are taken from frames up to ``reach`` away.
+    Positions are fitted to frames up to ``reach`` away.
     """
 
     width: int = Field(default=224, ge=8)
@@ -51,15 +52,15 @@ class MotionConfig(StrictModel):
 
 
 class Denoised(NamedTuple):
-    """Tracks as the network sees them."""
+    """Output of the sequence denoiser."""
 
     keypoints: torch.Tensor  # (N, T, K, 2), in the units of the input
-    log_spread: torch.Tensor  # (N, T, K), log of the mean distance to the truth (Laplace's scale)
-    depths: torch.Tensor  # (N, T, K), behind the middle of the hips
+    log_spread: torch.Tensor  # (N, T, K), log of the expected distance to the truth (Laplace scale)
+    depths: torch.Tensor  # (N, T, K), relative to the mid-hip
 
 
 class TemporalBlock(nn.Module):
-    """A dilated convolution over time, then a perceptron, both residual."""
+    """A dilated convolution over time and an MLP, both residual."""
 
     past: torch.Tensor
 
@@ -72,7 +73,7 @@ class TemporalBlock(nn.Module):
         self.register_buffer("past", torch.tensor([1.0, 1.0, 0.0]), persistent=False)
 
     def forward(self, x: torch.Tensor, causal: bool) -> torch.Tensor:
-        """(N, T, width) -> the same shape; ``causal``: from the frames up to each alone."""
+        """Map (N, T, width) to the same shape; if ``causal``, no frame sees a later one."""
         weight = self.conv.weight * self.past if causal else self.conv.weight
         y = F.conv1d(
             self.norm(x).transpose(1, 2), weight, self.conv.bias, padding=self.conv.padding, dilation=self.conv.dilation
@@ -83,7 +84,7 @@ class TemporalBlock(nn.Module):
 
 
 class MotionNetwork(nn.Module):
-    """See the module's docstring. ``forward`` gives :class:`Denoised`."""
+    """The sequence denoiser, as described in the module's docstring."""
 
     flip: torch.Tensor
 
@@ -107,76 +108,77 @@ class MotionNetwork(nn.Module):
 
         Args:
             tracks: (N, T, K, 3) x, y, score, centred on the track and in units of the person's size; score 0 where
-                nothing is given.
-            fps: (N,) frames a second.
-            causal: let no frame see a later one, but for what ``latency`` allows, as in a part of the training, so that
-                the network is good at the ends of tracks.
-            latency: later frames from which places are taken, with ``causal``.
+                there is no estimate.
+            fps: (N,) frames per second.
+            causal: hide later frames, except as ``latency`` allows; part of the training, for the ends of tracks.
+            latency: number of later frames that positions are fitted to if ``causal``.
         """
         n, t, k = tracks.shape[:3]
-        told = features(tracks, fps)
-        x = self.pose(told.flatten(2))
+        inputs = features(tracks, fps)
+        x = self.pose(inputs.flatten(2))
         for block in self.blocks:
             x = block(x, causal)
-        x = self.norm(self.keypoint(told) + self.which + self.context(x).view(n, t, k, -1))
+        x = self.norm(self.keypoint(inputs) + self.which + self.context(x).view(n, t, k, -1))
         out = dict(zip(OUTPUTS, self.out(x).split(list(OUTPUTS.values()), dim=-1), strict=True))
         frames = torch.arange(t, device=tracks.device)
-        apart = frames - frames[:, None]  # of the frame that is seen from the one that sees
-        near = apart.abs() <= self.config.reach
+        offsets = frames - frames[:, None]  # (T, T'), from each frame to the frames of its fit
+        in_window = offsets.abs() <= self.config.reach
         if causal:
-            near &= apart <= latency
-        places = self._fit(out, tracks, apart, near)
+            in_window &= offsets <= latency
+        positions = self._fit(out, tracks, offsets, in_window)
         log_spread = (out["spread"][..., 0] + FIRST_LOG_SPREAD).clamp(LEAST_LOG_SPREAD, MOST_LOG_SPREAD)
-        return Denoised(places, log_spread, out["depth"][..., 0])
+        return Denoised(positions, log_spread, out["depth"][..., 0])
 
     def _fit(
-        self, out: dict[str, torch.Tensor], tracks: torch.Tensor, apart: torch.Tensor, near: torch.Tensor
+        self, out: dict[str, torch.Tensor], tracks: torch.Tensor, offsets: torch.Tensor, in_window: torch.Tensor
     ) -> torch.Tensor:
-        """(N, T, K, 2): where parabolas through the places given around are at each frame."""
+        """Fit parabolas to the input positions around each frame: (N, T, K, 2)."""
         out = {name: value.transpose(1, 2) for name, value in out.items()}  # (N, K, T, ...)
-        places, given = tracks[..., :2].transpose(1, 2), (tracks[..., 2] > 0).transpose(1, 2)
-        mirrored = places[:, self.flip]
-        look = (FIRST_SPREAD * out["look"].exp()).clamp(*SPREADS)  # (N, K, T, 1)
-        kernel = (-0.5 * (apart / look) ** 2).masked_fill(~near, -math.inf)  # (N, K, T, T')
-        believed = out["own"][..., 0].masked_fill(~given, -math.inf)
-        other = (out["counterpart"][..., 0] + RARE)[:, self.flip].masked_fill(~given[:, self.flip], -math.inf)
-        logits = [kernel + believed[:, :, None], kernel + other[:, :, None], out["free"] + RARE]
+        positions, valid = tracks[..., :2].transpose(1, 2), (tracks[..., 2] > 0).transpose(1, 2)
+        mirrored = positions[:, self.flip]
+        width = (FIRST_WIDTH * out["look"].exp()).clamp(*WIDTHS)  # (N, K, T, 1)
+        kernel = (-0.5 * (offsets / width) ** 2).masked_fill(~in_window, -math.inf)  # (N, K, T, T')
+        own_logits = out["own"][..., 0].masked_fill(~valid, -math.inf)
+        pair_logits = (out["counterpart"][..., 0] + LOGIT_BIAS)[:, self.flip].masked_fill(
+            ~valid[:, self.flip], -math.inf
+        )
+        logits = [kernel + own_logits[:, :, None], kernel + pair_logits[:, :, None], out["free"] + LOGIT_BIAS]
         weights = torch.cat(logits, dim=-1).softmax(-1)
-        t = places.shape[2]
-        own, counterpart, rest = weights[..., :t], weights[..., t : 2 * t], weights[..., 2 * t :]
-        time = (apart / UNIT).to(places.dtype)
-        both, powers = own + counterpart, [time**power for power in range(1, 5)]
-        moments = torch.stack([(both * power).sum(-1) for power in powers], dim=-1)
-        sums = [own @ places + counterpart @ mirrored + rest * out["place"]]
-        sums += [(own * power) @ places + (counterpart * power) @ mirrored for power in powers[:2]]
-        ridges = RIDGE + (out["ridges"] + STIFF).exp()
-        return _at_zero(moments, torch.stack(sums, dim=-1), ridges).transpose(1, 2)
+        t = positions.shape[2]
+        own, counterpart, free = weights[..., :t], weights[..., t : 2 * t], weights[..., 2 * t :]
+        time = (offsets / TIME_UNIT).to(positions.dtype)
+        total, powers = own + counterpart, [time**power for power in range(1, 5)]
+        moments = torch.stack([(total * power).sum(-1) for power in powers], dim=-1)
+        sums = [own @ positions + counterpart @ mirrored + free * out["place"]]
+        sums += [(own * power) @ positions + (counterpart * power) @ mirrored for power in powers[:2]]
+        ridges = LEAST_RIDGE + (out["ridges"] + FIRST_RIDGE).exp()
+        return _parabola_at_zero(moments, torch.stack(sums, dim=-1), ridges).transpose(1, 2)
 
 
-def _at_zero(moments: torch.Tensor, sums: torch.Tensor, ridges: torch.Tensor) -> torch.Tensor:
-    """Values at time 0 of parabolas fitted by weighted least squares with a ridge; weights sum to 1.
+def _parabola_at_zero(moments: torch.Tensor, sums: torch.Tensor, ridges: torch.Tensor) -> torch.Tensor:
+    """Evaluate parabolas, fitted by ridge regression with weights that sum to 1, at time 0.
 
     Args:
         moments: (..., 4) weighted means of time to the powers 1 to 4.
         sums: (..., 2, 3) weighted means of x and y times time to the powers 0 to 2.
         ridges: (..., 2) added to the second and fourth moment.
     """
-    one, two, three, four = moments.double().unbind(-1)  # what follows nearly cancels where all frames are far
-    slope, curve = two + ridges[..., 0], four + ridges[..., 1]
-    # The first row of the adjugate of [[1, one, two], [one, slope, three], [two, three, curve]], and the determinant.
-    a, b, c = slope * curve - three**2, two * three - one * curve, one * three - two * slope
-    row = torch.stack([a, b, c], dim=-1) / (a + one * b + two * c)[..., None]
+    m1, m2, m3, m4 = moments.double().unbind(-1)  # double: differences cancel where all frames are far
+    slope, curve = m2 + ridges[..., 0], m4 + ridges[..., 1]
+    # First row of the inverse of [[1, m1, m2], [m1, slope, m3], [m2, m3, curve]]: adjugate over determinant.
+    a, b, c = slope * curve - m3**2, m2 * m3 - m1 * curve, m1 * m3 - m2 * slope
+    row = torch.stack([a, b, c], dim=-1) / (a + m1 * b + m2 * c)[..., None]
     return (sums * row[..., None, :]).sum(-1).to(sums.dtype)
 
 
 def features(tracks: torch.Tensor, fps: torch.Tensor) -> torch.Tensor:
-    """(N, T, K, 8) what the network is told of each keypoint; absent ones are at the centre."""
-    given = (tracks[..., 2:] > 0).to(tracks.dtype)
-    places = tracks[..., :2] * given
-    both = given[:, 1:] * given[:, :-1]
-    movement = F.pad(10 * (places[:, 1:] - places[:, :-1]) * both, (0, 0, 0, 0, 1, 0)).clamp(-10, 10)
-    rate = (fps / 30).log()[:, None, None, None].expand_as(given)
-    return torch.cat([places, movement, 2 * tracks[..., 2:] - 1, given, rate, torch.ones_like(given)], dim=-1)
+    """Return the network's input features (N, T, K, 8); absent keypoints are at the centre."""
+    valid = (tracks[..., 2:] > 0).to(tracks.dtype)
+    positions = tracks[..., :2] * valid
+    both_valid = valid[:, 1:] * valid[:, :-1]
+    movement = F.pad(10 * (positions[:, 1:] - positions[:, :-1]) * both_valid, (0, 0, 0, 0, 1, 0)).clamp(-10, 10)
+    rate = (fps / 30).log()[:, None, None, None].expand_as(valid)
+    return torch.cat([positions, movement, 2 * tracks[..., 2:] - 1, valid, rate, torch.ones_like(valid)], dim=-1)
 
 
 DEFAULT = "posefix-motion"

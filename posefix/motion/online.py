@@ -1,4 +1,4 @@
-"""Denoise and refine live video: each frame as it comes, from the frames before."""
+"""Denoise and refine live video, frame by frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from posefix.refine.checks import people_of_arrays
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 
-LEAST_SURE = 0.01  # score of a proposed keypoint
+LEAST_SCORE = 0.01  # least score of a proposed keypoint
 
 
 class OnlineDenoiser:
@@ -25,12 +25,11 @@ class OnlineDenoiser:
 
     Args:
         network: the sequence denoiser.
-        fps: frames a second.
-        latency: by how many frames the answer comes later; the first of them matter most.
+        fps: frames per second.
+        latency: delay of the output in frames; the first few improve it most.
 
     Raises:
-        InputError: the latency is no whole number, below 0, or as long as what is looked back on, or there are no
-            frames in a second.
+        InputError: latency is not a whole number from 0 to 63, or fps is not above 0.
     """
 
     def __init__(self, network: MotionNetwork, fps: float, latency: int = 0) -> None:
@@ -44,17 +43,16 @@ class OnlineDenoiser:
         """Take in the next frame.
 
         Args:
-            track_ids: (N,) who they are.
-            keypoints: (N, K, 3) x, y in pixels and score; NaN or score 0 where there is no estimate. More columns are
-                handed along with the scores.
+            track_ids: (N,) identities.
+            keypoints: (N, K, 3) x, y in pixels and score; NaN or score 0 where there is no estimate. Further columns
+                are returned unchanged after the score.
 
         Returns:
-            (N, K, 3) float32 keypoints of the frame that is ``latency`` frames back, or of the first one that there
-            is of a person, with the scores of then; and (N, K) how sure each is (KS), 0 of who has had no
-            estimate so far.
+            Keypoints (N, K, 3) float32 of ``latency`` frames ago, or of the person's first frame, with their scores;
+            and their expected similarity to the truth (KS), (N, K), 0 for people without any estimate so far.
 
         Raises:
-            InputError: keypoints have another shape, there is not one id for each of the people, or two have the same.
+            InputError: shapes do not match, or two people have the same id.
         """
         count = len(self.network.skeleton)
         if keypoints.ndim != 3 or keypoints.shape[1] != count or keypoints.shape[2] < 3:
@@ -62,28 +60,28 @@ class OnlineDenoiser:
         track_ids = np.asarray(track_ids)
         if track_ids.shape != keypoints.shape[:1] or len(np.unique(track_ids)) < len(track_ids):
             raise InputError(f"track_ids must be {len(keypoints)} different numbers, got {track_ids.tolist()}")
-        known = np.isfinite(keypoints[..., :3]).all(-1, keepdims=True) & (keypoints[..., 2:3] > 0)
-        taken = np.concatenate([np.where(known, keypoints[..., :3], 0), keypoints[..., 3:]], axis=-1)
-        found = dict(zip(track_ids.tolist(), taken, strict=True))
-        nothing = np.zeros((MEMORY, *keypoints.shape[1:]))
-        for track_id in self._tracks.keys() | found.keys():
-            latest = found.get(track_id, nothing[0])
-            self._tracks[track_id] = np.concatenate([self._tracks.get(track_id, nothing)[1:], latest[None]])
+        valid = np.isfinite(keypoints[..., :3]).all(-1, keepdims=True) & (keypoints[..., 2:3] > 0)
+        inputs = np.concatenate([np.where(valid, keypoints[..., :3], 0), keypoints[..., 3:]], axis=-1)
+        current = dict(zip(track_ids.tolist(), inputs, strict=True))
+        empty = np.zeros((MEMORY, *keypoints.shape[1:]))
+        for track_id in self._tracks.keys() | current.keys():
+            latest = current.get(track_id, empty[0])
+            self._tracks[track_id] = np.concatenate([self._tracks.get(track_id, empty)[1:], latest[None]])
         self._tracks = {
-            name: frames for name, frames in self._tracks.items() if name in found or (frames[..., 2] > 0).any()
+            key: frames for key, frames in self._tracks.items() if key in current or (frames[..., 2] > 0).any()
         }
         if not len(track_ids):
             return keypoints.astype(np.float32), keypoints[..., 2].astype(np.float32)
-        windows = np.stack([self._tracks[name] for name in track_ids.tolist()])
-        given: np.ndarray = np.any(windows[..., 2] > 0, axis=2)
-        when = np.maximum(MEMORY - 1 - self.latency, given.argmax(1))
-        new = denoise_frame(self.network, windows[..., :3], self.fps, when)
-        rest = windows[np.arange(len(windows)), when, :, 2:]
-        boxes = geometry.pose_boxes(new[..., :2], np.ones(new.shape[:2], bool))
+        windows = np.stack([self._tracks[key] for key in track_ids.tolist()])
+        has_pose: np.ndarray = np.any(windows[..., 2] > 0, axis=2)
+        frame = np.maximum(MEMORY - 1 - self.latency, has_pose.argmax(1))
+        denoised = denoise_frame(self.network, windows[..., :3], self.fps, frame)
+        extra = windows[np.arange(len(windows)), frame, :, 2:]
+        boxes = geometry.pose_boxes(denoised[..., :2], np.ones(denoised.shape[:2], bool))
         scales = self.network.skeleton.scales(geometry.areas_of(boxes))
-        sure = certainty(new[..., 2], scales.clip(1e-6))
-        sure[~given.any(1)] = 0
-        return np.concatenate([new[..., :2], rest], axis=-1).astype(np.float32), sure.astype(np.float32)
+        ks = certainty(denoised[..., 2], scales.clip(1e-6))
+        ks[~has_pose.any(1)] = 0
+        return np.concatenate([denoised[..., :2], extra], axis=-1).astype(np.float32), ks.astype(np.float32)
 
 
 class OnlineRefiner:
@@ -116,7 +114,7 @@ class OnlineRefiner:
         network = network if isinstance(network, MotionNetwork) else MOTION.load(network)
         if network.skeleton != refiner.skeleton:
             raise InputError("the refiner and the sequence denoiser are for different skeletons")
-        self._proposals, self._smoothed = OnlineDenoiser(network, fps), OnlineDenoiser(network, fps, latency)
+        self._proposer, self._smoother = OnlineDenoiser(network, fps), OnlineDenoiser(network, fps, latency)
         self._linker, self._frame = Linker(refiner.skeleton.sigmas), -1
 
     def __call__(self, image: np.ndarray, keypoints: np.ndarray, track_ids: np.ndarray | None = None) -> np.ndarray:
@@ -132,24 +130,24 @@ class OnlineRefiner:
             later. Scores are unchanged, 0 for NaN. People without any estimate so far are passed through.
 
         Raises:
-            InputError: when shapes or types are not these, or two people have the same track id.
+            InputError: shapes or types do not match, or two people have the same track id.
         """
         people = people_of_arrays(keypoints, None, self.refiner.skeleton)
-        known = np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)
+        valid = np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)
         people = people.with_keypoints(
-            np.where(known[..., None], people.keypoints, 0), np.where(known, people.scores, 0)
+            np.where(valid[..., None], people.keypoints, 0), np.where(valid, people.scores, 0)
         )
         self._frame += 1
         if track_ids is None:
             boxes = geometry.pose_boxes(people.keypoints, people.labelled)
             track_ids = self._linker.follow(self._frame, people.keypoints, people.scores, boxes)
-        proposed, sure = self._proposals(track_ids, people.xyc)
-        seen: np.ndarray = np.any(sure > 0, axis=1)
-        scores = np.where(people.labelled, people.scores, np.maximum(sure, LEAST_SURE))
-        poses = People(people.skeleton, proposed[..., :2], scores, people.image_ids)[seen]
+        proposed, ks = self._proposer(track_ids, people.xyc)
+        tracked: np.ndarray = np.any(ks > 0, axis=1)
+        scores = np.where(people.labelled, people.scores, np.maximum(ks, LEAST_SCORE))
+        poses = People(people.skeleton, proposed[..., :2], scores, people.image_ids)[tracked]
         refined = self.refiner.refine(poses, dict.fromkeys(poses.image_ids.tolist(), image), self.settings)
-        places = np.zeros((*people.scores.shape, 4))
-        places[seen, :, :3] = refined.xyc
-        places[..., 3] = people.scores
-        new, _ = self._smoothed(track_ids, places)
-        return np.where(seen[:, None, None], new[..., [0, 1, 3]], people.xyc)
+        smoother_input = np.zeros((*people.scores.shape, 4))
+        smoother_input[tracked, :, :3] = refined.xyc
+        smoother_input[..., 3] = people.scores
+        smoothed, _ = self._smoother(track_ids, smoother_input)
+        return np.where(tracked[:, None, None], smoothed[..., [0, 1, 3]], people.xyc)

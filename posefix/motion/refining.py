@@ -1,7 +1,7 @@
-"""Refine the people of a video: time proposes, the image decides, and what is left of the noise is smoothed.
+"""Refine the people of a video: propose poses over time, refine them by the images, smooth the result.
 
-What the sequence denoiser makes of a track is an input pose like any estimator's: the refiner looks at the image again
-with it, and the denoiser smooths what the refiner found, by how sure it is of each keypoint.
+The refiner takes the denoised track as its input pose. The denoiser then smooths the refined track, weighting keypoints
+by the refiner's confidence.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from posefix.refine.settings import RefineSettings
 
 @dataclass(frozen=True, eq=False)
 class VideoTime:
-    """The sequence denoiser on the clock of a video.
+    """The sequence denoiser with the frame times of a video.
 
     Attributes:
         network: the denoiser.
         times: (F,) seconds of the frames.
-        fill: people, and keypoints, that are missing in at most so many successive frames are filled in.
+        fill: longest gap of people and keypoints to fill, in frames.
     """
 
     network: MotionNetwork
@@ -40,29 +40,29 @@ class VideoTime:
 
     @classmethod
     def of(cls, video: VideoFrames, network: str | Path = DEFAULT, fill: int = 0) -> VideoTime:
-        """The clock of a video; InputError for an unusable network, or if the video's times go back."""
+        """Load the network; raise InputError if it is unusable, or if the video's times go back."""
         return cls(MOTION.load(network), video.times, fill)
 
     def propose(self, people: People) -> Smoothed:
-        """Link people and say where they ought to be, before a look at the images.
+        """Link people and denoise their tracks, before a look at the images.
 
-        Who was refined before stays where they are; people in frames that were filled are new.
+        Already refined people stay where they are; people in filled frames are new.
 
         Raises:
             InputError: two people in a frame have the same track id.
         """
         proposed = smooth_people(people, TrackDenoiser(self.network, people.skeleton), times=self.times, fill=self.fill)
-        kept = was_rescored(proposed.people)[:, None, None]
-        keypoints = np.where(kept, proposed.before(people).keypoints, proposed.people.keypoints)
+        refined_before = was_rescored(proposed.people)[:, None, None]
+        keypoints = np.where(refined_before, proposed.before(people).keypoints, proposed.people.keypoints)
         return replace(proposed, people=proposed.people.with_keypoints(keypoints))
 
     def settle(self, refined: People, keypoint_scores: np.ndarray) -> People:
-        """Smooth refined people, with ``keypoint_scores`` (N, K) as confidences; NaN of who was not refined."""
-        looked = np.isfinite(keypoint_scores).all(1)
-        confidences = np.where(looked[:, None], np.maximum(keypoint_scores, LEAST_SCORE), refined.scores)
+        """Smooth refined people, weighted by ``keypoint_scores`` (N, K), NaN for people who were not refined."""
+        scored = np.isfinite(keypoint_scores).all(1)
+        confidences = np.where(scored[:, None], np.maximum(keypoint_scores, LEAST_SCORE), refined.scores)
         tracks = refined.with_keypoints(refined.keypoints, confidences)
         smoothed = smooth_people(tracks, TrackDenoiser(self.network, refined.skeleton), times=self.times)
-        return refined.with_keypoints(np.where(looked[:, None, None], smoothed.people.keypoints, refined.keypoints))
+        return refined.with_keypoints(np.where(scored[:, None, None], smoothed.people.keypoints, refined.keypoints))
 
 
 def refine_video(
@@ -94,11 +94,11 @@ def refine_video(
     if not isinstance(video, VideoFrames):
         raise InputError(f"video must be posefix.VideoFrames(path), found {type(video).__name__}")
     settings = settings or RefineSettings()
-    time = VideoTime.of(video, network, fill)
-    given = time.propose(people).people
-    known = given.to_skeleton(refiner.skeleton)
-    refinement = Refinement.of(known)
-    for batch in refiner.refine_batches(known, video, settings):
+    video_time = VideoTime.of(video, network, fill)
+    proposed = video_time.propose(people).people
+    inputs = proposed.to_skeleton(refiner.skeleton)
+    refinement = Refinement.of(inputs)
+    for batch in refiner.refine_batches(inputs, video, settings):
         refinement.add(batch)
-    settled = time.settle(refinement.apply(known, settings), refinement.keypoint_scores)
-    return with_refined(given, settled, missing=people.source is None or people.source.format.completed)
+    settled = video_time.settle(refinement.apply(inputs, settings), refinement.keypoint_scores)
+    return with_refined(proposed, settled, missing=people.source is None or people.source.format.completed)

@@ -11,19 +11,19 @@ from posefix.core import geometry
 from posefix.core.errors import InputError, require_above_zero
 from posefix.core.people import People, concatenate
 
-LONGEST_GAP = 30  # frames for which a person may be missing within a track
+LONGEST_GAP = 30  # frames that a person may be missing within a track
 
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """One person over T frames, in order of time; the frames of gaps are among them, but for long gaps.
+    """One person over T frames, in order of time, including the frames of short gaps.
 
     Attributes:
         track_id: as :attr:`People.track_ids`.
         frames: (T,) int64 frame numbers, ascending.
         times: (T,) float64 seconds, ascending.
         keypoints: (T, K, 3) float64 x, y in pixels and confidence; NaN, NaN, 0 where there is no estimate.
-        rows: (T,) int64 whose places among the people these are; -1 in gaps.
+        rows: (T,) int64 index among the people; -1 in gaps.
     """
 
     track_id: int
@@ -39,15 +39,15 @@ class Track:
 def tracks_of(
     people: People, fps: float = 30.0, times: np.ndarray | None = None, longest_gap: int = LONGEST_GAP
 ) -> list[Track]:
-    """The tracks of people who have track ids, by ascending id; who has none is in no track.
+    """Return the tracks of all people with track ids, by ascending id.
 
-    Image ids are frame numbers. Where results are of every n-th frame only, those frames are the video's.
+    Image ids are frame numbers. If results exist for every n-th frame only, the others are not gaps.
 
     Args:
         people: N people; :func:`posefix.motion.linking.link` gives them track ids.
-        fps: frames a second, if there are no ``times``.
-        times: (F,) seconds of frames 0, 1, ... of a video, ascending; they go on evenly for people beyond its end.
-        longest_gap: frames of longer gaps are not among those of a track.
+        fps: frames per second, used without ``times``.
+        times: (F,) seconds of frames 0, 1, ... of a video, ascending; extrapolated evenly beyond its end.
+        longest_gap: frames of longer gaps are left out of the track.
 
     Raises:
         InputError: two people in a frame have the same track id, times do not ascend, or ``fps`` is not above 0.
@@ -56,56 +56,56 @@ def tracks_of(
     rows = np.flatnonzero(people.track_ids >= 0)
     rows = rows[np.lexsort((people.image_ids[rows], people.track_ids[rows]))]
     ids, frames = people.track_ids[rows], people.image_ids[rows]
-    twice = np.flatnonzero((np.diff(ids) == 0) & (np.diff(frames) == 0))
-    if len(twice):
-        first, second = sorted(rows[twice[0] : twice[0] + 2].tolist())
+    duplicates = np.flatnonzero((np.diff(ids) == 0) & (np.diff(frames) == 0))
+    if len(duplicates):
+        first, second = sorted(rows[duplicates[0] : duplicates[0] + 2].tolist())
         raise InputError(
-            f"records {first} and {second} are two people with the track id {ids[twice[0]]} in frame "
-            f"{frames[twice[0]]}: give each person an id of their own, or remove the ids"
+            f"records {first} and {second} are two people with the track id {ids[duplicates[0]]} in frame "
+            f"{frames[duplicates[0]]}: give each person an id of their own, or remove the ids"
         )
     if times is not None:
         times = np.asarray(times, np.float64)
-        if len(back := np.flatnonzero(~(np.diff(times) > 0))):
-            early, late = times[back[0] : back[0] + 2]
-            raise InputError(f"frame {back[0] + 1} is at {late:g} s, frame {back[0]} at {early:g} s: times must ascend")
+        if len(bad := np.flatnonzero(~(np.diff(times) > 0))):
+            early, late = times[bad[0] : bad[0] + 2]
+            raise InputError(f"frame {bad[0] + 1} is at {late:g} s, frame {bad[0]} at {early:g} s: times must ascend")
     step = frame_step(people.image_ids)
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
-    return [_track(people, part, step, longest_gap, fps, times) for part in np.split(rows, starts[1:]) if len(part)]
+    return [_track(people, group, step, longest_gap, fps, times) for group in np.split(rows, starts[1:]) if len(group)]
 
 
 def with_tracks(people: People, tracks: Sequence[Track]) -> tuple[People, np.ndarray]:
-    """People with the keypoints and confidences of their tracks where these have an estimate.
+    """Return people with the keypoints and confidences of their tracks, where these have an estimate.
 
-    A track's frames without a record but with an estimate become new people, who have the mean confidence as their
-    score and come right after the people of the frames before, if these are in order, else last.
+    A track's frames with an estimate but no record become new people with the mean confidence as their score. They
+    follow the other people of their frame if frames are in order, else they come last.
 
     Returns:
-        The people, and (N,) int64 whose place among those given each has, -1 of new ones.
+        The people, and (N,) int64 the index of each among the input people, -1 if new.
     """
     keypoints, scores = people.keypoints.copy(), people.scores.copy()
     new: list[People] = []
     for track in tracks:
-        known = np.isfinite(track.keypoints).all(-1)
-        old = track.rows >= 0
-        rows, known_old = track.rows[old], known[old]
-        keypoints[rows] = np.where(known_old[..., None], track.keypoints[old, :, :2], keypoints[rows])
-        scores[rows] = np.where(known_old, track.keypoints[old, :, 2], scores[rows])
-        if (filled := ~old & known.any(1)).any():
-            new.append(_filled(people, track, filled, known))
+        valid = np.isfinite(track.keypoints).all(-1)
+        existing = track.rows >= 0
+        rows, existing_valid = track.rows[existing], valid[existing]
+        keypoints[rows] = np.where(existing_valid[..., None], track.keypoints[existing, :, :2], keypoints[rows])
+        scores[rows] = np.where(existing_valid, track.keypoints[existing, :, 2], scores[rows])
+        if (filled := ~existing & valid.any(1)).any():
+            new.append(_filled(people, track, filled, valid))
     changed = people.with_keypoints(keypoints, scores)
     rows = np.arange(len(people))
     if not new:
         return changed, rows
-    whole = replace(concatenate([changed, *new]), source=people.source)
-    rows = np.append(rows, np.full(len(whole) - len(people), -1))
+    merged = replace(concatenate([changed, *new]), source=people.source)
+    rows = np.append(rows, np.full(len(merged) - len(people), -1))
     if (np.diff(people.image_ids) < 0).any():
-        return whole, rows
-    order = np.argsort(whole.image_ids, kind="stable")
-    return whole[order], rows[order]
+        return merged, rows
+    order = np.argsort(merged.image_ids, kind="stable")
+    return merged[order], rows[order]
 
 
 def frame_step(frames: np.ndarray) -> int:
-    """By how much the numbers of successive frames differ, mostly; 1 if there are fewer than two."""
+    """Return the most frequent difference between successive frame numbers; 1 for fewer than two frames."""
     steps = np.diff(np.unique(frames))
     if not len(steps):
         return 1
@@ -114,44 +114,44 @@ def frame_step(frames: np.ndarray) -> int:
 
 
 def times_at(frames: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Seconds (T,) of frames (T,); those that are not among the frames 0, 1, ... with ``times`` (F,) go on evenly."""
+    """Return seconds (T,) of frames (T,), given ``times`` (F,) of frames 0, 1, ...; extrapolated beyond the ends."""
     last = len(times) - 1
     step = float(np.median(np.diff(times))) if last > 0 else 1 / 30
-    within = np.clip(frames, 0, last)
-    seconds: np.ndarray = times[within] + step * (frames - within)
+    clipped = np.clip(frames, 0, last)
+    seconds: np.ndarray = times[clipped] + step * (frames - clipped)
     return seconds
 
 
 def _track(
-    people: People, part: np.ndarray, step: int, longest_gap: int, fps: float, seconds: np.ndarray | None
+    people: People, group: np.ndarray, step: int, longest_gap: int, fps: float, seconds: np.ndarray | None
 ) -> Track:
-    """The track of the people in the rows ``part``, who are in order of time."""
-    known = people.image_ids[part]
-    gaps = np.flatnonzero((np.diff(known) > step) & (np.diff(known) <= (longest_gap + 1) * step))
-    missing = [np.arange(known[gap] + step, known[gap + 1], step) for gap in gaps]
-    frames = np.sort(np.concatenate([known, *missing]))
-    places = np.searchsorted(frames, known)
+    """Build the track of the people in rows ``group``, ordered by time."""
+    known_frames = people.image_ids[group]
+    gaps = np.flatnonzero((np.diff(known_frames) > step) & (np.diff(known_frames) <= (longest_gap + 1) * step))
+    missing = [np.arange(known_frames[gap] + step, known_frames[gap + 1], step) for gap in gaps]
+    frames = np.sort(np.concatenate([known_frames, *missing]))
+    indices = np.searchsorted(frames, known_frames)
     rows = np.full(len(frames), -1, np.int64)
-    rows[places] = part
+    rows[indices] = group
     keypoints = np.full((len(frames), len(people.skeleton), 3), (np.nan, np.nan, 0.0))
-    xyc = np.dstack([people.keypoints[part], people.scores[part]])
-    keypoints[places] = np.where(xyc[..., 2:] > 0, xyc, (np.nan, np.nan, 0.0))
+    xyc = np.dstack([people.keypoints[group], people.scores[group]])
+    keypoints[indices] = np.where(xyc[..., 2:] > 0, xyc, (np.nan, np.nan, 0.0))
     times = frames / fps if seconds is None else times_at(frames, seconds)
-    return Track(int(people.track_ids[part[0]]), frames, times, keypoints, rows)
+    return Track(int(people.track_ids[group[0]]), frames, times, keypoints, rows)
 
 
-def _filled(people: People, track: Track, chosen: np.ndarray, known: np.ndarray) -> People:
-    """New people in the frames ``chosen`` (T,) bool of a track, with the estimates that are ``known`` (T, K) bool."""
-    xyc, valid = np.where(known[..., None], track.keypoints, 0.0)[chosen], known[chosen]
-    boxes = geometry.pose_boxes(xyc[..., :2], valid)
+def _filled(people: People, track: Track, chosen: np.ndarray, valid: np.ndarray) -> People:
+    """Return new people in the frames ``chosen`` (T,) bool of a track, with the estimates ``valid`` (T, K) bool."""
+    keypoints, chosen_valid = np.where(valid[..., None], track.keypoints, 0.0)[chosen], valid[chosen]
+    boxes = geometry.pose_boxes(keypoints[..., :2], chosen_valid)
     return People(
         people.skeleton,
-        xyc[..., :2],
-        xyc[..., 2],
+        keypoints[..., :2],
+        keypoints[..., 2],
         track.frames[chosen],
         boxes=boxes,
-        person_scores=xyc[..., 2].sum(1) / valid.sum(1),
+        person_scores=keypoints[..., 2].sum(1) / chosen_valid.sum(1),
         areas=geometry.areas_of(boxes),
-        track_ids=np.full(len(xyc), track.track_id),
-        extra=[None] * len(xyc),
+        track_ids=np.full(len(keypoints), track.track_id),
+        extra=[None] * len(keypoints),
     )

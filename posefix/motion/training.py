@@ -1,4 +1,4 @@
-"""Train the sequence denoiser on motion capture seen by random cameras, with the errors of estimators."""
+"""Train the sequence denoiser on motion capture, projected by random cameras and corrupted with estimator errors."""
 
 from __future__ import annotations
 
@@ -18,18 +18,15 @@ from posefix.motion.network import MOTION, Denoised, MotionConfig
 from posefix.training.sequence_trainer import SequenceExperiment, SequenceTrainer
 from synth.tracks import corrupt_tracks
 
-USUAL_RATES, USUAL = (25.0, 30.0, 50.0), 0.6  # frames a second of most videos; their share
+USUAL_RATES, USUAL_SHARE = (25.0, 30.0, 50.0), 0.6  # frames per second of most videos; their share
 RATES = (15.0, 60.0)  # of the others
-OUTSIDE, NEVER_SEEN = 0.2, 0.3  # weights of keypoints outside the image, and of those without any estimate
-TINY = 1e-6  # whose root a distance of 0 is taken for: it has a gradient
-STRETCH = 0.1  # spread of the logarithm of width and of height, so that bodies differ more than those recorded
+OUTSIDE_WEIGHT, UNSEEN_WEIGHT = 0.2, 0.3  # weights of keypoints outside the image, and of those without any estimate
+EPSILON = 1e-6  # added under the square root, for finite gradients
+STRETCH = 0.1  # spread of log width and log height, for more varied bodies than those recorded
 
 
 class MotionLoss(StrictModel):
-    """Weights beside the position's, whose error is in units of the person's size.
-
-    Of velocity and acceleration, of the expected distance, and of depth.
-    """
+    """Weights of the terms of the loss, relative to the position error in units of the person's size."""
 
     velocity: float = Field(default=1.0, ge=0)
     acceleration: float = Field(default=1.0, ge=0)
@@ -38,10 +35,10 @@ class MotionLoss(StrictModel):
 
 
 class MotionExperiment(SequenceExperiment):
-    """A training of the sequence denoiser.
+    """Configuration of a training of the sequence denoiser.
 
-    ``causal`` is the share of steps in which no frame sees a later one; in half of these, places may be taken from up
-    to ``latency`` later frames.
+    In a share ``causal`` of the steps no frame sees a later one; in half of these, positions may be fitted to up to
+    ``latency`` later frames.
     """
 
     motion: MotionConfig = MotionConfig()
@@ -52,7 +49,7 @@ class MotionExperiment(SequenceExperiment):
 
 @dataclass(frozen=True)
 class MotionBatch:
-    """B windows of T frames and what is true of them, in the units of the input."""
+    """B windows of T frames and their ground truth, in the units of the input."""
 
     tracks: torch.Tensor  # (B, T, K, 3) x, y, score
     fps: torch.Tensor  # (B,)
@@ -63,24 +60,24 @@ class MotionBatch:
 
 
 def draw_rates(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw frames a second of (count,) videos."""
-    usual = rng.random(count) < USUAL
+    """Draw frames per second of ``count`` videos: (count,)."""
+    usual = rng.random(count) < USUAL_SHARE
     return np.where(usual, rng.choice(USUAL_RATES, count), log_uniform(rng, RATES, count))
 
 
 def draw_batch(
     motion: MotionCapture, skeleton: Skeleton, count: int, frames: int, rng: np.random.Generator
 ) -> MotionBatch:
-    """Draw windows of motion, see them by random cameras, and corrupt what is seen."""
+    """Draw windows of motion, project them by random cameras, and corrupt the projections."""
     fps = draw_rates(count, rng)
     points, root = motion.draw(fps, frames, rng)
     hips = [skeleton.index("left_hip"), skeleton.index("right_hip")]
     truth = project(points, root, fps, hips, rng)
     truth = truth._replace(keypoints=truth.keypoints * np.exp(rng.normal(0, STRETCH, (count, 1, 1, 2)).astype("f4")))
-    found = corrupt_tracks(truth.keypoints, truth.sizes, skeleton, rng)
-    tracks, centres, sizes = normalized(np.concatenate([found.keypoints, found.scores[..., None]], axis=-1))
-    weights = np.where(found.inside, 1.0, OUTSIDE)
-    weights *= np.where((found.scores > 0).any(1, keepdims=True), 1.0, NEVER_SEEN)
+    corrupted = corrupt_tracks(truth.keypoints, truth.sizes, skeleton, rng)
+    tracks, centres, sizes = normalized(np.concatenate([corrupted.keypoints, corrupted.scores[..., None]], axis=-1))
+    weights = np.where(corrupted.inside, 1.0, OUTSIDE_WEIGHT)
+    weights *= np.where((corrupted.scores > 0).any(1, keepdims=True), 1.0, UNSEEN_WEIGHT)
     arrays = (
         tracks,
         fps,
@@ -92,27 +89,27 @@ def draw_batch(
     return MotionBatch(*(torch.from_numpy(np.asarray(array, np.float32)) for array in arrays))
 
 
-def losses(found: Denoised, batch: MotionBatch, weight: MotionLoss) -> dict[str, torch.Tensor]:
-    """The parts of the loss by name, each weighted; errors are distances in units of the person's size."""
+def losses(output: Denoised, batch: MotionBatch, weight: MotionLoss) -> dict[str, torch.Tensor]:
+    """Return the weighted terms of the loss by name; distances are in units of the person's size."""
 
     def difference(values: torch.Tensor) -> torch.Tensor:
         return values[:, 1:] - values[:, :-1]
 
     def distance(values: torch.Tensor) -> torch.Tensor:
-        return (values.square().sum(-1) + TINY).sqrt()
+        return (values.square().sum(-1) + EPSILON).sqrt()
 
-    off = found.keypoints - batch.keypoints
-    error = distance(off) / batch.sizes
-    velocity = distance(difference(off)) / batch.sizes[:, 1:]
-    acceleration = distance(difference(difference(off))) / batch.sizes[:, 2:]
-    surprise = error.detach() / found.log_spread.exp() + found.log_spread
-    depth = (found.depths - batch.depths).abs() / batch.sizes
+    residual = output.keypoints - batch.keypoints
+    error = distance(residual) / batch.sizes
+    velocity = distance(difference(residual)) / batch.sizes[:, 1:]
+    acceleration = distance(difference(difference(residual))) / batch.sizes[:, 2:]
+    nll = error.detach() / output.log_spread.exp() + output.log_spread
+    depth = (output.depths - batch.depths).abs() / batch.sizes
     w = batch.weights
     return {
         "position": (w * error).mean(),
         "velocity": weight.velocity * (w[:, 1:] * velocity).mean(),
         "acceleration": weight.acceleration * (w[:, 2:] * acceleration).mean(),
-        "spread": weight.spread * (w * surprise).mean(),
+        "spread": weight.spread * (w * nll).mean(),
         "depth": weight.depth * (w * depth).mean(),
     }
 
@@ -124,7 +121,7 @@ class MotionTrainer(SequenceTrainer):
     checkpoint, experiment_type = MOTION, MotionExperiment
 
     def losses(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Draw a batch, see it with or without the future, and measure."""
+        """Draw a batch, denoise it with or without later frames, and return the losses."""
         experiment = self.experiment
         batch = draw_batch(self.motion, self.skeleton, experiment.batch, experiment.frames, rng)
         batch = MotionBatch(*(value.to(self.device) for value in vars(batch).values()))
