@@ -1,4 +1,4 @@
-"""What runs a network: one protocol, one file for each engine, one registry."""
+"""Engines that run networks: protocol, implementations, registry."""
 
 from posefix.engines.base import Engine
 from posefix.engines.registry import ENGINES, create_engine

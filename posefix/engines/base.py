@@ -1,4 +1,4 @@
-"""What an engine does: crops and poses in, places of keypoints out, and nothing else."""
+"""The protocol of inference engines."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from posefix.models.interface import Evidence, InputPose, Located, RefinementNet
 class Engine(Protocol):
     """Runs a refinement network for inference."""
 
-    name: str  # the engine's, as given to :func:`posefix.engines.create_engine`
-    device: torch.device  # where poses go in, and evidence and places come out
-    network: RefinementNetwork  # what it runs, a copy
+    name: str  # as in :func:`posefix.engines.create_engine`
+    device: torch.device  # of the input poses and all outputs
+    network: RefinementNetwork  # a copy of the network
 
     def encode(self, crops: np.ndarray, flip_test: bool) -> Evidence:
-        """Compute all that does not depend on the poses.
+        """Encode crops: everything that does not depend on the poses.
 
         Args:
             crops: (N, H, W, 3) uint8, RGB.
-            flip_test: whether to average over the mirrored crops, too.
+            flip_test: whether to average with the mirrored crops.
         """
         ...
 
     def locate(self, evidence: Evidence, pose: InputPose) -> Located:
-        """Locate the keypoints of N people by evidence and input poses; may be called again with other poses."""
+        """Locate the keypoints of N people from evidence and input poses; may be called again with other poses."""
         ...

@@ -1,4 +1,4 @@
-"""Which engine runs a network."""
+"""Choose and create engines."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ ENGINES = ("auto", *_BY_NAME)
 
 
 def usable_device(device: str | torch.device) -> torch.device:
-    """The device of a name such as ``cpu`` or ``cuda:0``; InputError if nothing can be computed there."""
+    """Return the device of a name such as ``cpu`` or ``cuda:0``; InputError if it cannot be used."""
     try:
         probe = torch.zeros(1, device=device)
-        probe.item()  # on the device meta there is nothing to compute with
+        probe.item()  # fails on the device "meta", which has no data
         return probe.device
     except (RuntimeError, AssertionError) as error:
-        told = str(device).startswith("cuda") and str(error)  # of others torch lists all that it knows
-        reason = f" ({told.splitlines()[0]:.100})" if told else ""
+        message = str(device).startswith("cuda") and str(error)  # for unknown devices torch lists all device types
+        reason = f" ({message.splitlines()[0]:.100})" if message else ""
         raise InputError(
             f"device {str(device)!r:.40} cannot be used here{reason}: give cpu, or cuda:0 if there is a GPU"
         ) from None
@@ -32,16 +32,16 @@ def usable_device(device: str | torch.device) -> torch.device:
 def create_engine(
     name: str, network: RefinementNetwork, device: str | torch.device, precision: str = "auto"
 ) -> TorchEngine:
-    """Make an engine that runs a copy of a network, for inference only.
+    """Create an engine that runs a copy of a network for inference.
 
     Args:
-        name: one of ``ENGINES``; ``auto`` is the fastest that is installed and can run the network.
-        network: stays as it is.
-        device: where the network runs, such as ``cpu`` or ``cuda:0``.
-        precision: ``f32``, ``bf16``, or ``auto`` for the faster one; OpenVINO alone has a choice.
+        name: one of ``ENGINES``; ``auto`` is the fastest one that is installed and can run the network.
+        network: the network; is not modified.
+        device: device to run it on, such as ``cpu`` or ``cuda:0``.
+        precision: ``f32``, ``bf16``, or ``auto`` for the faster one; only OpenVINO has a choice.
 
     Raises:
-        InputError: when the engine is unknown, not installed, or cannot run this network, or the device is not there.
+        InputError: when the engine is unknown, not installed, or cannot run this network, or the device is unusable.
     """
     device = usable_device(device)
     if name not in ENGINES:

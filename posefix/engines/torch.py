@@ -1,4 +1,4 @@
-"""The engine that runs every network: torch itself, on any device."""
+"""The PyTorch engine, which runs all networks on all devices."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 from posefix.engines.base import Engine
 from posefix.models.interface import Evidence, InputPose, Located, RefinementNetwork
 
-# Images, and else people, that a CPU computes at once: what lies in between should fit into a core's cache.
-IMAGES, PEOPLE = 4, 8
+IMAGES, PEOPLE = 4, 8  # CPU batch sizes of the backbone and of the head, so that activations fit into a core's cache
 
 
 class TorchEngine(Engine):
     """Runs a copy of a network; see :class:`posefix.engines.base.Engine`.
 
     Args:
-        network: in any mode, on any device; stays as it is.
-        device: where to run it.
-        precision: not used; torch runs in float32.
+        network: in any mode, on any device; is not modified.
+        device: device to run it on.
+        precision: ignored; torch runs in float32.
     """
 
     name = "torch"
-    _threads = 1  # that run a piece each
+    _threads = 1  # number of batches run in parallel
 
     def __init__(self, network: RefinementNetwork, device: torch.device, precision: str = "f32") -> None:
         self.device, self.network = device, copy.deepcopy(network).eval()
@@ -41,24 +40,24 @@ class TorchEngine(Engine):
 
     @torch.inference_mode()
     def call(self, method: str, *inputs: Any, **options: bool) -> Any:
-        """Run a method of the network on tensors, or named tuples of tensors, of N people, and on ``options``.
+        """Run a method of the network on tensors, or named tuples of tensors, of N people.
 
-        A GPU is given all people at once, a CPU as many as do well.
+        A GPU gets all people at once, a CPU small batches.
         """
-        tensors, form = tree_flatten(inputs)
+        tensors, spec = tree_flatten(inputs)
         count = len(tensors[0])
-        step = count
+        batch_size = count
         if self.device.type == "cpu":
-            shown = any(tensor.dtype == torch.uint8 for tensor in tensors)
-            most = IMAGES // (1 + options.get("flip_test", True)) if shown else PEOPLE
-            step = min(most, -(-count // self._threads))
-        pieces = [[tensor[i : i + step] for tensor in tensors] for i in range(0, count, step)]
-        parts = self._run(method, form, options, pieces)
-        return tree_map(lambda first, *rest: None if first is None else torch.cat([first, *rest]), *parts)
+            has_images = any(tensor.dtype == torch.uint8 for tensor in tensors)
+            limit = IMAGES // (1 + options.get("flip_test", True)) if has_images else PEOPLE
+            batch_size = min(limit, -(-count // self._threads))
+        batches = [[tensor[i : i + batch_size] for tensor in tensors] for i in range(0, count, batch_size)]
+        outputs = self._run(method, spec, options, batches)
+        return tree_map(lambda first, *rest: None if first is None else torch.cat([first, *rest]), *outputs)
 
     def _run(
-        self, method: str, form: TreeSpec, options: dict[str, bool], pieces: list[list[torch.Tensor]]
+        self, method: str, spec: TreeSpec, options: dict[str, bool], batches: list[list[torch.Tensor]]
     ) -> list[Any]:
-        """Run a method on the tensors of one piece after another; ``form`` is that of the method's arguments."""
-        moved = ([tensor.to(self.device) for tensor in piece] for piece in pieces)
-        return [getattr(self.network, method)(*tree_unflatten(piece, form), **options) for piece in moved]
+        """Run a method on batches of flat tensors; ``spec`` is the tree of the method's arguments."""
+        on_device = ([tensor.to(self.device) for tensor in batch] for batch in batches)
+        return [getattr(self.network, method)(*tree_unflatten(batch, spec), **options) for batch in on_device]

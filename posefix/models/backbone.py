@@ -1,4 +1,4 @@
-"""The parts of PoseFix's network: the input pose as heatmaps, a backbone of timm's that takes it, and the head."""
+"""Parts of PoseFix's network: input pose as heatmaps, timm backbone, deconvolution head."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from torch import nn
 from posefix.core.errors import InputError, require
 from posefix.models.weights import read_weights, resolve
 
-NEW_CHANNEL_STD = 0.01  # of the first convolution's weights for the pose channels, relative to those for the image
-STRIDE = 32  # of the coarsest features, in pixels of the crop
+NEW_CHANNEL_STD = 0.01  # std of the initial weights of the pose channels, relative to the image channels
+STRIDE = 32  # of the last backbone features, in crop pixels
 
 
 @cache
 def import_timm() -> Any:
-    """Import timm, which takes a second or two, and which networks with MoveNet do without.
+    """Import timm on first use: it takes seconds, and MoveNet does not need it.
 
-    PyPI's torchvision is built against CUDA: beside a CPU-only torch it, and so timm, cannot be imported. timm's
-    networks use none of its operators, so declaring those that its import describes is enough.
+    PyPI's torchvision is built against CUDA, so next to a CPU-only torch neither it nor timm can be imported. timm's
+    networks use none of its operators: declaring the two that torchvision registers on import is enough.
 
     Raises:
-        InputError: when it is not installed.
+        InputError: when timm is not installed.
     """
     try:
         return require("timm", "train", "this backbone")
@@ -40,7 +40,7 @@ def import_timm() -> Any:
 
 
 def create_backbone(name: str, in_channels: int) -> Any:
-    """Create a timm network of random weights that gives its features, the last at stride 32.
+    """Create a timm feature extractor with random weights, whose last features have stride 32.
 
     Raises:
         InputError: for an unknown or unsuitable backbone.
@@ -50,7 +50,7 @@ def create_backbone(name: str, in_channels: int) -> Any:
         raise InputError(f"timm knows no backbone {name!r:.80}; see timm.list_models()")
     try:
         backbone = timm.create_model(name, features_only=True, in_chans=in_channels)
-    except Exception as error:  # timm's networks raise whatever they stumble upon
+    except Exception as error:  # timm's constructors raise arbitrary exceptions
         raise InputError(f"timm cannot build backbone {name!r:.80} ({type(error).__name__}: {error!s:.200})") from None
     strides = backbone.feature_info.reduction()
     if strides[-1] != STRIDE:
@@ -59,23 +59,23 @@ def create_backbone(name: str, in_channels: int) -> Any:
 
 
 def load_first_weights(backbone: nn.Module, name: str, source: str) -> None:
-    """Start a backbone from other weights.
+    """Initialise a backbone with pretrained weights.
 
-    Channels of the input pose start near zero, so that the network starts as the one that was trained.
+    The weights of the pose channels start near zero, so that the network first behaves like the pretrained one.
 
     Args:
-        backbone: a MoveNet or one of timm's.
+        backbone: a MoveNet or a timm network.
         name: of the backbone.
-        source: ``imagenet`` for timm's weights, which are downloaded; else a checkpoint of this program, by path or
-            shipped name, or the path of a timm state dict in a safetensors file.
+        source: ``imagenet`` to download timm's weights; or a checkpoint of this package, by path or shipped name; or
+            the path of a safetensors file with a timm state dict.
 
     Raises:
-        InputError: when the weights cannot be had or do not fit.
+        InputError: when the weights cannot be loaded or do not fit.
     """
     if source == "imagenet":
         try:
             weights = import_timm().create_model(name, features_only=True, pretrained=True).state_dict()
-        except Exception as error:  # timm and its hub client raise many kinds for "not to be had"
+        except Exception as error:  # timm and its hub client raise many types if the download fails
             raise InputError(
                 f"ImageNet weights of {name} cannot be had ({type(error).__name__}); "
                 "give a safetensors file as model.pretrained, or null to start from scratch"
@@ -85,14 +85,14 @@ def load_first_weights(backbone: nn.Module, name: str, source: str) -> None:
         weights = {key.removeprefix("backbone."): value for key, value in weights.items()}
     expected = backbone.state_dict()
     _widen_first_convolution(weights, expected)
-    fitting = {k: v for k, v in weights.items() if k in expected and expected[k].shape == v.shape}
-    if missing := sorted(set(expected) - set(fitting)):
+    matching = {k: v for k, v in weights.items() if k in expected and expected[k].shape == v.shape}
+    if missing := sorted(set(expected) - set(matching)):
         raise InputError(f"{source}: weights do not fit {name}; {missing[0]} is missing")
-    backbone.load_state_dict(fitting)
+    backbone.load_state_dict(matching)
 
 
 def _widen_first_convolution(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """Replace the first convolution's weight in ``weights`` by one that takes the pose channels too."""
+    """Add pose channels to the first convolution's weight in ``weights``."""
     name, wide = next((k, v) for k, v in expected.items() if v.ndim == 4)
     image = weights.get(name)
     if image is not None and wide.shape[1] > 3 and image.shape == (wide.shape[0], 3, *wide.shape[2:]):
@@ -112,7 +112,7 @@ def render_heatmaps(
         sigma: standard deviation in pixels.
 
     Returns:
-        (N, K, height, width) in the memory layout ``channels_last``, dtype and device of ``keypoints``.
+        (N, K, height, width), in ``channels_last`` layout, with the dtype and device of ``keypoints``.
     """
     y, x = (torch.arange(side, dtype=keypoints.dtype, device=keypoints.device)[:, None] for side in size)
     points = keypoints.transpose(1, 2)  # (N, 2, K)
@@ -123,7 +123,7 @@ def render_heatmaps(
 
 
 class DeconvHead(nn.Module):
-    """Three 4x4 stride-2 transposed convolutions, then 1x1 to K maps (Xiao et al., ECCV 2018)."""
+    """Three 4x4 stride-2 transposed convolutions, then a 1x1 convolution to K maps (Xiao et al., ECCV 2018)."""
 
     def __init__(self, in_channels: int, channels: int, keypoint_count: int) -> None:
         super().__init__()
@@ -139,6 +139,6 @@ class DeconvHead(nn.Module):
         nn.init.zeros_(self.maps.get_parameter("bias"))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(N, C, H/32, W/32) to (N, K, H/4, W/4)."""
+        """Map features (N, C, H/32, W/32) to heatmap logits (N, K, H/4, W/4)."""
         maps: torch.Tensor = self.maps(self.upsample(features))
         return maps

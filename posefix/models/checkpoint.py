@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with the weights, and the configuration and skeleton inside."""
+"""Checkpoints: one safetensors file with weights, configuration and skeleton."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ METADATA_KEY = "posefix"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network with all that must be known to run it."""
+    """A network with everything needed to run it."""
 
     network: PoseFixNetwork | FusionNetwork
     config: ModelConfig
     skeleton: Skeleton
-    # How it was trained (steps, crops, seconds), and the rest of that configuration, which nothing here reads.
-    training_info: dict[str, Any] = field(default_factory=dict)
-    experiment: dict[str, Any] = field(default_factory=dict)
+    training_info: dict[str, Any] = field(default_factory=dict)  # how it was trained: steps, crops, seconds
+    experiment: dict[str, Any] = field(default_factory=dict)  # the rest of the training configuration, for the record
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> None:
-    """Write a checkpoint, whole or not at all; ``half`` stores floats as fp16."""
+    """Write a checkpoint atomically; ``half`` stores floats as fp16."""
     tensors = {
         name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous().clone()
         for name, value in checkpoint.network.state_dict().items()
@@ -50,11 +49,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> N
 
 
 def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
-    """Read a checkpoint by path or shipped name. Never runs code from the file.
+    """Load a checkpoint by path or shipped name. Never runs code from the file.
 
     Raises:
-        InputError: naming the file, when it is missing, truncated, not safetensors, not made by this program, or of a
-            network that cannot be built.
+        InputError: naming the file, when it is missing, truncated, not safetensors, not written by this package, or
+            describes a network that cannot be built.
     """
     path = resolve(name_or_path)
     weights, metadata = read_weights(path)
@@ -64,7 +63,7 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
         )
     if METADATA_KEY not in metadata:
         raise InputError(f"{path}: has weights but no posefix configuration inside; was it made by train.py?")
-    checkpoint = _described(metadata[METADATA_KEY], path)
+    checkpoint = _build(metadata[METADATA_KEY], path)
     try:
         checkpoint.network.load_state_dict(weights)
     except RuntimeError:
@@ -76,8 +75,8 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
     return checkpoint
 
 
-def _described(metadata: str, path: Path) -> Checkpoint:
-    """The checkpoint that the metadata describe, with random weights."""
+def _build(metadata: str, path: Path) -> Checkpoint:
+    """Build the checkpoint that the metadata describe, with random weights."""
     try:
         parsed = json.loads(metadata)
         experiment, training_info = {**parsed["config"]}, {**parsed.get("facts", {})}
@@ -86,5 +85,5 @@ def _described(metadata: str, path: Path) -> Checkpoint:
         return Checkpoint(build_network(config, skeleton), config, skeleton, training_info, experiment)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    except Exception as error:  # whatever damaged values make the parsers, torch and timm stumble upon
+    except Exception as error:  # damaged values make parsers, torch and timm raise anything
         raise InputError(f"{path}: no network can be built from its configuration ({type(error).__name__})") from None

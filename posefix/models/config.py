@@ -1,4 +1,4 @@
-"""The configuration of a network: all that must be known to build and run it."""
+"""Configuration of a refinement network."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from posefix.core.resources import StrictModel
 MOVENETS = ("movenet_lightning", "movenet_thunder")
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
-# Options of earlier versions, whose checkpoints hold them, with the only values that there are now.
+# Former options, still stored in old checkpoints, with the only values that remain supported.
 RETIRED = {"pad_type": "", "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "channels_last": True}
 
 
 class ModelConfig(StrictModel):
-    """The network.
+    """Architecture and decoding options.
 
-    ``head`` says how the input pose meets the image: ``fusion`` after a whole MoveNet (``backbone`` is
-    ``movenet_thunder`` or ``movenet_lightning``); ``deconv`` in the first convolution, as Gaussians of standard
-    deviation ``sigma`` in crop pixels, before any backbone of timm's. ``pretrained`` names the backbone's first weights
-    (see ``posefix.models.backbone``). ``box_padding`` is how much wider than the person's box the crop is. A
-    keypoint moves only where its expected similarity to the truth (KS) grows by more than ``keep_margin``.
+    ``head`` says where the input pose is fused with the image: ``fusion`` after a complete MoveNet (``backbone`` is
+    ``movenet_thunder`` or ``movenet_lightning``); ``deconv`` in the first convolution of any timm backbone, as
+    Gaussians of standard deviation ``sigma`` in crop pixels. ``pretrained`` names the backbone's initial weights (see
+    :func:`posefix.models.backbone.load_first_weights`). ``box_padding`` is the size of the crop over that of the
+    person's box. A keypoint moves only if its expected similarity to the truth (KS) grows by more than ``keep_margin``.
     """
 
     backbone: str = "resnet50"
@@ -36,13 +36,13 @@ class ModelConfig(StrictModel):
 
     @property
     def frame_size(self) -> tuple[int, int]:
-        """(height, width) of the frame: the crop, or what lies between the middles of MoveNet's outermost cells."""
+        """(height, width) of the frame: the crop, or the part between the centres of MoveNet's outermost cells."""
         height, width = self.input_size
         return (height - 3, width - 3) if self.head == "fusion" else (height, width)
 
     @property
     def frame_margin(self) -> float:
-        """Pixels by which the frame begins inside the crop: half the way from a cell's first pixel to its last."""
+        """Offset of the frame in the crop, in pixels: with MoveNet, the centre of its 4-pixel cells."""
         return 1.5 if self.head == "fusion" else 0.0
 
     @model_validator(mode="before")

@@ -1,10 +1,10 @@
-"""From a network's heatmaps to coordinates, and back: all in pixels of the crop, without bias.
+"""Convert heatmaps to coordinates and back, without bias.
 
 Heatmap pixel (i, j) lies at crop pixel (i (H-1)/(h-1), j (W-1)/(w-1)): corners fall on corners (unbiased data
-processing, Huang et al., CVPR 2020), so that a flip of the heatmap is a flip of the crop.
+processing, Huang et al., CVPR 2020), so that flipping the heatmap flips the crop.
 
-All functions take ``probabilities``, ``logits`` or other ``maps`` as (N, K, h, w), probabilities summing to 1 over each
-map; ``keypoints`` (N, K, 2) x, y and OKS ``scales`` s k_j (N, K) in pixels of the crop; and sizes as (height, width).
+All functions take ``probabilities`` (summing to 1 over each map), ``logits`` and other ``maps`` as (N, K, h, w);
+``keypoints`` (N, K, 2) x, y and OKS ``scales`` s k_j (N, K) in pixels of the crop; and sizes as (height, width).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-LEAST_SCALE = 1.5  # heatmap pixels; below, the best position is drawn to the nearest pixel (0.4 px off at 0.75)
+LEAST_SCALE = 1.5  # heatmap pixels; smaller scales would snap the maximum to the nearest pixel (0.4 px off at 0.75)
 
 
 def map_stride(crop_size: tuple[int, int], map_size: tuple[int, int]) -> tuple[float, float]:
-    """Crop pixels between neighbouring heatmap pixels, (y, x)."""
+    """Return the distance of neighbouring heatmap pixels in crop pixels, (y, x)."""
     return (crop_size[0] - 1) / (map_size[0] - 1), (crop_size[1] - 1) / (map_size[1] - 1)
 
 
 def spatial_softmax(logits: torch.Tensor) -> torch.Tensor:
-    """Logits (N, K, h, w) to probabilities over each map, float32, each summing to 1."""
+    """Convert logits to float32 probabilities that sum to 1 over each map."""
     return functional.softmax(logits.float().flatten(2), dim=2).view(logits.shape)
 
 
 def soft_argmax(probabilities: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
-    """Expected position (N, K, 2) of each map, in pixels of the crop (Sun et al., ECCV 2018)."""
+    """Return the expected position (N, K, 2) of each map, in pixels of the crop (Sun et al., ECCV 2018)."""
     h, w = probabilities.shape[2:]
     stride_y, stride_x = map_stride(crop_size, (h, w))
     x = probabilities.sum(2) @ torch.arange(w, dtype=probabilities.dtype, device=probabilities.device)
@@ -39,11 +39,11 @@ def soft_argmax(probabilities: torch.Tensor, crop_size: tuple[int, int]) -> torc
 def bilinear_one_hot(
     keypoints: torch.Tensor, map_size: tuple[int, int], crop_size: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The distribution over four neighbouring pixels whose expectation is the keypoint.
+    """Return the distribution over four neighbouring pixels whose expectation is the keypoint.
 
     Returns:
-        indices (N, K, 4) int64 into the flattened map and weights (N, K, 4) that sum to 1. Points outside are moved to
-        the border; mask them with :func:`inside`.
+        indices (N, K, 4) int64 into the flattened map and weights (N, K, 4) that sum to 1. Points outside are clamped
+        to the border; mask them with :func:`inside`.
     """
     h, w = map_size
     stride_y, stride_x = map_stride(crop_size, map_size)
@@ -51,51 +51,51 @@ def bilinear_one_hot(
     y = (keypoints[..., 1] / stride_y).clamp(0, h - 1)
     x0, y0 = x.floor().clamp(max=w - 2), y.floor().clamp(max=h - 2)
     fx, fy = x - x0, y - y0
-    first = (y0 * w + x0).long()
-    indices = torch.stack([first, first + 1, first + w, first + w + 1], dim=-1)
+    top_left = (y0 * w + x0).long()
+    indices = torch.stack([top_left, top_left + 1, top_left + w, top_left + w + 1], dim=-1)
     weights = torch.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy], dim=-1)
     return indices, weights
 
 
 def inside(keypoints: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
-    """(N, K) bool: keypoints that lie in the crop."""
+    """Mask (N, K) bool of the keypoints inside the crop."""
     limit = torch.tensor([crop_size[1] - 1, crop_size[0] - 1], device=keypoints.device)
     return ((keypoints >= 0) & (keypoints <= limit)).all(-1)
 
 
 def flip_maps(maps: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
-    """Mirror maps (N, K, h, w) and exchange left and right keypoints by ``flip`` (K,); its own inverse."""
+    """Mirror maps and exchange left and right keypoints by ``flip`` (K,); its own inverse."""
     return maps[:, flip].flip(3)
 
 
 def expected_similarity(probabilities: torch.Tensor, scales: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
-    """Expected keypoint similarity of every heatmap pixel under the network's posterior.
+    """Compute the expected keypoint similarity at each heatmap pixel under the posterior.
 
-    ``E[KS(c)] = sum_y p(y) exp(-|c - y|^2 / (2 (s k_j)^2))``: a Gaussian blur of the posterior, separable, whose width
-    is the keypoint's OKS scale.
+    ``E[KS(c)] = sum_y p(y) exp(-|c - y|^2 / (2 (s k_j)^2))``, a separable Gaussian blur of the posterior whose sigma is
+    the keypoint's OKS scale.
     """
     h, w = probabilities.shape[2:]
     stride_y, stride_x = map_stride(crop_size, (h, w))
 
     def kernel(count: int, stride: float) -> torch.Tensor:
         position = torch.arange(count, device=probabilities.device)
-        profile = torch.exp(-0.5 * (position * stride).square() / scales[..., None].square())  # of each distance
+        profile = torch.exp(-0.5 * (position * stride).square() / scales[..., None].square())  # indexed by distance
         return profile[..., (position[:, None] - position).abs()]
 
     return kernel(h, stride_y) @ probabilities @ kernel(w, stride_x)
 
 
 def subpixel_argmax(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Highest point of each map, between pixels by the parabola through the logarithm of three neighbours.
+    """Find the maximum of each map, refined by a parabola through the logarithm of three neighbouring pixels.
 
-    Exact for a Gaussian wherever its peak lies inside the map, borders included. ``maps`` must not be negative.
+    Exact for a Gaussian with its peak inside the map, borders included. ``maps`` must not be negative.
 
     Returns:
         positions (N, K, 2) x, y in pixels of the crop, and values (N, K) of the highest pixels.
     """
     h, w = maps.shape[2:]
     stride_y, stride_x = map_stride(crop_size, (h, w))
-    values, row = maps.amax(3).max(2)  # of the rows first: no engine is quick at finding one of thousands
+    values, row = maps.amax(3).max(2)  # two steps: an argmax over the flattened map is slow in all engines
     along_x = maps.gather(2, row[..., None, None].expand(-1, -1, 1, w))[:, :, 0]
     column = along_x.argmax(2)
 
@@ -113,18 +113,18 @@ def subpixel_argmax(maps: torch.Tensor, crop_size: tuple[int, int]) -> tuple[tor
 
 
 def sample_maps(maps: torch.Tensor, keypoints: torch.Tensor, crop_size: tuple[int, int]) -> torch.Tensor:
-    """Bilinear value (N, K) of each map at a keypoint; 0 outside."""
+    """Sample each map at its keypoint bilinearly, (N, K); 0 outside."""
     indices, weights = bilinear_one_hot(keypoints, (maps.shape[2], maps.shape[3]), crop_size)
     values = (maps.flatten(2).gather(2, indices) * weights).sum(-1)
     return values * inside(keypoints, crop_size)
 
 
 class Decoded(NamedTuple):
-    """Where expected OKS is highest."""
+    """Positions with the highest expected OKS."""
 
     positions: torch.Tensor  # (N, K, 2) pixels of the crop
-    similarity: torch.Tensor  # (N, K) expected keypoint similarity there
-    input_similarity: torch.Tensor  # (N, K) that of the input keypoints; NaN outside the crop
+    similarity: torch.Tensor  # (N, K) expected keypoint similarity at the positions
+    input_similarity: torch.Tensor  # (N, K) expected keypoint similarity of the input; NaN outside the crop
 
 
 def expected_oks_decode(
@@ -132,31 +132,31 @@ def expected_oks_decode(
 ) -> Decoded:
     """Find the positions that maximise the expected OKS.
 
-    OKS is a mean of keypoint similarities, so the maximum of :func:`expected_similarity` is the best answer that a
-    posterior allows; its expectation (:func:`soft_argmax`) falls between two candidates instead, where neither is.
+    OKS is a mean of keypoint similarities, so the maximum of :func:`expected_similarity` is optimal for a given
+    posterior. Its expectation (:func:`soft_argmax`) would fall between the modes of a bimodal posterior.
 
-    Scales count as at least ``LEAST_SCALE``, since a posterior that is known at pixels alone has its modes there,
-    wherever between them it means. ``keypoints`` are the input pose.
+    ``keypoints`` are the input pose. Scales are clamped to at least ``LEAST_SCALE``, since a posterior sampled at
+    pixels has its modes there.
     """
     stride = max(map_stride(crop_size, (probabilities.shape[2], probabilities.shape[3])))
     similarity = expected_similarity(probabilities, scales.clamp(min=LEAST_SCALE * stride), crop_size)
-    positions, best = subpixel_argmax(similarity, crop_size)
-    own = sample_maps(similarity, keypoints, crop_size)
-    return Decoded(positions, best, own.masked_fill(~inside(keypoints, crop_size), float("nan")))
+    positions, value = subpixel_argmax(similarity, crop_size)
+    input_similarity = sample_maps(similarity, keypoints, crop_size)
+    return Decoded(positions, value, input_similarity.masked_fill(~inside(keypoints, crop_size), float("nan")))
 
 
 def move_or_stay(
-    decoded: Decoded, keypoints: torch.Tensor, present: torch.Tensor, margin: float
+    decoded: Decoded, keypoints: torch.Tensor, valid: torch.Tensor, margin: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Move the keypoints of an input pose where similarity is expected to grow by more than ``margin``.
+    """Move the input keypoints whose expected similarity grows by more than ``margin``.
 
-    Where none is ``present`` (N, K), the position that was found is taken. An input outside the crop stays: the network
-    knows nothing there. (On images held out of training the truth of such keypoints was mostly outside as well.)
+    Keypoints without an input (``valid`` (N, K) bool is False) take the decoded position. Inputs outside the crop stay:
+    the network cannot see them. (On held-out images the truth of such keypoints was mostly outside as well.)
 
     Returns:
-        (N, K, 2) pixels of the crop, and the (N, K) similarity that is expected there, NaN outside the crop.
+        keypoints (N, K, 2) in pixels of the crop and their expected similarity (N, K), NaN outside the crop.
     """
     outside = decoded.input_similarity.isnan()
-    stay = present & (outside | (decoded.similarity - decoded.input_similarity <= margin))
+    stay = valid & (outside | (decoded.similarity - decoded.input_similarity <= margin))
     positions = torch.where(stay[..., None], keypoints, decoded.positions)
     return positions, torch.where(stay, decoded.input_similarity, decoded.similarity)

@@ -1,4 +1,4 @@
-"""What goes into every refinement network and what comes out, whichever way the input pose meets the image in it."""
+"""Inputs and outputs common to all refinement networks."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from torch import nn
 from posefix.models import decode
 from posefix.models.config import ModelConfig
 
-Evidence = Any  # a NamedTuple of tensors whose first axis is the N people, of a type that each network chooses
+Evidence = Any  # a NamedTuple of tensors whose first axis is the N people; each network has its own type
 Tensors = TypeVar("Tensors", bound="tuple[torch.Tensor, ...]")
 
 
 class InputPose(NamedTuple):
-    """What an estimator says of N people, in pixels of the network's frame."""
+    """Estimated poses of N people, in pixels of the network's frame."""
 
     keypoints: torch.Tensor  # (N, K, 2)
     scores: torch.Tensor  # (N, K) confidences; 0 where there is no estimate
     scales: torch.Tensor  # (N, K) OKS scales s k
-    others: torch.Tensor  # (N, M, K, 2) the same keypoints of the M nearest other people of the image
-    other_scores: torch.Tensor  # (N, M, K) their confidences; 0 throughout where there are fewer than M
-    # (N, 4) the person's box as x0, y0, x1, y1, if it is known from elsewhere than the pose; else zeros
-    boxes: torch.Tensor
-    # (N,) share of COCO's OKS thresholds that the estimator's poses are known to pass on average, about its AP
-    accuracy: torch.Tensor
+    others: torch.Tensor  # (N, M, K, 2) keypoints of the M nearest other people in the image
+    other_scores: torch.Tensor  # (N, M, K) their confidences; 0 where there are fewer than M people
+    boxes: torch.Tensor  # (N, 4) x0, y0, x1, y1 of boxes not derived from the pose; else zeros
+    accuracy: torch.Tensor  # (N,) mean share of COCO's OKS thresholds that the estimator passes, about its AP / 100
 
     @property
     def has_box(self) -> torch.Tensor:
-        """(N,) bool, whether the box is known."""
+        """Mask (N,) bool of the people with a box."""
         return (self.boxes[:, 2:] > self.boxes[:, :2]).all(1)
 
     def mirrored(self, flip: torch.Tensor, width: int) -> InputPose:
-        """The poses in the mirrored crop, ``width`` pixels wide; ``flip`` (K,) exchanges left and right."""
+        """Mirror the poses in a crop ``width`` pixels wide; ``flip`` (K,) exchanges left and right."""
 
         def mirror(points: torch.Tensor) -> torch.Tensor:
             return torch.stack([width - 1 - points[..., flip, 0], points[..., flip, 1]], dim=-1)
@@ -52,64 +50,63 @@ class InputPose(NamedTuple):
         )
 
     def without_estimates(self) -> InputPose:
-        """The same people, as if no keypoint of theirs had been estimated."""
+        """Return the same people without any estimated keypoint."""
         return self._replace(scores=torch.zeros_like(self.scores))
 
 
 class Quality(NamedTuple):
-    """How good the poses of N people are, as a network expects."""
+    """Predicted quality of the poses of N people."""
 
     presence: torch.Tensor  # (N, K) probability that the keypoint is in the image, visible or hidden
-    # (N,) OKS expected after refinement; trained on annotated people alone, it says nothing of poses on no person
-    person: torch.Tensor
+    person: torch.Tensor  # (N,) expected OKS after refinement, given that the pose is on a person
     stay: torch.Tensor  # (N,) share of COCO's OKS thresholds that the input pose is expected to pass
-    move: torch.Tensor  # (N,) likewise, the refined pose
+    move: torch.Tensor  # (N,) share that the refined pose is expected to pass
     input_similarity: torch.Tensor  # (N, K) expected KS of the input keypoints
 
 
 class NetworkOutput(NamedTuple):
-    """Where the keypoints of N people are."""
+    """Output for N people."""
 
-    posterior: torch.Tensor  # (N, K, h, w) probabilities, each map summing to 1
-    quality: Quality | None = None  # of the poses; None from a network that does not estimate it
+    posterior: torch.Tensor  # (N, K, h, w) probabilities of the keypoints' positions, each map summing to 1
+    quality: Quality | None = None  # None from a network that does not predict it
 
 
 class Located(NamedTuple):
-    """Where keypoints are best placed: what an engine computes for N people."""
+    """Decoded output of N people."""
 
     decoded: decode.Decoded
     quality: Quality | None
 
     @classmethod
     def of(cls, output: NetworkOutput, pose: InputPose, size: tuple[int, int]) -> Located:
-        """Decode the posteriors that a network computed for a pose; ``size`` is the frame's (height, width)."""
+        """Decode a network's output for an input pose; ``size`` is (height, width) of the frame."""
         return cls(decode.expected_oks_decode(output.posterior, pose.scales, size, pose.keypoints), output.quality)
 
 
 class RefinementNetwork(nn.Module, ABC):
-    """A network in two steps: one for the image alone, and one for the result of the first and an input pose.
+    """A network in two steps: encode the image, then predict from the encoding and an input pose.
 
-    Poses are in pixels of the frame (``ModelConfig.frame_size``), the part of the crop whose corners are the
-    middles of the heatmaps' outermost pixels.
+    Poses are in pixels of the frame (``ModelConfig.frame_size``), the part of the crop whose corners are the centres of
+    the heatmaps' corner pixels.
     """
 
-    config: ModelConfig  # what it was built from
+    config: ModelConfig
     flip: torch.Tensor  # (K,) left/right counterpart of each keypoint
     heatmap_size: tuple[int, int]  # (h, w)
 
     @abstractmethod
     def encode(self, crops: torch.Tensor, flip_test: bool) -> Evidence:
-        """Compute all that does not depend on the pose, of crops (N, 3, H, W) uint8 RGB."""
+        """Encode crops (N, 3, H, W) uint8 RGB: everything that does not depend on the pose."""
 
     @abstractmethod
     def predict(self, evidence: Evidence, pose: InputPose) -> NetworkOutput:
-        """Compute where the keypoints are."""
+        """Predict the posterior of each keypoint."""
 
     def locate(self, evidence: Evidence, pose: InputPose) -> Located:
-        """Compute and decode where the keypoints are."""
+        """Predict and decode."""
         return Located.of(self.predict(evidence, pose), pose, self.config.frame_size)
 
 
 def take(tensors: Tensors, rows: torch.Tensor) -> Tensors:
-    """The people at ``rows`` of a named tuple of tensors, such as :class:`InputPose` or evidence."""
+    """Select people from a named tuple of tensors, such as :class:`InputPose` or evidence."""
     return type(tensors)(*(tensor[rows] for tensor in tensors))

@@ -1,4 +1,4 @@
-"""What the two kinds of networks are trained on, masked to annotated keypoints inside the frame."""
+"""Training losses of the two kinds of networks, masked to annotated keypoints inside the frame."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from posefix.models.movenet import Evidence
 from posefix.models.network import FusionNetwork, PoseFixNetwork
 
 Batch = dict[str, torch.Tensor]
-CALIBRATION_WEIGHT = 0.3  # of each calibration, beside the cross-entropy of the heatmaps
+CALIBRATION_WEIGHT = 0.3  # of each calibration term, relative to the cross-entropy of the heatmaps
 
 
 class TrainingLoss(nn.Module):
-    """A network with its loss, so that one forward pass is one training step.
+    """A network together with its loss, as one module for distributed training.
 
     Args:
-        network: what is trained.
-        coordinate_weight: scales the L1 loss of the deconv head.
+        network: the network to train.
+        coordinate_weight: weight of the deconv head's L1 loss.
     """
 
     def __init__(self, network: PoseFixNetwork | FusionNetwork, coordinate_weight: float = 1.0) -> None:
@@ -29,7 +29,7 @@ class TrainingLoss(nn.Module):
         self.network, self.coordinate_weight = network, coordinate_weight
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """The parts of the loss by name, scalars that are to be summed."""
+        """Compute the terms of the loss by name, scalars to be summed."""
         config = self.network.config
         size = config.frame_size
         pose = InputPose(*(batch[name] for name in InputPose._fields))
@@ -47,16 +47,16 @@ class TrainingLoss(nn.Module):
 def refinement_losses(
     logits: torch.Tensor, target: torch.Tensor, labelled: torch.Tensor, crop_size: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy against the bilinear one-hot target, and L1 on the soft-argmax coordinates (PoseFix, section 4).
+    """Compute the cross-entropy and the L1 loss of soft-argmax coordinates (PoseFix, section 4).
 
     Args:
         logits: (N, K, h, w) heatmaps before the spatial softmax.
         target: (N, K, 2) true keypoints in pixels of the crop.
-        labelled: (N, K) bool, keypoints that count; those outside the crop never do.
+        labelled: (N, K) bool mask of annotated keypoints; those outside the crop never count.
         crop_size: (height, width) of the crop.
 
     Returns:
-        Two scalars, each the mean over counted keypoints (0 if there are none); the L1 in heatmap pixels.
+        cross-entropy and L1 (in heatmap pixels), each a scalar, the mean over the keypoints (0 if there are none).
     """
     mask = (labelled & decode.inside(target, crop_size)).float()
     log_probabilities = functional.log_softmax(logits.float().flatten(2), dim=2).view(logits.shape)
@@ -70,16 +70,17 @@ def refinement_losses(
 def cross_entropy(
     log_probabilities: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, crop_size: tuple[int, int]
 ) -> torch.Tensor:
-    """Mean over the keypoints of ``mask`` (N, K) of maps' (N, K, h, w) against the bilinear one-hot of (N, K, 2)."""
+    """Compute the masked mean cross-entropy of maps (N, K, h, w) against bilinear one-hot targets (N, K, 2)."""
     height, width = log_probabilities.shape[2:]
     indices, weights = decode.bilinear_one_hot(target, (height, width), crop_size)
     return masked_mean(-(log_probabilities.flatten(2).gather(2, indices) * weights).sum(-1), mask)
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Average the values whose mask is 1; 0 if there is none.
+    """Average the values whose mask is 1; 0 if there are none.
 
-    Of several processes each has a share of the batch: the mean of their results is that over the whole batch.
+    In distributed training each process has a part of the batch, and the mean of the results over the processes is the
+    mean over the whole batch.
     """
     count, processes = mask.sum(), 1
     if distributed.is_initialized():
@@ -91,10 +92,10 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def fusion_losses(
     fused: FusionOutput, pose: InputPose, batch: Batch, size: tuple[int, int], margin: float
 ) -> dict[str, torch.Tensor]:
-    """Cross-entropy of the posterior, and calibration of the head's other outputs.
+    """Compute the cross-entropy of the posterior and the calibration losses of the head's other outputs.
 
-    Presence counts for every kind of keypoint that the data set annotates at all; the truth for a person is the OKS
-    that decoding reaches.
+    The target of ``presence`` is whether a keypoint is labelled, for all keypoints that the data set annotates; the
+    target of ``person`` is the OKS of the decoded pose.
 
     Args:
         fused: the head's output.
@@ -102,7 +103,7 @@ def fusion_losses(
         batch: with ``target`` (N, K, 2), ``labelled`` and ``annotated`` (N, K) bool and ``target_scales`` (N, K), the
             true OKS scales in pixels of the frame.
         size: (height, width) of the frame.
-        margin: of decoding.
+        margin: expected KS gain above which a keypoint moves.
 
     Returns:
         Scalars by name.
@@ -119,17 +120,17 @@ def fusion_losses(
     def oks_of(keypoints: torch.Tensor) -> torch.Tensor:
         return (similarity(keypoints) * labelled).sum(1) / labelled.sum(1).clamp(min=1)
 
-    given, known = pose.scores > 0, labelled.amax(1)
+    valid, has_labels = pose.scores > 0, labelled.amax(1)
     with torch.no_grad():
         decoded = decode.expected_oks_decode(fused.log_posterior.exp(), pose.scales, size, pose.keypoints)
-        moved, _ = decode.move_or_stay(decoded, pose.keypoints, given, margin)
-        oks, stay_oks = oks_of(moved), oks_of(torch.where(given[..., None], pose.keypoints, moved))
+        refined, _ = decode.move_or_stay(decoded, pose.keypoints, valid, margin)
+        oks, stay_oks = oks_of(refined), oks_of(torch.where(valid[..., None], pose.keypoints, refined))
     calibrations = {
-        "similarity": calibration(fused.quality.input_similarity, similarity(pose.keypoints), labelled * given),
+        "similarity": calibration(fused.quality.input_similarity, similarity(pose.keypoints), labelled * valid),
         "presence": calibration(fused.quality.presence, labelled, annotated),
-        "person": calibration(fused.quality.person, oks, known),
-        "stay": calibration(fused.quality.stay, passed(stay_oks), known * given.any(1)),
-        "move": calibration(fused.quality.move, passed(oks), known),
+        "person": calibration(fused.quality.person, oks, has_labels),
+        "stay": calibration(fused.quality.stay, passed(stay_oks), has_labels * valid.any(1)),
+        "move": calibration(fused.quality.move, passed(oks), has_labels),
     }
     mask = labelled * decode.inside(target, size)
     return {
@@ -139,6 +140,6 @@ def fusion_losses(
 
 
 def passed(oks: torch.Tensor) -> torch.Tensor:
-    """Share of COCO's OKS thresholds 0.5, 0.55, ..., 0.95 that an OKS (N,) passes."""
+    """Return the share of COCO's OKS thresholds 0.5, 0.55, ..., 0.95 that OKS values (N,) pass."""
     thresholds = torch.linspace(0.5, 0.95, 10, device=oks.device)
     return (oks[:, None] >= thresholds).float().mean(1)

@@ -1,8 +1,8 @@
-"""MoveNet SinglePose (Google, 2021; Apache-2.0) in torch: backbone, pyramid and heads, trained to find poses.
+"""MoveNet SinglePose (Google, 2021; Apache-2.0) in torch: backbone, feature pyramid and heads.
 
-One architecture in two widths: Lightning is MobileNetV2 1.0 (Sandler et al., CVPR 2018), Thunder 1.75. A pyramid brings
-stride 32 back to 4 in three steps, where the heads of CenterNet (Zhou et al., 2019) find all people of the image.
-Batch norm is folded into weight and bias, as in the published graphs.
+One architecture in two widths: Lightning is MobileNetV2 1.0 (Sandler et al., CVPR 2018), Thunder 1.75. A feature
+pyramid goes from stride 32 to 4 in three steps, where CenterNet heads (Zhou et al., 2019) detect all people. Batch norm
+is folded into weight and bias, as in the published graphs.
 """
 
 from __future__ import annotations
@@ -14,43 +14,41 @@ from torch import nn
 from torch.nn import functional
 
 STAGES = ((1, 1, 1), (6, 2, 2), (6, 3, 2), (6, 4, 2), (6, 3, 1), (6, 3, 2), (6, 1, 1))  # expansion, blocks, stride
-CHANNELS = {  # of the first convolution and of each stage, by the name of the network
+CHANNELS = {  # of the first convolution and of each stage
     "movenet_lightning": (32, 16, 24, 32, 64, 96, 160, 320),
     "movenet_thunder": (56, 32, 40, 56, 112, 168, 280, 560),
 }
-# Stage that is taken in (strides 16, 8, 4); channels there, and after.
-PYRAMID = ((3, 64, 32), (2, 32, 24), (1, 24, 24))
-STRIDE = 4  # pixels between neighbouring cells of the output
-ORIGIN = 1.5  # pixel under the middle of the first cell: a cell stands for the STRIDE pixels that begin at its corner
+PYRAMID = ((3, 64, 32), (2, 32, 24), (1, 24, 24))  # backbone stage (strides 16, 8, 4), its lateral and output channels
+STRIDE = 4  # pixels per cell of the output
+ORIGIN = 1.5  # pixel at the centre of the first cell
 HEAD_CHANNELS = 96
-POSES, OFFSETS, HEATMAPS, CENTRES = range(4)  # the heads, in the order of the published graph
+POSES, OFFSETS, HEATMAPS, CENTRES = range(4)  # order of the heads in the published graph
 SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 KEYPOINTS = ("nose", *(f"{side}_{part}" for part in SIDED for side in ("left", "right")))  # COCO's
-SEEN_PEOPLE = 4  # of a crop, whose regressed poses are kept
-CENTRE_WEIGHT = 1.8  # cells from the middle of the image at which a person counts half as much, in MoveNet's decoding
-CROP_MIDDLE = 12.0  # cells from the middle of a crop at which a person counts half as much
+SEEN_PEOPLE = 4  # regressed poses kept per crop
+CENTRE_WEIGHT = 1.8  # cells from the centre at which MoveNet's decoding halves a score
+CROP_MIDDLE = 12.0  # cells from the centre of a crop at which :func:`evidence` halves a score
 
 
 class MoveNetOutput(NamedTuple):
     """Output maps of N images of (H, W) pixels: (N, C, H/4, W/4)."""
 
-    heatmaps: torch.Tensor  # C = 17 logits, of COCO's keypoints of all people of the image
-    centres: torch.Tensor  # C = 1 logit, of the middles of people
-    offsets: torch.Tensor  # C = 34, y and x of each keypoint from the corner of the cell that it lies in, in cells
-    # C = 34, y and x of each keypoint of the person whose middle is in the cell, from its corner, in cells
-    poses: torch.Tensor
+    heatmaps: torch.Tensor  # C = 17 logits of COCO's keypoints, of all people in the image
+    centres: torch.Tensor  # C = 1 logit of people's centres
+    offsets: torch.Tensor  # C = 34, y and x of each keypoint relative to the corner of its cell, in cells
+    poses: torch.Tensor  # C = 34, y and x of the keypoints of the person centred in the cell, likewise
 
 
 class Evidence(NamedTuple):
-    """What N crops show, in pixels of the frame, whose origin is the middle of the first cell."""
+    """Detections in N crops, in pixels of the frame, whose origin is the centre of the first cell."""
 
-    heatmaps: torch.Tensor  # (N, K, h, w) logits, of all people of the crop
-    poses: torch.Tensor  # (N, P, K, 2) regressed poses of the P most certain people near its middle
-    centres: torch.Tensor  # (N, P) logits, how certain each of them is
+    heatmaps: torch.Tensor  # (N, K, h, w) logits, of all people in the crop
+    poses: torch.Tensor  # (N, P, K, 2) regressed poses of the P best people, best first
+    centres: torch.Tensor  # (N, P) logits of their centres
 
 
 class MoveNet(nn.Module):
-    """Images to heatmaps, centres, offsets and regressed poses at stride 4.
+    """Maps images to heatmaps, centres, offsets and regressed poses at stride 4.
 
     Args:
         channels: of the backbone; one of ``CHANNELS``.
@@ -59,13 +57,13 @@ class MoveNet(nn.Module):
     def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
         layers: list[nn.Module] = [Convolution(3, channels[0], 3, nn.ReLU6(), stride=2)]
-        ends = []  # places of the stages' last blocks
+        ends = []  # index of each stage's last block
         for (expansion, blocks, stride), inputs, outputs in zip(STAGES, channels[:-1], channels[1:], strict=True):
             layers.append(InvertedResidual(inputs, outputs, expansion, stride))
             layers += [InvertedResidual(outputs, outputs, expansion, 1) for _ in range(blocks - 1)]
             ends.append(len(layers) - 1)
         self.backbone = nn.ModuleList(layers)
-        self._kept = [ends[stage] for stage, _, _ in PYRAMID]
+        self._lateral_layers = [ends[stage] for stage, _, _ in PYRAMID]
         self.top = nn.Sequential(Convolution(channels[-1], 1280, 1, nn.ReLU6()), Convolution(1280, 64, 1))
         self.pyramid = nn.ModuleList(
             nn.ModuleList([Convolution(channels[1 + stage], inside, 1), Separable(inside, out)])
@@ -77,60 +75,66 @@ class MoveNet(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> MoveNetOutput:
-        """Run on images, as for :meth:`features`, and all heads on what it sees."""
+        """Run backbone, pyramid and all heads on images as in :meth:`features`."""
         features = self.features(images)
         poses, offsets, heatmaps, centres = (head(features) for head in self.heads)
         return MoveNetOutput(heatmaps, centres, offsets, poses)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Compute what all heads look at, (N, 24, H/4, W/4), of images (N, 3, H, W) of float in [-1, 1], RGB.
+        """Compute the input of the heads, (N, 24, H/4, W/4).
 
-        H and W are multiples of 32.
+        Images are (N, 3, H, W) float in [-1, 1], RGB; H and W multiples of 32.
         """
-        x, kept = images, []
+        x, laterals = images, []
         for i, layer in enumerate(self.backbone):
             x = layer(x)
-            if i in self._kept:
-                kept.append(x)
+            if i in self._lateral_layers:
+                laterals.append(x)
         x = self.top(x)
-        for level, finer in zip(self.pyramid, reversed(kept), strict=True):
-            lateral, smooth = level.children()
-            doubled = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = smooth(doubled + lateral(finer))
+        for block, lateral in zip(self.pyramid, reversed(laterals), strict=True):
+            project, smooth = block.children()
+            upsampled = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = smooth(upsampled + project(lateral))
         features: torch.Tensor = x
         return features
 
     def poses_at(self, features: torch.Tensor, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
-        """(N, P, K, 2) y and x, in cells, of each keypoint of P people from the corners of the cells that they are in.
+        """Run the pose head at given cells only.
 
-        The map of poses is computed at these cells alone, ``row`` and ``column`` (N, P) of ``features``.
+        Args:
+            features: (N, C, h, w).
+            row: (N, P) int64 rows of the cells.
+            column: (N, P) int64 columns of the cells.
+
+        Returns:
+            (N, P, K, 2) y and x of each keypoint relative to the corner of the cell, in cells.
         """
         padded = functional.pad(features, (1, 1, 1, 1))
         width = padded.shape[3]
-        first = row * width + column  # of the 3 x 3 cells that the head looks at
+        top_left = row * width + column  # top left of the head's 3 x 3 receptive field
         step = torch.arange(3, device=row.device)
-        around = (first[..., None] + (step[:, None] * width + step).flatten()).flatten(1)[:, None]
+        window = (top_left[..., None] + (step[:, None] * width + step).flatten()).flatten(1)[:, None]
         channels = padded.shape[1]
-        patches = padded.flatten(2).gather(2, around.expand(-1, channels, -1)).transpose(1, 2)
+        patches = padded.flatten(2).gather(2, window.expand(-1, channels, -1)).transpose(1, 2)
         patches = patches.reshape(-1, 3, 3, channels).permute(0, 3, 1, 2)
-        found: torch.Tensor = self.heads[POSES](patches)[:, :, 1, 1]
-        return found.view(-1, row.shape[1], found.shape[1] // 2, 2)
+        poses: torch.Tensor = self.heads[POSES](patches)[:, :, 1, 1]
+        return poses.view(-1, row.shape[1], poses.shape[1] // 2, 2)
 
 
 def mirror(maps: torch.Tensor) -> torch.Tensor:
-    """Mirror images or maps (N, C, h, w); by index, since ONNX has no fast counterpart of ``flip``."""
+    """Mirror images or maps (N, C, h, w); by index, since ``flip`` is slow in ONNX."""
     width = maps.shape[3]
     return maps[..., width - 1 - torch.arange(width, device=maps.device)]
 
 
 def evidence(network: MoveNet, features: torch.Tensor, flip: torch.Tensor | None = None) -> Evidence:
-    """Keep the heatmaps, and the most probable people, of whom those far from the middle of the crop count less.
+    """Compute the heatmaps and the poses of the best people; scores fall with the distance from the crop's centre.
 
     Args:
-        network: whose heads to use.
-        features: (N, C, h, w), its :meth:`MoveNet.features` of N images.
-        flip: (K,) left/right counterpart of each keypoint: the second half of the features is then of the images of
-            the first half mirrored, and the evidence, of N / 2 images, is the mean over both.
+        network: provides the heads.
+        features: (N, C, h, w) from :meth:`MoveNet.features`.
+        flip: (K,) left/right counterpart of each keypoint, for the flip test: the second half of the features is then
+            of the mirrored images of the first half, and the N / 2 results are averages over both.
     """
     heatmaps, centres = network.heads[HEATMAPS](features), network.heads[CENTRES](features)
     if flip is not None:
@@ -139,18 +143,18 @@ def evidence(network: MoveNet, features: torch.Tensor, flip: torch.Tensor | None
         centres = (centres + mirror(mirrored_centres)) / 2
     h, w = centres.shape[2:]
     probability = centres[:, 0].sigmoid()
-    highest = functional.max_pool2d(probability[:, None], 3, stride=1, padding=1)[:, 0]
+    local_maximum = functional.max_pool2d(probability[:, None], 3, stride=1, padding=1)[:, 0]
     distance = _distance(probability, (h - 1) / 2, (w - 1) / 2)
-    rank = torch.where(probability == highest, probability, 0) / (1 + (distance / CROP_MIDDLE) ** 2)
-    cells = rank.flatten(1).topk(SEEN_PEOPLE, dim=1).indices
+    score = torch.where(probability == local_maximum, probability, 0) / (1 + (distance / CROP_MIDDLE) ** 2)
+    cells = score.flatten(1).topk(SEEN_PEOPLE, dim=1).indices
     row, column = cells // w, cells % w
     if flip is None:
-        found = network.poses_at(features, row, column)
+        offsets = network.poses_at(features, row, column)
     else:
         straight, mirrored = _halves(features)
         y, x = network.poses_at(mirrored, row, w - 1 - column)[:, :, flip].unbind(-1)
-        found = (network.poses_at(straight, row, column) + torch.stack([y, 1 - x], dim=-1)) / 2
-    poses = (torch.stack([row, column], dim=-1)[:, :, None] + found).flip(-1) * STRIDE - 0.5
+        offsets = (network.poses_at(straight, row, column) + torch.stack([y, 1 - x], dim=-1)) / 2
+    poses = (torch.stack([row, column], dim=-1)[:, :, None] + offsets).flip(-1) * STRIDE - 0.5
     return Evidence(heatmaps, poses - ORIGIN, centres.flatten(1).gather(1, cells))
 
 
@@ -160,12 +164,12 @@ def _halves(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def single_poses(output: MoveNetOutput) -> torch.Tensor:
-    """(N, K, 3) x, y in pixels of the image and score, of the person in the middle, by MoveNet's decoding."""
+    """Decode the central person of each image as MoveNet does: (N, K, 3) x, y in image pixels and score."""
     n, k, h, w = output.heatmaps.shape
-    middle = output.centres[:, 0].sigmoid() / (_distance(output.centres, h / 2, w / 2) + CENTRE_WEIGHT)
-    regressed = _poses_at(output, middle.flatten(1).argmax(1, keepdim=True))[:, 0]
-    at = (regressed + 0.5) / STRIDE  # from the corner of the first cell, in cells
-    distance = _distance(output.heatmaps, at[..., 1, None, None], at[..., 0, None, None])
+    centre_score = output.centres[:, 0].sigmoid() / (_distance(output.centres, h / 2, w / 2) + CENTRE_WEIGHT)
+    regressed = _poses_at(output, centre_score.flatten(1).argmax(1, keepdim=True))[:, 0]
+    position = (regressed + 0.5) / STRIDE  # in cells, from the corner of the first cell
+    distance = _distance(output.heatmaps, position[..., 1, None, None], position[..., 0, None, None])
     probability = output.heatmaps.sigmoid()
     cells = (probability / (distance + CENTRE_WEIGHT)).flatten(2).argmax(2, keepdim=True)
     offsets = output.offsets.view(n, k, 2, -1).gather(3, cells[..., None].expand(-1, -1, 2, -1))[..., 0]
@@ -175,22 +179,22 @@ def single_poses(output: MoveNetOutput) -> torch.Tensor:
 
 
 def _distance(maps: torch.Tensor, y: torch.Tensor | float, x: torch.Tensor | float) -> torch.Tensor:
-    """(..., h, w) distance of each cell of maps (..., h, w) from places (y, x), in cells."""
+    """Return the distance (..., h, w) of each cell of the maps from (y, x), in cells."""
     rows, columns = (torch.arange(side, dtype=maps.dtype, device=maps.device) for side in maps.shape[-2:])
-    return ((rows[:, None] - y).square() + (columns - x).square()).sqrt()  # hypot has no counterpart in ONNX
+    return ((rows[:, None] - y).square() + (columns - x).square()).sqrt()  # ONNX has no hypot
 
 
 def _poses_at(output: MoveNetOutput, cells: torch.Tensor) -> torch.Tensor:
-    """(N, P, K, 2) x, y in pixels of the image of the people regressed at flat ``cells`` (N, P)."""
+    """Return the poses (N, P, K, 2) regressed at flat cell indices (N, P), as x, y in image pixels."""
     n, channels, _, w = output.poses.shape
-    found = output.poses.flatten(2).gather(2, cells[:, None].expand(-1, channels, -1))
-    found = found.transpose(1, 2).reshape(n, cells.shape[1], channels // 2, 2)
+    offsets = output.poses.flatten(2).gather(2, cells[:, None].expand(-1, channels, -1))
+    offsets = offsets.transpose(1, 2).reshape(n, cells.shape[1], channels // 2, 2)
     corner = torch.stack([cells % w, cells // w], dim=-1)[:, :, None]
-    return (corner + found.flip(-1)) * STRIDE - 0.5
+    return (corner + offsets.flip(-1)) * STRIDE - 0.5
 
 
 class Convolution(nn.Conv2d):
-    """Convolution with TensorFlow's ``same`` padding, and what follows it; ``options`` are ``nn.Conv2d``'s."""
+    """Convolution with TensorFlow's ``same`` padding and an activation; ``options`` are those of ``nn.Conv2d``."""
 
     def __init__(
         self, inputs: int, outputs: int, size: int, activation: nn.Module | None = None, **options: Any
@@ -201,22 +205,22 @@ class Convolution(nn.Conv2d):
             self.padding = size // 2, size // 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.stride == (2, 2):  # an even side is padded at its end alone
+        if self.stride == (2, 2):  # TensorFlow pads even sides at the end only
             x = functional.pad(x, (0, 1, 0, 1))
         activated: torch.Tensor = self.activation(super().forward(x))
         return activated
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project (MobileNetV2's block); the input is added where shapes agree."""
+    """MobileNetV2 block: expand, depthwise convolution, project; with a residual connection where shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, stride: int) -> None:
         super().__init__()
-        inside = inputs * expansion
+        hidden = inputs * expansion
         self.layers = nn.Sequential(
-            *([Convolution(inputs, inside, 1, nn.ReLU6())] if expansion > 1 else []),
-            Convolution(inside, inside, 3, nn.ReLU6(), stride=stride, groups=inside),
-            Convolution(inside, outputs, 1),
+            *([Convolution(inputs, hidden, 1, nn.ReLU6())] if expansion > 1 else []),
+            Convolution(hidden, hidden, 3, nn.ReLU6(), stride=stride, groups=hidden),
+            Convolution(hidden, outputs, 1),
         )
         self.residual = stride == 1 and inputs == outputs
 
@@ -226,7 +230,7 @@ class InvertedResidual(nn.Module):
 
 
 class Separable(nn.Sequential):
-    """3x3 for each channel, 1x1 across them, ReLU."""
+    """Depthwise separable convolution: 3x3 per channel, 1x1 across channels, ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(

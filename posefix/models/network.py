@@ -1,4 +1,4 @@
-"""The refinement networks: PoseFix's, for image and pose together, and the fusion of a MoveNet with a pose."""
+"""The refinement networks: PoseFix's own, and the fusion of MoveNet's output with a pose."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = Fa
     """Build the network that a configuration describes.
 
     Args:
-        config: sizes and choices; see :class:`posefix.models.config.ModelConfig`.
+        config: architecture of the network.
         skeleton: of the poses.
-        pretrained: whether to start from ``config.pretrained``, if there are any, or from scratch.
+        pretrained: load the initial weights ``config.pretrained``, if set.
 
     Raises:
-        InputError: when there is no such network, or its first weights cannot be had.
+        InputError: when the network cannot be built, or its initial weights cannot be loaded.
     """
     kind = FusionNetwork if config.head == "fusion" else PoseFixNetwork
     network = kind(config, skeleton)
@@ -34,16 +34,13 @@ def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = Fa
 
 
 class Crops(NamedTuple):
-    """The evidence of a network that computes nothing without a pose."""
+    """Evidence of a network that needs the pose from its first layer on: the crops themselves."""
 
     images: torch.Tensor  # (N, V, 3, H, W) uint8; V is 1, or 2 with the mirrored crops
 
 
 class PoseFixNetwork(RefinementNetwork):
-    """Image crop plus input pose to corrected heatmaps, one network for both (PoseFix, CVPR 2019, section 4).
-
-    The input pose enters as K extra channels of the first convolution.
-    """
+    """PoseFix (CVPR 2019, section 4): the input pose enters as K extra channels of the first convolution."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -59,26 +56,26 @@ class PoseFixNetwork(RefinementNetwork):
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
 
     def encode(self, crops: torch.Tensor, flip_test: bool) -> Crops:
-        """Hand on the crops (N, 3, H, W) uint8 and, with ``flip_test``, the mirrored ones."""
+        """Stack the crops (N, 3, H, W) uint8 and, with ``flip_test``, the mirrored crops."""
         return Crops(torch.stack([crops, crops.flip(3)] if flip_test else [crops], dim=1))
 
     def predict(self, evidence: Crops, pose: InputPose) -> NetworkOutput:
-        """Run the network; over the mirrored crops too, if there are any, and average."""
-        given = (pose.scores > 0).float()
-        posterior = decode.spatial_softmax(self(evidence.images[:, 0], pose.keypoints, given))
+        """Run the network, and average with the prediction for the mirrored crops if there are any."""
+        amplitudes = (pose.scores > 0).float()
+        posterior = decode.spatial_softmax(self(evidence.images[:, 0], pose.keypoints, amplitudes))
         if evidence.images.shape[1] > 1:
             mirrored = pose.mirrored(self.flip, self.config.input_size[1])
-            logits = self(evidence.images[:, 1], mirrored.keypoints, given[:, self.flip])
+            logits = self(evidence.images[:, 1], mirrored.keypoints, amplitudes[:, self.flip])
             posterior = (posterior + decode.flip_maps(decode.spatial_softmax(logits), self.flip)) / 2
         return NetworkOutput(posterior)
 
     def forward(self, crops: torch.Tensor, keypoints: torch.Tensor, amplitudes: torch.Tensor) -> torch.Tensor:
-        """Refine a batch.
+        """Predict heatmap logits.
 
         Args:
             crops: (N, 3, H, W) uint8 or float in [0, 255], RGB.
             keypoints: (N, K, 2) float32 input pose in pixels of the crop.
-            amplitudes: (N, K) float32, height of each input Gaussian; 0 says that there is no input.
+            amplitudes: (N, K) float32, height of each input Gaussian; 0 for keypoints without input.
 
         Returns:
             (N, K, H/4, W/4) logits of the spatial softmax.
@@ -90,10 +87,9 @@ class PoseFixNetwork(RefinementNetwork):
 
 
 class FusionNetwork(RefinementNetwork):
-    """The whole of MoveNet runs on the image once; a small network then weighs its output against the input pose.
+    """MoveNet runs on the image alone; a small network then weighs its output against the input pose.
 
-    MoveNet's output does not depend on the pose, so that it can be computed once and kept for training, and further
-    passes cost next to nothing.
+    MoveNet's output does not depend on the pose: it can be cached for training, and further passes cost little.
     """
 
     backbone: movenet.MoveNet
@@ -110,7 +106,7 @@ class FusionNetwork(RefinementNetwork):
         self.register_buffer("flip", torch.as_tensor(skeleton.flip), persistent=False)
 
     def encode(self, crops: torch.Tensor, flip_test: bool) -> movenet.Evidence:
-        """Run the backbone on crops (N, 3, H, W) uint8; with ``flip_test`` on the mirrored ones too, and average."""
+        """Run the backbone on crops (N, 3, H, W) uint8; ``flip_test`` averages with the mirrored crops."""
         images = self._images(crops)
         if not flip_test:
             return movenet.evidence(self.backbone, self.backbone.features(images))
@@ -118,7 +114,7 @@ class FusionNetwork(RefinementNetwork):
         return movenet.evidence(self.backbone, features, self.flip)
 
     def encode_both(self, crops: torch.Tensor) -> tuple[movenet.Evidence, movenet.Evidence]:
-        """Compute the evidence without, and with the flip test."""
+        """Compute the evidence without and with the flip test."""
         images = self._images(crops)
         features = self.backbone.features(torch.cat([images, movenet.mirror(images)]))
         straight = movenet.evidence(self.backbone, features[: images.shape[0]])
@@ -130,14 +126,14 @@ class FusionNetwork(RefinementNetwork):
         return NetworkOutput(fused.log_posterior.exp(), Quality(*(logits.sigmoid() for logits in fused.quality)))
 
     def estimate(self, crops: torch.Tensor) -> torch.Tensor:
-        """(N, K, 3) x, y in pixels of the frame and score, of the person in the middle of crops, by MoveNet alone."""
-        found = movenet.single_poses(self.backbone(self._images(crops)))
-        return torch.cat([found[..., :2] - self.config.frame_margin, found[..., 2:]], dim=-1)
+        """Estimate the central person of each crop by MoveNet alone: (N, K, 3) x, y in frame pixels and score."""
+        poses = movenet.single_poses(self.backbone(self._images(crops)))
+        return torch.cat([poses[..., :2] - self.config.frame_margin, poses[..., 2:]], dim=-1)
 
     def _images(self, crops: torch.Tensor) -> torch.Tensor:
         return (crops.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
     def forward(self, evidence: movenet.Evidence, pose: InputPose) -> FusionOutput:
-        """Run the head alone, as it is trained."""
+        """Run the head alone, as in training."""
         output: FusionOutput = self.head(evidence, pose)
         return output

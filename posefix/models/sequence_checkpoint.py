@@ -1,4 +1,4 @@
-"""Checkpoints of networks of tracks: weights, with the configuration and the skeleton inside."""
+"""Checkpoints of networks that process tracks: weights, configuration and skeleton."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class SequenceCheckpoint(Generic[Network]):
-    """The checkpoints of one kind of network, made as ``network(config, skeleton)`` and with these as attributes.
+    """Reads and writes checkpoints of one kind of network.
+
+    The network is created as ``network(config, skeleton)`` and keeps both as attributes.
 
     Attributes:
-        network: its class.
-        config: the class of its configuration.
-        field: what the configuration is called in files, also in those of experiments.
-        title: what the network is called in messages.
-        default: the name of the shipped one.
+        network: class of the network.
+        config: class of its configuration.
+        field: key of the configuration in checkpoints and experiment files.
+        title: name of the network in messages.
+        default: name of the shipped checkpoint.
     """
 
     network: type[Network]
@@ -40,7 +42,7 @@ class SequenceCheckpoint(Generic[Network]):
 
     @property
     def key(self) -> str:
-        """Under which a file's metadata has the description."""
+        """Key of the description in a file's metadata."""
         return f"posefix_{self.field}"
 
     def save(
@@ -51,7 +53,7 @@ class SequenceCheckpoint(Generic[Network]):
         training_info: dict[str, Any],
         half: bool = False,
     ) -> None:
-        """Write a network, whole or not at all, with how it was trained; ``half`` stores floats as fp16."""
+        """Write a network and how it was trained, atomically; ``half`` stores floats as fp16."""
         tensors = {
             name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous().clone()
             for name, value in network.state_dict().items()
@@ -65,11 +67,11 @@ class SequenceCheckpoint(Generic[Network]):
         write_atomically(path, save(tensors, {self.key: json.dumps(metadata)}))
 
     def holds(self, path: Path) -> bool:
-        """Whether a checkpoint is one of these; InputError when it is none at all."""
+        """Return whether a file is a checkpoint of this kind; InputError when it is no checkpoint at all."""
         return self.key in read_weights(path)[1]
 
     def export(self, path: Path, out: Path) -> int:
-        """Write a trained checkpoint in half precision; returns how many steps it was trained for.
+        """Rewrite a trained checkpoint in half precision; returns the number of training steps.
 
         Raises:
             InputError: as :meth:`load`.
@@ -79,7 +81,7 @@ class SequenceCheckpoint(Generic[Network]):
         return int(parsed["training_info"].get("steps", 0))
 
     def load(self, name_or_path: str | Path | None = None, device: str | torch.device = "cpu") -> Network:
-        """Read a network by path or shipped name. Never runs code from the file.
+        """Load a network by path or shipped name. Never runs code from the file.
 
         Raises:
             InputError: naming the file, when it is missing, damaged, or not a checkpoint of this kind.
@@ -87,7 +89,7 @@ class SequenceCheckpoint(Generic[Network]):
         return self._read(resolve(name_or_path or self.default))[0].to(device)
 
     def _read(self, path: Path) -> tuple[Network, dict[str, Any]]:
-        """The network of a file, and its description."""
+        """Read a network and its description."""
         weights, metadata = read_weights(path)
         if self.key not in metadata:
             raise InputError(f"{path}: is not a checkpoint of {self.title}; give one, or {self.default}")
@@ -96,7 +98,7 @@ class SequenceCheckpoint(Generic[Network]):
             config = validated(self.config, parsed[self.field], self.field)
             network = self.network(config, skeletons.from_dict(parsed["skeleton"], "skeleton"))
             network.load_state_dict(weights)
-            int(dict(parsed["training_info"]).get("steps", 0)), dict(parsed["experiment"])  # are of these types
-        except Exception as error:  # whatever damaged values make the parsers and torch stumble upon
+            int(dict(parsed["training_info"]).get("steps", 0)), dict(parsed["experiment"])  # check the types
+        except Exception as error:  # damaged values make the parsers and torch raise anything
             raise InputError(f"{path}: no network can be built from its contents ({type(error).__name__})") from None
         return network.eval(), parsed

@@ -1,4 +1,4 @@
-"""Files of weights: where they are, and what is in them."""
+"""Find and read files of weights."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from posefix.core.errors import InputError
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """The file of a checkpoint given by the name of a shipped one, or by path.
+    """Find the file of a checkpoint by path or shipped name.
 
     Raises:
-        InputError: when there is neither.
+        InputError: when there is no such file.
     """
     path = Path(name_or_path)
     shipped = resources.weights_dir() / f"{name_or_path}.safetensors"
-    with suppress(OSError):  # a name longer than any file's
+    with suppress(OSError):  # name too long
         if path.is_file():
             return path
         if shipped.is_file():
@@ -30,7 +30,7 @@ def resolve(name_or_path: str | Path) -> Path:
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors by name, floats as float32, and the metadata of a safetensors file. Never runs code from the file.
+    """Read the tensors (floats as float32) and the metadata of a safetensors file. Never runs code from the file.
 
     Raises:
         InputError: when the file is missing, truncated or not safetensors, or holds values that are not finite.
