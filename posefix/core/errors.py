@@ -1,4 +1,4 @@
-"""What goes wrong because of what the user gave us, or has not installed, said in one sentence."""
+"""Errors caused by the user's input or installation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     Args:
         module: name to import, such as ``jinja2``.
         extra: the extra that installs it, such as ``report``.
-        purpose: what needs it, the subject of the sentence: ``"a report"``.
+        purpose: what needs it, the subject of the error message: ``"a report"``.
 
     Raises:
         InputError: the module, or a module that it needs, is not installed.
@@ -41,10 +41,10 @@ def require_above_zero(value: object, what: str) -> None:
 
 
 def how_to_install(extra: str) -> str:
-    """Say how to install an extra; the package is on no index, so that it is installed from its repository."""
+    """Return the instruction to install an extra, from the repository, since the package is on no index."""
     return f'in a copy of the PoseFix repository: pip install ".[{extra}]"'
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """Say how many there are: 1 track, 2 tracks."""
+    """Format a count with its noun: 1 track, 2 tracks."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -1,4 +1,4 @@
-"""Read files with every failure named, and write them whole or not at all."""
+"""Read files with clear errors, and write them atomically."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from typing import IO, Any, cast
 from posefix.core.errors import InputError
 
 GZIP = b"\x1f\x8b"
-SMALL, LARGEST_RATIO = 1 << 26, 200  # what unzips to more bytes than this, and to more than so many times its size
+SMALL, LARGEST_RATIO = 1 << 26, 200  # gzip files that unzip to more bytes and to a larger multiple are refused
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Read a file, unzipped if it is gzipped, whatever its name.
+    """Read a file, and unzip it if it is gzipped, whatever its name.
 
     Raises:
-        InputError: the file is missing, is a folder, or may not be read, or its gzip stream is damaged or absurd.
+        InputError: the file is missing, is a folder, or may not be read, or its gzip stream is damaged or too large.
     """
     with opened(path) as file:
         return file.read()
 
 
 def as_text(path: str | Path, content: bytes, expected: str) -> str:
-    """The content of a UTF-8 text file without a byte order mark; InputError if it is none."""
+    """Decode the content of a UTF-8 text file, without byte order mark; InputError if it is not UTF-8."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -39,10 +39,10 @@ def as_text(path: str | Path, content: bytes, expected: str) -> str:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file to read bytes from, unzipped on the way if it is gzipped.
+    """Open a file for reading bytes, unzipped on the fly if it is gzipped.
 
     Raises:
-        InputError: as :func:`read_bytes`; also for what goes wrong while it is being read.
+        InputError: as :func:`read_bytes`; also for errors while reading.
     """
     try:
         refuse_pipe(path)
@@ -64,21 +64,21 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
 
 
 def refuse_pipe(path: str | Path) -> None:
-    """Raise InputError for a pipe or a device, which can be read only once, or never ends."""
+    """Raise InputError for a pipe or a device, which can be read only once or never ends."""
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         raise InputError(f"{path}: is a pipe or a device; give a file")
 
 
 class _BoundedGzip(gzip.GzipFile):
-    """A gzipped file that is read up to a limit: a small file that unzips to gigabytes is no results file."""
+    """A gzipped file with a size limit: a small file that unzips to gigabytes is no results file."""
 
     def __init__(self, file: IO[bytes], limit: int) -> None:
         super().__init__(fileobj=file)
         self._limit = limit
 
     def read(self, size: int | None = -1) -> bytes:
-        most = self._limit + 1 - self.tell()
-        content = super().read(most if size is None or size < 0 else min(size, most))
+        limit = self._limit + 1 - self.tell()
+        content = super().read(limit if size is None or size < 0 else min(size, limit))
         if self.tell() > self._limit:
             raise InputError(f"{self.name}: unzips to more than {LARGEST_RATIO} times its size, which no results do")
         return content
@@ -90,34 +90,32 @@ def without_gz(name: str) -> str:
 
 
 def without_ending(name: str, *endings: str) -> str:
-    """Remove ``.gz`` and the first of some endings that a file name has, be it in capitals."""
+    """Remove ``.gz`` and the first matching ending, in any case, from a file name."""
     name = without_gz(name)
     return next((name[: -len(end)] for end in endings if name.lower().endswith(end)), name)
 
 
 def files_in(folder: str | Path, suffix: str) -> list[str]:
-    """List the names of the files in a folder that end in ``suffix``, gzipped or not, and are not hidden; sorted.
-
-    An ending in capitals is the same.
+    """List the visible files in a folder that end in ``suffix`` (in any case), gzipped or not, sorted.
 
     Raises:
         InputError: the folder cannot be read, or has no such file, or one both gzipped and not.
     """
     try:
-        found = sorted(
+        names = sorted(
             n for n in os.listdir(folder) if without_gz(n).lower().endswith(suffix) and not n.startswith(".")
         )
     except OSError as error:
         raise InputError(f"{folder}: the folder cannot be read ({_reason(error)})") from None
-    if not found:
+    if not names:
         raise InputError(f"{folder}: holds no *{suffix}")
-    if (twice := first_repeated(without_gz(name) for name in found)) is not None:
-        raise InputError(f"{folder}: holds {twice} both gzipped and not")
-    return found
+    if (duplicate := first_repeated(without_gz(name) for name in names)) is not None:
+        raise InputError(f"{folder}: holds {duplicate} both gzipped and not")
+    return names
 
 
 def first_repeated(values: Iterable[Hashable]) -> Any:
-    """Find the first value that was there before; None if all are different."""
+    """Find the first repeated value; None if all are distinct."""
     seen: set[Hashable] = set()
     for value in values:
         if value in seen:
@@ -138,7 +136,7 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: {_json_mishap(error, text)}") from None
+        raise InputError(f"{path}: {_json_problem(error, text)}") from None
     except RecursionError:
         raise InputError(f"{path}: JSON nested too deep to be read") from None
     except ValueError:
@@ -146,10 +144,10 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_atomically(path: str | Path, content: str | bytes | Iterable[str | bytes]) -> None:
-    """Write a file so that at any moment either the old content or the whole new one is there.
+    """Write a file atomically: at any moment either the old or the complete new content is there.
 
-    The content, whole or in pieces, is forced to the disk before it takes the place of ``path``; see :func:`replacing`.
-    A name that ends in ``.gz`` is written gzipped.
+    The content, whole or in pieces, is flushed to disk before it replaces ``path``; see :func:`replacing`. Names that
+    end in ``.gz`` are gzipped.
 
     Raises:
         InputError: the folder is missing or cannot be written, or ``path`` is a folder.
@@ -159,12 +157,12 @@ def write_atomically(path: str | Path, content: str | bytes | Iterable[str | byt
 
 
 def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path]]) -> None:
-    """Write a folder of files, by name and content, so that it is there as a whole or not at all.
+    """Write a folder of files atomically, from pairs of name and content (or path to copy).
 
-    Files whose names end in ``.gz`` are gzipped. Instead of a content, a path to copy may be given.
+    Files whose names end in ``.gz`` are gzipped.
 
     Raises:
-        InputError: ``path`` is a file or a folder with something in it, or cannot be written.
+        InputError: ``path`` is a file or a folder that is not empty, or cannot be written.
     """
     with replacing(path, folder=True) as new:
         new.mkdir()
@@ -176,7 +174,7 @@ def write_folder(path: str | Path, files: Iterable[tuple[str, str | bytes | Path
 
 
 def require_distinct(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
-    """Raise InputError if an output is an input or another output, by whatever name; None stands for none."""
+    """Raise InputError if an output is also an input or another output; None entries are ignored."""
     taken = {path.resolve() for path in inputs if path is not None}
     for path in outputs:
         if path is not None:
@@ -186,28 +184,28 @@ def require_distinct(outputs: Iterable[Path | None], inputs: Iterable[Path | Non
 
 
 def require_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = (), folder: bool = False) -> None:
-    """Raise InputError, before long work, unless outputs are distinct and can be written; None stands for none."""
-    given = [path for path in outputs if path is not None]
-    require_distinct(given, inputs)
-    for path in given:
+    """Raise InputError, before long work, unless outputs are distinct and can be written; None entries are ignored."""
+    paths = [path for path in outputs if path is not None]
+    require_distinct(paths, inputs)
+    for path in paths:
         require_writable(path, folder)
 
 
 def require_writable(path: str | Path, folder: bool = False) -> None:
-    """Find out before long work whether :func:`replacing` will be able to write ``path``; leaves nothing behind.
+    """Check before long work that :func:`replacing` can write ``path``; leaves nothing behind.
 
     Raises:
-        InputError: as it would.
+        InputError: as :func:`replacing`.
     """
     with replacing(path, folder, probe=True):
         pass
 
 
 def make_folder(path: str | Path) -> None:
-    """Make a folder, and those above it, unless it is there.
+    """Create a folder and its parents if missing.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: it cannot be created.
     """
     try:
         os.makedirs(path, exist_ok=True)
@@ -217,13 +215,13 @@ def make_folder(path: str | Path) -> None:
 
 @contextmanager
 def replacing(path: str | Path, folder: bool = False, probe: bool = False) -> Iterator[Path]:
-    """Give a new path to write, a file or a folder, which takes the place of ``path`` at the end.
+    """Yield a temporary path for a file or folder, and move it to ``path`` at the end.
 
-    It lies in a temporary folder next to ``path`` and goes on failure, or for a probe. The target of a symbolic link is
-    replaced, not the link; a folder only if there is nothing in it.
+    It lies in a temporary folder next to ``path``, which is removed on failure and for a ``probe``. The target of a
+    symbolic link is replaced, not the link; a folder is replaced only if it is empty.
 
     Raises:
-        InputError: ``path`` cannot be written, or is not of this kind.
+        InputError: ``path`` cannot be written, or is of the other kind.
     """
     target = Path()
     try:
@@ -235,8 +233,8 @@ def replacing(path: str | Path, folder: bool = False, probe: bool = False) -> It
         if not folder and target.exists() and not target.is_file():
             kind = "folder" if target.is_dir() else "device or a pipe"
             raise InputError(f"{path}: is a {kind}, expected the name of a file to write")
-        with TemporaryDirectory(".part", ".", target.parent, ignore_cleanup_errors=True) as beside:
-            new = Path(beside) / target.name
+        with TemporaryDirectory(".part", ".", target.parent, ignore_cleanup_errors=True) as temporary:
+            new = Path(temporary) / target.name
             yield new
             if not probe:
                 os.replace(new, target)
@@ -244,12 +242,12 @@ def replacing(path: str | Path, folder: bool = False, probe: bool = False) -> It
         raise
     except OSError as error:
         missing = not target.parent.is_dir()
-        why = f", there is no folder {target.parent}" if missing else f" ({_reason(error)})"
-        raise InputError(f"{path}: cannot be written{why}") from None
+        reason = f", there is no folder {target.parent}" if missing else f" ({_reason(error)})"
+        raise InputError(f"{path}: cannot be written{reason}") from None
 
 
 def _write(path: Path, pieces: Iterable[str | bytes]) -> None:
-    """Write a new file to the disk, gzipped if its name ends so."""
+    """Write a new file and flush it to disk, gzipped if its name ends in ``.gz``."""
     with open(path, "xb") as file:
         zipped = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) if path.suffix == ".gz" else None
         for piece in pieces:
@@ -261,14 +259,13 @@ def _write(path: Path, pieces: Iterable[str | bytes]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What the system says, as part of a sentence."""
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
-def _json_mishap(error: json.JSONDecodeError, text: str) -> str:
-    where = f"line {error.lineno}, column {error.colno}"
+def _json_problem(error: json.JSONDecodeError, text: str) -> str:
+    position = f"line {error.lineno}, column {error.colno}"
     if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
-        return f"the JSON is cut off ({where}), expected a complete file"
+        return f"the JSON is cut off ({position}), expected a complete file"
     if error.msg == "Extra data":
-        return f"something follows the end of the JSON ({where}), expected a single value"
-    return f"not JSON ({error.msg} at {where})"
+        return f"something follows the end of the JSON ({position}), expected a single value"
+    return f"not JSON ({error.msg} at {position})"

@@ -1,4 +1,4 @@
-"""People: N people of one skeleton as arrays, the one currency of the whole program."""
+"""People: N poses of one skeleton as arrays, the data structure that all packages share."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 
 COLUMNS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores", "track_ids")
-FARTHEST = 1e6  # px: nothing further out can mean a pixel
-UNKNOWN_CONFIDENCE = 0.5  # of keypoints without scores; 1 throughout would say that all of them are certain
+FARTHEST = 1e6  # px; larger coordinates are invalid
+UNKNOWN_CONFIDENCE = 0.5  # assumed for keypoints without scores; 1 would mean that all are certain
 
 
 class Records(Sequence[Any]):
-    """Records that are parsed only when they are asked for; :class:`People` choose among them without parsing."""
+    """Lazily parsed records; :class:`People` select among them without parsing."""
 
     @abstractmethod
     def take(self, rows: np.ndarray) -> Records:
-        """The records at ``rows``, (R,) int64."""
+        """Select the records at ``rows``, (R,) int64."""
 
 
 @dataclass(eq=False)
@@ -86,33 +86,33 @@ class People:
         return len(self.keypoints)
 
     def __getitem__(self, index: Any) -> People:
-        """The people at ``index`` (slice, int array or bool mask), as a new People."""
+        """Select people by slice, int array or bool mask, as a new People."""
         rows = np.atleast_1d(np.arange(len(self))[index])
         extra = self.extra.take(rows) if isinstance(self.extra, Records) else [self.extra[i] for i in rows]
         return replace(self, extra=extra, **{name: getattr(self, name)[rows] for name in COLUMNS})
 
     @classmethod
     def empty(cls, skeleton: Skeleton) -> People:
-        """No people (N = 0)."""
+        """Create a People of nobody (N = 0)."""
         k = len(skeleton)
         return cls(skeleton, np.zeros((0, k, 2)), np.zeros((0, k)), np.zeros(0))
 
     @property
     def labelled(self) -> np.ndarray:
-        """(N, K) bool: keypoints with a score or visibility above 0."""
+        """Mask (N, K) bool of keypoints with a score or visibility above 0."""
         return self.scores > 0
 
     @property
     def xyc(self) -> np.ndarray:
-        """(N, K, 3) float32 x, y and score of each keypoint."""
+        """Keypoints with scores: (N, K, 3) float32 x, y, score."""
         return np.concatenate([self.keypoints, self.scores[..., None]], axis=-1)
 
     def with_keypoints(self, keypoints: np.ndarray, scores: np.ndarray | None = None) -> People:
-        """The same people with other keypoints (N, K, 2) and, if given, scores (N, K)."""
+        """Return the same people with other keypoints (N, K, 2) and, if given, scores (N, K)."""
         return replace(self, keypoints=keypoints, scores=self.scores if scores is None else scores)
 
     def to_skeleton(self, skeleton: Skeleton) -> People:
-        """These people in another skeleton; keypoints that this one lacks are at (0, 0) with score 0."""
+        """Convert to another skeleton; keypoints that this one lacks are at (0, 0) with score 0."""
         if skeleton == self.skeleton:
             return self
         source = skeleton.indices_from(self.skeleton)
@@ -123,29 +123,29 @@ class People:
 
 
 def require_shared(people: People, skeleton: Skeleton, what: str) -> None:
-    """Raise InputError, in a sentence that starts with ``what``, if people have no keypoint of a skeleton."""
+    """Raise InputError, with a message that starts with ``what``, if people share no keypoint with a skeleton."""
     if len(people) and (skeleton.indices_from(people.skeleton) < 0).all():
         raise InputError(f"{what} {skeleton.name} poses, which have no keypoint of {people.skeleton.name}")
 
 
 def with_refined(people: People, refined: People, missing: bool = False) -> People:
-    """People of any skeleton with the keypoints and scores of the same people refined in another skeleton.
+    """Return people with the keypoints and scores of the same people refined in another skeleton.
 
     Keypoints that the other skeleton lacks stay as they are, as do those without an estimate unless ``missing``.
     """
-    places = people.skeleton.indices_from(refined.skeleton)
-    shared = (places >= 0)[None] & (people.labelled | missing)
+    indices = people.skeleton.indices_from(refined.skeleton)
+    shared = (indices >= 0)[None] & (people.labelled | missing)
     return replace(
         people,
-        keypoints=np.where(shared[..., None], refined.keypoints[:, places], people.keypoints),
-        scores=np.where(shared, refined.scores[:, places], people.scores),
+        keypoints=np.where(shared[..., None], refined.keypoints[:, indices], people.keypoints),
+        scores=np.where(shared, refined.scores[:, indices], people.scores),
         person_scores=refined.person_scores,
         original_scores=refined.original_scores,
     )
 
 
 def concatenate(groups: Sequence[People]) -> People:
-    """All people of several groups of one skeleton, in order; raises ValueError when skeletons differ."""
+    """Concatenate people of one skeleton; raises ValueError when skeletons differ."""
     first = groups[0]
     if any(g.skeleton != first.skeleton for g in groups):
         raise ValueError("people of different skeletons cannot be concatenated; use People.to_skeleton first")

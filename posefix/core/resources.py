@@ -1,4 +1,4 @@
-"""Files that belong to the package (configurations, statistics, skeletons, weights), and the options in them."""
+"""Find, read and validate the files of the package: configurations, statistics, skeletons, weights."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def configs_dir() -> Path:
-    """Folder of the shipped YAML files: inside the package when installed, next to it in a source tree."""
+    """Return the folder of the shipped YAML files: in the installed package, or next to it in a source tree."""
     installed = _PACKAGE / "configs"
     return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
 
 def weights_dir() -> Path:
-    """Folder of the checkpoints that come with the package."""
+    """Return the folder of the shipped checkpoints."""
     return _PACKAGE / "weights"
 
 
 def read_yaml(kind: str, name_or_path: str | Path, what: str) -> tuple[dict[str, Any], Path]:
-    """Read the YAML file that a path, or the name of a shipped one (``"coco17"``), stands for; also returns its path.
+    """Read a YAML file by path or shipped name (``"coco17"``); returns its content and path.
 
-    ``kind`` is the folder below the configurations (``"skeletons"``, ``"statistics"``, or ``"."`` for experiments),
-    ``what`` is what the file holds, for messages: ``"configuration"``.
+    Args:
+        kind: folder below the configurations: ``"skeletons"``, ``"statistics"``, or ``"."`` for experiments.
+        name_or_path: of the file.
+        what: describes the content in messages: ``"configuration"``.
 
     Raises:
         InputError: when there is no such file, or it does not hold a mapping.
     """
-    places = (Path(name_or_path), configs_dir() / kind / f"{name_or_path}.yaml")
+    candidates = (Path(name_or_path), configs_dir() / kind / f"{name_or_path}.yaml")
     try:
-        path = next((place for place in places if place.is_file()), None)
-    except OSError:  # a name longer than any file's
+        path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    except OSError:  # name too long
         path = None
     if path is None:
         known = ", ".join(available(kind))
@@ -52,12 +54,12 @@ def read_yaml(kind: str, name_or_path: str | Path, what: str) -> tuple[dict[str,
 
 
 def available(kind: str) -> list[str]:
-    """Names of the shipped YAML files of a kind, sorted."""
+    """List the names of the shipped YAML files of a kind, sorted."""
     return sorted(p.stem for p in (configs_dir() / kind).glob("*.yaml"))
 
 
 class StrictModel(BaseModel):
-    """A group of options: frozen, with no unknown names and only finite numbers."""
+    """Base of option groups: immutable, without unknown names, with finite numbers only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -66,7 +68,7 @@ def validated(kind: type[Group], spec: Any, source: str) -> Group:
     """Build a group of options from plain data.
 
     Raises:
-        InputError: naming ``source``, the first option that does not fit, and for an unknown one those that there are.
+        InputError: naming ``source`` and the first invalid option, and for an unknown option the known ones.
     """
     try:
         return kind.model_validate(spec)
@@ -74,15 +76,15 @@ def validated(kind: type[Group], spec: Any, source: str) -> Group:
         first = error.errors()[0]
     except RecursionError:
         raise InputError(f"{source}: nested too deep, or within itself") from None
-    where = ".".join(str(part) for part in first["loc"]) or "the whole"
+    option = ".".join(str(part) for part in first["loc"]) or "the whole"
     if first["type"] == "extra_forbidden":
         known = ", ".join(_options_at(kind, first["loc"][:-1]))
-        raise InputError(f"{source}: there is no option {where:.80}; use one of {known}")
-    raise InputError(f"{source}: {where:.80}: {first['msg']} (found {first.get('input')!r:.60})")
+        raise InputError(f"{source}: there is no option {option:.80}; use one of {known}")
+    raise InputError(f"{source}: {option:.80}: {first['msg']} (found {first.get('input')!r:.60})")
 
 
 def _options_at(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Names of the options in the group at ``path`` inside ``kind``."""
+    """List the options of the group at ``path`` in ``kind``."""
     schema = kind.model_json_schema()
     definitions, node = schema.get("$defs", {}), schema
     for part in path:

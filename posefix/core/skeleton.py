@@ -1,15 +1,15 @@
-"""Skeletons: what the keypoints of a pose are called, how they pair, connect and vary.
+"""Skeletons: names, left/right pairs, limbs and OKS sigmas of keypoints.
 
-A skeleton is data, not code: a YAML file under ``configs/skeletons`` or anywhere else::
+A skeleton is a YAML file, in ``configs/skeletons`` or anywhere else::
 
     name: coco17
     keypoints:                      # in the order of the arrays
       - {name: nose, sigma: 0.026, group: face}
       - {name: left_eye, sigma: 0.025, group: face}
-    pairs: [[left_eye, right_eye]]  # optional: found from the left_/right_ prefixes when absent
+    pairs: [[left_eye, right_eye]]  # optional: by default from the left_/right_ prefixes
     limbs: [[nose, left_eye]]
     template: {nose: [0.0, -0.45]}  # optional: the mean upright pose, in units of sqrt(area)
-    mappings:                       # optional: how keypoints of other skeletons come to these
+    mappings:                       # optional: keypoints of other skeletons that mean the same
       halpe26: {nose: nose}
 """
 
@@ -65,31 +65,31 @@ class Skeleton:
         return hash((self.name, self.keypoint_names))
 
     def scales(self, areas: np.ndarray) -> np.ndarray:
-        """(..., K) OKS scales s k_j in pixels, of people with areas s^2 (...) in px^2."""
+        """Compute the OKS scales s k_j (..., K) in pixels, for areas s^2 (...) in px^2."""
         scales: np.ndarray = np.sqrt(areas)[..., None] * 2 * self.sigmas
         return scales
 
     def index(self, keypoint: str) -> int:
-        """Array position of a keypoint name; raises KeyError for an unknown one."""
+        """Return the index of a keypoint; raises KeyError for an unknown name."""
         try:
             return self.keypoint_names.index(keypoint)
         except ValueError:
             raise KeyError(f"skeleton {self.name} has no keypoint {keypoint!r}") from None
 
     def group(self, name: str) -> np.ndarray:
-        """(K,) bool mask of the keypoints in a group."""
+        """Mask (K,) bool of the keypoints in a group."""
         members: np.ndarray = self.groups == name
         return members
 
     def parts(self) -> tuple[str, ...]:
-        """Side-free name of each keypoint: ``left_knee`` and ``right_knee`` are both ``knee``."""
+        """Return the names of the keypoints without their side: ``knee`` for ``left_knee``."""
         return tuple(n.removeprefix("left_").removeprefix("right_") for n in self.keypoint_names)
 
     def indices_from(self, other: Skeleton) -> np.ndarray:
-        """(K,) int64: for each of our keypoints the index in ``other`` that means the same, -1 where there is none.
+        """Return the index (K,) int64 in ``other`` of each keypoint of this skeleton, -1 where there is none.
 
-        Uses this skeleton's mapping for ``other`` if it names one, else the inverse of the mapping that ``other`` has
-        for us, else equal names.
+        Uses this skeleton's mapping from ``other`` if there is one, else the inverse of the other's mapping, else equal
+        names.
         """
         if other.name in self.mappings:
             theirs = {ours: their for their, ours in self.mappings[other.name].items()}
@@ -101,7 +101,7 @@ class Skeleton:
         return np.array([order.get(theirs.get(n, ""), -1) for n in self.keypoint_names], dtype=np.int64)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain-data form, as in the YAML file; :func:`from_dict` is its inverse."""
+        """Convert to plain data, as in the YAML file; the inverse of :func:`from_dict`."""
         names = self.keypoint_names
         keypoints = zip(names, self.sigmas.tolist(), self.groups.tolist(), strict=True)
         spec: dict[str, Any] = {
@@ -137,10 +137,10 @@ class _SkeletonFile(_Part):
 
 
 def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
-    """Build a skeleton from its YAML form.
+    """Build a skeleton from plain data, as in the YAML file.
 
     Raises:
-        InputError: naming ``source`` and the first thing that does not fit.
+        InputError: naming ``source`` and the first problem.
     """
     content = validated(_SkeletonFile, spec, source)
     names = tuple(keypoint.name for keypoint in content.keypoints)
@@ -160,8 +160,8 @@ def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
         raise InputError(f"{source}: a keypoint stands in more than one left/right pair")
     flip = np.arange(len(names))
     flip[pairs[:, 0]], flip[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
-    if content.template and (absent := sorted(set(names) - set(content.template))):
-        raise InputError(f"{source}: 'template' needs x, y for every keypoint, and has none for {absent[0]!r}")
+    if content.template and (missing := sorted(set(names) - set(content.template))):
+        raise InputError(f"{source}: 'template' needs x, y for every keypoint, and has none for {missing[0]!r}")
     mappings = content.mappings or {}
     for other, table in mappings.items():
         if unknown := sorted(set(table.values()) - set(names)):
@@ -182,7 +182,7 @@ def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
 
 @lru_cache(maxsize=64)
 def load(name_or_path: str | Path) -> Skeleton:
-    """Load a skeleton by shipped name (``"coco17"``) or from a YAML file.
+    """Load a skeleton by shipped name (``"coco17"``) or path of a YAML file.
 
     Raises:
         InputError: when there is no such file or it is not a skeleton.
@@ -193,5 +193,5 @@ def load(name_or_path: str | Path) -> Skeleton:
 
 
 def with_keypoint_count(count: int) -> list[str]:
-    """Names of the shipped skeletons that have ``count`` keypoints."""
+    """List the shipped skeletons that have ``count`` keypoints."""
     return [name for name in resources.available("skeletons") if len(load(name)) == count]

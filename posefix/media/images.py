@@ -1,4 +1,4 @@
-"""Images: decoding whatever people have into RGB arrays, and finding the file that belongs to an ``image_id``."""
+"""Decode images into RGB arrays, and find the file of an ``image_id``."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from posefix.formats.coco import ImageRecord
 from posefix.formats.images import EXTENSIONS, file_of, number_of
 from posefix.media.opencv import cv2
 
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # that begins a segment, or ends the image
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # begins a segment, or ends the image
 
 
 def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarray:
-    """Decode an image as COCO means it: three channels, 8 bits, EXIF rotation ignored unless it is to be ``upright``.
+    """Decode an image to 8-bit RGB.
 
     Grey and palette images become colour, 16-bit ones keep their upper 8 bits, alpha is dropped.
 
     Args:
         path_or_bytes: an image file, or the bytes of one.
+        upright: whether to rotate it by its EXIF data, which COCO ignores.
 
     Returns:
         (H, W, 3) uint8, RGB, in [0, 255].
@@ -51,20 +52,20 @@ def decode(path_or_bytes: str | Path | bytes, upright: bool = False) -> np.ndarr
 
 
 def _ends_early(content: bytes) -> bool:
-    """Whether a JPEG has no end: OpenCV 4 decodes what there is of it, and leaves the rest grey."""
+    """Return whether a JPEG is truncated: OpenCV 4 decodes what is there and leaves the rest grey."""
     if not content.startswith(b"\xff\xd8"):
         return False
-    at = 2
-    while marker := _JPEG_MARKER.search(content, at):
-        at, kind = marker.end(), content[marker.end() - 1]
-        if kind == 0xD9:  # the end of the image; what follows it is not looked at
+    position = 2
+    while marker := _JPEG_MARKER.search(content, position):
+        position, kind = marker.end(), content[marker.end() - 1]
+        if kind == 0xD9:  # end of image
             return False
-        at += int.from_bytes(content[at : at + 2], "big")  # over the segment, to the next one or a scan's data
+        position += int.from_bytes(content[position : position + 2], "big")  # skip the segment
     return True
 
 
 def quiet_opencv() -> None:
-    """Keep OpenCV's remarks about damaged images off the terminal, since commands report such images themselves."""
+    """Silence OpenCV's warnings about damaged images, which commands report themselves."""
     if hasattr(cv2, "setLogLevel"):  # in OpenCV 4
         cv2.setLogLevel(0)
     else:
@@ -113,7 +114,7 @@ class ImageFolder:
         return bool(self._candidates(image_id))
 
     def __getitem__(self, image_id: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB image; raises InputError as :meth:`path` and :func:`decode` do, or for a wrong size."""
+        """Decode an image (H, W, 3) uint8 RGB; InputError as :meth:`path`, :func:`decode`, or for another size."""
         path = self.path(image_id)
         image = decode(path, self._upright)
         record = self._images.get(image_id) if self._images is not None else None
@@ -128,29 +129,29 @@ class ImageFolder:
         return image
 
     def path(self, image_id: int) -> Path:
-        """File of an image.
+        """Find the file of an image.
 
         Raises:
             InputError: there is none, or there are several.
         """
-        found = self._candidates(image_id)
-        if len(found) > 1:
-            names = " and ".join(sorted(p.name for p in found)[:2])
-            raise InputError(f"{self.folder}: image_id {image_id} is claimed by {len(found)} files, {names}")
-        if not found:
+        candidates = self._candidates(image_id)
+        if len(candidates) > 1:
+            names = " and ".join(sorted(p.name for p in candidates)[:2])
+            raise InputError(f"{self.folder}: image_id {image_id} is claimed by {len(candidates)} files, {names}")
+        if not candidates:
             if self._images is None:
                 raise InputError(f"{self.folder}: no file name ends in the number of image_id {image_id}")
             record = self._images.get(image_id)
             what = "which the annotations do not list" if record is None else f"which is to be {record.file_name}"
             raise InputError(f"{self.folder}: no image for image_id {image_id}, {what}")
-        return found[0]
+        return candidates[0]
 
     def name(self, image_id: int) -> str:
-        """File name of an image, from the folder on; raises InputError as :meth:`path` does."""
+        """Return the path of an image relative to the folder; raises InputError as :meth:`path`."""
         return self.path(image_id).relative_to(self.folder).as_posix()
 
     def part(self, image_ids: list[int]) -> ImageFolder:
-        """The same folder with no other images than these, which is little to send to another machine."""
+        """Restrict to some images, so that the object is small to send to another machine."""
         part = copy(self)
         part._names = {i: self._names[i] for i in image_ids if i in self._names}
         if self._images is not None:
@@ -158,7 +159,7 @@ class ImageFolder:
         return part
 
     def require(self, image_ids: Iterable[int]) -> None:
-        """Raise InputError, with their number and the first five, if any of the ids has no image."""
+        """Raise InputError, with the number and the first five, if any of the ids has no image."""
         require_all(image_ids, self.__contains__, self.folder, "have no image here")
 
     def _candidates(self, image_id: int) -> list[Path]:
@@ -170,7 +171,7 @@ class ImageFolder:
 
 
 def require_all(image_ids: Iterable[int], there: Callable[[int], bool], place: Path, problem: str) -> None:
-    """Raise InputError, with their number and the first five, if any of the ids is not ``there``."""
+    """Raise InputError, with the number and the first five, for the ids that are not ``there``."""
     wanted = sorted({int(i) for i in image_ids})
     if missing := [i for i in wanted if not there(i)]:
         first = f"{'the first five' if len(missing) > 5 else 'namely'} {', '.join(map(str, missing[:5]))}"
@@ -178,7 +179,7 @@ def require_all(image_ids: Iterable[int], there: Callable[[int], bool], place: P
 
 
 def _numbered_names(folder: Path) -> dict[int, list[str]]:
-    """File names of the images in a folder by the number that their stems end in."""
+    """Map the number at the end of the file names in a folder to the names."""
     names: dict[int, list[str]] = {}
     try:
         with os.scandir(folder) as entries:

@@ -1,7 +1,7 @@
-"""OpenCV, from whichever of its four packages is installed.
+"""Import OpenCV from whichever of its four packages is installed.
 
-They all install the same module, and two of them side by side break each other. Many pose estimators bring one, so
-PoseFix depends on none by itself and takes what is there.
+All of them install the same module and conflict with each other. Since many pose estimators already depend on one,
+PoseFix does not require any particular one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read and write videos: every frame once, in order."""
+"""Read and write videos."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from posefix.core.errors import InputError, require
 from posefix.core.files import replacing
 from posefix.media.images import require_all
 
-DEFAULT_FPS = 25.0  # where the source does not know
-PULLDOWN = 0.5  # of a frame, by which time stamps may be off an even grid that is meant
-# What browsers play, H.264 or AV1, with what asks for good quality; the first that this build of FFmpeg has is taken.
+DEFAULT_FPS = 25.0  # for videos that do not give a rate
+PULLDOWN = 0.5  # frames; time stamps less than this off an even grid are snapped to it
+# Encoders of formats that browsers play, with options for good quality; the first available in FFmpeg is used.
 ENCODERS = {"libx264": {"crf": "20"}, "libsvtav1": {"crf": "30", "preset": "8"}, "libopenh264": {"b": "8M"}}
 
 
@@ -60,72 +60,74 @@ class VideoFrames:
         self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Frame number and (H, W, 3) uint8 RGB frame, up to the end or the first frame that cannot be decoded."""
+        """Iterate over frame numbers and (H, W, 3) uint8 RGB frames, up to the first that cannot be decoded."""
         with self._open() as container:
             yield from self._decoded(container)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint8 RGB frame; raises InputError when the video has no such frame."""
+        """Return a frame (H, W, 3) uint8 RGB; raises InputError when the video has no such frame."""
         if index < 0:
             raise InputError(f"{self.path}: no frame for image_id {index}, the first is 0")
         with self._lock:
             if index < self._index or self._index < 0:
                 self._running, self._index = iter(self), -1
             while self._index < index:
-                following = next(self._running, None)
-                if following is None:
-                    cut = (
+                decoded = next(self._running, None)
+                if decoded is None:
+                    explanation = (
                         f" of {self.frame_count}: cut off, or damaged"
                         if self._index + 1 < (self.frame_count or 0)
                         else ""
                     )
-                    raise InputError(f"{self.path}: no frame for image_id {index}, the last is {self._index}{cut}")
-                self._index, self._frame = following
+                    raise InputError(
+                        f"{self.path}: no frame for image_id {index}, the last is {self._index}{explanation}"
+                    )
+                self._index, self._frame = decoded
             return self._frame
 
     @property
     def length(self) -> int:
-        """How many frames are really in the file; no frame is decoded."""
+        """Actual number of frames in the file, counted without decoding."""
         return len(self._stamps)
 
     @cached_property
     def times(self) -> np.ndarray:
-        """(F,) float64 seconds of the frames by the file's time stamps, or else by ``fps``; no frame is decoded.
+        """Times of the frames, (F,) float64 seconds, from the file's time stamps or else ``fps``; nothing is decoded.
 
-        Stamps that are less than a frame off an even grid are made even: films of 24 frames a second come with stamps
-        of 30 (pulldown), and containers round.
+        Stamps close to an even grid are snapped to it: films of 24 frames per second may have stamps of 30 (pulldown),
+        and containers round.
 
         Raises:
-            InputError: times go back, as where videos were put one behind the other.
+            InputError: times go back, as in concatenated videos.
         """
-        shown, decoded = self._stamps.T
-        if np.isnan(shown).any():
-            return np.arange(len(shown)) / (self.fps or DEFAULT_FPS)
-        if len(back := np.flatnonzero(np.diff(decoded) < 0)):
-            early, late = decoded[back[0] + 1], decoded[back[0]]
+        pts, dts = self._stamps.T
+        if np.isnan(pts).any():
+            return np.arange(len(pts)) / (self.fps or DEFAULT_FPS)
+        if len(back := np.flatnonzero(np.diff(dts) < 0)):
+            early, late = dts[back[0] + 1], dts[back[0]]
             raise InputError(
                 f"{self.path}: times go back from {late:g} s to {early:g} s after frame {back[0]}; convert it to MP4 "
                 "(ffmpeg -i), or do without its times"
             )
-        times = np.sort(shown)
+        times = np.sort(pts)
         if len(times) < 3:
             return times
-        places = np.arange(len(times))
-        step, start = np.polyfit(places, times, 1)
-        even = start + step * places
+        indices = np.arange(len(times))
+        step, start = np.polyfit(indices, times, 1)
+        even = start + step * indices
         return even if np.abs(even - times).max() < PULLDOWN * step else times
 
     @cached_property
     def _stamps(self) -> np.ndarray:
-        """(F, 2) float64 seconds at which frames are shown and decoded, in the order of decoding; NaN if unknown."""
+        """Presentation and decoding times (F, 2) float64 in seconds, in decoding order; NaN if unknown."""
         with self._open() as container:
             stamps = [(packet.pts, packet.dts) for packet in container.demux(video=0) if packet.size]
             return np.array(stamps, np.float64).reshape(-1, 2) * float(container.streams.video[0].time_base)
 
     def require(self, indices: Iterable[int]) -> None:
-        """Raise InputError, with their number and the first five, if there are no such frames.
+        """Raise InputError, with the number and the first five, for frames that the video does not have.
 
-        What the file says of their number is believed where it is enough; else they are counted.
+        Frames are counted only if the file's own frame count is too small or missing.
         """
         wanted = {int(i) for i in indices}
         count = self.frame_count
@@ -149,7 +151,7 @@ class VideoFrames:
 
     def _decoded(self, container: Any) -> Iterator[tuple[int, np.ndarray]]:
         index = -1
-        with suppress(self._av.error.FFmpegError):  # what is damaged ends the video
+        with suppress(self._av.error.FFmpegError):  # a damaged frame ends the video
             for index, frame in enumerate(container.decode(video=0)):
                 pixels = frame.to_ndarray(format="rgb24")
                 turns = round(getattr(frame, "rotation", 0) / 90)  # counter-clockwise
@@ -159,18 +161,18 @@ class VideoFrames:
 
 
 def write_video(path: str | Path, fps: float | None, frames: Iterable[np.ndarray]) -> int:
-    """Write an MP4 file that browsers play (H.264, or AV1), whole or not at all.
+    """Write an MP4 file that browsers play (H.264 or AV1), atomically.
 
     Args:
-        path: of the video, ending in ``.mp4``; its folder must be there.
-        fps: frames a second; 25 where None.
-        frames: (H, W, 3) uint8 RGB, all of one size; the video is a pixel larger where a side is odd.
+        path: of the video, ending in ``.mp4``; its folder must exist.
+        fps: frames per second; None for 25.
+        frames: (H, W, 3) uint8 RGB, all of one size; odd sides are padded by one pixel.
 
     Returns:
-        The number of frames; with none there is no video.
+        The number of frames; without frames no file is written.
 
     Raises:
-        InputError: the file cannot be written, as on a full disk, or PyAV is not installed or cannot encode.
+        InputError: the file cannot be written, or PyAV is not installed or cannot encode.
         ValueError: a frame has another size than the first.
     """
     path = Path(path)
