@@ -1,4 +1,4 @@
-"""Write poses in depth in the format that the name of the file ends in."""
+"""Write 3D poses in the format given by the file name's suffix."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from posefix.lifting.sampling import evenly
 
 
 def write_npz(poses: Poses3D, out: Path) -> None:
-    """Write NumPy arrays, a row for each person in each frame (N in all), in the axes and units of :class:`Track3D`.
+    """Write NumPy arrays with a row for each person and frame (N in all), in the axes and units of :class:`Track3D`.
 
-    ``frames``, ``times``, ``keypoints``, ``root`` and ``spreads`` as there; ``tracks`` (N,) as in the names of files;
-    ``focal`` (N,) and ``centre`` (N, 2) are the camera; besides ``keypoint_names`` (K,) and ``fps``.
+    ``frames``, ``times``, ``keypoints``, ``root`` and ``spreads`` as there; ``tracks`` (N,) as in file names; the
+    camera's ``focal`` (N,) and ``centre`` (N, 2); ``keypoint_names`` (K,) and ``fps``.
     """
     tracks, lengths = poses.tracks, [len(track) for track in poses.tracks]
     arrays: dict[str, Any] = {
@@ -44,7 +44,7 @@ def write_npz(poses: Poses3D, out: Path) -> None:
 
 
 def write_angles(poses: Poses3D, out: Path) -> None:
-    """Write :func:`posefix.lifting.angles.joint_angles` as CSV, a row for each person in each frame."""
+    """Write :func:`posefix.lifting.angles.joint_angles` as CSV, a row for each person and frame."""
     text = io.StringIO()
     rows = csv.writer(text)
     for i, (label, track) in enumerate(zip(track_labels(poses), poses.tracks, strict=True)):
@@ -58,52 +58,52 @@ def write_angles(poses: Poses3D, out: Path) -> None:
 
 
 def write_bvh(poses: Poses3D, track: Track3D, out: Path) -> None:
-    """Write a track as :func:`posefix.lifting.bvh.bvh` describes it."""
+    """Write a track as BVH; see :func:`posefix.lifting.bvh.bvh`."""
     write_atomically(out, bvh(track, poses.skeleton, poses.fps))
 
 
 def marker_names(skeleton: Skeleton) -> list[str]:
-    """What Pose2Sim and its OpenSim models call keypoints: ``RHip`` is ``right_hip``, ``LBigToe`` ``left_big_toe``."""
+    """Return the marker names of Pose2Sim and OpenSim: ``RHip`` for ``right_hip``, ``LBigToe`` for ``left_big_toe``."""
     short = (name.replace("left_", "l_").replace("right_", "r_") for name in skeleton.keypoint_names)
     return ["".join(word.capitalize() for word in name.split("_")) for name in short]
 
 
 def write_trc(poses: Poses3D, track: Track3D, out: Path) -> None:
-    """Write a track as TRC (OpenSim, Pose2Sim): metres, y up; what is not known is empty, as OpenSim has it."""
-    names, frames = marker_names(poses.skeleton), evenly(track, poses.fps)
-    places = (frames.keypoints + frames.root[:, None]).reshape(len(frames.frames), -1)
-    cells = np.where(np.isfinite(places), np.char.mod("%.5f", places), "")
-    # OpenSim counts the cells of a row and does not count an empty last one; Pose2Sim allows no tab after the last.
+    """Write a track as TRC (OpenSim, Pose2Sim): metres, y up; unknown keypoints are empty, as OpenSim has it."""
+    names, sampled = marker_names(poses.skeleton), evenly(track, poses.fps)
+    positions = (sampled.keypoints + sampled.root[:, None]).reshape(len(sampled.frames), -1)
+    cells = np.where(np.isfinite(positions), np.char.mod("%.5f", positions), "")
+    # OpenSim does not count an empty last cell; Pose2Sim allows no tab after it.
     cells[cells[:, -1] == "", -1] = "nan"
-    rate, count = f"{frames.rate:g}", str(len(cells))
+    rate, count = f"{sampled.rate:g}", str(len(cells))
     header = [
         ["PathFileType", "4", "(X/Y/Z)", out.name],
         ["DataRate", "CameraRate", "NumFrames", "NumMarkers", "Units", "OrigDataRate", "OrigDataStartFrame"],
-        [rate, rate, count, str(len(names)), "m", rate, str(frames.frames[0])],
+        [rate, rate, count, str(len(names)), "m", rate, str(sampled.frames[0])],
         ["Frame#", "Time", *(cell for name in names for cell in (name, "", "")), ""],
         ["", "", *(f"{axis}{i + 1}" for i in range(len(names)) for axis in "XYZ"), ""],
     ]
     header[1].append("OrigNumFrames")
     header[2].append(count)
-    rows = np.column_stack([frames.frames.astype(str), np.char.mod("%.6f", frames.times), cells])
+    rows = np.column_stack([sampled.frames.astype(str), np.char.mod("%.6f", sampled.times), cells])
     write_atomically(out, "".join("\t".join(row) + "\n" for row in [*header, *rows]))
 
 
 def write_c3d(poses: Poses3D, track: Track3D, out: Path) -> None:
-    """Write a track as C3D (Visual3D, Vicon, ...): millimetres, y up; what is not known is an invalid point.
+    """Write a track as C3D (Visual3D, Vicon, ...): millimetres, y up; unknown keypoints are invalid points.
 
     Raises:
         InputError: the file cannot be written, or ezc3d is not installed.
     """
     content = require("ezc3d", "c3d", "C3D").c3d()
-    frames = evenly(track, poses.fps)
-    places = (frames.keypoints + frames.root[:, None]) * MILLIMETRES
+    sampled = evenly(track, poses.fps)
+    positions = (sampled.keypoints + sampled.root[:, None]) * MILLIMETRES
     points = content["parameters"]["POINT"]
-    points["RATE"]["value"], points["UNITS"]["value"] = [frames.rate], ["mm"]
+    points["RATE"]["value"], points["UNITS"]["value"] = [sampled.rate], ["mm"]
     points["LABELS"]["value"] = marker_names(poses.skeleton)
     content.add_parameter("POINT", "X_SCREEN", ["+X"])
     content.add_parameter("POINT", "Y_SCREEN", ["+Y"])
-    content["data"]["points"] = np.concatenate([places, np.ones_like(places[..., :1])], axis=-1).T
+    content["data"]["points"] = np.concatenate([positions, np.ones_like(positions[..., :1])], axis=-1).T
     with replacing(out) as new:
         content.write(str(new))
 
@@ -121,7 +121,7 @@ ONE_PERSON: dict[str, Callable[[Poses3D, Track3D, Path], None]] = {
 
 
 def require_known_suffix(out: Path) -> None:
-    """Raise InputError, with all suffixes, if no format has that of ``out``, or if what writes it is not installed."""
+    """Raise InputError if no format has the suffix of ``out``, or if its writer is not installed."""
     if out.suffix not in (known := {**EVERYBODY, **ONE_PERSON}):
         raise InputError(f"{out}: poses in depth are written by the end of the name; use one of {', '.join(known)}")
     if out.suffix == ".c3d":
@@ -129,16 +129,16 @@ def require_known_suffix(out: Path) -> None:
 
 
 def track_labels(poses: Poses3D) -> list[int]:
-    """What tells people apart: their track ids, or numbers from 0 on where ids are unknown or not distinct."""
+    """Return labels of people: their track ids, or numbers from 0 where ids are unknown or not distinct."""
     ids = [track.track_id for track in poses.tracks]
     return ids if len(set(ids)) == len(ids) and min(ids, default=0) >= 0 else list(range(len(ids)))
 
 
 def write(poses: Poses3D, out: Path) -> list[Path]:
-    """Write poses in the format that ``out`` ends in.
+    """Write poses in the format given by the suffix of ``out``.
 
-    A file of ``.bvh``, ``.trc`` or ``.c3d`` holds one person: of several, each gets their own, with their track id at
-    the end of the name (``walk_7.bvh``), or a number where these are unknown.
+    A ``.bvh``, ``.trc`` or ``.c3d`` file holds one person. Several people get a file each, with the track id, or a
+    number if ids are unknown, at the end of the name (``walk_7.bvh``).
 
     Returns:
         The files written.

@@ -1,4 +1,4 @@
-"""Lift tracks of 2D poses, and poses of single images, into depth."""
+"""Lift tracks of 2D poses, and poses in single images, to 3D."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from posefix.core.skeleton import Skeleton
 from posefix.formats.images import ImageIndex
 from posefix.lifting.body import HEIGHT, limbs_of, views
 from posefix.lifting.network import DEFAULT, LIFTING, LiftingNetwork
-from posefix.lifting.placing import FEWEST, root_of, smoothed_distance, with_constant_limbs
+from posefix.lifting.placing import MIN_KEYPOINTS, root_of, smoothed_distance, with_constant_limbs
 from posefix.lifting.poses import Camera, Poses3D, Track3D
 from posefix.motion.denoise import MAX_FPS, MIN_FPS, by_windows, normalized, on_even_grid
 from posefix.motion.filters import interpolated, segments
@@ -25,15 +25,15 @@ from posefix.motion.tracks import Track
 from posefix.refine.checks import check_people, people_of_arrays
 
 WINDOW, OVERLAP = 54, 27  # frames
-TOGETHER = 64  # windows in a batch
-FIELD_OF_VIEW = 60.0  # degrees, along the longer side of an image, of a camera that is not known
-STILL_RATE = 30.0  # frames a second of which the network is told for a single image
+BATCH_SIZE = 64  # windows per forward pass
+FIELD_OF_VIEW = 60.0  # degrees, along the longer side of an image, for unknown cameras
+STILL_RATE = 30.0  # frames per second, as the network's input for single images
 LEAST_SPREAD = 1e-3  # metres
-TRUSTED, ROUNDS = 0.5, 5  # how far off a ray may be that is trusted by half, in spreads; steps towards the rays
+HALF_TRUST, FIT_STEPS = 0.5, 5  # distance from a ray with trust 0.5, in spreads; steps towards the rays
 
 
 def camera_of(width: float, height: float, field_of_view: float = FIELD_OF_VIEW) -> Camera:
-    """A camera that takes images of this size, and ``field_of_view`` degrees along the longer side.
+    """Return a camera with images of this size and ``field_of_view`` degrees along the longer side.
 
     Raises:
         InputError: the size is not above 0, or the angle not between 0 and 180 degrees.
@@ -47,7 +47,7 @@ def camera_of(width: float, height: float, field_of_view: float = FIELD_OF_VIEW)
 
 
 class Cameras(NamedTuple):
-    """The cameras of images, of how many the size is guessed, and width and height of these in pixels."""
+    """The cameras of images; for how many the size was guessed; and that size (width, height) in pixels."""
 
     of_image: dict[int, Camera]
     guessed: int
@@ -68,13 +68,13 @@ class Lifter:
     def __init__(self, network: LiftingNetwork, skeleton: Skeleton, height: float = HEIGHT) -> None:
         require_above_zero(height, "height")
         self.network, self.skeleton, self._given = network, network.skeleton, skeleton
-        self._from = network.skeleton.indices_from(skeleton)
+        self._source = network.skeleton.indices_from(skeleton)
         self._flip = network.skeleton.flip
         self._limbs = limbs_of(network.skeleton)
         self._factor = height / HEIGHT
-        if (self._from >= 0).sum() < FEWEST or (self._from[self._limbs[0::4, 0]] < 0).any():
+        if (self._source >= 0).sum() < MIN_KEYPOINTS or (self._source[self._limbs[0::4, 0]] < 0).any():
             needed = "both shoulders among them"
-            raise InputError(f"skeleton {skeleton.name}: lifting needs {FEWEST} of COCO's keypoints, {needed}")
+            raise InputError(f"skeleton {skeleton.name}: lifting needs {MIN_KEYPOINTS} of COCO's keypoints, {needed}")
 
     @classmethod
     def from_pretrained(
@@ -126,7 +126,7 @@ class Lifter:
             people: N people, whose skeleton is that of the lifter.
             camera: of an image id.
         """
-        xyc = self._known(np.where(people.labelled[..., None], people.xyc, 0).astype(np.float64))[:, None]
+        xyc = self._network_pose(np.where(people.labelled[..., None], people.xyc, 0).astype(np.float64))[:, None]
         cameras = [camera(image_id) for image_id in people.image_ids.tolist()]
         poses = self._lift(xyc, STILL_RATE)
         keypoints, root = self._in_camera(poses, xyc, rays := _rays(xyc, cameras), self._directions(xyc, rays))
@@ -138,114 +138,113 @@ class Lifter:
         )
 
     def _track(self, track: Track, camera: Camera) -> Track3D:
-        given = np.isfinite(track.keypoints).all(-1) & (track.keypoints[..., 2] > 0)
-        xyc = self._known(np.where(given[..., None], track.keypoints, 0))
+        valid = np.isfinite(track.keypoints).all(-1) & (track.keypoints[..., 2] > 0)
+        xyc = self._network_pose(np.where(valid[..., None], track.keypoints, 0))
         poses = np.full((*xyc.shape[:2], 4), np.nan)
         rays = camera.rays(xyc[..., :2])
         directions = self._directions(xyc, rays)
-        parts = segments(track.times, track.keypoints, given)
-        for part in parts:
-            directions[part] = interpolated(track.times[part], directions[part, None])[:, 0]
-            if part.stop - part.start < 2:
-                poses[part] = self._lift(xyc[None, part], STILL_RATE)[0]
+        spans = segments(track.times, track.keypoints, valid)
+        for span in spans:
+            directions[span] = interpolated(track.times[span], directions[span, None])[:, 0]
+            if span.stop - span.start < 2:
+                poses[span] = self._lift(xyc[None, span], STILL_RATE)[0]
             else:
-                poses[part] = on_even_grid(track.times[part], xyc[part], self._by_windows)
+                poses[span] = on_even_grid(track.times[span], xyc[span], self._by_windows)
         keypoints, root = self._in_camera(poses, xyc, rays, directions)
-        for part in parts:
-            whole = interpolated(track.times[part], root[part, None])[:, 0]
-            root[part] = smoothed_distance(whole, track.times[part])
-        never = np.asarray((xyc[..., 2] <= 0).all(0))
-        arrays = _known_arrays(keypoints, root, poses, never)
+        for span in spans:
+            dense = interpolated(track.times[span], root[span, None])[:, 0]
+            root[span] = smoothed_distance(dense, track.times[span])
+        absent = np.asarray((xyc[..., 2] <= 0).all(0))
+        arrays = _known_arrays(keypoints, root, poses, absent)
         return Track3D(track.track_id, track.frames, track.times, *arrays, camera=camera)
 
-    def _known(self, keypoints: np.ndarray) -> np.ndarray:
-        """(..., K', 3) poses as (..., K, 3) of the network's skeleton; score 0 of what they do not have."""
-        known: np.ndarray = np.where((self._from >= 0)[:, None], keypoints[..., self._from, :], 0)
-        return known
+    def _network_pose(self, keypoints: np.ndarray) -> np.ndarray:
+        """Convert poses (..., K', 3) to the network's skeleton (..., K, 3); missing keypoints get score 0."""
+        converted: np.ndarray = np.where((self._source >= 0)[:, None], keypoints[..., self._source, :], 0)
+        return converted
 
     def _by_windows(self, track: np.ndarray, fps: float) -> np.ndarray:
         return by_windows(track, partial(self._lift, fps=fps), window=WINDOW, overlap=OVERLAP)
 
     def _lift(self, windows: np.ndarray, fps: float) -> np.ndarray:
-        """(N, T, K, 3) windows to (N, T, K, 4) metres along the line of sight, and how far off they are expected to be.
+        """Lift windows (N, T, K, 3) to (N, T, K, 4): metres along the line of sight, and expected errors.
 
-        Each is lifted as it is and mirrored, and the mean of both is taken.
+        Results are the mean of the windows and of their mirror images.
         """
         windows = normalized(windows)[0]
         mirrored = windows[:, :, self._flip] * np.array([-1, 1, 1], np.float32)
         rate = torch.full((len(windows),), float(np.clip(fps, MIN_FPS, MAX_FPS)))
-        found = []
-        for both in (windows, mirrored):
-            parts = torch.split(torch.from_numpy(both), TOGETHER)
+        outputs = []
+        for inputs in (windows, mirrored):
+            batches = torch.split(torch.from_numpy(inputs), BATCH_SIZE)
             with torch.inference_mode():
-                lifted = [self.network(part, rate[: len(part)]) for part in parts]
-            places = torch.cat([pose.keypoints for pose in lifted]).numpy()
+                lifted = [self.network(batch, rate[: len(batch)]) for batch in batches]
+            keypoints = torch.cat([pose.keypoints for pose in lifted]).numpy()
             spreads = torch.cat([pose.log_spread.exp() for pose in lifted]).numpy()
-            found.append(np.concatenate([places, spreads[..., None]], axis=-1))
-        back = found[1][:, :, self._flip] * np.array([-1, 1, 1, 1], np.float32)
-        poses: np.ndarray = self._factor * (found[0] + back) / 2
+            outputs.append(np.concatenate([keypoints, spreads[..., None]], axis=-1))
+        unmirrored = outputs[1][:, :, self._flip] * np.array([-1, 1, 1, 1], np.float32)
+        poses: np.ndarray = self._factor * (outputs[0] + unmirrored) / 2
         return poses
 
     def _directions(self, xyc: np.ndarray, rays: np.ndarray) -> np.ndarray:
-        """(..., 3) lines of sight to the hips, or to all keypoints where one of them is not given; NaN without any.
+        """Return lines of sight (..., 3) to the hips, or to all keypoints if a hip is missing; NaN without any.
 
-        ``xyc`` (..., K, 3) are x, y in pixels and score, ``rays`` (..., K, 3) those through the pixels.
+        ``xyc`` (..., K, 3) are x, y in pixels and score, ``rays`` (..., K, 3) go through the pixels.
         """
-        given = xyc[..., 2] > 0
-        hips = np.isin(np.arange(given.shape[-1]), self.network.hips)
-        seen = np.where(given[..., self.network.hips].all(-1, keepdims=True), hips, given).astype(np.float64)
-        count = seen.sum(-1, keepdims=True)
-        return np.asarray((seen[..., None] * rays).sum(-2) / np.where(count > 0, count, np.nan))
+        valid = xyc[..., 2] > 0
+        hips = np.isin(np.arange(valid.shape[-1]), self.network.hips)
+        weights = np.where(valid[..., self.network.hips].all(-1, keepdims=True), hips, valid).astype(np.float64)
+        count = weights.sum(-1, keepdims=True)
+        return np.asarray((weights[..., None] * rays).sum(-2) / np.where(count > 0, count, np.nan))
 
     def _in_camera(
         self, poses: np.ndarray, xyc: np.ndarray, rays: np.ndarray, directions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Poses (..., T, K, 4) along lines of sight (..., T, 3) in the camera's axes: keypoints and root."""
-        given = (xyc[..., 2] > 0) & np.isfinite(poses).all(-1)
+        """Place poses (..., T, K, 4) along lines of sight (..., T, 3) in camera coordinates: keypoints and root."""
+        valid = (xyc[..., 2] > 0) & np.isfinite(poses).all(-1)
         spreads = np.maximum(poses[..., 3], LEAST_SPREAD)
-        weights = np.where(given, 1 / spreads**2, 0)
+        weights = np.where(valid, 1 / spreads**2, 0)
         keypoints = np.einsum("...ji,...kj->...ki", views(directions), poses[..., :3])
-        return self._reconciled(keypoints, rays, spreads, weights)
+        return self._fit_to_rays(keypoints, rays, spreads, weights)
 
-    def _reconciled(
+    def _fit_to_rays(
         self, keypoints: np.ndarray, rays: np.ndarray, spreads: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Bring poses near the rays along which they are seen, with limbs of one length: keypoints and root.
+        """Fit poses to their rays with limbs of constant length: keypoints and root.
 
-        In turn keypoints move towards their rays, limbs get their length again, and the person is placed anew. The
-        further off a ray is, for how far off the network expects to be, the less it is trusted (as in Geman and
-        McClure's robust loss), and the less the rays of a pose are trusted in the mean, the less far keypoints move:
-        an estimator that errs does not bend the pose.
+        Iterates: move keypoints towards their rays, restore limb lengths, solve for the position. A ray's trust falls
+        with its distance relative to the network's expected error (Geman-McClure weights), and keypoints move less in
+        poses whose rays are trusted less on average, so that errors of the 2D estimator do not bend the pose.
         """
         trust = np.ones_like(weights)
-        for _ in range(2):  # the second time without what is far off
+        for _ in range(2):  # the second time with trust from the first
             root = root_of(keypoints, rays, trust * weights)
             points = keypoints + root[..., None, :]
-            off = np.linalg.norm(rays * points[..., 2:] - points, axis=-1)
-            trust = np.nan_to_num((weights > 0) / (1 + (off / (TRUSTED * spreads)) ** 2))
+            distance = np.linalg.norm(rays * points[..., 2:] - points, axis=-1)
+            trust = np.nan_to_num((weights > 0) / (1 + (distance / (HALF_TRUST * spreads)) ** 2))
         agreement = trust.sum(-1, keepdims=True) / np.maximum((weights > 0).sum(-1, keepdims=True), 1)
         steps = (trust * agreement**2)[..., None]
-        for _ in range(ROUNDS):
+        for _ in range(FIT_STEPS):
             points = keypoints + np.nan_to_num(root)[..., None, :]
             points += steps * (rays * points[..., 2:] - points)
             points = with_constant_limbs(points, self._limbs)
             keypoints = points - points[..., self.network.hips, :].mean(-2, keepdims=True)
-            placed = root_of(keypoints, rays, trust * weights)
-            root = np.where(np.isfinite(placed), placed, root)
+            new_root = root_of(keypoints, rays, trust * weights)
+            root = np.where(np.isfinite(new_root), new_root, root)
         return keypoints, root
 
 
 def cameras_of(people: People, index: ImageIndex | None, field_of_view: float) -> Cameras:
-    """The cameras of all images of people, of the sizes that an index of the images tells.
+    """Return the cameras of all images of people, with the image sizes of an index.
 
-    Images whose size is not told are as large as all others, or else as far as keypoints reach.
+    Images of unknown size are taken to be as large as all others or, if these differ, as far as keypoints extend.
     """
     ids = np.unique(people.image_ids).tolist()
     sizes: dict[int, tuple[float, float]] = {}
     sizes.update((image_id, size) for image_id in ids if index and (size := index.size(image_id)))
-    told = set(sizes.values())
+    known_sizes = set(sizes.values())
     reach = np.ceil(people.keypoints[people.labelled].max(0, initial=1)).tolist()
-    width, height = told.pop() if len(told) == 1 else reach
+    width, height = known_sizes.pop() if len(known_sizes) == 1 else reach
     guessed = [image_id for image_id in ids if image_id not in sizes]
     sizes.update(dict.fromkeys(guessed, (width, height)))
     return Cameras(
@@ -254,7 +253,7 @@ def cameras_of(people: People, index: ImageIndex | None, field_of_view: float) -
 
 
 def _rays(xyc: np.ndarray, cameras: Sequence[Camera]) -> np.ndarray:
-    """(N, T, K, 3) rays through the pixels (N, T, K, 3) of N people, each before a camera of their own."""
+    """Return rays (N, T, K, 3) through the pixels (N, T, K, 3) of N people, each with their own camera."""
     focal, centres = np.array([c.focal for c in cameras]), np.array([c.centre for c in cameras])
     return Camera(1.0, (0.0, 0.0)).rays((xyc[..., :2] - centres[:, None, None]) / focal[:, None, None, None])
 
@@ -262,6 +261,6 @@ def _rays(xyc: np.ndarray, cameras: Sequence[Camera]) -> np.ndarray:
 def _known_arrays(
     keypoints: np.ndarray, root: np.ndarray, poses: np.ndarray, unknown: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Keypoints, root and spreads of Track3D, without those that are ``unknown``; ``poses`` (..., 4) have spreads."""
+    """Return the keypoints, root and spreads of Track3D, NaN where ``unknown``; ``poses`` (..., 4) have the spreads."""
     keypoints = np.where(unknown[..., None], np.nan, keypoints).astype(np.float32)
     return keypoints, root.astype(np.float32), np.where(unknown, np.nan, poses[..., 3]).astype(np.float32)

@@ -1,9 +1,8 @@
-"""How far poses in depth are from a reference.
+"""Measure the distance of 3D poses from a reference.
 
-``found`` and ``truth`` are (..., T, K, 3) metres in the same axes, each from the middle of its own hips; ``valid``
-(..., T, K) says which keypoints count, as far as both are finite. A measure has one value for each frame, (..., T)
-float64, the mean over the keypoints that count and NaN where none does; of a track it is the mean over its frames.
-docs/depth.md says where each is from.
+``predicted`` and ``truth`` are (..., T, K, 3) metres in the same axes, each relative to its own mid-hip. Keypoints
+count if both are finite and, if given, ``valid`` (..., T, K). Measures return one value per frame, (..., T) float64:
+the mean over the keypoints that count, or NaN without any. See docs/depth.md for references.
 """
 
 from __future__ import annotations
@@ -15,154 +14,151 @@ from posefix.lifting.poses import MILLIMETRES
 
 PCK_LIMIT = 150.0  # mm, about half the size of a head
 AUC_LIMITS = np.linspace(0.0, PCK_LIMIT, 31)
-LEAST_KEYPOINTS = 3  # that fix a rotation
+LEAST_KEYPOINTS = 3  # for a rotation
 
 
-def mpjpe(found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Mean distance of the keypoints."""
-    return _mean(distances(found, truth, valid))
+def mpjpe(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean distance of the keypoints, mm."""
+    return _mean(distances(predicted, truth, valid))
 
 
-def p_mpjpe(found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Mean distance after Procrustes alignment of each frame."""
-    return mpjpe(aligned(found, truth, valid), truth, valid)
+def p_mpjpe(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean distance after Procrustes alignment of each frame, mm."""
+    return mpjpe(aligned(predicted, truth, valid), truth, valid)
 
 
-def n_mpjpe(found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Mean distance after each frame is scaled by the factor with the least squared distance."""
-    both = measured(found, truth, valid)[..., None]
-    known, target = (np.where(both, points, 0).astype(np.float64) for points in (found, truth))
-    scale = (known * target).sum((-2, -1)) / np.maximum((known**2).sum((-2, -1)), np.finfo(np.float64).tiny)
-    return mpjpe(scale[..., None, None] * found, truth, valid)
+def n_mpjpe(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean distance after least-squares scaling of each frame, mm."""
+    mask = measured(predicted, truth, valid)[..., None]
+    source, target = (np.where(mask, points, 0).astype(np.float64) for points in (predicted, truth))
+    scale = (source * target).sum((-2, -1)) / np.maximum((source**2).sum((-2, -1)), np.finfo(np.float64).tiny)
+    return mpjpe(scale[..., None, None] * predicted, truth, valid)
 
 
-def pa_track(found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Mean distance after Procrustes alignment of the whole track, as one sees it who turns it once for all frames."""
-    whole = (*found.shape[:-3], -1)
-    both = measured(found, truth, valid)
-    moved = aligned(found.reshape(*whole, 3), truth.reshape(*whole, 3), both.reshape(whole))
-    return mpjpe(moved.reshape(found.shape), truth, valid)
+def pa_track(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean distance after one Procrustes alignment of the whole track, mm."""
+    flat = (*predicted.shape[:-3], -1)
+    mask = measured(predicted, truth, valid)
+    aligned_points = aligned(predicted.reshape(*flat, 3), truth.reshape(*flat, 3), mask.reshape(flat))
+    return mpjpe(aligned_points.reshape(predicted.shape), truth, valid)
 
 
 def mpjve(
-    found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None, follows: np.ndarray | None = None
+    predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None, follows: np.ndarray | None = None
 ) -> np.ndarray:
-    """Mean distance of the keypoints' velocities, mm per frame; NaN in each first frame.
+    """Return the mean distance of the keypoints' velocities, mm per frame; NaN in the first frame.
 
     Args:
-        found, truth, valid: as everywhere here.
-        follows: (T,) bool frames that come right after the row before; all but the first, if not given.
+        predicted, truth, valid: as for all measures.
+        follows: (T,) bool frames that directly follow the row before; by default all but the first.
     """
-    both = measured(found, truth, valid)
-    both[..., 1:, :] &= both[..., :-1, :]
-    both[..., 0, :] = False
+    mask = measured(predicted, truth, valid)
+    mask[..., 1:, :] &= mask[..., :-1, :]
+    mask[..., 0, :] = False
     if follows is not None:
-        both &= follows[:, None]
-    moved, real = (np.diff(points, axis=-3, prepend=points[..., :1, :, :]) for points in (found, truth))
-    return mpjpe(moved, real, both)
+        mask &= follows[:, None]
+    velocity, true_velocity = (np.diff(points, axis=-3, prepend=points[..., :1, :, :]) for points in (predicted, truth))
+    return mpjpe(velocity, true_velocity, mask)
 
 
-def pck(found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Share of the keypoints within 150 mm, in percent."""
-    return _mean(_percent(distances(found, truth, valid), PCK_LIMIT))
+def pck(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return the percentage of keypoints within 150 mm."""
+    return _mean(_percent(distances(predicted, truth, valid), PCK_LIMIT))
 
 
-def auc(found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Area under the curve of the share of keypoints within 0 to 150 mm, in percent."""
-    off = distances(found, truth, valid)
-    area: np.ndarray = np.mean([_mean(_percent(off, limit)) for limit in AUC_LIMITS], axis=0)
+def auc(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return the area under the curve of the percentage of keypoints within 0 to 150 mm."""
+    distance = distances(predicted, truth, valid)
+    area: np.ndarray = np.mean([_mean(_percent(distance, limit)) for limit in AUC_LIMITS], axis=0)
     return area
 
 
-def measured(found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """(..., K) bool: keypoints that count, a new array."""
-    both: np.ndarray = np.isfinite(found).all(-1) & np.isfinite(truth).all(-1)
-    return both if valid is None else both & valid
+def measured(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return (..., K) bool, a new array: keypoints that count."""
+    finite: np.ndarray = np.isfinite(predicted).all(-1) & np.isfinite(truth).all(-1)
+    return finite if valid is None else finite & valid
 
 
-def distances(found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """(..., K) float64 mm between the keypoints; NaN of those that do not count."""
-    apart = np.linalg.norm(np.subtract(found, truth, dtype=np.float64), axis=-1)
-    return np.where(measured(found, truth, valid), MILLIMETRES * apart, np.nan)
+def distances(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Return the distances (..., K) float64 mm of the keypoints; NaN for those that do not count."""
+    metres = np.linalg.norm(np.subtract(predicted, truth, dtype=np.float64), axis=-1)
+    return np.where(measured(predicted, truth, valid), MILLIMETRES * metres, np.nan)
 
 
-def aligned(found: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Poses after the rotation, translation and scale that bring each closest to ``truth`` in least squares.
+def aligned(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
+    """Align poses to ``truth`` by rotation, translation and scale in least squares (Procrustes).
 
     Args:
-        found, truth: (..., K, 3).
+        predicted, truth: (..., K, 3).
         valid: (..., K) bool keypoints that count.
 
     Returns:
-        (..., K, 3) float64, all of ``found``; NaN of poses with fewer than three keypoints that count.
+        (..., K, 3) float64, all of ``predicted``; NaN for poses with fewer than three keypoints that count.
     """
-    both = measured(found, truth, valid)[..., None]
-    count = both.sum(-2, keepdims=True)
+    mask = measured(predicted, truth, valid)[..., None]
+    count = mask.sum(-2, keepdims=True)
     middles = [
-        np.where(both, points, 0).sum(-2, keepdims=True, dtype=np.float64) / np.maximum(count, 1)
-        for points in (found, truth)
+        np.where(mask, points, 0).sum(-2, keepdims=True, dtype=np.float64) / np.maximum(count, 1)
+        for points in (predicted, truth)
     ]
-    source, target = (np.where(both, p - m, 0) for p, m in zip((found, truth), middles, strict=True))
+    source, target = (np.where(mask, p - m, 0) for p, m in zip((predicted, truth), middles, strict=True))
     u, stretch, vt = np.linalg.svd(np.swapaxes(source, -1, -2) @ target)
     proper = np.ones_like(stretch)
     proper[..., 2] = np.sign(np.linalg.det(u @ vt))
     rotation = (u * proper[..., None, :]) @ vt
     spread = np.maximum((source**2).sum((-2, -1)), np.finfo(np.float64).tiny)
     scale = ((stretch * proper).sum(-1) / spread)[..., None, None]
-    moved = scale * ((found - middles[0]) @ rotation) + middles[1]
-    return np.where(count >= LEAST_KEYPOINTS, moved, np.nan)
+    result = scale * ((predicted - middles[0]) @ rotation) + middles[1]
+    return np.where(count >= LEAST_KEYPOINTS, result, np.nan)
 
 
 def bones(skeleton: Skeleton) -> np.ndarray:
-    """(B, 2) int64 limbs that keep their length: those within arms and shoulders, and within legs and hips."""
+    """Return (B, 2) int64 limbs of constant length: those within arms and shoulders, and within legs and hips."""
     group = skeleton.groups[skeleton.limbs]
     rigid: np.ndarray = skeleton.limbs[(group[:, 0] == group[:, 1]) & (group[:, 0] != "face")]
     return rigid
 
 
 def length_variation(lengths: np.ndarray) -> float:
-    """Standard deviation of the lengths (T, B) of bones over a track, in percent of their mean; mean over the bones.
-
-    NaN if no length is known.
-    """
-    sums, usual = length_sums(lengths)
-    return float(variations(sums.sum(0, keepdims=True), usual)[0])
+    """Return the mean coefficient of variation of the bone lengths (T, B) over a track, in percent; NaN without any."""
+    sums, mean_lengths = length_sums(lengths)
+    return float(variations(sums.sum(0, keepdims=True), mean_lengths)[0])
 
 
 def length_sums(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the variation of the lengths (T, B) of bones follows from, summed over any frames; NaN is unknown.
+    """Return the terms, additive over frames, from which :func:`variations` computes the variation of lengths (T, B).
 
     Returns:
-        (T, 3 B) float64 how much longer than usual each bone is, the square of that, and whether it is known; and (B,)
-        the usual lengths, their means.
+        (T, 3 B) float64: deviations of the bones from their mean lengths, their squares, and 1 where the length is
+        known; and (B,) the mean lengths.
     """
-    there = np.isfinite(lengths)
-    usual = np.where(there, lengths, 0).sum(0) / np.maximum(there.sum(0), 1)
-    longer = np.where(there, lengths - usual, 0)
-    return np.hstack([longer, longer**2, there]), usual
+    known = np.isfinite(lengths)
+    mean_lengths = np.where(known, lengths, 0).sum(0) / np.maximum(known.sum(0), 1)
+    deviations = np.where(known, lengths - mean_lengths, 0)
+    return np.hstack([deviations, deviations**2, known]), mean_lengths
 
 
-def variations(sums: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """(R,) as :func:`length_variation`, of R sums (R, 3 B) of what :func:`length_sums` gives."""
-    longer, squares, count = np.split(sums, 3, axis=1)
+def variations(sums: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Return :func:`length_variation` (R,) from R sums (R, 3 B) of the rows of :func:`length_sums`."""
+    offsets, squares, count = np.split(sums, 3, axis=1)
     known = count > 0.5
     count = np.maximum(count, 1)
-    deviation = np.sqrt(np.maximum(squares / count - (longer / count) ** 2, 0))
-    shares = np.where(known, 100 * deviation / np.maximum(usual + longer / count, np.finfo(np.float64).tiny), 0)
-    return np.where(known.any(1), shares.sum(1) / np.maximum(known.sum(1), 1), np.nan)
+    spread = np.sqrt(np.maximum(squares / count - (offsets / count) ** 2, 0))
+    percent = np.where(known, 100 * spread / np.maximum(means + offsets / count, np.finfo(np.float64).tiny), 0)
+    return np.where(known.any(1), percent.sum(1) / np.maximum(known.sum(1), 1), np.nan)
 
 
-def _percent(off: np.ndarray, limit: float) -> np.ndarray:
-    return np.where(np.isfinite(off), 100.0 * (off < limit), np.nan)
+def _percent(distance: np.ndarray, limit: float) -> np.ndarray:
+    return np.where(np.isfinite(distance), 100.0 * (distance < limit), np.nan)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """The mean over the last axis of what is finite; NaN where nothing is."""
+    """Return the mean of the finite values along the last axis; NaN without any."""
     known = np.isfinite(values)
     total = np.where(known, values, 0).sum(-1)
     mean: np.ndarray = np.where(known.any(-1), total / np.maximum(known.sum(-1), 1), np.nan)
     return mean
 
 
-# Those that have a value for each frame.
+# Measures with a value per frame.
 MEASURES = {f.__name__: f for f in (mpjpe, p_mpjpe, n_mpjpe, pa_track, mpjve, pck, auc)}

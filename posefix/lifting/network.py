@@ -1,12 +1,11 @@
 """The lifting network: 3D poses from tracks of 2D poses, by convolutions over time.
 
-After VideoPose3D (Pavllo et al., CVPR 2019): a convolution over whole poses, then residual blocks with dilated
-convolutions, none of them padded, so that each output sees exactly ``receptive_field`` frames. Frames beyond the ends
-of a track, and keypoints without an estimate, are told to be absent; a single image is a track of one frame. Unlike
-theirs, blocks are normalised frame by frame, as in transformers, so that absent frames do not change statistics; the
-network gets confidences and the rate of frames, predicts how far off each keypoint is expected to be, and places
-keypoints beside where the 2D pose has them: x and y are those of the input, times a scale of the frame, plus what the
-network adds.
+Like VideoPose3D (Pavllo et al., CVPR 2019), it has a convolution over whole poses and residual blocks of dilated
+convolutions without padding, so each output sees exactly ``receptive_field`` frames. Features mark frames beyond the
+ends of a track, and keypoints without an estimate, as absent; a single image is a track of one frame. Unlike
+VideoPose3D, it normalises each frame by itself, so absent frames do not change statistics; it also takes confidences
+and the frame rate, and predicts the expected error of each keypoint. x and y are those of the input, times a scale per
+frame, plus an offset.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from posefix.models.sequence_checkpoint import SequenceCheckpoint
 from posefix.motion.network import FEATURES, features
 
 LEAST_SPREAD, MOST_SPREAD, FIRST_SPREAD = 0.005, 1.0, 0.05  # metres
-FIRST_SCALE = 0.68  # metres in the size of a person, sqrt(area): before any training
+FIRST_SCALE = 0.68  # metres per size of the person, sqrt(area): initial value
 
 
 class LiftingConfig(StrictModel):
-    """The network: ``channels`` wide, with a convolution over each of ``filter_widths`` (odd) frames.
+    """Size of the network: ``channels`` wide, with a convolution over each of ``filter_widths`` (odd) frames.
 
-    Each is dilated so that the receptive field is the product of all of them. ``causal`` looks at the past alone.
+    Dilations make the receptive field the product of all widths. ``causal`` sees no later frame.
     """
 
     filter_widths: tuple[int, ...] = (3, 3, 3)
@@ -48,16 +47,16 @@ class LiftingConfig(StrictModel):
 
 
 class Lifted(NamedTuple):
-    """3D poses as the network says them, for a person of standard size."""
+    """3D poses for a person of standard size."""
 
-    keypoints: torch.Tensor  # (N, T, K, 3) metres from the middle of the hips; x right, y down, z away
-    log_spread: torch.Tensor  # (N, T, K), log of the mean distance to the truth, in metres
+    keypoints: torch.Tensor  # (N, T, K, 3) metres from the mid-hip; x right, y down, z away
+    log_spread: torch.Tensor  # (N, T, K), log of the expected distance to the truth, in metres
 
 
 class Frames(nn.Module):
-    """A dilated convolution over ``width`` frames without padding, as a linear map of those frames side by side.
+    """A dilated convolution over ``width`` frames without padding, as a linear map of the concatenated frames.
 
-    (N, T, C) -> (N, T - (width - 1) dilation, D). On CPUs it is faster so, in bfloat16 by far.
+    (N, T, C) -> (N, T - (width - 1) dilation, D). Faster than Conv1d on CPUs, most of all in bfloat16.
     """
 
     def __init__(self, channels: int, out: int, width: int, dilation: int) -> None:
@@ -66,7 +65,7 @@ class Frames(nn.Module):
         self.linear = nn.Linear(width * channels, out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """See the class."""
+        """Map (N, T, C) to (N, T - (width - 1) dilation, D)."""
         length = x.shape[1] - (self.width - 1) * self.dilation
         taps = [x[:, tap * self.dilation : tap * self.dilation + length] for tap in range(self.width)]
         output: torch.Tensor = self.linear(torch.cat(taps, dim=-1))
@@ -74,7 +73,7 @@ class Frames(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """A dilated convolution over frames, then a perceptron; the residual is cut to the frames that are left."""
+    """A dilated convolution over frames and an MLP; the residual is cropped to the remaining frames."""
 
     def __init__(self, channels: int, width: int, dilation: int, causal: bool) -> None:
         super().__init__()
@@ -94,7 +93,7 @@ class ResidualBlock(nn.Module):
 
 
 class LiftingNetwork(nn.Module):
-    """See the module's docstring. ``forward`` gives :class:`Lifted`."""
+    """The lifting network, as described in the module's docstring."""
 
     def __init__(self, config: LiftingConfig, skeleton: Skeleton) -> None:
         super().__init__()
@@ -109,46 +108,46 @@ class LiftingNetwork(nn.Module):
                 for width, dilation in zip(widths[1:], dilations, strict=True)
             ]
         )
-        self.frame = nn.Linear(k * FEATURES, channels)  # the frame itself, past the convolutions
+        self.frame = nn.Linear(k * FEATURES, channels)  # skips the convolutions
         self.norm, self.out = nn.LayerNorm(channels), nn.Linear(channels, 4 * k + 1)
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)
 
     @property
     def receptive_field(self) -> int:
-        """How many frames of the input one frame of the output sees."""
+        """Number of input frames that one output frame sees."""
         return math.prod(self.config.filter_widths)
 
     def forward(self, tracks: torch.Tensor, fps: torch.Tensor) -> Lifted:
-        """Lift N tracks of T frames to as many 3D poses.
+        """Lift N tracks of T frames.
 
         Args:
             tracks: (N, T, K, 3) x, y, score, centred on the track and in units of the person's size; score 0 where
-                nothing is given.
-            fps: (N,) frames a second.
+                there is no estimate.
+            fps: (N,) frames per second.
         """
         n, t, k = tracks.shape[:3]
         if tracks.shape[2:] != (len(self.skeleton), 3):
             raise ValueError(f"tracks must be (N, T, {len(self.skeleton)}, 3), not {tuple(tracks.shape)}")
-        given = (tracks[..., 2:] > 0).to(tracks.dtype)
-        places = (tracks[..., :2] - self._root(tracks[..., :2], given)) * given
-        told = torch.cat([places, features(tracks, fps)[..., 2:]], dim=-1).flatten(2)
-        more = self.receptive_field - 1
-        before = more if self.config.causal else more // 2
-        x = self.expand(F.pad(told, (0, 0, before, more - before)))
+        valid = (tracks[..., 2:] > 0).to(tracks.dtype)
+        positions = (tracks[..., :2] - self._root(tracks[..., :2], valid)) * valid
+        inputs = torch.cat([positions, features(tracks, fps)[..., 2:]], dim=-1).flatten(2)
+        padding = self.receptive_field - 1
+        before = padding if self.config.causal else padding // 2
+        x = self.expand(F.pad(inputs, (0, 0, before, padding - before)))
         for block in self.blocks:
             x = block(x)
-        found = self.out(F.gelu(self.norm(x + self.frame(told)))).to(tracks.dtype)
-        scale = FIRST_SCALE * found[..., :1, None].exp()
-        offset, spread = found[..., 1:].view(n, t, k, 4).split([3, 1], dim=-1)
+        output = self.out(F.gelu(self.norm(x + self.frame(inputs)))).to(tracks.dtype)
+        scale = FIRST_SCALE * output[..., :1, None].exp()
+        offset, spread = output[..., 1:].view(n, t, k, 4).split([3, 1], dim=-1)
         log_spread = (spread[..., 0] + math.log(FIRST_SPREAD)).clamp(math.log(LEAST_SPREAD), math.log(MOST_SPREAD))
-        return Lifted(F.pad(scale * places, (0, 1)) + offset, log_spread)
+        return Lifted(F.pad(scale * positions, (0, 1)) + offset, log_spread)
 
-    def _root(self, places: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
-        """(N, T, 1, 2): the middle of the hips of each frame, or that of all keypoints where one is not given."""
-        hips, known = places[:, :, self.hips].mean(2, keepdim=True), given[:, :, self.hips].prod(2, keepdim=True)
-        middle = (places * given).sum(2, keepdim=True) / given.sum(2, keepdim=True).clamp(min=1)
-        return known * hips + (1 - known) * middle
+    def _root(self, positions: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """Return (N, T, 1, 2): the mid-hip of each frame, or the mean of all keypoints if a hip is missing."""
+        hips, has_hips = positions[:, :, self.hips].mean(2, keepdim=True), valid[:, :, self.hips].prod(2, keepdim=True)
+        middle = (positions * valid).sum(2, keepdim=True) / valid.sum(2, keepdim=True).clamp(min=1)
+        return has_hips * hips + (1 - has_hips) * middle
 
 
 DEFAULT = "posefix-lift"

@@ -1,4 +1,4 @@
-"""Poses in depth: one person over time, in metres, and the file that keeps them."""
+"""3D poses of people over time, in metres, and their file format."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from posefix.core.files import write_atomically
 from posefix.core.skeleton import Skeleton
 
 DECIMALS = 4  # of metres, in files
-MILLIMETRES = 1000.0  # in a metre
+MILLIMETRES = 1000.0  # per metre
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera without distortion: focal length and the centre's x and y, in pixels."""
+    """A pinhole camera without distortion: focal length and principal point (x, y), in pixels."""
 
     focal: float
     centre: tuple[float, float]
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) metres in the camera's axes to (..., 2) float64 pixels; NaN of what is behind the camera."""
+        """Project (..., 3) metres in camera coordinates to (..., 2) float64 pixels; NaN behind the camera."""
         depth = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
         pixels: np.ndarray = self.focal * points[..., :2] / depth + self.centre
         return pixels
 
     def rays(self, pixels: np.ndarray) -> np.ndarray:
-        """(..., 2) pixels to (..., 3) float64 directions in the camera's axes, of depth 1."""
+        """Return directions (..., 3) float64 of depth 1, in camera coordinates, through pixels (..., 2)."""
         plane = (np.asarray(pixels, np.float64) - self.centre) / self.focal
         return np.concatenate([plane, np.ones_like(plane[..., :1])], axis=-1)
 
@@ -42,13 +42,13 @@ class Track3D:
     """One person in T frames. Axes are the camera's: x right, y down, z away from it.
 
     Attributes:
-        track_id: the same as of the 2D poses; -1 where unknown.
-        frames: (T,) int64 image ids, in videos the frames' numbers, ascending.
-        times: (T,) float64 seconds, ascending; 0 of a single image.
-        keypoints: (T, K, 3) float32 metres from the middle of the hips; NaN where nothing is known.
-        root: (T, 3) float32 metres, the middle of the hips from the camera; NaN where nothing is known.
-        spreads: (T, K) float32 metres, how far off each keypoint is expected to be in the mean.
-        camera: through which the person is seen.
+        track_id: of the 2D poses; -1 if unknown.
+        frames: (T,) int64 image ids, in videos frame numbers, ascending.
+        times: (T,) float64 seconds, ascending; 0 for a single image.
+        keypoints: (T, K, 3) float32 metres from the mid-hip; NaN where unknown.
+        root: (T, 3) float32 metres, the mid-hip from the camera; NaN where unknown.
+        spreads: (T, K) float32 metres, expected distance of each keypoint to the truth.
+        camera: that the person is seen by.
     """
 
     track_id: int
@@ -71,7 +71,7 @@ class Track3D:
 
 @dataclass(frozen=True, eq=False)
 class Poses3D:
-    """All people of a video or of a set of images in depth, with keypoints as in ``skeleton``."""
+    """3D poses of all people in a video or in a set of images."""
 
     skeleton: Skeleton
     fps: float
@@ -95,9 +95,9 @@ class _File(msgspec.Struct):
 
 
 def write_poses3d(poses: Poses3D, out: Path) -> None:
-    """Write poses as JSON, whole or not at all: ``{"skeleton", "fps", "tracks": [...]}`` with the fields of Track3D.
+    """Write poses as JSON, atomically: ``{"skeleton", "fps", "tracks": [...]}`` with the fields of Track3D.
 
-    What is not known is null.
+    Unknown values are null.
     """
     tracks = [
         _Track(
@@ -115,10 +115,10 @@ def write_poses3d(poses: Poses3D, out: Path) -> None:
 
 
 def read_poses3d(path: Path) -> Poses3D:
-    """Read what :func:`write_poses3d` writes.
+    """Read a file of :func:`write_poses3d`.
 
     Raises:
-        InputError: naming the file, and the track that does not fit.
+        InputError: the file is not valid; names the file and the track.
     """
     try:
         content = msgspec.json.decode(path.read_bytes(), type=_File)
@@ -156,7 +156,7 @@ def _track(track: _Track, k: int, where: str) -> Track3D:
 
 
 def _listed(values: np.ndarray) -> list[Any]:
-    """Nested lists of rounded numbers; null in place of NaN."""
+    """Return nested lists of rounded numbers; None for NaN."""
     rounded = np.round(values.astype(np.float64), DECIMALS).astype(object)
     rounded[~np.isfinite(values)] = None
     listed: list[Any] = rounded.tolist()

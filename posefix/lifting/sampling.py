@@ -1,4 +1,4 @@
-"""Poses as files of motion want them: y up, and a row for every frame, also where the person was not seen."""
+"""Resample 3D poses for motion files: y up, and a row for every frame, also where the person is missing."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import JOINTS, SIDES
 from posefix.lifting.poses import Track3D
 
-MOST_ROWS = 1000  # for each frame that there is
+MOST_ROWS = 1000  # per frame of the track
 
 
 class Sampled(NamedTuple):
     """A track in R evenly spaced frames. Axes: x right, y up, z towards the camera, which is the origin; metres."""
 
-    rate: float  # rows a second
+    rate: float  # rows per second
     frames: np.ndarray  # (R,) int64
     times: np.ndarray  # (R,) float64 seconds
-    keypoints: np.ndarray  # (R, K, 3) float64 from the middle of the hips; NaN where nothing is known
-    root: np.ndarray  # (R, 3) float64, the middle of the hips; NaN where nothing is known
+    keypoints: np.ndarray  # (R, K, 3) float64 from the mid-hip; NaN where unknown
+    root: np.ndarray  # (R, 3) float64, the mid-hip; NaN where unknown
 
 
 def y_up(points: np.ndarray) -> np.ndarray:
-    """Turn points (..., 3) in a camera's axes (y down, z away) by half about x: float64, y up, z towards the camera."""
-    turned: np.ndarray = points.astype(np.float64) * (1, -1, -1)
-    return turned
+    """Convert points (..., 3) from camera coordinates (y down, z away) to float64, y up, z towards the camera."""
+    converted: np.ndarray = points.astype(np.float64) * (1, -1, -1)
+    return converted
 
 
 def evenly(track: Track3D, fps: float) -> Sampled:
-    """Give every frame between the first and the last of a track a row; ``fps`` is by the frames' numbers.
+    """Sample a track at every frame from its first to its last; ``fps`` refers to frame numbers.
 
-    Where the place of the hips is not known in a single frame, they are at the origin.
+    If the root is never known, it is put at the origin.
 
     Raises:
-        InputError: by far most of the rows would be empty, as where frames are images of no video.
+        InputError: nearly all rows would be empty, as for images that are not from a video.
     """
     step = int(np.gcd.reduce(np.diff(track.frames))) or 1
     first, last = track.frames[[0, -1]].tolist()
@@ -58,15 +58,15 @@ def evenly(track: Track3D, fps: float) -> Sampled:
 def require_limbs(skeleton: Skeleton, what: str) -> None:
     """Raise InputError, in a sentence that begins with ``what``, if a skeleton lacks a joint of an arm or a leg."""
     names = (f"{side}_{joint}" for joint in JOINTS for side in SIDES)
-    if lacking := next((name for name in names if name not in skeleton.keypoint_names), None):
+    if missing := next((name for name in names if name not in skeleton.keypoint_names), None):
         raise InputError(
             f"{what} need shoulders, elbows, wrists, hips, knees and ankles, and skeleton {skeleton.name} has no "
-            f"{lacking}"
+            f"{missing}"
         )
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) of length 1; NaN for those of no length."""
+    """Normalise vectors (..., 3) to length 1; NaN for vectors of length 0."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    scaled: np.ndarray = vectors / np.where(lengths > 0, lengths, np.nan)
-    return scaled
+    normalized: np.ndarray = vectors / np.where(lengths > 0, lengths, np.nan)
+    return normalized

@@ -1,4 +1,4 @@
-"""Write a page that shows poses in depth: to turn and play, beside the video and with joint angles over time."""
+"""Write an HTML viewer of 3D poses: rotatable, with the video and joint angles over time."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from posefix.media.opencv import cv2
 from posefix.report.drawing import POSE, keypoint_sides, limb_sides
 from posefix.report.pictures import embedded, render_page
 
-MOST_PICTURES = 300  # of more frames of a video, those between show the one before
+MOST_PICTURES = 300  # longer videos repeat the previous picture between these
 PICTURE_HEIGHT = 270  # px
 
 
 def write_viewer(poses: Poses3D, out: Path, images: Images | None = None) -> None:
-    """Write one HTML file that shows poses in any browser; nothing is fetched when it is opened.
+    """Write a self-contained HTML file that shows poses in any browser.
 
     Args:
-        poses: people of a video, or of photographs, each in a room of its own.
+        poses: people of a video, or of photographs, each photograph in a room of its own.
         out: of the page.
-        images: what they were found in, to show up to 300 small pictures of it.
+        images: the frames, of which up to 300 small pictures are shown.
 
     Raises:
         InputError: the page cannot be written, or jinja2 is not installed.
     """
-    film = _film(poses, images) if any(np.isfinite(track.keypoints).all(-1).any() for track in poses.tracks) else None
+    film = _page(poses, images) if any(np.isfinite(track.keypoints).all(-1).any() for track in poses.tracks) else None
     write_atomically(out, render_page("depth.html.j2", name=out.stem, film=film, colors=POSE[:3]))
 
 
-def _film(poses: Poses3D, images: Images | None) -> dict[str, Any]:
-    """All that the page's script needs: numbers, lists of them, and arrays of float32 as base64."""
+def _page(poses: Poses3D, images: Images | None) -> dict[str, Any]:
+    """Return the data of the page's script: numbers, lists, and arrays of float32 in base64."""
     frames = np.unique(np.concatenate([track.frames for track in poses.tracks]))
     times = np.zeros(len(frames))
     for track in poses.tracks:
         times[np.searchsorted(frames, track.frames)] = track.times
     video = len(frames) > 1 and bool((np.diff(times) > 0).all())
-    if not video:  # photographs, which have no time: one a second
+    if not video:  # photographs: one per second
         times = np.arange(len(frames), dtype=np.float64)
     limbs = poses.skeleton.limbs
     points = np.concatenate([_positions(track) for track in poses.tracks])
@@ -59,7 +59,7 @@ def _film(poses: Poses3D, images: Images | None) -> dict[str, Any]:
         "sides": limb_sides(keypoint_sides(poses.skeleton), limbs).tolist(),
         "keypoints": len(poses.skeleton),
         "rooms": [_room(points)] if video else [_room(points[steps == step]) for step in range(len(frames))],
-        "people": [_person(*one, poses, frames) for one in zip(track_labels(poses), poses.tracks, strict=True)],
+        "people": [_person(*pair, poses, frames) for pair in zip(track_labels(poses), poses.tracks, strict=True)],
         "angles": len(names),
         "plots": _plots(names) if video and len(frames) > 1 else [],
         "pictures": _pictures(images, frames) if images is not None else [],
@@ -67,7 +67,7 @@ def _film(poses: Poses3D, images: Images | None) -> dict[str, Any]:
 
 
 def _room(points: np.ndarray) -> dict[str, Any]:
-    """The middle of keypoints (N, K, 3), how far they reach from there, and the height of the floor."""
+    """Return the middle of keypoints (N, K, 3), their extent around it, and the height of the floor."""
     known = points[np.isfinite(points).all(-1)]
     if not len(known):
         return {"middle": [0, 0, 3], "reach": 1, "floor": 1}
@@ -80,7 +80,7 @@ def _room(points: np.ndarray) -> dict[str, Any]:
 
 
 def _person(label: int, track: Track3D, poses: Poses3D, frames: np.ndarray) -> dict[str, Any]:
-    """Where a person is, and which of the frames that is in."""
+    """Return a person's positions and angles, and the indices of their frames."""
     return {
         "name": str(label),
         "steps": np.searchsorted(frames, track.frames).tolist(),
@@ -92,12 +92,12 @@ def _person(label: int, track: Track3D, poses: Poses3D, frames: np.ndarray) -> d
 
 
 def _positions(track: Track3D) -> np.ndarray:
-    """(T, K, 3) metres from the camera; somewhere in front of it where that is not known of a whole track."""
+    """Return (T, K, 3) metres from the camera; 3 m in front of it if the root is never known."""
     return track.positions if np.isfinite(track.root).any() else track.keypoints + np.array([0, 0, 3.0])
 
 
 def _plots(names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Plots of angles, left and right in one: their names, and side and column of each line."""
+    """Return the plots of angles, left and right in one: their names, and side and column of each line."""
     plots: dict[str, list[tuple[int, int]]] = {}
     for column, name in enumerate(names):
         side = name.startswith("left_") + 2 * name.startswith("right_")
@@ -106,10 +106,10 @@ def _plots(names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def _pictures(images: Images, frames: np.ndarray) -> list[dict[str, Any]]:
-    """Small pictures of the frames that are shown, which of all these are, and width and height of the whole."""
+    """Return small pictures of evenly spaced frames, with the frame's index and full size."""
     pictures = []
     for step in np.linspace(0, len(frames) - 1, min(len(frames), MOST_PICTURES)).astype(int).tolist():
-        with suppress(InputError):  # the video ends before
+        with suppress(InputError):  # the video is shorter than its results
             image = images[int(frames[step])]
             height, width = image.shape[:2]
             size = round(width * PICTURE_HEIGHT / height), PICTURE_HEIGHT

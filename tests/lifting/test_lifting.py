@@ -66,7 +66,7 @@ def test_frames_beyond_the_ends_are_frames_without_a_pose() -> None:
 def test_depth_does_not_depend_on_place_and_size_in_the_image() -> None:
     lifter, given = Lifter(network(), SKELETON), track()
     moved = replace(given, keypoints=given.keypoints * [0.5, 0.5, 1] + [37, -11, 0])
-    one, two = (lifter._lift(lifter._known(t.keypoints)[None], 30.0) for t in (given, moved))
+    one, two = (lifter._lift(lifter._network_pose(t.keypoints)[None], 30.0) for t in (given, moved))
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
@@ -217,14 +217,14 @@ def test_poses_are_brought_near_their_rays_but_not_to_an_outlier() -> None:
     said = truth + rng.normal(0, 0.05, truth.shape) * [1, 1, 0]
     rays[:, 10, 0] += 0.3  # 1.5 metres aside
     spreads = np.full((20, 17), 0.25)
-    keypoints, placed = lifter._reconciled(said, rays, spreads, np.where(spreads > 0, 100.0, 0))
+    keypoints, placed = lifter._fit_to_rays(said, rays, spreads, np.where(spreads > 0, 100.0, 0))
     others = np.delete(np.arange(17), 10)
     seen = [CAMERA.project(p + r[:, None]) for p, r in ((truth, root), (said, root), (keypoints, placed))]
     before, after = (np.linalg.norm(pixels - seen[0], axis=-1)[:, others].mean() for pixels in seen[1:])
     assert after < 0.6 * before
     assert np.linalg.norm(keypoints - truth, axis=-1)[:, 10].mean() < 0.3
     assert np.linalg.norm(placed - root, axis=-1).mean() < 0.3
-    none, nowhere = lifter._reconciled(said, rays, spreads, np.zeros((20, 17)))
+    none, nowhere = lifter._fit_to_rays(said, rays, spreads, np.zeros((20, 17)))
     assert np.isnan(nowhere).all()
     assert np.isfinite(none).all()
 
@@ -239,7 +239,7 @@ def test_keypoints_keep_their_place_where_most_rays_of_a_pose_are_wrong() -> Non
     wrong[:, 5:, :2] += rng.normal(0, 0.3, (20, 12, 2))
     spreads = np.full((20, 17), 0.25)
     moved = [
-        np.linalg.norm(lifter._reconciled(said, rays, spreads, 1 / spreads**2)[0] - said, axis=-1)[:, :5].mean()
+        np.linalg.norm(lifter._fit_to_rays(said, rays, spreads, 1 / spreads**2)[0] - said, axis=-1)[:, :5].mean()
         for rays in (right, wrong)
     ]
     assert moved[1] < 0.5 * moved[0]
