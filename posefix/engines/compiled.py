@@ -64,7 +64,7 @@ class CompiledEngine(TorchEngine):
         if not isinstance(network, FusionNetwork) or device.type != "cpu":
             raise InputError(f"engine {self.name} runs networks with the fusion head, on a CPU; use engine torch")
         super().__init__(network, device)
-        self._precision = precision
+        self._precision, self._process = precision, os.getpid()
         self._threads = torch.get_num_threads()
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix=self.name)
         self._graphs: dict[Any, tuple[Graph, TreeSpec]] = {}
@@ -78,9 +78,18 @@ class CompiledEngine(TorchEngine):
             reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
             raise UnusableEngine(f"engine {self.name} cannot be used here ({reason:.200})") from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy, and send to other processes, what it is made of."""
+        return type(self), (self.network, self.device, self._precision)
+
     def _run(
         self, method: str, spec: TreeSpec, options: dict[str, bool], batches: list[list[torch.Tensor]]
     ) -> list[Any]:
+        if self._process != os.getpid():  # its threads, and those of the library, are not here: it would wait for ever
+            raise InputError(
+                f"engine {self.name} was made in the process that this one was forked from; start processes by "
+                'multiprocessing.get_context("spawn")'
+            )
         key = method, *options.items()
         with self._lock:
             if key not in self._graphs:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +56,35 @@ def test_engines_compute_what_torch_computes_also_in_batches_that_are_not_full(
     kept.write_bytes(whole[: len(whole) // 2])
     create_engine(name, network, CPU)
     assert kept.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch"])
+def test_engines_can_be_sent_to_another_process(name: str, rng: np.random.Generator) -> None:
+    pytest.importorskip(name)
+    engine = create_engine(name, fusion_checkpoint().network, CPU, precision="f32")
+    crops = rng.integers(0, 256, (2, 64, 64, 3), np.uint8)
+    assert_close(pickle.loads(pickle.dumps(engine)).encode(crops, True), engine.encode(crops, True))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_forked_engine_says_so_in_place_of_waiting_for_ever(name: str) -> None:
+    pytest.importorskip(name)
+    engine = create_engine(name, fusion_checkpoint().network, CPU)
+
+    def forked(said: Queue[str]) -> None:
+        with pytest.raises(InputError) as error:
+            engine.encode(np.zeros((1, 64, 64, 3), np.uint8), True)
+        said.put(str(error.value))
+
+    context = multiprocessing.get_context("fork")
+    said = context.Queue()
+    process = context.Process(target=forked, args=(said,))
+    process.start()
+    try:
+        assert "spawn" in said.get(timeout=20)
+    finally:
+        process.kill()
 
 
 SIGNALS = """
