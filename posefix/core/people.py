@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -62,21 +63,28 @@ class People:
 
     def __post_init__(self) -> None:
         k = len(self.skeleton)
-        self.keypoints = np.asarray(self.keypoints, dtype=np.float32).reshape(-1, k, 2)
+        given = np.asarray(self.keypoints, np.float32)
+        if given.size % (2 * k) or given.shape[2:] not in ((), (2,)):
+            raise InputError(f"keypoints must be (N, {k}, 2) for {self.skeleton.name}, got {given.shape}")
+        self.keypoints = given.reshape(-1, k, 2)
         n = len(self.keypoints)
 
-        def column(values: Any, dtype: type, *shape: int, unknown: float = 0) -> np.ndarray:
+        def column(name: str, dtype: type, *shape: int, unknown: float = 0) -> np.ndarray:
+            values = getattr(self, name)
             if values is None:
                 return np.full((n, *shape), unknown, dtype)
-            return np.asarray(values, dtype=dtype).reshape(n, *shape)
+            array: np.ndarray = np.asarray(values, dtype=dtype)
+            if array.size != n * math.prod(shape):
+                raise InputError(f"{name} must be {(n, *shape)} for the keypoints of {n} people, got {array.shape}")
+            return array.reshape(n, *shape)
 
-        self.scores = column(self.scores, np.float32, k)
-        self.image_ids = column(self.image_ids, np.int64)
-        self.boxes = column(self.boxes, np.float32, 4)
-        self.person_scores = column(self.person_scores, np.float32)
-        self.areas = column(self.areas, np.float32)
-        self.original_scores = column(self.original_scores, np.float32, unknown=np.nan)
-        self.track_ids = column(self.track_ids, np.int64, unknown=-1)
+        self.scores = column("scores", np.float32, k)
+        self.image_ids = column("image_ids", np.int64)
+        self.boxes = column("boxes", np.float32, 4)
+        self.person_scores = column("person_scores", np.float32)
+        self.areas = column("areas", np.float32)
+        self.original_scores = column("original_scores", np.float32, unknown=np.nan)
+        self.track_ids = column("track_ids", np.int64, unknown=-1)
         if not isinstance(self.extra, Records):
             self.extra = list(self.extra) if len(self.extra) else [{} for _ in range(n)]
         if len(self.extra) != n:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from posefix.core.errors import InputError
 from posefix.core.people import People, concatenate
 from posefix.core.skeleton import load
 
@@ -65,7 +66,9 @@ def test_what_is_not_given_is_zero_or_not_known() -> None:
 
 
 def test_fields_must_agree_in_length() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(InputError, match=r"keypoints must be \(N, 17, 2\) for coco17, got \(2, 17, 3\)"):
+        People(load("coco17"), np.ones((2, 17, 3)), None, None)
+    with pytest.raises(InputError, match=r"image_ids must be \(2,\) .* 2 people, got \(3,\)"):
         People(load("coco17"), np.ones((2, 17, 2)), np.ones((2, 17)), [1, 2, 3])
     with pytest.raises(ValueError, match="extra"):
         People(load("coco17"), np.ones((2, 17, 2)), np.ones((2, 17)), [1, 2], extra=[{}])

@@ -271,6 +271,7 @@ def test_out_of_memory_on_a_gpu_names_the_batch_size(head: str, rng: np.random.G
         (lambda triples: triples[:, :16], r"\(N, 17, 3\).*got \(3, 16, 3\)"),
         (lambda triples: triples[0], r"\(N, 17, 3\).*got \(17, 3\)"),
         (lambda triples: [["a"]], "array of numbers"),
+        (lambda triples: torch.tensor(triples, requires_grad=True), "detach"),
     ],
 )
 def test_what_is_wrong_with_arrays_is_said(
@@ -301,6 +302,10 @@ def test_what_is_no_people_or_no_images_is_said(
     given = {"people": random_people(rng, 3, images=1), "images": images(rng, 1), **change}
     with pytest.raises(InputError, match=sentence):
         refiner.refine(given["people"], given["images"])
+
+
+def test_an_empty_list_of_poses_is_nobody(refiner: Refiner, rng: np.random.Generator) -> None:
+    assert refiner(images(rng, 1)[1], []).shape == (0, 17, 3)
 
 
 def test_missing_keypoints_stay_missing_where_the_format_cannot_hold_them(
