@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import Progress
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -128,7 +129,9 @@ class Trainer(ResumableTraining):
             stopped = False
             while self.step < total and not stopped:
                 stopped = self._run_epoch(display, due, on_step)
-                self._evaluate_when_due()  # before it is saved: a run that ends meanwhile comes back to it
+                self._evaluate_when_due(
+                    display.console
+                )  # before it is saved: a run that ends meanwhile comes back to it
                 self.save()
         return self.step >= total
 
@@ -184,12 +187,18 @@ class Trainer(ResumableTraining):
             parts /= self.world
         return dict(zip(losses, parts.tolist(), strict=True))
 
-    def _evaluate_when_due(self) -> None:
-        """Evaluate an epoch that has just ended, if it is its turn."""
+    def _evaluate_when_due(self, console: Console) -> None:
+        """Evaluate an epoch that has just ended, if it is its turn; log and print what was found."""
         (epoch, rest), every = divmod(self.step, self.epoch_steps), self.config.training.evaluate_every
         due = not rest and every and (epoch % every == 0 or epoch == self.config.training.epochs)
         if due and self.evaluate and not self.rank:
-            self.log(kind="evaluation", epoch=epoch, **self.evaluate(self.checkpoint()))
+            found = self.evaluate(self.checkpoint())
+            self.log(kind="evaluation", epoch=epoch, **found)
+            for results, measured in found["sources"].items():
+                before, after = (
+                    "-" if ap is None else f"{ap:.2f}" for ap in (measured["AP_before"], measured["AP_after"])
+                )
+                console.print(f"epoch {epoch}: AP before {before}, after {after}: {results}", markup=False)
 
     def log(self, **entry: Any) -> None:
         """Append a line of JSON to the log of the first process."""

@@ -75,7 +75,9 @@ def test_the_loss_falls(tmp_path: Path, rng: np.random.Generator) -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_evaluation_of_real_results_is_logged(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_evaluation_of_real_results_is_logged_and_printed(
+    tmp_path: Path, rng: np.random.Generator, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = experiment(tmp_path, rng, evaluate_every=1, epochs=1, flip_test=False)
     Trainer(config, tmp_path / "run", CPU, RealResults(config, CPU)).fit()
     entries = [json.loads(line) for line in (tmp_path / "run" / LOG_FILE).read_text().splitlines()]
@@ -83,6 +85,7 @@ def test_evaluation_of_real_results_is_logged(tmp_path: Path, rng: np.random.Gen
     source = next(iter(evaluation["sources"].values()))
     assert source["AP_gain"] == pytest.approx(source["AP_after"] - source["AP_before"])
     assert {"train", "evaluation"} == {e["kind"] for e in entries}
+    assert f"epoch 1: AP before {source['AP_before']:.2f}, after {source['AP_after']:.2f}" in capsys.readouterr().out
 
 
 def test_saving_often_changes_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
