@@ -1,4 +1,4 @@
-"""Synthesis of pose errors: the poses that an estimator might have found for people whose true pose is known.
+"""Synthesis of pose errors: realistic estimates for people whose true pose is known.
 
 Example::
 

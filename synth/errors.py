@@ -1,8 +1,8 @@
-"""Diagnose keypoints as Good, Jitter, Inversion, Swap or Miss, by keypoint similarity (Ronchi and Perona, ICCV 2017).
+"""Classify keypoints as Good, Jitter, Inversion, Swap or Miss, by keypoint similarity (Ronchi and Perona, ICCV 2017).
 
 The keypoint similarity of keypoint j at distance d from a candidate of a person of area s^2 is
-``KS = exp(-d^2 / (2 s^2 k_j^2))`` with ``k_j = 2 sigma_j``. All work is done on its exponent ``u = -ln KS``, which
-needs no exponential: the best candidate is the one of least u, and a threshold on KS is one on u.
+``KS = exp(-d^2 / (2 s^2 k_j^2))`` with ``k_j = 2 sigma_j``. The code uses the exponent ``u = -ln KS``: the best
+candidate has the least u, and a threshold on KS is one on u.
 """
 
 from __future__ import annotations
@@ -15,40 +15,39 @@ import numpy as np
 from posefix.core.people import People
 from synth.neighbours import Neighbours
 
-GOOD_KS, NEAR_KS, FAR_KS = 0.85, 0.5, 0.1  # Good above the first, Miss below the second, drawn Misses above the third
+GOOD_KS, NEAR_KS, FAR_KS = 0.85, 0.5, 0.1  # limits of Good, of Miss (below), and of synthesized Misses (above)
 GOOD_EXPONENT, NEAR_EXPONENT, FAR_EXPONENT = (np.float32(-np.log(ks)) for ks in (GOOD_KS, NEAR_KS, FAR_KS))
-REACH = 1.5  # sqrt(area); a neighbour's keypoint this near can be swapped in, as nearly all that are
-MIN_AREA = 1.0  # px^2; people of unknown or no area count as this large, so that no similarity is NaN
+REACH = 1.5  # sqrt(area); maximum distance of a neighbour's keypoint that can be swapped in, as of nearly all real ones
+MIN_AREA = 1.0  # px^2; lower bound for unknown and zero areas, so that no similarity is NaN
 
 
 class ErrorType(IntEnum):
-    """What is wrong with a detected keypoint."""
+    """Error type of a detected keypoint, by its best candidate."""
 
     UNLABELLED = -1  # the truth is not annotated
-    GOOD = 0  # the best candidate is its own ground truth, KS > 0.85
-    JITTER = 1  # its own, 0.5 <= KS <= 0.85
+    GOOD = 0  # its own ground truth, KS > 0.85
+    JITTER = 1  # its own ground truth, 0.5 <= KS <= 0.85
     INVERSION = 2  # its own person's left/right counterpart, KS >= 0.5
     SWAP = 3  # a keypoint of another person, KS >= 0.5
-    MISS = 4  # the best KS is under 0.5
+    MISS = 4  # none: the best KS is under 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The points that a detected keypoint can belong to, C = 2 + 2M for each of N x K keypoints.
+    """The C = 2 + 2M true keypoints that each of N x K detected keypoints can belong to.
 
-    In order: its own truth, its counterpart, the same keypoint of the M others, its counterpart on the M others. A
-    candidate that is not annotated lies at infinity, so that it is never near.
+    In order: its own truth, its counterpart, the same keypoint of the M others, the counterpart of the M others.
+    Candidates that are not annotated lie at infinity.
     """
 
     x: np.ndarray  # (C, N, K) float32 pixels
     y: np.ndarray  # (C, N, K) float32 pixels
-    inverse_scale: np.ndarray  # (C, N, K) float32, ``1 / (2 s^2 k_j^2)``: the factor from d^2 to u
-    # (C, N, K) bool, those to draw errors around: annotated, and a neighbour's only within ``REACH``
-    anchors: np.ndarray
+    inverse_scale: np.ndarray  # (C, N, K) float32, ``1 / (2 s^2 k_j^2)``, the factor from d^2 to u
+    anchors: np.ndarray  # (C, N, K) bool, can be drawn: annotated, and within ``REACH`` if of a neighbour
 
     @classmethod
     def of(cls, truth: People, neighbours: Neighbours) -> Candidates:
-        """Gather them from ground truth (N people) and its neighbours."""
+        """Gather the candidates from ground truth (N people) and its neighbours."""
         flip = truth.skeleton.flip
         keypoints = np.concatenate([truth.keypoints[None], np.moveaxis(neighbours.keypoints, 1, 0)])
         labelled = np.concatenate([truth.labelled[None], np.moveaxis(neighbours.labelled, 1, 0)])
@@ -70,28 +69,27 @@ class Candidates:
 
     @property
     def possible(self) -> np.ndarray:
-        """(N, K, 5) bool: whether each error type can happen, in the order of :class:`ErrorType` from GOOD on."""
+        """Mask (N, K, 5) bool of the error types that can happen, in the order of :class:`ErrorType` from GOOD on."""
         possible = np.ones((*self.x.shape[1:], len(ErrorType) - 1), bool)
         possible[..., ErrorType.INVERSION] = self.anchors[1]
         possible[..., ErrorType.SWAP] = self.anchors[2:].any(0)
         return possible
 
     def take(self, rows: np.ndarray) -> Candidates:
-        """Those of the keypoints at ``rows`` (P,), with N and K as one axis: (C, P)."""
+        """Select the candidates (C, P) of the keypoints at ``rows`` (P,) of the flattened N x K."""
         arrays = (self.x, self.y, self.inverse_scale, self.anchors)
         return Candidates(*(np.take(a.reshape(len(a), -1), rows, axis=1) for a in arrays))
 
     def decide(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Error types of points and the exponent u of their best candidate.
+        """Return the error types of points, and the exponent u of their best candidates.
 
-        Points are ``x`` and ``y`` in float32 pixels, of the candidates' shape without C, or with an axis behind it. Of
-        equally near candidates the person's own wins, then the counterpart. Whether the own truth is annotated is not
-        looked at.
+        Points are ``x`` and ``y`` float32 pixels, of the candidates' shape without C, or with one more trailing axis.
+        Ties go to the own truth, then to the counterpart. Points whose truth is not annotated get a type, too.
         """
-        behind = (...,) + (None,) * (x.ndim - self.x.ndim + 1)
-        exponents = (x - self.x[behind]) ** 2
-        exponents += (y - self.y[behind]) ** 2
-        exponents *= self.inverse_scale[behind]
+        expand = (...,) + (None,) * (x.ndim - self.x.ndim + 1)
+        exponents = (x - self.x[expand]) ** 2
+        exponents += (y - self.y[expand]) ** 2
+        exponents *= self.inverse_scale[expand]
         own, counterpart = exponents[:2]
         others = exponents[2:].min(axis=0, initial=np.inf)
         types = np.where(own < GOOD_EXPONENT, np.int8(ErrorType.GOOD), np.int8(ErrorType.JITTER))
@@ -104,16 +102,16 @@ class Candidates:
 
 
 def classify(keypoints: np.ndarray, truth: People, neighbours: Neighbours) -> tuple[np.ndarray, np.ndarray]:
-    """Diagnose detected keypoints against ground truth.
+    """Classify detected keypoints.
 
     Args:
         keypoints: (N, K, 2) pixels, the detected pose of each person of ``truth``.
         truth: N people; keypoints of score 0 are not annotated.
-        neighbours: the other people of their images, in the same coordinates.
+        neighbours: the other people in their images, in the same coordinates.
 
     Returns:
-        (N, K) int8 :class:`ErrorType` values, and the (N, K) float32 keypoint similarity of the best candidate (0 when
-        there is none).
+        (N, K) int8 :class:`ErrorType` values, and the (N, K) float32 keypoint similarity of the best candidate (0
+        without any).
     """
     keypoints = np.asarray(keypoints, np.float32)
     types, exponents = Candidates.of(truth, neighbours).decide(keypoints[..., 0], keypoints[..., 1])

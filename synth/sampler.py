@@ -1,9 +1,9 @@
-"""Draw the poses that an estimator might have found for people whose true pose is known (PoseFix, CVPR 2019, sec. 4).
+"""Synthesize poses with the errors of an estimator from true poses (PoseFix, CVPR 2019, section 4).
 
-For each keypoint an error type is drawn from the statistics, then a position that carries it: around the point that the
-type means, in its ring of keypoint similarity, with a distance uniform between the ring's two radii (or as the
-statistics say) and a uniform direction. A position that the diagnosis gives to another type is rejected and drawn anew,
-so the type that is drawn is the type that :func:`synth.errors.classify` finds, always.
+For each keypoint an error type is drawn from the statistics, then a position: around the candidate that the type
+implies, in the type's ring of keypoint similarity, with a distance uniform between the ring's radii (or as the
+statistics say) and a uniform direction. Positions that :func:`synth.errors.classify` gives another type are rejected
+and drawn again, so drawn and classified types always agree.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from synth.statistics import Statistics
 
 CHUNK = 512  # people at a time, so that the candidates stay in the cache
 ORDER = np.array([ErrorType.SWAP, ErrorType.GOOD, ErrorType.JITTER, ErrorType.MISS, ErrorType.INVERSION])  # of drawing
-MISS_AT_OWN = 0.8  # share of Misses drawn around the keypoint's own truth; the rest around any candidate in reach
-ATTEMPTS = (1, 3, 12, 48, 192)  # positions drawn a round for the keypoints that are still without one
+MISS_AT_OWN = 0.8  # share of Misses drawn around the keypoint's own truth; the others around any candidate in reach
+ATTEMPTS = (1, 3, 12, 48, 192)  # positions per round, drawn for keypoints without an accepted one
 
 # Inner and outer radius of each type's ring in units of sqrt(2 s^2 k^2), in the order of ErrorType from GOOD on.
 RINGS = np.sqrt(np.array([0, GOOD_EXPONENT, NEAR_EXPONENT, FAR_EXPONENT], np.float32))[
@@ -30,11 +30,11 @@ RINGS = np.sqrt(np.array([0, GOOD_EXPONENT, NEAR_EXPONENT, FAR_EXPONENT], np.flo
 
 
 class Synthesized(NamedTuple):
-    """Input poses of N people."""
+    """Synthesized poses of N people."""
 
-    keypoints: np.ndarray  # (N, K, 2) float32 pixels; (0, 0) where there is no input
-    scores: np.ndarray  # (N, K) float32: 1, or 0 where there is no input
-    types: np.ndarray  # (N, K) int8 :class:`ErrorType` of each keypoint, also of those that were withheld
+    keypoints: np.ndarray  # (N, K, 2) float32 pixels; (0, 0) for missing keypoints
+    scores: np.ndarray  # (N, K) float32: 1, or 0 for missing keypoints
+    types: np.ndarray  # (N, K) int8 :class:`ErrorType`, also of keypoints dropped out
 
 
 def synthesize(
@@ -47,21 +47,21 @@ def synthesize(
     impute: float = 0.5,
     clean: float = 0.0,
 ) -> Synthesized:
-    """Draw an input pose for each person.
+    """Synthesize an input pose for each person.
 
-    An error that cannot happen (no annotated counterpart, no annotated neighbour in reach, no room left by other
-    candidates) gives its probability to the others in proportion; where none remains, the keypoint is Good.
+    An error that cannot happen (no annotated counterpart, no annotated neighbour in reach, no space left by other
+    candidates) gives its probability to the others in proportion; if none remains, the keypoint is Good.
 
     Args:
         people: N people of ground truth; keypoints of score 0 are not annotated and get type UNLABELLED.
-        neighbours: the other people of their images, in the same coordinates.
-        statistics: how often which error happens; conditions are counted on ``people`` and ``neighbours``.
-        rng: source of randomness; the same state gives the same result.
-        dropout: probability that a keypoint's input is withheld.
-        impute: probability, by person, that keypoints which are not annotated get an input: the skeleton's template
-            fitted to the annotated ones, with noise.
-        clean: probability, by person, that every annotated keypoint is Good: half of these people exactly at the
-            truth, the others at a fraction, drawn for the person, of a Good keypoint's usual displacement.
+        neighbours: the other people in their images, in the same coordinates.
+        statistics: frequencies of the errors, depending on ``people`` and ``neighbours``.
+        rng: random generator.
+        dropout: probability that a keypoint is dropped.
+        impute: probability per person that keypoints without annotation are imputed, by the skeleton's template fitted
+            to the annotated ones, with noise.
+        clean: probability per person that all annotated keypoints are Good: for half of these people exactly the
+            truth, for the others with displacements scaled by a random factor below 1.
 
     Raises:
         InputError: when the statistics do not cover the skeleton.
@@ -69,23 +69,23 @@ def synthesize(
     chunks = [slice(start, start + CHUNK) for start in range(0, max(len(people), 1), CHUNK)]
     noise = np.ones(len(people), np.float32)
     if clean > 0:
-        chosen = rng.random(len(people)) < clean
-        noise[chosen] = np.maximum(rng.uniform(-1, 1, int(chosen.sum())), 0)
+        is_clean = rng.random(len(people)) < clean
+        noise[is_clean] = np.maximum(rng.uniform(-1, 1, int(is_clean.sum())), 0)
     drawn = [_draw_errors(people[c], neighbours.take(c), statistics, rng, noise[c]) for c in chunks]
     keypoints, types = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     imputed = impute_positions(people, np.sqrt(np.maximum(people.areas, MIN_AREA)), impute, rng)
     keypoints = np.where(people.labelled[..., None], keypoints, imputed)
-    given = ~np.isnan(keypoints[..., 0]) & (rng.random(types.shape) >= dropout)
-    keypoints[~given] = 0
-    return Synthesized(keypoints, given.astype(np.float32), types)
+    valid = ~np.isnan(keypoints[..., 0]) & (rng.random(types.shape) >= dropout)
+    keypoints[~valid] = 0
+    return Synthesized(keypoints, valid.astype(np.float32), types)
 
 
 def _draw_errors(
     people: People, neighbours: Neighbours, statistics: Statistics, rng: np.random.Generator, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 2) float32 and types (N, K) int8; what is not annotated stays where it is.
+    """Draw keypoints (N, K, 2) float32 and types (N, K) int8; keypoints without annotation stay as they are.
 
-    ``noise`` (N,) is 1 for people with errors; people below have none, and their displacements are so much smaller.
+    ``noise`` (N,) is 1 for people with errors. People with less are all Good, with displacements scaled by it.
     """
     labelled = people.labelled
     candidates = Candidates.of(people, neighbours)
@@ -100,18 +100,18 @@ def _draw_errors(
     pending = np.flatnonzero(labelled)
     while len(pending):
         drawn = _draw_types(table[pending], uniform[pending])
-        positions, found = _draw_positions(drawn, candidates.take(pending), powers, noise[pending], rng)
+        positions, accepted = _draw_positions(drawn, candidates.take(pending), powers, noise[pending], rng)
         types[pending] = drawn
-        keypoints[pending[found]] = positions[found]
-        stuck = ~found & (drawn != ErrorType.GOOD)  # a Good keypoint without room stays at its truth
-        pending, drawn = pending[stuck], drawn[stuck]
+        keypoints[pending[accepted]] = positions[accepted]
+        rejected = ~accepted & (drawn != ErrorType.GOOD)  # a Good keypoint without a position stays at the truth
+        pending, drawn = pending[rejected], drawn[rejected]
         table[pending, drawn] = 0
         uniform[pending] = rng.random(len(pending))
     return keypoints.reshape(people.keypoints.shape), types.reshape(labelled.shape)
 
 
 def _draw_types(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """(P,) int8 types that uniform numbers (P,) fall on with weights (P, 5) of any sum; GOOD where all are 0."""
+    """Select types (P,) int8 by uniform numbers (P,) and weights (P, 5) of any sum; GOOD where all weights are 0."""
     cumulative = weights[:, ORDER].cumsum(axis=1)
     below = uniform[:, None] * cumulative[:, -1:] < cumulative
     return np.where(below.any(axis=1), ORDER[below.argmax(axis=1)], ErrorType.GOOD).astype(np.int8)
@@ -124,22 +124,22 @@ def _draw_positions(
     noise: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (P, 2) float32 that carry the types (P,), and (P,) bool where one was found."""
+    """Draw positions (P, 2) float32 of given types (P,), and a mask (P,) bool of those accepted."""
     positions = np.zeros((len(types), 2), np.float32)
-    found = np.zeros(len(types), bool)
+    accepted = np.zeros(len(types), bool)
     pending = np.arange(len(types))
     for attempts in ATTEMPTS:
         x, y = _propose(types[pending], candidates, powers, noise[pending], attempts, rng)
-        carried = candidates.decide(x, y)[0] == types[pending, None]
-        hit = carried.any(axis=1)
-        first = carried[hit].argmax(axis=1)[:, None]
+        matches = candidates.decide(x, y)[0] == types[pending, None]
+        hit = matches.any(axis=1)
+        first = matches[hit].argmax(axis=1)[:, None]
         positions[pending[hit]] = np.concatenate([np.take_along_axis(v[hit], first, 1) for v in (x, y)], axis=1)
-        found[pending[hit]] = True
-        left = np.flatnonzero(~hit)
-        if not len(left):
+        accepted[pending[hit]] = True
+        remaining = np.flatnonzero(~hit)
+        if not len(remaining):
             break
-        pending, candidates = pending[left], candidates.take(left)
-    return positions, found
+        pending, candidates = pending[remaining], candidates.take(remaining)
+    return positions, accepted
 
 
 def _propose(
@@ -150,10 +150,10 @@ def _propose(
     attempts: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw positions in the rings of the error types (P,), in any direction; another candidate may be nearer.
+    """Draw positions in the rings of the error types (P,); another candidate may be nearer.
 
-    A uniform number to the type's ``powers`` (5,) is the place between inner and outer radius, which are multiplied by
-    ``noise`` (P,). Returns x and y (P, attempts) float32 pixels.
+    A uniform number to the power ``powers`` (5,) of the type is the position between inner and outer radius, which are
+    scaled by ``noise`` (P,). Returns x and y (P, attempts) float32 pixels.
     """
     shape = (len(types), attempts)
     anchor = np.zeros(shape, np.intp)  # the person's truth
@@ -172,7 +172,7 @@ def _propose(
 
 
 def _pick(options: np.ndarray, attempts: int, rng: np.random.Generator) -> np.ndarray:
-    """(P, attempts) indices along the first axis of options (C, P) bool, uniform among the true ones."""
+    """Draw indices (P, attempts) along the first axis of options (C, P) bool, uniform among the true ones."""
     rank = np.floor(rng.random((options.shape[1], attempts)) * options.sum(axis=0)[:, None])
     picked: np.ndarray = (options.cumsum(axis=0)[..., None] <= rank).sum(axis=0)
     return picked

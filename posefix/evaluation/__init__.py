@@ -1,1 +1,1 @@
-"""How good results are: COCO's metrics before and after, and how sure a difference is."""
+"""Evaluation: COCO metrics, gains with confidence intervals, and diagnosis of errors."""

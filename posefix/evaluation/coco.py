@@ -14,13 +14,12 @@ from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.evaluation.ground_truth import GroundTruth, quietly
 
-# The order of COCOeval.stats for keypoints.
-METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
+METRICS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")  # order of COCOeval.stats
 Metrics = dict[str, float | None]
 
 
 class Evaluation(COCOeval):  # type: ignore[misc]  # pycocotools has no types
-    """pycocotools' evaluation of one set of results against one ground truth."""
+    """pycocotools' evaluation of results against a ground truth."""
 
     def metrics(self) -> Metrics:
         """Return AP, AP50, AP75, APM, APL, AR, AR50, AR75, ARM, ARL in percent; None where nothing can be measured."""
@@ -29,19 +28,18 @@ class Evaluation(COCOeval):  # type: ignore[misc]  # pycocotools has no types
 
 
 def evaluate(truth: GroundTruth, results: People) -> Evaluation:
-    """Measure results.
+    """Evaluate results.
 
-    Results of images that the ground truth does not list are left out. Those of other categories than the annotated
-    ones (a ``category_id`` in ``results.extra``; people if absent) count for nothing, as in COCOeval; but where not one
-    is of an annotated category, the two files number their categories differently (people are 7 in one and 1 in the
-    other), and all are measured as people.
+    Results on images that the ground truth does not list are ignored, as are results whose category (``category_id`` in
+    ``results.extra``; people if absent) is not annotated. If no result has an annotated category, the two files number
+    their categories differently, and all results are evaluated as people.
 
     Args:
         truth: ground truth.
         results: N people in the skeleton of the ground truth; ``person_scores`` rank them.
 
     Raises:
-        InputError: when results are of another number of keypoints, or not finite.
+        InputError: when the results have another number of keypoints, or are not finite.
     """
     evaluation, _ = prepare(truth, results)
     with quietly(), np.errstate(over="ignore", invalid="ignore"):
@@ -52,11 +50,10 @@ def evaluate(truth: GroundTruth, results: People) -> Evaluation:
 
 
 def prepare(truth: GroundTruth, results: People) -> tuple[Evaluation, np.ndarray]:
-    """Prepare an evaluation with COCO's parameters, but for the skeleton's sigmas.
+    """Prepare an evaluation with COCO's parameters and the skeleton's sigmas.
 
-    pycocotools takes the areas of detections (they decide which false positives count for APM and APL) from the boxes
-    if the first result has one, else from the extents of the keypoints; so is it here, with the extent where a box is
-    missing.
+    As in pycocotools, the areas of detections (which decide on false positives in APM and APL) are those of the boxes
+    if the first result has one, else those of the poses' extents. The extent also replaces single missing boxes.
 
     Returns:
         The evaluation, and (D,) int64 the row in ``results`` of detections 1, 2, ..., D.
@@ -73,11 +70,11 @@ def prepare(truth: GroundTruth, results: People) -> tuple[Evaluation, np.ndarray
     extents = np.concatenate([low, high - low], axis=1)
     known = geometry.known_boxes(results.boxes[rows])
     boxes = np.where((known & known[:1].any())[:, None], results.boxes[rows].astype(np.float64), extents)
-    triples = np.concatenate([points, results.scores[rows, :, None]], axis=-1)
+    keypoints = np.concatenate([points, results.scores[rows, :, None]], axis=-1)
     columns = {
         "image_id": results.image_ids[rows].tolist(),
         "category_id": _categories(truth, results, rows),
-        "keypoints": triples.reshape(len(rows), 3 * len(truth.skeleton)),
+        "keypoints": keypoints.reshape(len(rows), 3 * len(truth.skeleton)),
         "score": results.person_scores[rows].tolist(),
         "bbox": boxes.tolist(),
         "area": boxes[:, 2:].prod(1).tolist(),
@@ -94,16 +91,16 @@ def prepare(truth: GroundTruth, results: People) -> tuple[Evaluation, np.ndarray
 
 
 def of_other_categories(results: People, truth: GroundTruth) -> int:
-    """Count the results on annotated images that count for nothing in :func:`evaluate`, because of their category."""
+    """Count the results on annotated images that :func:`evaluate` ignores because of their category."""
     rows = np.flatnonzero(np.isin(results.image_ids, truth.image_ids))
     return sum(category not in truth.coco.cats for category in _categories(truth, results, rows))
 
 
 def _categories(truth: GroundTruth, results: People, rows: np.ndarray) -> list[Any]:
-    """Category ids of the results at ``rows``; that of people for all where none is annotated."""
+    """Return the category ids of the results at ``rows``; that of people for all if none is annotated."""
     annotated = truth.coco.cats
     person = min(annotated)
     records = (results.extra[row] for row in rows.tolist())
-    found = (record.get("category_id") if isinstance(record, Mapping) else None for record in records)
-    usable = [category if isinstance(category, int | float | str) else person for category in found]
-    return usable if any(category in annotated for category in usable) else [person] * len(rows)
+    ids = (record.get("category_id") if isinstance(record, Mapping) else None for record in records)
+    categories = [category if isinstance(category, int | float | str) else person for category in ids]
+    return categories if any(category in annotated for category in categories) else [person] * len(rows)

@@ -1,9 +1,9 @@
-"""Results before and after refinement: the metrics' gains, and how sure they are by paired bootstrap over images.
+"""Gains of metrics with confidence intervals, by paired bootstrap over images.
 
 A resample draws as many images as there are, with replacement, so it is a vector of image multiplicities. Precision and
 recall of a resample are cumulative sums over the score-sorted detections, weighted by the multiplicities of their
-images; nothing is matched twice. The result is that of COCOeval on copied images, except for the order of different
-detections with equal scores, which is arbitrary in COCOeval too.
+images, so detections are matched only once. The result equals that of COCOeval on copied images, except for the order
+of detections with equal scores, which is arbitrary in COCOeval too.
 """
 
 from __future__ import annotations
@@ -19,40 +19,38 @@ from posefix.evaluation.coco import METRICS, Evaluation, Metrics, evaluate
 from posefix.evaluation.ground_truth import GroundTruth
 
 CONFIDENCE = 0.95
-_CHUNK_ELEMENTS = 4_000_000  # detections x resamples that are in memory at a time
+_CHUNK_ELEMENTS = 4_000_000  # detections x resamples in memory at a time
 
 
 def compare(
     truth: GroundTruth, before: People, after: People, resamples: int = 1000, *, rng: np.random.Generator
 ) -> dict[str, Metrics]:
-    """Measure two sets of results in percent, and the gain with its 95 % interval by paired bootstrap over images.
-
-    ``before`` and ``after`` are as for :func:`posefix.evaluation.coco.evaluate`, the rest for :func:`paired_bootstrap`.
+    """Evaluate results before and after refinement, in percent; see :func:`evaluate` and :func:`paired_bootstrap`.
 
     Returns:
         ``{"before": {"AP": ..., ...}, "after": {"AP": ..., ...}, "gain": {"AP": ..., "AP_low": ..., "AP_high": ...,
         ...}}``; None where a metric cannot be measured.
     """
-    first, second = evaluate(truth, before), evaluate(truth, after)
+    evaluation_before, evaluation_after = evaluate(truth, before), evaluate(truth, after)
     return {
-        "before": first.metrics(),
-        "after": second.metrics(),
-        "gain": paired_bootstrap(first, second, resamples, rng=rng),
+        "before": evaluation_before.metrics(),
+        "after": evaluation_after.metrics(),
+        "gain": paired_bootstrap(evaluation_before, evaluation_after, resamples, rng=rng),
     }
 
 
 def paired_bootstrap(
     before: Evaluation, after: Evaluation, resamples: int = 1000, *, rng: np.random.Generator
 ) -> Metrics:
-    """Measure the gain of each metric and its 95 % percentile interval, over resamples of the images.
+    """Compute the gain of each metric and its 95 % percentile interval over resamples of the images.
 
     Args:
-        before, after: two sets of results on the same images.
-        resamples: how many sets of images are drawn with ``rng``; both are measured on each.
+        before, after: evaluations of two sets of results on the same images.
+        resamples: number of resamples drawn with ``rng``.
 
     Returns:
-        For each metric its gain, such as ``AP``, and the interval, ``AP_low`` and ``AP_high``, in percent points; all
-        None where it cannot be measured.
+        For each metric its gain, such as ``AP``, and the interval, ``AP_low`` and ``AP_high``, in percentage points;
+        all None where the metric cannot be measured.
 
     Raises:
         ValueError: when the two were evaluated on different images.
@@ -66,10 +64,10 @@ def paired_bootstrap(
 
 
 def with_intervals(before: Metrics, after: Metrics, drawn: Mapping[str, np.ndarray]) -> Metrics:
-    """The gain of each metric, and its 95 % percentile interval by the gains (R,) that were ``drawn``.
+    """Compute the gain of each metric and its 95 % percentile interval from resampled gains (R,), ``drawn``.
 
     Returns:
-        For each metric, such as ``AP``, also ``AP_low`` and ``AP_high``; all None where there is nothing to measure.
+        As :func:`paired_bootstrap`.
     """
     gains: Metrics = {}
     for name, draws in drawn.items():
@@ -82,7 +80,7 @@ def with_intervals(before: Metrics, after: Metrics, drawn: Mapping[str, np.ndarr
 
 
 def draw_multiplicities(images: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """(I, R) int32: how often each of I images is drawn in each of R resamples of I images."""
+    """Draw the multiplicities (I, R) int32 of I images in R resamples."""
     if images == 0:
         return np.zeros((0, resamples), np.int32)
     drawn = rng.multinomial(images, np.full(images, 1 / images), size=resamples)
@@ -90,14 +88,14 @@ def draw_multiplicities(images: int, resamples: int, rng: np.random.Generator) -
 
 
 def resampled_metrics(evaluation: Evaluation, weights: np.ndarray) -> np.ndarray:
-    """Compute COCOeval's metrics with every image counted as often as its weight says.
+    """Compute COCOeval's metrics on R resamples of the images.
 
     Args:
         evaluation: of I images.
-        weights: (I, R) int, multiplicities of the images in R resamples.
+        weights: (I, R) int, multiplicities of the images in each resample.
 
     Returns:
-        (10, R) float64 in [0, 1], in the order of ``METRICS``; NaN where a resample has no people to be found.
+        (10, R) float64 in [0, 1], in the order of ``METRICS``; NaN where a resample has no annotated people.
     """
     parameters = evaluation.params
     images, count = weights.shape
@@ -105,12 +103,12 @@ def resampled_metrics(evaluation: Evaluation, weights: np.ndarray) -> np.ndarray
     evaluated = np.array(evaluation.evalImgs, object).reshape(categories, areas, images)
     measured = np.full((2, categories, areas, len(parameters.iouThrs), count), np.nan)
     for category, area in np.ndindex(categories, areas):
-        seen = np.array([entry is not None for entry in evaluated[category, area]], bool)
-        entries = evaluated[category, area, seen]
+        is_evaluated = np.array([entry is not None for entry in evaluated[category, area]], bool)
+        entries = evaluated[category, area, is_evaluated]
         step = max(1, _CHUNK_ELEMENTS // max(1, sum(len(entry["dtIds"]) for entry in entries)))
         for first in range(0, count if len(entries) else 0, step):
             chunk = slice(first, first + step)
-            values = _precision_and_recall(entries, weights[seen, chunk], np.asarray(parameters.recThrs))
+            values = _precision_and_recall(entries, weights[is_evaluated, chunk], np.asarray(parameters.recThrs))
             measured[:, category, area, :, chunk] = values
     at_50, at_75 = (int(np.argmin(np.abs(parameters.iouThrs - threshold))) for threshold in (0.5, 0.75))
     rows = [
@@ -124,29 +122,29 @@ def resampled_metrics(evaluation: Evaluation, weights: np.ndarray) -> np.ndarray
 
 
 def _precision_and_recall(entries: Sequence[dict[str, Any]], weights: np.ndarray, recalls: np.ndarray) -> np.ndarray:
-    """(2, T, R) mean precision over the recall thresholds, and recall, of one category and area range.
+    """Compute mean precision over the recall thresholds, and recall, (2, T, R), of one category and area range.
 
-    ``entries`` are COCOeval's ``evalImgs`` of I images, ``weights`` (I, R) the multiplicities of these.
+    ``entries`` are COCOeval's ``evalImgs`` of I images, ``weights`` (I, R) their multiplicities.
     """
     order = np.argsort(-np.concatenate([entry["dtScores"] for entry in entries]), kind="mergesort")
     matched, ignored = (
         np.concatenate([entry[key] for entry in entries], axis=1)[:, order] != 0 for key in ("dtMatches", "dtIgnore")
     )
     positives = np.array([np.count_nonzero(np.equal(entry["gtIgnore"], 0)) for entry in entries]) @ weights
-    weighted = np.repeat(weights, [len(entry["dtIds"]) for entry in entries], axis=0)[order]
+    counts = np.repeat(weights, [len(entry["dtIds"]) for entry in entries], axis=0)[order]
     total = np.maximum(positives, 1)
-    measured = np.empty((2, len(matched), weights.shape[1]))
+    metrics = np.empty((2, len(matched), weights.shape[1]))
     for t, (is_matched, is_counted) in enumerate(zip(matched, ~ignored, strict=True)):
-        # Precision falls at every false positive, so its maxima, all that is needed, are at true positives.
-        true = np.flatnonzero(is_matched & is_counted)
-        false = np.cumsum(weighted * (~is_matched & is_counted)[:, None], axis=0, dtype=np.int32)[true]
-        found = np.cumsum(weighted[true], axis=0, dtype=np.int32)
-        precision = found / (false + found + np.spacing(1))
+        # Precision falls at every false positive, so its maxima are at true positives, and only these are computed.
+        positions = np.flatnonzero(is_matched & is_counted)
+        false_positives = np.cumsum(counts * (~is_matched & is_counted)[:, None], axis=0, dtype=np.int32)[positions]
+        true_positives = np.cumsum(counts[positions], axis=0, dtype=np.int32)
+        precision = true_positives / (false_positives + true_positives + np.spacing(1))
         envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        # Each recall threshold has the precision at the first true positive that reaches it.
-        reached = np.searchsorted(recalls, found / total, side="right")
+        # A recall threshold takes the precision at the first true positive that reaches it.
+        reached = np.searchsorted(recalls, true_positives / total, side="right")
         newly_reached = np.diff(reached, axis=0, prepend=0)
-        measured[0, t] = (newly_reached * envelope).sum(0) / len(recalls)
-        measured[1, t] = found[-1:].sum(0) / total
-    measured[..., positives == 0] = np.nan
-    return measured
+        metrics[0, t] = (newly_reached * envelope).sum(0) / len(recalls)
+        metrics[1, t] = true_positives[-1:].sum(0) / total
+    metrics[..., positives == 0] = np.nan
+    return metrics

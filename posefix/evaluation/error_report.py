@@ -1,4 +1,4 @@
-"""Errors of several results files: their diagnoses, what AP would be without them, and statistics for training."""
+"""Report the errors of results files: diagnoses, their impact on AP, and statistics for training."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from synth import ErrorType, Observation, Statistics, fit_statistics
 
 
 def report_errors(truth: GroundTruth, results: Mapping[str, People]) -> dict[str, Any]:
-    """Diagnose results, given by the name of their file, in that order.
+    """Diagnose results by file name.
 
     Returns:
-        Plain data for a JSON file: ``diagnoses``, those of each file with its name (``file``) and, where a person was
-        found, what AP would be without each kind of error (``impact``); and of several files ``transitions``, keypoints
-        by error type in the first and in the last, and whether each result was ``followed`` for that.
+        Plain data for JSON: ``diagnoses``, one per file with its name (``file``) and, if any person was found, the
+        ``impact`` of each kind of error on AP. For several files also ``transitions``, the keypoints by error type in
+        the first and the last file, and ``followed``, whether these hold the same people.
     """
     diagnoses = {name: diagnose(truth, people) for name, people in results.items()}
     report: dict[str, Any] = {"diagnoses": []}
@@ -39,51 +39,50 @@ def report_errors(truth: GroundTruth, results: Mapping[str, People]) -> dict[str
 
 
 def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: str) -> Statistics:
-    """Fit error statistics to results, given by the name of their file; all files are counted together.
-
-    ``description`` is a line that says where the numbers come from.
+    """Fit error statistics to all results, given by file name; ``description`` is a line about their origin.
 
     Raises:
         InputError: when no result in a file matches an annotated person.
     """
-    seen = []
+    observations = []
     for name, people in results.items():
-        found = diagnose(truth, people)
-        rows = np.flatnonzero(found.found)
-        matched = people[found.matched[rows]]
-        seen.append(Observation(found.truth[rows], matched.keypoints, matched.scores > 0, found.neighbours.take(rows)))
-        if not (seen[-1].truth.labelled & seen[-1].given).any():
+        diagnosis = diagnose(truth, people)
+        rows = np.flatnonzero(diagnosis.found)
+        matched = people[diagnosis.matched[rows]]
+        observations.append(
+            Observation(diagnosis.truth[rows], matched.keypoints, matched.scores > 0, diagnosis.neighbours.take(rows))
+        )
+        if not (observations[-1].truth.labelled & observations[-1].given).any():
             raise InputError(f"{name}: no result matches an annotated person, so there is nothing to measure")
-    return fit_statistics(seen, description)
+    return fit_statistics(observations, description)
 
 
 def ap_impact(truth: GroundTruth, results: People) -> dict[str, Metrics]:
-    """Measure results as they are, and with each kind of error alone corrected (Ronchi and Perona, ICCV 2017).
+    """Evaluate results as they are, and with each single kind of error corrected (Ronchi and Perona, ICCV 2017).
 
-    All people and results count, also those too small or too many for a diagnosis, since AP counts them. Keypoint
-    errors are moved to the truth; "scores" ranks the results by how good they are (see :func:`optimal_scores`);
-    "background" drops results that match no annotated person; "missed people" takes people whom no result matches out
-    of the annotations.
+    People of all sizes and all results count, as in AP. Keypoint errors are moved to the truth; "scores" ranks results
+    by OKS (:func:`optimal_scores`); "background" drops results that match no annotated person; "missed people" removes
+    unmatched people from the annotations.
 
     Returns:
         For ``as it is``, ``jitter``, ``inversion``, ``swap``, ``miss``, ``scores``, ``background`` and
         ``missed people`` the metrics of :func:`posefix.evaluation.coco.evaluate`.
     """
     diagnosis = diagnose(truth, results, min_area=0.0, max_detections=max(len(results), 1))
-    changed = {"as it is": results}
-    changed |= {kind.name.lower(): diagnosis.corrected(kind) for kind in KINDS if kind != ErrorType.GOOD}
-    changed["scores"] = replace(results, person_scores=optimal_scores(diagnosis))
-    changed["background"] = results[~diagnosis.background]
-    impact = {name: evaluate(truth, people).metrics() for name, people in changed.items()}
+    corrected = {"as it is": results}
+    corrected |= {kind.name.lower(): diagnosis.corrected(kind) for kind in KINDS if kind != ErrorType.GOOD}
+    corrected["scores"] = replace(results, person_scores=optimal_scores(diagnosis))
+    corrected["background"] = results[~diagnosis.background]
+    impact = {name: evaluate(truth, people).metrics() for name, people in corrected.items()}
     missed = {a["id"] for a, found in zip(diagnosis.truth.extra, diagnosis.found, strict=True) if not found}
     impact["missed people"] = evaluate(truth.ignoring(missed), results).metrics()
     return impact
 
 
 def optimal_scores(diagnosis: Diagnosis) -> np.ndarray:
-    """(N,) the scores that rank results best: OKS with the person matched, -1 for results that match no person.
+    """Return the scores (N,) that rank results best: OKS with the matched person, -1 without a match.
 
-    A second result of the same person is a false positive at any score, so it goes to the end as well.
+    A second result of the same person is a false positive at any score, so it is ranked last as well.
     """
     rows = truth_rows(diagnosis.matched, len(diagnosis.results))
     return np.where(rows >= 0, oks_with(diagnosis.truth, diagnosis.results, rows), -1.0)

@@ -1,4 +1,4 @@
-"""Ground truth: the annotated people of a COCO file, parsed once, for everything that measures."""
+"""Ground truth: the annotated people of a COCO file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from posefix.formats import ImageIndex
 from posefix.formats.coco import ImageRecord, read_images
 from posefix.formats.records import track_id_of
 
-_UNREAD = frozenset({"segmentation", "caption"})  # most of a file's memory, and not about keypoints
+_UNREAD = frozenset({"segmentation", "caption"})  # unused fields that take most of the memory
 _Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 def quietly() -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which pycocotools' progress lines go nowhere."""
+    """Return a context that suppresses pycocotools' progress output."""
     return contextlib.redirect_stdout(io.StringIO())
 
 
@@ -42,7 +42,7 @@ class _Category(msgspec.Struct):
 
 
 class _Annotation(msgspec.Struct):
-    """What evaluation reads of one annotation; fields that are null are as if left out."""
+    """The fields of an annotation that evaluation reads; null means absent."""
 
     id: int
     image_id: _Id
@@ -54,7 +54,7 @@ class _Annotation(msgspec.Struct):
     area: float | None = None
 
     def completed(self, keypoint_count: int, name: str) -> dict[str, Any]:
-        """Return the fields that COCOeval reads, those that are left out with their plain meaning."""
+        """Return the fields that COCOeval reads, with defaults for absent ones."""
         values = np.array(self.keypoints or [0.0] * 3 * keypoint_count)
         if len(values) != 3 * keypoint_count:
             raise InputError(
@@ -85,12 +85,12 @@ class _Dataset(msgspec.Struct):
 
 
 class GroundTruth:
-    """Annotated people of one data set; made by :meth:`read` or :meth:`of_dataset`.
+    """Annotated people of one data set; created by :meth:`read` or :meth:`of_dataset`.
 
     Attributes:
-        skeleton: what the K keypoints are.
-        coco: the annotations as pycocotools' COCOeval reads them. It writes flags into them, which it sets anew in
-            each evaluation; nothing else changes them.
+        skeleton: of the K keypoints.
+        coco: the annotations for pycocotools' COCOeval, which writes flags into them that each evaluation resets;
+            nothing else changes them.
         name: the file, for messages.
     """
 
@@ -108,15 +108,15 @@ class GroundTruth:
 
     @classmethod
     def of_dataset(cls, dataset: Any, skeleton: Skeleton | None = None, name: str = "ground truth") -> GroundTruth:
-        """Check the content of a COCO keypoint annotation file, which is not changed.
+        """Create ground truth from the content of a COCO keypoint annotation file, which is not modified.
 
-        Only the category ``person`` is kept where there is one. Fields that data sets other than COCO leave out get
-        their plain meaning: ``iscrowd`` 0, ``num_keypoints`` counted, ``bbox`` around the keypoints, ``area`` 0.515 of
-        the box's, no keypoints for a person without any.
+        Only the category ``person`` is kept if there is one. Absent fields get defaults: ``iscrowd`` 0,
+        ``num_keypoints`` counted, ``bbox`` the extent of the keypoints, ``area`` 0.515 of the box area, ``keypoints``
+        none annotated.
 
         Args:
             dataset: an object with ``images``, ``annotations`` and ``categories``.
-            skeleton: what the keypoints are; COCO-17 if not given.
+            skeleton: of the keypoints; COCO-17 by default.
             name: the file, for messages.
 
         Raises:
@@ -127,8 +127,10 @@ class GroundTruth:
         try:
             content = msgspec.convert(dataset, _Dataset)
         except msgspec.ValidationError as error:
-            said = str(error).replace("`$.", "`")
-            raise InputError(f"{name}: {said}; expected COCO's object of images, annotations and categories") from None
+            problem = str(error).replace("`$.", "`")
+            raise InputError(
+                f"{name}: {problem}; expected COCO's object of images, annotations and categories"
+            ) from None
         persons = [c for c in content.categories if c.name == "person"] or content.categories
         kept = {category.id for category in persons}
         annotations = zip(dataset["annotations"], content.annotations, strict=True)
@@ -137,40 +139,40 @@ class GroundTruth:
             raise InputError(f"{name}: several annotations have the id {repeated}; ids must be unique")
         if people and not any("keypoints" in raw for raw, _ in people):
             raise InputError(f"{name}: no annotation has keypoints; give a file like person_keypoints_val2017.json")
-        complete = [
+        completed_annotations = [
             {key: value for key, value in raw.items() if key not in _UNREAD} | a.completed(len(skeleton), name)
             for raw, a in people
         ]
         categories = [raw for raw in dataset["categories"] if raw["id"] in kept]
-        whole = {"images": dataset["images"], "annotations": complete, "categories": categories}
-        return cls(whole, skeleton, name)
+        completed = {"images": dataset["images"], "annotations": completed_annotations, "categories": categories}
+        return cls(completed, skeleton, name)
 
     @cached_property
     def image_ids(self) -> np.ndarray:
-        """(I,) int64 ids of all images, ascending."""
+        """Ids (I,) int64 of all images, ascending."""
         return np.sort(np.array(list(self.coco.imgs), np.int64))
 
     @cached_property
     def images(self) -> dict[int, ImageRecord]:
-        """Name and size of every image by its id; raises InputError where an image has no ``file_name``."""
+        """Names and sizes of the images by id; raises InputError if an image has no ``file_name``."""
         return read_images(self.name, self.coco.dataset)
 
     @cached_property
     def people(self) -> People:
-        """All people with annotated keypoints, without crowds, on the listed images.
+        """All people with annotated keypoints on the listed images, without crowds.
 
-        ``scores`` are visibility flags, ``areas`` are known, ``extra`` holds the annotations.
+        ``scores`` are visibility flags; ``extra`` holds the annotations.
         """
         annotations = [
             a
             for a in self.coco.dataset["annotations"]
             if a["num_keypoints"] > 0 and not a["iscrowd"] and a["image_id"] in self.coco.imgs
         ]
-        triples = np.array([a["keypoints"] for a in annotations], np.float64).reshape(-1, len(self.skeleton), 3)
+        keypoints = np.array([a["keypoints"] for a in annotations], np.float64).reshape(-1, len(self.skeleton), 3)
         return People(
             self.skeleton,
-            triples[..., :2],
-            triples[..., 2],
+            keypoints[..., :2],
+            keypoints[..., 2],
             np.array([a["image_id"] for a in annotations], np.int64),
             boxes=np.array([a["bbox"] for a in annotations], np.float32),
             areas=np.array([a["area"] for a in annotations], np.float32),
@@ -180,11 +182,11 @@ class GroundTruth:
 
     @property
     def unlisted_annotations(self) -> int:
-        """How many annotated people are on images that are not listed; they count for nothing, as in COCOeval."""
+        """Number of annotated people on images that are not listed, which are ignored, as in COCOeval."""
         return sum(a["image_id"] not in self.coco.imgs for a in self.coco.dataset["annotations"])
 
     def on_images(self, image_ids: Iterable[int]) -> GroundTruth:
-        """Return the ground truth of some images alone.
+        """Restrict the ground truth to some images.
 
         Raises:
             InputError: when an image is not among the images.
@@ -197,7 +199,7 @@ class GroundTruth:
         return self._with(images=[self.coco.imgs[i] for i in wanted], annotations=annotations)
 
     def ignoring(self, annotation_ids: set[int]) -> GroundTruth:
-        """Return the ground truth with some people neither to be found nor counted as wrongly found."""
+        """Return the ground truth with some people ignored: neither false negatives nor false positives."""
         annotations = self.coco.dataset["annotations"]
         return self._with(
             annotations=[{**a, "num_keypoints": 0} if a["id"] in annotation_ids else a for a in annotations]
@@ -208,11 +210,11 @@ class GroundTruth:
 
 
 def read_results(path: Path, truth: GroundTruth, format: str = "auto") -> People:
-    """Read results of any format on the images of a ground truth, in its skeleton: people with an estimate in it.
+    """Read results of any format in the ground truth's skeleton; people without a keypoint in it are dropped.
 
     Raises:
-        InputError: the file cannot be used, its skeleton has no keypoint of the ground truth's, or none of its results
-            is of an image that the ground truth lists.
+        InputError: the file cannot be used, its skeleton shares no keypoint with the ground truth's, or none of its
+            results is on a listed image.
     """
     skeleton = truth.skeleton
     people = formats.read(path, format, default=skeleton, images=lambda: ImageIndex(truth.images, truth.name))
@@ -228,5 +230,5 @@ def read_results(path: Path, truth: GroundTruth, format: str = "auto") -> People
 
 
 def unlisted(people: People, truth: GroundTruth) -> int:
-    """Count the results of images that a ground truth does not list, which are not measured."""
+    """Count the results on images that the ground truth does not list, which are not evaluated."""
     return int((~np.isin(people.image_ids, truth.image_ids)).sum())

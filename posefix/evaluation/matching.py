@@ -1,4 +1,4 @@
-"""Match results to annotated people, and measure their OKS (object keypoint similarity), before and after."""
+"""Match results to annotated people, and compute OKS (object keypoint similarity) before and after refinement."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from posefix.core.people import People
 
-MATCH_OKS = 0.1  # Ronchi and Perona, ICCV 2017; below it nothing is matched
+MATCH_OKS = 0.1  # minimum OKS of a match (Ronchi and Perona, ICCV 2017)
 
 
 def keypoint_similarity(keypoints: np.ndarray, truth: np.ndarray, areas: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
-    """Measure each keypoint by ``exp(-d^2 / (2 s^2 k^2))`` with ``k = 2 sigma``; all arguments broadcast.
+    """Compute keypoint similarities ``exp(-d^2 / (2 s^2 k^2))`` with ``k = 2 sigma``; all arguments broadcast.
 
     Args:
         keypoints: (..., K, 2) pixels.
@@ -34,9 +34,9 @@ def keypoint_similarity(keypoints: np.ndarray, truth: np.ndarray, areas: np.ndar
 def oks(
     keypoints: np.ndarray, truth: np.ndarray, labelled: np.ndarray, areas: np.ndarray, sigmas: np.ndarray
 ) -> np.ndarray:
-    """(...) float64 OKS in [0, 1] as pycocotools' ``computeOks``; 0 for a person without annotated keypoints.
+    """Compute OKS (...) float64 in [0, 1] as pycocotools' ``computeOks``; 0 for people without annotated keypoints.
 
-    It is the mean of :func:`keypoint_similarity`, whose arguments it takes, over those ``labelled`` (..., K) bool.
+    It is the mean of :func:`keypoint_similarity`, which has the same arguments, over ``labelled`` (..., K) bool.
     """
     labelled = np.asarray(labelled, bool)
     similarity = keypoint_similarity(keypoints, truth, areas, sigmas)
@@ -45,50 +45,50 @@ def oks(
 
 
 def thresholds_passed(similarity: np.ndarray) -> np.ndarray:
-    """Share (...) of COCO's OKS thresholds 0.5, 0.55, ..., 0.95 that OKS (...) pass."""
+    """Return the share (...) of COCO's OKS thresholds 0.5, 0.55, ..., 0.95 that OKS values (...) pass."""
     share: np.ndarray = (similarity[..., None] >= np.linspace(0.5, 0.95, 10)).mean(-1)
     return share
 
 
-def match_people(truth: People, found: People) -> np.ndarray:
-    """Match results to annotated people as COCO's evaluation does: best scores first, each to the nearest left.
+def match_people(truth: People, results: People) -> np.ndarray:
+    """Match results to annotated people as COCOeval does: greedily by score, each to the free person of best OKS.
 
     Returns:
-        (N,) int64: for each of N annotated people the row in ``found``, -1 where none is matched.
+        (N,) int64 row of ``results`` for each of N annotated people, -1 where there is none.
     """
     matched = np.full(len(truth), -1, np.int64)
     annotated = np.flatnonzero(truth.labelled.any(1))
     by_image = annotated[np.argsort(truth.image_ids[annotated], kind="stable")]
-    ranked = np.lexsort((-found.person_scores, found.image_ids))
+    ranked = np.lexsort((-results.person_scores, results.image_ids))
     ids, starts = np.unique(truth.image_ids[by_image], return_index=True)
     for image_id, people in zip(ids, np.split(by_image, starts)[1:], strict=True):
-        first, last = np.searchsorted(found.image_ids[ranked], [image_id, image_id + 1])
-        results = ranked[first:last]
+        start, end = np.searchsorted(results.image_ids[ranked], [image_id, image_id + 1])
+        candidates = ranked[start:end]
         similarity = oks(
-            found.keypoints[results][:, None],
+            results.keypoints[candidates][:, None],
             truth.keypoints[people][None],
             truth.labelled[people][None],
             truth.areas[people][None],
             truth.skeleton.sigmas,
         )
         free = np.ones(len(people), bool)
-        for result, row in zip(results, similarity, strict=True):
+        for candidate, row in zip(candidates, similarity, strict=True):
             best = int(np.argmax(np.where(free, row, -1)))
             if free[best] and row[best] >= MATCH_OKS:
-                matched[people[best]], free[best] = result, False
+                matched[people[best]], free[best] = candidate, False
     return matched
 
 
 def truth_rows(matched: np.ndarray, results: int) -> np.ndarray:
-    """(N,) int64 row of the annotated person of each of N results, -1 for none; the inverse of a match (T,)."""
+    """Invert a match (T,): the row (N,) int64 of the annotated person of each of N results, -1 for none."""
     rows = np.full(results, -1, np.int64)
-    found = np.flatnonzero(matched >= 0)
-    rows[matched[found]] = found
+    people = np.flatnonzero(matched >= 0)
+    rows[matched[people]] = people
     return rows
 
 
 def oks_with(truth: People, results: People, rows: np.ndarray) -> np.ndarray:
-    """(N,) float64 OKS of each of N results with the person in that row (N,) of ``truth``; NaN where the row is -1."""
+    """Compute the OKS (N,) float64 of results with the people at ``rows`` (N,) of ``truth``; NaN for row -1."""
     values = np.full(len(results), np.nan)
     known = np.flatnonzero(rows >= 0)
     people = truth[rows[known]]
@@ -100,33 +100,33 @@ def oks_with(truth: People, results: People, rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OksChange:
-    """What refinement did to each of N results, by OKS with one and the same annotated person before and after."""
+    """OKS of N results before and after refinement, each with the same annotated person."""
 
-    before: np.ndarray  # (N,) float64 OKS; NaN where the result matches no annotated person, before and after
-    after: np.ndarray  # (N,) float64 OKS
+    before: np.ndarray  # (N,) float64 OKS; NaN for results that match no annotated person
+    after: np.ndarray  # (N,) float64 OKS, likewise
     truth_rows: np.ndarray  # (N,) int64 row of the annotated person, -1 where there is none
 
     def worst(self, count: int) -> np.ndarray:
-        """Rows of the at most ``count`` results that lost most, the greatest loss first; only those that lost."""
+        """Return the rows of up to ``count`` results with the largest loss, largest first."""
         change = self.after - self.before
         lowest = np.argsort(change, kind="stable")[:count]
         worst: np.ndarray = lowest[change[lowest] < 0]
         return worst
 
     def best(self, count: int) -> np.ndarray:
-        """Rows of the at most ``count`` results that won most, the greatest gain first; only those that won."""
+        """Return the rows of up to ``count`` results with the largest gain, largest first."""
         return OksChange(self.after, self.before, self.truth_rows).worst(count)
 
 
 def oks_change(truth: People, before: People, after: People) -> OksChange:
-    """Measure the OKS of each result before and after refinement.
+    """Compute the OKS of each result before and after refinement.
 
-    A result is measured with the person whom it matched before; one that matched none before but one after, with that
-    person. ``after`` are the N results of ``before`` in the same order.
+    The annotated person is the one matched before, else the one matched after. ``after`` holds the N results of
+    ``before`` in the same order.
     """
     if len(before) != len(after):
         raise ValueError(f"{len(before)} results before, {len(after)} after: they must be the same people")
-    rows, later = (truth_rows(match_people(truth, results), len(results)) for results in (before, after))
-    taken = np.isin(later, rows[rows >= 0])
-    rows = np.where((rows < 0) & ~taken, later, rows)
+    rows, rows_after = (truth_rows(match_people(truth, results), len(results)) for results in (before, after))
+    taken = np.isin(rows_after, rows[rows >= 0])
+    rows = np.where((rows < 0) & ~taken, rows_after, rows)
     return OksChange(oks_with(truth, before, rows), oks_with(truth, after, rows), rows)
