@@ -1,4 +1,4 @@
-"""Typed, validated configuration: ``configs/*.yaml``, overridable as ``key.sub=value``."""
+"""Typed, validated configuration of a training: ``configs/*.yaml`` with overrides ``key.sub=value``."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from posefix.core.errors import InputError
 from posefix.core.resources import StrictModel, validated
 from posefix.models.config import ModelConfig
 
-DATA = "../shared/data"  # where data is looked for unless $POSEFIX_DATA says otherwise
-NOT_DECISIVE: dict[str, bool | set[str]] = {  # for the losses of a training
+DATA = "../shared/data"  # default of $POSEFIX_DATA
+NOT_DECISIVE: dict[str, bool | set[str]] = {  # options that do not influence the losses
     "name": True,
     "evaluation": True,
     "model": {"keep_margin"},
     "training": {"test_batch", "flip_test", "workers", "evaluate_every", "save_minutes", "cache"},
 }
-MOST_LISTED = 3  # files
+MOST_LISTED = 3  # missing files named in a message
 
 
-def place(path: str) -> Path:
-    """Where a path of a configuration leads: ``{data}`` stands for the folder in ``$POSEFIX_DATA``."""
+def data_path(path: str) -> Path:
+    """Resolve a path of a configuration, in which ``{data}`` stands for the folder in ``$POSEFIX_DATA``."""
     return Path(path.replace("{data}", os.environ.get("POSEFIX_DATA") or DATA))
 
 
 class Fold(StrictModel):
-    """Every ``of``-th image of a set in the order of all its ids, from the ``index``-th on."""
+    """Every ``of``-th image of a set, ordered by id, starting with the ``index``-th."""
 
     index: int = Field(ge=0)
     of: int = Field(ge=2)
 
     def images(self, image_ids: np.ndarray) -> np.ndarray:
-        """(M,) those of all ids of a set (I,) that are in the fold, sorted."""
+        """Select the ids (M,) in the fold, sorted, from all ids (I,) of a set."""
         return np.unique(image_ids)[self.index % self.of :: self.of]
 
 
 class EvaluationSource(StrictModel):
-    """A real estimator's results to refine while training, to see when to stop; on the images of ``fold`` if given."""
+    """A real estimator's results to refine during training, on the images of ``fold`` if given."""
 
     annotations: str
     images: str
@@ -53,10 +53,10 @@ class EvaluationSource(StrictModel):
 
 
 class DataSource(StrictModel):
-    """One training set: COCO annotations and the folder of their images; see :func:`place` for all paths.
+    """A training set: COCO annotations and the folder of their images; see :func:`data_path` for all paths.
 
-    ``repeat`` is how often an epoch sees each person. ``observed`` are result files on these images, whose poses can
-    serve as inputs beside synthesised ones. The images of ``held_out`` are not trained on.
+    ``repeat`` is the number of times that each person appears in an epoch. ``observed`` are results of estimators on
+    these images, used as inputs besides synthesised poses. The images of ``held_out`` are not used.
     """
 
     annotations: str
@@ -67,20 +67,18 @@ class DataSource(StrictModel):
 
 
 class SynthesisConfig(StrictModel):
-    """Input poses: statistics by name or path; probabilities of what is done to them.
+    """Input poses: error statistics by name or path, and probabilities per person.
 
-    A person's input is, with probability ``observed``, a real estimator's where the data source has one; with
-    ``guessed``, what the network's backbone finds in a worse crop (fusion head with a cache), if ``observed`` leaves
-    room for it. Else it is synthesised, with ``clean`` without any error, so that the network meets poses which are
-    right already and learns to leave them alone. Of synthesised poses, ``inverted`` is the probability that left and
-    right of arms, legs or all are exchanged, ``warped`` that all of it is displaced, scaled and turned, ``neighbour``
-    that it is a neighbour's.
-    ``scores`` draws confidences that go with how right a keypoint is; without, all of them are 1. ``placeholder`` is
-    the probability that the face is somewhere with a confidence near 0, as of estimators that know no face;
-    ``dropout`` that an input keypoint is withheld, ``empty`` that all of a person's are. ``improved`` puts any share of
-    the keypoints of any input right, as estimators of every quality, and tells the fusion head which; a head that was
-    trained without is to be refined by with the default ``estimator_ap`` alone.
-    ``leg_occlusion`` is the probability that a person's legs are cut out of the image.
+    The input pose is with probability ``observed`` a real estimator's, if the data source has one; with probability
+    ``guessed`` the backbone's estimate on a worse crop (fusion head with a cache); else synthesised. A synthesised pose
+    has no errors with probability ``clean``, so that the network learns to keep good poses; ``inverted`` exchanges left
+    and right of arms, legs or all; ``warped`` shifts, scales and rotates it; ``neighbour`` takes a neighbour's pose.
+
+    ``scores`` draws confidences correlated with keypoint similarity; without it all are 1. ``placeholder`` moves the
+    face keypoints and gives them a confidence near 0, as estimators without face keypoints do; ``dropout`` drops single
+    keypoints, ``empty`` all of a person's. ``improved`` corrects a random share of the keypoints, to imitate estimators
+    of any quality, and tells the fusion head the quality; a head trained without it supports only the default
+    ``estimator_ap``. ``leg_occlusion`` cuts the person's legs out of the image.
     """
 
     statistics: str = "posefix"
@@ -99,7 +97,7 @@ class SynthesisConfig(StrictModel):
 
 
 class AugmentationConfig(StrictModel):
-    """Geometry and appearance; see ``training.data.augment``. ``resolution``: shrunk up to 4.5 times and enlarged."""
+    """Augmentation, see :mod:`posefix.training.data.augment`; ``resolution`` shrinks up to 4.5 times and enlarges."""
 
     scale: float = Field(default=0.3, ge=0, lt=1)
     rotation: float = Field(default=40.0, ge=0, le=180)
@@ -113,9 +111,9 @@ class AugmentationConfig(StrictModel):
 
 
 class OptimizerConfig(StrictModel):
-    """AdamW and its learning rate, of which the schedule ``step`` leaves a tenth at each of the epochs ``milestones``.
+    """AdamW; the schedule ``step`` divides the learning rate by ten at each of the epochs ``milestones``.
 
-    Gradients are clipped to the norm ``clip``; 0: not at all.
+    Gradients are clipped to the norm ``clip``, unless it is 0.
     """
 
     learning_rate: float = Field(default=5e-4, gt=0)
@@ -126,7 +124,7 @@ class OptimizerConfig(StrictModel):
     clip: float = Field(default=0.0, ge=0)
 
     def rate_at(self, step: int, epoch_steps: int, epochs: int) -> float:
-        """Learning rate of a step: linear warm-up, then a tenth at each milestone or half a cosine to 0."""
+        """Compute the learning rate of a step: linear warm-up, then the step schedule, or half a cosine to 0."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         if self.schedule == "step":
@@ -136,10 +134,10 @@ class OptimizerConfig(StrictModel):
 
 
 class TrainingConfig(StrictModel):
-    """The loop.
+    """The training loop.
 
-    ``coordinate_weight`` scales the L1 loss of the deconv head. ``cache`` is a folder for the outputs of the
-    fusion head's backbone on an epoch of crops: computed where they are missing, after which only the head is trained.
+    ``coordinate_weight`` is the weight of the deconv head's L1 loss. ``cache`` is a folder for the backbone's outputs
+    on an epoch of crops, which are computed if missing; then only the fusion head is trained.
     """
 
     cache: str | None = None
@@ -169,39 +167,39 @@ class Config(StrictModel):
     evaluation: tuple[EvaluationSource, ...] = ()
 
     def decisive(self) -> dict[str, Any]:
-        """All that the losses depend on, by dotted name."""
-        found: dict[str, Any] = {}
+        """Return the options that influence the losses, by dotted name."""
+        options: dict[str, Any] = {}
         for group, value in self.model_dump(mode="json", exclude=NOT_DECISIVE).items():
-            found |= {f"{group}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {group: value}
-        return found
+            options |= {f"{group}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {group: value}
+        return options
 
     def require_data(self) -> None:
-        """Raise InputError unless all data is where the paths say, naming what is not, and how to get it."""
-        named = [path for source in self.train for path in (source.annotations, source.images, *source.observed)]
+        """Raise InputError, naming the missing files, unless all data exists."""
+        paths = [path for source in self.train for path in (source.annotations, source.images, *source.observed)]
         for source in self.evaluation if self.training.evaluate_every else ():
-            named += [source.annotations, source.images, source.results]
-        if not (lacking := [str(place(path)) for path in dict.fromkeys(named) if not place(path).exists()]):
+            paths += [source.annotations, source.images, source.results]
+        if not (missing := [str(data_path(path)) for path in dict.fromkeys(paths) if not data_path(path).exists()]):
             return
-        more = f" and {len(lacking) - MOST_LISTED} more" if len(lacking) > MOST_LISTED else ""
+        more = f" and {len(missing) - MOST_LISTED} more" if len(missing) > MOST_LISTED else ""
         raise InputError(
-            f"{self.name}: needs files that are not here: {', '.join(lacking[:MOST_LISTED])}{more}; {{data}} in a "
-            f"configuration is $POSEFIX_DATA, now {place('{data}')}; put COCO's annotations and images there, or name "
-            "yours: 'train=[{annotations: A.json, images: FOLDER}]' 'evaluation=[]'"
+            f"{self.name}: needs files that are not here: {', '.join(missing[:MOST_LISTED])}{more}; {{data}} in a "
+            f"configuration is $POSEFIX_DATA, now {data_path('{data}')}; put COCO's annotations and images there, or "
+            "name yours: 'train=[{annotations: A.json, images: FOLDER}]' 'evaluation=[]'"
         )
 
 
 def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read an experiment by shipped name or path and apply overrides such as ``optimizer.learning_rate=1e-3``.
+    """Load an experiment by shipped name or path, with overrides such as ``optimizer.learning_rate=1e-3``.
 
     Raises:
-        InputError: naming the file and the first key that does not fit.
+        InputError: naming the file and the first invalid key.
     """
     spec, path = read(name_or_path, overrides)
     return from_dict({"name": path.stem, **spec}, str(path))
 
 
 def read(name_or_path: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[str, Any], Path]:
-    """The plain data of an experiment with overrides applied, and its file; InputError as for :func:`load`."""
+    """Read the plain data of an experiment, with overrides, and its path; InputError as in :func:`load`."""
     spec, path = resources.read_yaml(".", name_or_path, "configuration")
     for override in overrides:
         _override(spec, override)
@@ -209,7 +207,7 @@ def read(name_or_path: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[
 
 
 def from_dict(spec: dict[str, Any], source: str = "configuration") -> Config:
-    """Validate the plain-data form; the inverse of ``config.model_dump(mode="json")``."""
+    """Validate plain data; the inverse of ``config.model_dump(mode="json")``."""
     return validated(Config, spec, source)
 
 

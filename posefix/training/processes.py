@@ -1,4 +1,4 @@
-"""One process or several under torchrun: the device of this one, and when all of them stop."""
+"""Set up the processes of a training, and stop them together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from posefix.engines.registry import usable_device
 
 @contextmanager
 def process_group(device: str | None) -> Iterator[torch.device]:
-    """Join the other processes when torchrun started several; yields the device of this one.
+    """Join the process group when torchrun started several processes; yields the device of this one.
 
     Raises:
         InputError: when the device cannot be used.
@@ -30,22 +30,22 @@ def process_group(device: str | None) -> Iterator[torch.device]:
     chosen = usable_device(name)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    if several:
+    distributed_run = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    if distributed_run:
         distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield chosen
     finally:
-        if several:
+        if distributed_run:
             distributed.destroy_process_group()
 
 
 @contextmanager
 def stop_in_time(minutes: float | None, device: torch.device) -> Iterator[Callable[[], bool]]:
-    """Yield a function to be asked by all processes after each step: whether it was the last of this run.
+    """Yield a function that all processes call after each step, and that returns whether to stop.
 
-    It was when ``minutes`` have passed or Ctrl-C came, by what the first process says. Ctrl-C is raised at the end; a
-    second one at once.
+    The first process decides, when ``minutes`` have passed or on Ctrl-C. Ctrl-C is raised at the end, a second one at
+    once.
 
     Raises:
         InputError: ``minutes`` are not above 0.
@@ -55,22 +55,22 @@ def stop_in_time(minutes: float | None, device: torch.device) -> Iterator[Callab
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     interrupted = False
 
-    def note(*_: Any) -> None:
+    def on_interrupt(*_: Any) -> None:
         nonlocal interrupted
         if interrupted:
             raise KeyboardInterrupt
         interrupted = True
 
-    def due() -> bool:
+    def should_stop() -> bool:
         stop = torch.tensor(int(interrupted or time.monotonic() > deadline), device=device)
         if distributed.is_initialized():
             distributed.broadcast(stop, 0)
         return bool(stop)
 
-    before = signal.signal(signal.SIGINT, note)
+    previous = signal.signal(signal.SIGINT, on_interrupt)
     try:
-        yield due
+        yield should_stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
     if interrupted:
         raise KeyboardInterrupt

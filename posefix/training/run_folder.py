@@ -1,4 +1,4 @@
-"""The folder of a training run: its state, from which it goes on, and its log."""
+"""The folder of a training run: its state, for resuming, and its log."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "model.safetensors", "log.jsonl"
 
 
 class ResumableTraining(ABC):
-    """A training of one configuration into one folder, which can be interrupted and goes on to the same losses.
+    """A training of one configuration in one folder that can be interrupted and resumed with the same losses.
 
     Attributes:
-        folder: holds weights, state and log.
-        device: where the network runs.
-        step: how many steps were trained, in ``seconds``.
-        CONFIGURATION: names the attribute that holds the configuration, whose ``decisive()`` a resumed run must share.
-        PARTS: names the attributes whose states are kept.
+        folder: contains weights, state and log.
+        device: device that runs the network.
+        step: number of steps trained, in ``seconds``.
+        CONFIGURATION: name of the attribute with the configuration, whose ``decisive()`` a resumed run must share.
+        PARTS: names of the attributes whose states are saved.
     """
 
     CONFIGURATION: ClassVar[str]
@@ -37,10 +37,10 @@ class ResumableTraining(ABC):
 
     @abstractmethod
     def fit(self, minutes: float | None = None) -> bool:
-        """Train to the last step; stop early and save when ``minutes`` have passed or Ctrl-C came. True if finished."""
+        """Train to the last step; stop early and save after ``minutes`` or on Ctrl-C. Returns whether it finished."""
 
     def save_state(self) -> None:
-        """Write what a resumed run needs, whole or not at all."""
+        """Write the state for resuming, atomically."""
         state = {name: getattr(self, name).state_dict() for name in self.PARTS}
         configuration = getattr(self, self.CONFIGURATION).model_dump(mode="json")
         state |= {"step": self.step, "seconds": self.seconds, self.CONFIGURATION: json.dumps(configuration)}
@@ -49,7 +49,7 @@ class ResumableTraining(ABC):
         write_atomically(self.folder / STATE_FILE, buffer.getvalue())
 
     def resume(self) -> bool:
-        """Go on from the folder's state, if there is one; False if not.
+        """Load the state in the folder; returns whether there is one.
 
         Raises:
             InputError: when the state is damaged, does not fit, or is of another configuration.
@@ -60,17 +60,19 @@ class ResumableTraining(ABC):
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
             configuration = getattr(self, self.CONFIGURATION)
-            then = validated(type(configuration), json.loads(state[self.CONFIGURATION]), str(path)).decisive()
-            for name, now in configuration.decisive().items():
-                if then[name] != now:
-                    said = f"{path}: was trained with another {name} ({then[name]!r:.200}, now {now!r:.200})"
-                    raise InputError(f"{said}; choose another --out to start anew")
+            saved_options = validated(type(configuration), json.loads(state[self.CONFIGURATION]), str(path)).decisive()
+            for name, value in configuration.decisive().items():
+                if saved_options[name] != value:
+                    message = (
+                        f"{path}: was trained with another {name} ({saved_options[name]!r:.200}, now {value!r:.200})"
+                    )
+                    raise InputError(f"{message}; choose another --out to start anew")
             for name in self.PARTS:
                 getattr(self, name).load_state_dict(state[name])
             self.step, self.seconds = state["step"], state["seconds"]
         except InputError:
             raise
-        except Exception as error:  # the unpickler raises whatever the damage provokes
+        except Exception as error:  # damaged files make the unpickler raise anything
             raise InputError(f"{path}: not a readable training state ({type(error).__name__})") from None
         return True
 

@@ -1,4 +1,4 @@
-"""Train networks of tracks, whose batches are drawn from motion capture as they are needed, in one process."""
+"""Train networks on tracks, with batches drawn from motion capture, in one process."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from posefix.core.errors import InputError
 from posefix.core.resources import StrictModel
 from posefix.models.sequence_checkpoint import SequenceCheckpoint
 from posefix.motion.mocap import MotionCapture
-from posefix.training.config import place
+from posefix.training.config import data_path
 from posefix.training.processes import stop_in_time
 from posefix.training.run_folder import MODEL_FILE, ResumableTraining
 
 LOG_EVERY, SAVE_EVERY = 50, 500  # steps
-AVERAGED = 0.999  # how much of the averaged weights stays in each step
-CLIP, WARMUP = 1.0, 300  # norm of gradients; steps
+AVERAGED = 0.999  # decay of the exponential moving average of the weights
+CLIP, WARMUP = 1.0, 300  # norm of the gradients; steps
 
 
 class SequenceExperiment(StrictModel):
@@ -41,15 +41,15 @@ class SequenceExperiment(StrictModel):
     seed: int = 0
 
     def decisive(self) -> dict[str, Any]:
-        """All that the losses depend on, by name: everything."""
+        """Return the options that influence the losses: all."""
         return self.model_dump(mode="json")
 
 
 @dataclass
 class SequenceTrainer(ResumableTraining):
-    """Train one experiment into one folder: weights (an average over steps), state and log, as for the refiner.
+    """Trains one experiment into a folder: weights (a moving average), state and log.
 
-    Batch i is drawn by a generator of its own, so that a resumed run goes on to the same losses.
+    Each batch has its own random generator, so that a resumed run has the same losses.
 
     Raises:
         InputError: for motion capture that cannot be read.
@@ -65,8 +65,8 @@ class SequenceTrainer(ResumableTraining):
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.experiment.seed)
-        self.skeleton = skeletons.load("coco17")  # whose keypoints motion capture is drawn of
-        self.motion = MotionCapture.load(place(self.experiment.data))
+        self.skeleton = skeletons.load("coco17")  # of the motion capture
+        self.motion = MotionCapture.load(data_path(self.experiment.data))
         self.prepare()
         config = getattr(self.experiment, self.checkpoint.field)
         self.network = self.checkpoint.network(config, self.skeleton).to(self.device)
@@ -75,31 +75,31 @@ class SequenceTrainer(ResumableTraining):
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def prepare(self) -> None:
-        """Load what else the batches need."""
+        """Load further data for the batches."""
 
     @abstractmethod
     def losses(self, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        """Draw a batch; the parts of its loss by name, each weighted, ``position`` among them."""
+        """Draw a batch, and compute its weighted losses by name, including ``position``."""
 
     def fit(self, minutes: float | None = None) -> bool:
-        """Train to the last step; stop early and save when ``minutes`` have passed or Ctrl-C came. True if finished."""
-        steps, recent, begun = self.experiment.steps, [], time.monotonic()
-        with Progress() as display, stop_in_time(minutes, self.device) as due:
+        """Train to the last step; stop early and save after ``minutes`` or on Ctrl-C. Returns whether it finished."""
+        steps, recent, logged_at = self.experiment.steps, [], time.monotonic()
+        with Progress() as display, stop_in_time(minutes, self.device) as should_stop:
             task = display.add_task("", total=steps, completed=self.step)
             while self.step < steps:
-                last = time.monotonic()
+                started = time.monotonic()
                 recent.append(self._train_step())
                 if not math.isfinite(sum(recent[-1].values())):
                     raise InputError(f"the loss is not finite at step {self.step}; lower learning_rate")
-                self.seconds += time.monotonic() - last
+                self.seconds += time.monotonic() - started
                 if self.step % LOG_EVERY == 0:
                     means = {name: sum(r[name] for r in recent) / len(recent) for name in recent[0]}
-                    speed = len(recent) * self.experiment.batch / (time.monotonic() - begun)
+                    speed = len(recent) * self.experiment.batch / (time.monotonic() - logged_at)
                     self.log(**means, windows_per_second=speed)
                     display.update(task, description=f"position {means['position']:.4f}  {speed:.0f} windows/s")
-                    recent, begun = [], time.monotonic()
+                    recent, logged_at = [], time.monotonic()
                 display.update(task, completed=self.step)
-                stop = due()
+                stop = should_stop()
                 if stop or self.step % SAVE_EVERY == 0 or self.step == steps:
                     self.save()
                 if stop:
@@ -107,21 +107,21 @@ class SequenceTrainer(ResumableTraining):
         return bool(self.step >= steps)
 
     def _train_step(self) -> dict[str, float]:
-        parts = self.losses(np.random.default_rng([self.experiment.seed, self.step]))
-        warm, done = min(1, (self.step + 1) / WARMUP), self.step / self.experiment.steps
-        rate = self.experiment.learning_rate * warm * (0.5 + 0.5 * math.cos(math.pi * done))
+        losses = self.losses(np.random.default_rng([self.experiment.seed, self.step]))
+        warmup, progress = min(1, (self.step + 1) / WARMUP), self.step / self.experiment.steps
+        rate = self.experiment.learning_rate * warmup * (0.5 + 0.5 * math.cos(math.pi * progress))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(parts.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
         self.step += 1
-        return {name: part.item() for name, part in parts.items()}
+        return {name: loss.item() for name, loss in losses.items()}
 
     def save(self) -> None:
-        """Write weights and state, each whole or not at all."""
+        """Write weights and state, each atomically."""
         info = {"steps": self.step, "windows": self.step * self.experiment.batch, "seconds": round(self.seconds)}
         experiment = self.experiment.model_dump(mode="json")
         self.checkpoint.save(self.folder / MODEL_FILE, self.averaged.module, experiment, info)

@@ -20,7 +20,7 @@ from posefix.core.errors import InputError
 from posefix.models.checkpoint import Checkpoint, save_checkpoint
 from posefix.models.losses import TrainingLoss
 from posefix.models.network import FusionNetwork, build_network
-from posefix.training.config import Config, place
+from posefix.training.config import Config, data_path
 from posefix.training.data.cache import CachedBatches, fill_cache
 from posefix.training.data.loader import Batch, TrainingBatches, checked, training_loader
 from posefix.training.data.stores import FolderStore, observed_poses
@@ -33,16 +33,16 @@ Evaluate = Callable[[Checkpoint], dict[str, Any]]
 
 
 class Trainer(ResumableTraining):
-    """Trains one configuration into one folder.
+    """Trains one configuration into a folder.
 
-    The folder holds ``model.safetensors`` (the weights, ready for ``test.py``), ``state.pt`` (all that a
-    resumed run needs to go on to the same losses) and ``log.jsonl`` (one JSON object a line).
+    The folder contains ``model.safetensors`` (the weights, ready for ``test.py``), ``state.pt`` (for resuming with the
+    same losses) and ``log.jsonl`` (one JSON object per line).
 
     Args:
         config: the experiment.
-        folder: where everything goes; made if missing.
-        device: where the network runs.
-        evaluate: called each ``evaluate_every`` epochs with the current checkpoint; its result is logged.
+        folder: output folder; created if missing.
+        device: device that runs the network.
+        evaluate: called every ``evaluate_every`` epochs with the current checkpoint; its result is logged.
 
     Raises:
         InputError: for data that cannot be used, or too few people for a batch.
@@ -58,7 +58,7 @@ class Trainer(ResumableTraining):
         torch.manual_seed(config.seed)
         self.skeleton = skeletons.load(config.skeleton)
         people = self._training_people()
-        # A state holds all weights itself, but a cache is filled before the state is read.
+        # A saved state contains all weights, but a cache is filled before the state is loaded.
         pretrained = not (folder / STATE_FILE).is_file() or config.training.cache is not None
         self.network = build_network(config.model, self.skeleton, pretrained)
         self.network = self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -73,8 +73,8 @@ class Trainer(ResumableTraining):
                 f"the training people of an epoch do not fill one batch of {batch}, of {len(self.batches.people)} in "
                 "the sets; lower --train_batch"
             )
-        trained = [weights for weights in self.network.parameters() if weights.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, weight_decay=config.optimizer.weight_decay)
+        trainable = [weights for weights in self.network.parameters() if weights.requires_grad]
+        self.optimizer = torch.optim.AdamW(trainable, weight_decay=config.optimizer.weight_decay)
         loss = TrainingLoss(self.network, config.training.coordinate_weight)
         self.model: nn.Module = DistributedDataParallel(loss) if self.world > 1 else loss
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,25 +82,25 @@ class Trainer(ResumableTraining):
     def _training_people(self) -> TrainingBatches:
         stores, observed = [], []
         for source in self.config.train:
-            stores.append(FolderStore(place(source.annotations), place(source.images), self.skeleton))
-            results = [place(path) for path in source.observed]
+            stores.append(FolderStore(data_path(source.annotations), data_path(source.images), self.skeleton))
+            results = [data_path(path) for path in source.observed]
             observed.append(observed_poses(stores[-1].people, results) if results else None)
         return TrainingBatches(self.config, stores, observed, self.config.training.batch)
 
     def _cached(self, people: TrainingBatches, folder: str) -> CachedBatches:
-        """Batches of what the frozen backbone sees, which the first process computes where it is missing."""
+        """Create batches of the frozen backbone's outputs, which the first process computes if missing."""
         if not isinstance(self.network, FusionNetwork):
-            raise InputError("training.cache needs the fusion head, whose eyes do not depend on the pose")
+            raise InputError("training.cache needs the fusion head, whose backbone does not depend on the pose")
         self.network.backbone.requires_grad_(False)
         if self.rank:
-            distributed.barrier()  # the first process fills it
-        cache = fill_cache(place(folder), people, self.network, self.device)
+            distributed.barrier()  # wait for the first process to fill it
+        cache = fill_cache(data_path(folder), people, self.network, self.device)
         if self.world > 1 and not self.rank:
             distributed.barrier()
         return CachedBatches(people, cache)
 
     def checkpoint(self) -> Checkpoint:
-        """The network as it is now, with how it came about."""
+        """Return the current network and how it was trained."""
         training_info = {
             "steps": self.step,
             "crops": self.step * self.config.training.batch,
@@ -111,63 +111,63 @@ class Trainer(ResumableTraining):
         return Checkpoint(self.network, self.config.model, self.skeleton, training_info, experiment)
 
     def save(self) -> None:
-        """Write weights and training state, each whole or not at all."""
+        """Write weights and training state, each atomically."""
         if self.rank:
             return
         save_checkpoint(self.folder / MODEL_FILE, self.checkpoint())
         self.save_state()
 
     def fit(self, minutes: float | None = None, on_step: Callable[[int], None] | None = None) -> bool:
-        """Train to the last epoch; stop early and save when ``minutes`` have passed. True when finished.
+        """Train to the last epoch; stop early and save after ``minutes``. Returns whether it finished.
 
-        Ctrl-C stops after the step under way, on all processes, saves, and is raised as KeyboardInterrupt.
-        ``on_step`` is called after each step with the number of steps so far.
+        Ctrl-C stops all processes after the current step, saves, and is raised as KeyboardInterrupt. ``on_step`` is
+        called after each step with the number of steps so far.
         """
         total = self.config.training.epochs * self.epoch_steps
-        with Progress(disable=bool(self.rank)) as display, stop_in_time(minutes, self.device) as due:
+        with Progress(disable=bool(self.rank)) as display, stop_in_time(minutes, self.device) as should_stop:
             display.add_task("", total=total, completed=self.step)
             stopped = False
             while self.step < total and not stopped:
-                stopped = self._run_epoch(display, due, on_step)
-                self._evaluate_when_due(
-                    display.console
-                )  # before it is saved: a run that ends meanwhile comes back to it
+                stopped = self._run_epoch(display, should_stop, on_step)
+                self._evaluate_when_due(display.console)  # before saving: a run that ends meanwhile repeats it
                 self.save()
         return self.step >= total
 
-    def _run_epoch(self, display: Progress, due: Callable[[], bool], on_step: Callable[[int], None] | None) -> bool:
-        """Train for the rest of an epoch; True when it was time to stop."""
+    def _run_epoch(
+        self, display: Progress, should_stop: Callable[[], bool], on_step: Callable[[int], None] | None
+    ) -> bool:
+        """Train for the rest of an epoch; returns whether to stop."""
         config = self.config.training
         self.batches.epoch, start = divmod(self.step, self.epoch_steps)
         self.model.train()
         loader = training_loader(self.batches, start, config.workers)
-        begun = saved = last = time.monotonic()
+        logged_at = saved_at = last_step = time.monotonic()
         recent: list[dict[str, float]] = []  # losses since the last entry in the log
         for batch in checked(loader):
             recent.append(self._train_step(batch))
             if not math.isfinite(total := sum(recent[-1].values())):
                 raise InputError(f"the loss is {total} at step {self.step}; lower optimizer.learning_rate")
             now = time.monotonic()
-            self.seconds, last = self.seconds + now - last, now
+            self.seconds, last_step = self.seconds + now - last_step, now
             means = {name: sum(losses[name] for losses in recent) / len(recent) for name in recent[0]}
-            speed = len(recent) * config.batch / (now - begun)
+            speed = len(recent) * config.batch / (now - logged_at)
             epoch = f"epoch {self.batches.epoch + 1}/{config.epochs}"
-            shown = f"{epoch}  loss {sum(means.values()):.3f}  {speed:.0f} crops/s"
-            display.update(display.task_ids[0], completed=self.step, description=shown)
+            description = f"{epoch}  loss {sum(means.values()):.3f}  {speed:.0f} crops/s"
+            display.update(display.task_ids[0], completed=self.step, description=description)
             if len(recent) == LOG_EVERY or self.step % self.epoch_steps == 0:
                 self.log(kind="train", epoch=self.batches.epoch + 1, **means, crops_per_second=speed)
-                recent, begun = [], now
+                recent, logged_at = [], now
             if on_step is not None:
                 on_step(self.step)
-            if due():
+            if should_stop():
                 return True
-            if now - saved > 60 * config.save_minutes:
+            if now - saved_at > 60 * config.save_minutes:
                 self.save()
-                saved = now
+                saved_at = now
         return False
 
     def _train_step(self, batch: Batch) -> dict[str, float]:
-        """One step of the optimizer; the parts of the whole batch's loss by name."""
+        """Run one optimizer step; returns the losses of the whole batch by name."""
         config = self.config
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         for group in self.optimizer.param_groups:
@@ -181,20 +181,20 @@ class Trainer(ResumableTraining):
             nn.utils.clip_grad_norm_(self.network.parameters(), config.optimizer.clip)
         self.optimizer.step()
         self.step += 1
-        parts = torch.stack(list(losses.values())).detach()
+        values = torch.stack(list(losses.values())).detach()
         if self.world > 1:
-            distributed.all_reduce(parts)
-            parts /= self.world
-        return dict(zip(losses, parts.tolist(), strict=True))
+            distributed.all_reduce(values)
+            values /= self.world
+        return dict(zip(losses, values.tolist(), strict=True))
 
     def _evaluate_when_due(self, console: Console) -> None:
-        """Evaluate an epoch that has just ended, if it is its turn; log and print what was found."""
-        (epoch, rest), every = divmod(self.step, self.epoch_steps), self.config.training.evaluate_every
-        due = not rest and every and (epoch % every == 0 or epoch == self.config.training.epochs)
+        """Evaluate after every ``evaluate_every`` epochs and the last one; log and print the result."""
+        (epoch, remainder), every = divmod(self.step, self.epoch_steps), self.config.training.evaluate_every
+        due = not remainder and every and (epoch % every == 0 or epoch == self.config.training.epochs)
         if due and self.evaluate and not self.rank:
-            found = self.evaluate(self.checkpoint())
-            self.log(kind="evaluation", epoch=epoch, **found)
-            for results, measured in found["sources"].items():
+            result = self.evaluate(self.checkpoint())
+            self.log(kind="evaluation", epoch=epoch, **result)
+            for results, measured in result["sources"].items():
                 before, after = (
                     "-" if ap is None else f"{ap:.2f}" for ap in (measured["AP_before"], measured["AP_after"])
                 )

@@ -1,4 +1,4 @@
-"""Refining real estimators' results while training, to see when to stop."""
+"""Validation during training: refine the results of real estimators."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import Checkpoint
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
-from posefix.training.config import Config, place
+from posefix.training.config import Config, data_path
 
 
 class RealResults:
-    """Call it with a checkpoint to have the gain on every ``evaluation`` source of a configuration.
+    """Measures the gain of checkpoints on each ``evaluation`` source of a configuration.
 
     Raises:
-        InputError: at once, for files that cannot be used.
+        InputError: for files that cannot be used.
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
@@ -30,17 +30,17 @@ class RealResults:
         skeleton = load(config.skeleton)
         self._sources = []
         for source in config.evaluation:
-            truth = GroundTruth.read(place(source.annotations), skeleton)
+            truth = GroundTruth.read(data_path(source.annotations), skeleton)
             ids = source.fold.images(truth.image_ids) if source.fold else truth.image_ids
-            people = formats.read(place(source.results), default=skeleton)
+            people = formats.read(data_path(source.results), default=skeleton)
             people = people[np.isin(people.image_ids, ids)]
-            folder = ImageFolder(place(source.images), truth.images)
+            folder = ImageFolder(data_path(source.images), truth.images)
             folder.require(np.unique(people.image_ids))
             self._sources.append((source, folder, people, truth.on_images(ids.tolist())))
 
     def __call__(self, checkpoint: Checkpoint) -> dict[str, Any]:
-        """AP before, after, gain and its interval for each results file (by path), and the mean gain."""
-        refiner = Refiner(checkpoint, self._device, engine="torch")  # to compile each checkpoint anew takes longer
+        """Measure AP before, after, gain and its interval for each results file (by path), and the mean gain."""
+        refiner = Refiner(checkpoint, self._device, engine="torch")  # compiling each checkpoint takes longer
         report: dict[str, Any] = {}
         settings = RefineSettings(self._options.test_batch, self._options.flip_test, rescore=False)
         for source, folder, people, truth in self._sources:

@@ -64,7 +64,7 @@ def test_the_cache_holds_what_the_network_sees_of_each_crop(world: dict[str, Pat
     assert len(cache.rows) == 24
     assert np.bincount(cache.rows).tolist() == [2] * 12
     good = batches
-    crops, *_, maps, _ = good.look(cache.rows[4:8], np.random.default_rng([config.seed, 0, 1]))
+    crops, *_, maps, _ = good.draw_crops(cache.rows[4:8], np.random.default_rng([config.seed, 0, 1]))
     np.testing.assert_allclose(maps, cache.maps[4:8])
     with torch.inference_mode():
         alone = network.encode(torch.from_numpy(crops).permute(0, 3, 1, 2), False).heatmaps

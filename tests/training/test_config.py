@@ -100,9 +100,9 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
 
 def test_the_data_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POSEFIX_DATA", "/photos")
-    assert config.place(config.load("lite_resnet18").train[0].images) == Path("/photos/coco/train")
+    assert config.data_path(config.load("lite_resnet18").train[0].images) == Path("/photos/coco/train")
     monkeypatch.delenv("POSEFIX_DATA")
-    assert config.place("{data}") == Path("../shared/data")
+    assert config.data_path("{data}") == Path("../shared/data")
 
 
 def test_a_configuration_moves_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,4 +110,4 @@ def test_a_configuration_moves_with_the_data(monkeypatch: pytest.MonkeyPatch) ->
     plain = config.load("lite_resnet18").model_dump(mode="json")
     assert "/first" not in str(plain)
     monkeypatch.setenv("POSEFIX_DATA", "/second")
-    assert config.place(config.from_dict(plain).train[1].images) == Path("/second/lspet/train")
+    assert config.data_path(config.from_dict(plain).train[1].images) == Path("/second/lspet/train")

@@ -39,7 +39,7 @@ from posefix.media.crops import Images, crop_image
 from posefix.media.video import VideoFrames
 from posefix.models import movenet
 from posefix.models.network import FusionNetwork
-from posefix.training.config import AugmentationConfig, load, place
+from posefix.training.config import AugmentationConfig, data_path, load
 from posefix.training.data.augment import random_maps
 from posefix.training.data.inputs import InputPoses
 from posefix.training.data.stores import FolderStore, observed_poses
@@ -129,8 +129,8 @@ def fitted(found: np.ndarray, people: People) -> np.ndarray:
 
 def truth(name: str, split: str) -> tuple[People, Images]:
     """People of whom enough is annotated, and their images."""
-    annotations = place(f"{{data}}/{name}/annotations/person_keypoints_{split}.json")
-    store = FolderStore(annotations, place(f"{{data}}/{name}/{split}"), COCO)
+    annotations = data_path(f"{{data}}/{name}/annotations/person_keypoints_{split}.json")
+    store = FolderStore(annotations, data_path(f"{{data}}/{name}/{split}"), COCO)
     return store.people[store.people.labelled.sum(1) >= FEWEST], store.images
 
 
@@ -149,7 +149,7 @@ def training_crops(refiner: Refiner, lifter: Lifter, count: int) -> Crops:
 def held_out_crops(refiner: Refiner, lifter: Lifter) -> Crops:
     """COCO's validation people; their input poses are MoveNet Lightning's, raw and refined."""
     people, images = truth("coco", "val")
-    (keypoints,), (scores,) = observed_poses(people, [place("{data}/coco/results/val/movenet-lightning.json")])
+    (keypoints,), (scores,) = observed_poses(people, [data_path("{data}/coco/results/val/movenet-lightning.json")])
     raw = People(COCO, keypoints, scores, people.image_ids, people.boxes)
     return look(refiner, lifter, people, images, [raw.xyc, refiner.refine(raw, images).xyc], STILL)
 

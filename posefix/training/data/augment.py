@@ -1,4 +1,4 @@
-"""What training does to geometry and appearance."""
+"""Augmentation of geometry and appearance."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from posefix.core.errors import require
 from posefix.media.opencv import cv2
 from posefix.training.config import AugmentationConfig
 
-COARSEST = 4.5  # times that a crop is shrunk before it is enlarged again
+COARSEST = 4.5  # maximum factor by which a crop is shrunk before it is enlarged again
 
 
 def random_maps(
     boxes: np.ndarray, size: tuple[int, int], padding: float, config: AugmentationConfig, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Random crop maps: scale, rotation, shift and flip, each drawn for each person.
+    """Draw crop maps with random scale, rotation, shift and flip per person.
 
     Args:
         boxes: (N, 4) xywh.
         size: (height, width) of the crop.
-        padding: how much wider than the box the crop is.
+        padding: size of the crop relative to the box.
 
     Returns:
-        (N, 2, 3) float64 maps that include the flip, and (N,) bool, who is flipped.
+        (N, 2, 3) float64 maps including the flip, and (N,) bool, whether they flip.
     """
     n = len(boxes)
     scale = 1 + config.scale * rng.uniform(-1, 1, n)
@@ -37,10 +37,10 @@ def random_maps(
 
 
 class Appearance:
-    """Photometric and occlusion augmentation of crops by albumentations, a pure function of crop and seed."""
+    """Photometric and occlusion augmentation by albumentations, a pure function of crop and seed."""
 
     def __init__(self, config: AugmentationConfig) -> None:
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news when it is imported
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # no network access on import
         A = require("albumentations", "train", "training")
         photometric = A.Compose(
             [
@@ -65,18 +65,18 @@ class Appearance:
         self._resolution = config.resolution
 
     def __call__(self, crops: np.ndarray, rng: np.random.Generator, chosen: range) -> np.ndarray:
-        """Change the ``chosen`` of crops (N, H, W, 3) uint8; same shape and dtype."""
+        """Augment the crops (N, H, W, 3) uint8 at the ``chosen`` indices; the others become black."""
         seeds = rng.integers(2**31, size=len(crops))
-        coarse = [self._resolution and rng.random() < self._resolution and rng.uniform(1, COARSEST) for _ in crops]
-        changed = np.zeros_like(crops)
+        factors = [self._resolution and rng.random() < self._resolution and rng.uniform(1, COARSEST) for _ in crops]
+        augmented = np.zeros_like(crops)
         for i in chosen:
             self._transform.set_random_seed(int(seeds[i]))
-            changed[i] = self._transform(image=coarsened(crops[i], coarse[i]) if coarse[i] else crops[i])["image"]
-        return changed
+            augmented[i] = self._transform(image=coarsened(crops[i], factors[i]) if factors[i] else crops[i])["image"]
+        return augmented
 
 
 def coarsened(crop: np.ndarray, factor: float) -> np.ndarray:
-    """A crop (H, W, 3) as of a person who is ``factor`` times smaller in the image; same shape."""
+    """Reduce the resolution of a crop (H, W, 3) by ``factor``, keeping its size."""
     height, width = crop.shape[:2]
     small = cv2.resize(crop, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""Draw the input poses of training people, as an estimator might have found them, and those of the people near them."""
+"""Draw the input poses of training people, and those of their neighbours."""
 
 from __future__ import annotations
 
@@ -26,35 +26,36 @@ from synth import (
     warp_poses,
 )
 
-RIGHT_WITHIN = 0.6  # OKS scales, at most, that right keypoints are off
-SMALLER_WITHIN = 3.0  # OKS scales; errors up to this can become smaller, larger ones are gone or stay
-LEAST_QUALITY = 1e-3  # of estimators, whose quality lower ones count as
-QUALITIES = 7  # from the worst to the best, whose accuracy is measured in each batch
-BOX_TOLD, BOX_NOISE = 0.65, 0.05  # probability that a box comes with a pose; its errors, in its sizes
-LEAST_POSED = 3  # keypoints, from which on a pose has an extent
-OTHER_NOISE = 1.0  # OKS scales, at most, that other people's keypoints are off
-OTHER_MISSING, ALL_MISSING = 0.25, 0.2  # probability that one neighbour was not found, and that none was
+CORRECT_WITHIN = 0.6  # OKS scales; maximum error of corrected keypoints
+SMALLER_WITHIN = 3.0  # OKS scales; only smaller errors can be reduced, larger ones are corrected or stay
+LEAST_QUALITY = 1e-3  # lower bound of an estimator's quality
+QUALITIES = 7  # number of qualities from 0 to 1 whose accuracy is measured in each batch
+BOX_PROBABILITY, BOX_NOISE = 0.65, 0.05  # probability that a box is given; std of its errors relative to its size
+LEAST_POSED = 3  # minimum number of keypoints of a pose with a usable extent
+OTHER_NOISE = 1.0  # OKS scales; maximum std of the errors of neighbours' keypoints
+OTHER_MISSING, ALL_MISSING = 0.25, 0.2  # probability that one neighbour is missing, and that all are
 
 
 class Inputs(NamedTuple):
-    """Input poses of B people, in pixels of their original images."""
+    """Input poses of B people, in image pixels."""
 
     keypoints: np.ndarray  # (B, K, 2) float32
     scores: np.ndarray  # (B, K) float32
-    accuracy: np.ndarray  # (B,) float32, share of OKS thresholds that the estimator's people pass on average
+    accuracy: np.ndarray  # (B,) float32, mean share of OKS thresholds that the estimator's poses pass
 
 
 class InputPoses:
-    """Draws input poses for people of ground truth, in pixels of their original images.
+    """Draws input poses for people of ground truth, in image pixels.
 
     Args:
-        config: what is drawn how often.
-        people: N people of ground truth, of all sources.
-        sources: (N,) int64 data source of each, and ``local`` (N,) int64 row in it.
+        config: probabilities of errors.
+        people: N people of ground truth, of all data sources.
+        sources: (N,) int64 data source of each person.
+        local: (N,) int64 row of each person in the source.
         observed: per source, real estimators' keypoints (R, n, K, 2) and scores (R, n, K), or None.
 
     Attributes:
-        boxes: (N, 4) xywh, as annotated, or the extent of the pose where no box is annotated.
+        boxes: (N, 4) xywh, as annotated, or else the extent of the pose.
     """
 
     def __init__(
@@ -71,25 +72,22 @@ class InputPoses:
         self._others = OtherPeople(people)
         self._statistics = Statistics.load(config.statistics)
         zero = np.zeros(1, int)
-        self._statistics.probabilities(zero, zero, people.skeleton)  # raises for keypoints that they do not cover
+        self._statistics.probabilities(zero, zero, people.skeleton)  # raises for keypoints that are not covered
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator, guesses: np.ndarray | None = None) -> Inputs:
-        """Draw the input poses of the people at ``rows``.
-
-        ``guesses`` (B, K, 3) are what the network's backbone finds, if it was asked.
-        """
+        """Draw input poses of the people at ``rows``; ``guesses`` (B, K, 3) are the backbone's estimates, if any."""
         config, people = self._config, self._people[rows]
         keypoints, scores = self._synthesized(rows, rng)
-        kind, which = rng.random(len(rows)), rng.random(len(rows))
-        for source, found in enumerate(self._observed):
-            chosen = np.flatnonzero((kind < config.observed) & (self._sources[rows] == source))
-            if found is None or not len(chosen):
+        kind, file_choice = rng.random(len(rows)), rng.random(len(rows))
+        for source, estimates in enumerate(self._observed):
+            selected = np.flatnonzero((kind < config.observed) & (self._sources[rows] == source))
+            if estimates is None or not len(selected):
                 continue
-            local = self._local[rows[chosen]]
-            result = (which[chosen] * len(found[0])).astype(int)
-            there = (found[1][result, local] > 0).any(1)
-            chosen, local, result = chosen[there], local[there], result[there]
-            keypoints[chosen], scores[chosen] = found[0][result, local], found[1][result, local]
+            local = self._local[rows[selected]]
+            file = (file_choice[selected] * len(estimates[0])).astype(int)
+            has_pose = (estimates[1][file, local] > 0).any(1)
+            selected, local, file = selected[has_pose], local[has_pose], file[has_pose]
+            keypoints[selected], scores[selected] = estimates[0][file, local], estimates[1][file, local]
         if guesses is not None:
             guessed = (kind >= config.observed) & (kind < config.observed + config.guessed)
             keypoints[guessed], scores[guessed] = guesses[guessed, :, :2], guesses[guessed, :, 2]
@@ -109,78 +107,78 @@ class InputPoses:
     def _improved(
         self, rows: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Put keypoints (B, K, 2) at their truth or near it, as many as estimators of other quality would.
+        """Correct some of the keypoints (B, K, 2), to imitate estimators of any quality.
 
-        The quality, drawn for each person, is the share of the keypoints that the estimator puts right, on average over
-        people: of a person it is a power of a uniform number. In half of the people right keypoints are off by at
-        most ``RIGHT_WITHIN`` OKS scales, the distance drawn for the person and the direction for each keypoint; in the
-        other half they are off by a part of what they were off before.
+        The quality, drawn for each person, is the mean share of keypoints that the estimator gets right; the share for
+        one person is a power of a uniform number. For half of the people corrected keypoints have errors of up to
+        ``CORRECT_WITHIN`` OKS scales, with one distance per person and one direction per keypoint; for the other half
+        their errors are scaled down.
 
         Returns:
-            keypoints (B, K, 2), and (B,) the share of OKS thresholds that people of such an estimator pass on average,
-            before keypoints are withheld or faces misplaced.
+            keypoints (B, K, 2), and (B,) the mean share of OKS thresholds that poses of such an estimator pass, before
+            keypoints are dropped or faces misplaced.
         """
         people = self._people[rows]
         n, k = people.scores.shape
         scales = people.skeleton.scales(np.maximum(people.areas, 1))
-        angle, part = rng.uniform(0, 2 * np.pi, (n, k)), rng.random((n, 1))
-        distance = np.maximum(rng.uniform(-0.5, 1, (n, 1)), 0) * RIGHT_WITHIN * scales
-        near = distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+        angle, fraction = rng.uniform(0, 2 * np.pi, (n, k)), rng.random((n, 1))
+        distance = np.maximum(rng.uniform(-0.5, 1, (n, 1)), 0) * CORRECT_WITHIN * scales
+        offset = distance[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         error = keypoints - people.keypoints
         smaller = (rng.random((n, 1)) < 0.5) & (np.linalg.norm(error, axis=-1) < SMALLER_WITHIN * scales)
-        chance, spot = rng.random((n, 1)), rng.random((n, k))
+        person_uniform, keypoint_uniform = rng.random((n, 1)), rng.random((n, k))
 
         def improved(quality: np.ndarray) -> np.ndarray:
-            left = np.where(smaller[..., None], (part * (1 - quality))[..., None] * error, near)
-            share = chance ** (1 / np.maximum(quality, LEAST_QUALITY) - 1)
-            right = people.labelled & (spot < share)
-            return np.where(right[..., None], people.keypoints + left, keypoints)
+            remaining = np.where(smaller[..., None], (fraction * (1 - quality))[..., None] * error, offset)
+            share = person_uniform ** (1 / np.maximum(quality, LEAST_QUALITY) - 1)
+            correct = people.labelled & (keypoint_uniform < share)
+            return np.where(correct[..., None], people.keypoints + remaining, keypoints)
 
         def accuracy(quality: float) -> float:
-            found = improved(np.full((n, 1), quality))
-            reached = oks(found, people.keypoints, people.labelled, people.areas, people.skeleton.sigmas)
-            return float(thresholds_passed(reached).mean())
+            corrected = improved(np.full((n, 1), quality))
+            values = oks(corrected, people.keypoints, people.labelled, people.areas, people.skeleton.sigmas)
+            return float(thresholds_passed(values).mean())
 
         quality, grid = rng.random((n, 1)), np.linspace(0, 1, QUALITIES)
         accuracies: np.ndarray = np.interp(quality[:, 0], grid, [accuracy(q) for q in grid])
         return improved(quality), accuracies
 
     def scales(self, rows: np.ndarray) -> np.ndarray:
-        """(B, K) OKS scales s k as the annotated boxes tell, in original pixels."""
+        """Compute OKS scales s k (B, K) from the annotated boxes, in image pixels."""
         return self._people.skeleton.scales(geometry.areas_of(self.boxes[rows]))
 
-    def told_boxes(
+    def draw_boxes(
         self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (B, 4) xywh that come with input poses, zeros for those without; and what people's sizes are told by.
+        """Draw the input boxes (B, 4) xywh, zeros if missing, and the boxes (B, 4) that give people's sizes.
 
-        A box is the annotated one, in half of the people a little wrong, as detectors' are. Without a box the pose's
-        extent tells the size, or for want of a pose the annotated box.
+        An input box is the annotated one, with errors for half of the people. Without it, the size is that of the
+        pose's extent, or of the annotated box if there is no pose.
         """
         n, annotated = len(rows), self.boxes[rows]
         noise = BOX_NOISE * rng.standard_normal((n, 4)) * (rng.random((n, 1)) < 0.5)
         size = annotated[:, 2:] * np.exp(noise[:, 2:])
-        middle = annotated[:, :2] + annotated[:, 2:] * (0.5 + noise[:, :2])
-        given = np.concatenate([middle - size / 2, size], axis=1)
-        told = rng.random((n, 1)) < BOX_TOLD
+        centre = annotated[:, :2] + annotated[:, 2:] * (0.5 + noise[:, :2])
+        noisy = np.concatenate([centre - size / 2, size], axis=1)
+        has_box = rng.random((n, 1)) < BOX_PROBABILITY
         extents = geometry.pose_boxes(keypoints, scores > 0)
         posed = ((scores > 0).sum(1) >= LEAST_POSED)[:, None]
-        return np.where(told, given, 0.0), np.where(told | ~posed, given, extents)
+        return np.where(has_box, noisy, 0.0), np.where(has_box | ~posed, noisy, extents)
 
     def others(
         self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints (B, M, K, 2) and scores (B, M, K) of the others nearest to input poses, as estimators find them.
+        """Draw keypoints (B, M, K, 2) and scores (B, M, K) of the nearest neighbours, with errors and omissions.
 
         ``keypoints`` (B, K, 2) and ``scores`` (B, K) are the input poses of the people at ``rows``.
         """
         scales = self.scales(rows)
-        theirs, given = self._others.nearest(rows, keypoints, scores > 0, scales, self.boxes[rows])
-        noise = rng.standard_normal(theirs.shape) * OTHER_NOISE * rng.random((len(rows), COUNT, 1, 1))
+        other_keypoints, other_scores = self._others.nearest(rows, keypoints, scores > 0, scales, self.boxes[rows])
+        noise = rng.standard_normal(other_keypoints.shape) * OTHER_NOISE * rng.random((len(rows), COUNT, 1, 1))
         missing = (rng.random((len(rows), COUNT)) < OTHER_MISSING) | (rng.random((len(rows), 1)) < ALL_MISSING)
-        found = (given > 0) & ~missing[..., None]
-        moved = theirs + noise * scales[:, None, :, None]
-        return np.where(found[..., None], moved, 0).astype(np.float32), found.astype(np.float32)
+        valid = (other_scores > 0) & ~missing[..., None]
+        noisy = other_keypoints + noise * scales[:, None, :, None]
+        return np.where(valid[..., None], noisy, 0).astype(np.float32), valid.astype(np.float32)
 
     def _synthesized(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         config, people = self._config, self._people[rows]
@@ -196,7 +194,7 @@ class InputPoses:
             )
         if config.warped:
             keypoints = warp_poses(keypoints, scores > 0, people.areas, rng, config.warped)
-        if config.scores:  # an estimator is as sure of a keypoint that is on another person
+        if config.scores:  # keypoints on another person are as confident
             _, similarity = classify(keypoints, people, neighbours)
             scores = np.where(scores > 0, draw_scores(np.where(people.labelled, similarity, 0), rng), 0)
         return keypoints, scores

@@ -1,4 +1,4 @@
-"""Make training batches: crops of people, and the poses that an estimator might have found for them."""
+"""Training batches: crops of people with input poses and targets."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from posefix.training.data.inputs import InputPoses, Inputs
 from posefix.training.data.stores import FolderStore
 from synth import leg_regions
 
-IMAGE_ID_BLOCK = 1 << 40  # keeps the image ids of different sources apart
+IMAGE_ID_BLOCK = 1 << 40  # offset between the image ids of different data sources
 
 Batch = dict[str, torch.Tensor]
 
 
 class Batches(Dataset[Batch]):
-    """Batches of ``trained_on``, (R,) rows, in a random order that is drawn once for each epoch.
+    """Batches of rows ``trained_on`` (R,), shuffled in each epoch.
 
     Attributes:
-        share: the people of each batch whom this process trains on. Everything is drawn for the whole batch, so that
-            the batches of all processes together are those of one.
+        share: part of each batch that this process trains on. Random numbers are drawn for the whole batch, so that
+            several processes together have the batches of a single one.
     """
 
     share = slice(None)
@@ -45,7 +45,7 @@ class Batches(Dataset[Batch]):
         return len(self.trained_on) // self.batch
 
     def rows(self, index: int) -> np.ndarray:
-        """(batch,) rows of a batch of the current epoch."""
+        """Return the rows (batch,) of a batch of the current epoch."""
         if self.epoch != self._order_of:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.trained_on)
             self._order_of, self._order = self.epoch, order
@@ -53,9 +53,10 @@ class Batches(Dataset[Batch]):
 
 
 class TrainingBatches(Batches):
-    """Batch ``index`` of epoch ``epoch``: a pure function of the configuration's seed and those two numbers.
+    """Batches of augmented crops; each is a pure function of the configuration, the epoch and the index.
 
     Args:
+        config: the experiment.
         stores: one per data source of ``config``, in its order.
         observed: per source, real estimators' keypoints (R, N, K, 2) and scores (R, N, K), or None.
     """
@@ -76,11 +77,11 @@ class TrainingBatches(Batches):
         self._place = np.array([(i, row) for i, s in enumerate(stores) for row in range(len(s.people))])
         self.inputs = InputPoses(config.synthesis, self.people, self._place[:, 0], self._place[:, 1], observed)
         labelled = [s.people.labelled.any(0) for s in stores]
-        self._annotated = np.array(labelled)[self._place[:, 0]]  # kinds of keypoints that a source has at all
+        self._annotated = np.array(labelled)[self._place[:, 0]]  # keypoints that the person's source annotates at all
         self._appearance = Appearance(config.augmentation)
 
     def rows_of_epoch(self, held_out: bool = False) -> np.ndarray:
-        """(R,) int64 rows of the people whom an epoch sees, as often as it does; if asked, as if none were held out."""
+        """Return the rows (R,) int64 of the people in an epoch, with repetitions, optionally with held-out people."""
         rows, first = [], 0
         for store, source in zip(self.stores, self.config.train, strict=True):
             usable = store.people.labelled.any(1)
@@ -93,25 +94,27 @@ class TrainingBatches(Batches):
     def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.config.seed, self.epoch, index])
         rows = self.rows(index)
-        crops, inputs, maps, flipped = self.look(rows, rng)
+        crops, inputs, maps, flipped = self.draw_crops(rows, rng)
         batch = self.poses(rows, maps, inputs, rng, flipped)
         batch["crops"] = torch.from_numpy(crops).permute(0, 3, 1, 2)
         return {name: values[self.share] for name, values in batch.items()}
 
     def augmented(self, **changes: float) -> TrainingBatches:
-        """The same people with another augmentation."""
+        """Copy with changed augmentation options."""
         other = copy.copy(self)
         augmentation = self.config.augmentation.model_copy(update=changes)
         other.config = self.config.model_copy(update={"augmentation": augmentation})
         other._appearance = Appearance(augmentation)
         return other
 
-    def look(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, Inputs, np.ndarray, np.ndarray]:
-        """Crops of the people at ``rows`` and the input poses that went with them.
+    def draw_crops(
+        self, rows: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Inputs, np.ndarray, np.ndarray]:
+        """Draw augmented crops and input poses of the people at ``rows``.
 
         Returns:
-            crops (B, height, width, 3) uint8, black outside the ``share``, input poses, maps (B, 2, 3) from original
-            pixels to the frame, and (B,) bool, whether the map mirrors.
+            crops (B, height, width, 3) uint8, black outside the ``share``, input poses, maps (B, 2, 3) from image to
+            frame pixels, and (B,) bool, whether the map mirrors.
         """
         people, model = self.people[rows], self.config.model
         inputs = self.inputs.draw(rows, rng)
@@ -123,12 +126,12 @@ class TrainingBatches(Batches):
         maps, flipped = random_maps(boxes, model.frame_size, model.box_padding, self.config.augmentation, rng)
         in_crop = geometry.translated(maps, model.frame_margin)
         crops = np.zeros((len(rows), *model.input_size, 3), np.uint8)
-        mine = range(len(rows))[self.share]
-        for i in mine:
+        indices = range(len(rows))[self.share]
+        for i in indices:
             crops[i] = self._crop(rows[i], in_crop[i])
         if regions.any():
             _hide(crops, in_crop, regions, rng)
-        return self._appearance(crops, rng, mine), inputs, maps, flipped
+        return self._appearance(crops, rng, indices), inputs, maps, flipped
 
     def poses(
         self,
@@ -138,45 +141,45 @@ class TrainingBatches(Batches):
         rng: np.random.Generator,
         flipped: np.ndarray,
     ) -> Batch:
-        """All of a batch but the image, in pixels of the frame that ``maps`` (B, 2, 3) lead to.
+        """Create the poses and targets of a batch, in pixels of the frame.
 
-        Where ``flipped`` (B,) the map mirrors the person.
+        ``maps`` (B, 2, 3) lead from image to frame pixels, and mirror where ``flipped`` (B,).
         """
         people, keypoints, scores = self.people[rows], inputs.keypoints, inputs.scores
         others, other_scores = self.inputs.others(rows, keypoints, scores, rng)
-        exchange = np.where(flipped[:, None], self.skeleton.flip, np.arange(len(self.skeleton)))
+        order = np.where(flipped[:, None], self.skeleton.flip, np.arange(len(self.skeleton)))
 
-        def arrange(values: np.ndarray) -> torch.Tensor:
-            index = exchange if values.ndim == 2 else exchange[:, None]
+        def exchange_sides(values: np.ndarray) -> torch.Tensor:
+            index = order if values.ndim == 2 else order[:, None]
             return torch.from_numpy(np.take_along_axis(values, index, axis=-1))
 
-        def place(points: np.ndarray) -> torch.Tensor:
-            moved = geometry.transform(points, maps).astype(np.float32)
-            index = exchange if points.ndim == 3 else exchange[:, None]
-            return torch.from_numpy(np.take_along_axis(moved, index[..., None], axis=-2))
+        def map_points(points: np.ndarray) -> torch.Tensor:
+            mapped = geometry.transform(points, maps).astype(np.float32)
+            index = order if points.ndim == 3 else order[:, None]
+            return torch.from_numpy(np.take_along_axis(mapped, index[..., None], axis=-2))
 
-        told, boxes = self.inputs.told_boxes(rows, keypoints, scores, rng)
-        told, zoom = geometry.transform_boxes(told, maps), geometry.map_scale(maps)[:, None]
+        input_boxes, boxes = self.inputs.draw_boxes(rows, keypoints, scores, rng)
+        input_boxes, zoom = geometry.transform_boxes(input_boxes, maps), geometry.map_scale(maps)[:, None]
         scales = zoom * self.skeleton.scales(geometry.areas_of(boxes))
         target_scales = zoom * self.skeleton.scales(np.maximum(people.areas, 1))
         return {
-            "keypoints": place(keypoints),
-            "scores": arrange(scores),
-            "scales": arrange(scales.astype(np.float32)),
-            "others": place(others),
-            "other_scores": arrange(other_scores),
-            "boxes": torch.from_numpy(told.astype(np.float32)),
+            "keypoints": map_points(keypoints),
+            "scores": exchange_sides(scores),
+            "scales": exchange_sides(scales.astype(np.float32)),
+            "others": map_points(others),
+            "other_scores": exchange_sides(other_scores),
+            "boxes": torch.from_numpy(input_boxes.astype(np.float32)),
             "accuracy": torch.from_numpy(inputs.accuracy),
-            "target": place(people.keypoints),
-            "labelled": arrange(people.labelled),
-            "annotated": arrange(self._annotated[rows]),
-            "target_scales": arrange(target_scales.astype(np.float32)),
+            "target": map_points(people.keypoints),
+            "labelled": exchange_sides(people.labelled),
+            "annotated": exchange_sides(self._annotated[rows]),
+            "target_scales": exchange_sides(target_scales.astype(np.float32)),
         }
 
     def _boxes(
         self, rows: np.ndarray, keypoints: np.ndarray, scores: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """(B, 4) annotated boxes, or for some the extent of the input pose, as it would be without a box."""
+        """Draw the boxes (B, 4) to crop: the annotated ones, or for some people the extent of the input pose."""
         padding = rng.choice([0.0, geometry.POSE_BOX_PADDING])
         posed = geometry.pose_boxes(keypoints, scores > 0, padding)
         use_pose = (rng.random(len(rows)) < self.config.augmentation.pose_box) & ((scores > 0).sum(1) >= 3)
@@ -189,7 +192,7 @@ class TrainingBatches(Batches):
 
 
 def _hide(crops: np.ndarray, maps: np.ndarray, regions: np.ndarray, rng: np.random.Generator) -> None:
-    """Fill regions (B, 4) x0, y0, x1, y1 of original images with a colour each in crops (B, H, W, 3), in place."""
+    """Fill regions (B, 4) x0, y0, x1, y1 in image pixels with a random colour in crops (B, H, W, 3), in place."""
     x0, y0, x1, y1 = regions.T
     corners = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
     corners = np.rint(geometry.transform(corners, maps)).astype(np.int32)
@@ -199,7 +202,7 @@ def _hide(crops: np.ndarray, maps: np.ndarray, regions: np.ndarray, rng: np.rand
 
 
 def training_loader(batches: Batches, start: int, workers: int) -> DataLoader[Batch]:
-    """Batches of the current epoch, from the ``start``-th on."""
+    """Load the batches of the current epoch from the ``start``-th on."""
     return DataLoader(
         batches,
         batch_size=None,
@@ -212,7 +215,7 @@ def training_loader(batches: Batches, start: int, workers: int) -> DataLoader[Ba
 
 
 def checked(loader: DataLoader[Batch]) -> Iterator[Batch]:
-    """The batches; an InputError of a worker process comes out as one here, without that process's traceback."""
+    """Iterate over batches; an InputError of a worker is raised here without the worker's traceback."""
     try:
         yield from loader
     except InputError as error:
@@ -223,6 +226,6 @@ def checked(loader: DataLoader[Batch]) -> Iterator[Batch]:
 
 
 def _single_threaded(_: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

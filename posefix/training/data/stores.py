@@ -1,4 +1,4 @@
-"""Training people with their images, and the poses that real estimators found of them."""
+"""Training people with their images, and real estimators' poses of them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class FolderStore:
     """COCO annotations and a folder of images.
 
     Attributes:
-        people: everybody with annotated keypoints; polygons and the rest of the annotations are let go of.
+        people: all people with annotated keypoints, without other fields of the annotations.
         image_ids: (I,) int64, all images of the set, sorted.
         images: the images by id.
 
     Raises:
-        InputError: for annotations that cannot be read, or images that are not there.
+        InputError: for annotations that cannot be read, or missing images.
     """
 
     def __init__(self, annotations: Path, images: Path, skeleton: Skeleton) -> None:
@@ -38,33 +38,33 @@ class FolderStore:
 
 
 def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Read the poses that estimators found of these people, matched by the given boxes, or else by OKS.
+    """Read estimators' poses of people, matched by identical boxes, or else by OKS.
 
     Args:
-        people: N people with ground truth.
-        results: R files in COCO's result format, on the same images.
+        people: N people of ground truth.
+        results: R results files on the same images.
 
     Returns:
-        keypoints (R, N, K, 2) float32 and scores (R, N, K) float32; all scores 0 where none was matched.
+        keypoints (R, N, K, 2) float32 and scores (R, N, K) float32; scores are 0 without a match.
     """
     keypoints = np.zeros((len(results), *people.keypoints.shape), np.float32)
     scores = np.zeros((len(results), *people.scores.shape), np.float32)
     for r, path in enumerate(results):
-        found = formats.read(path, default=people.skeleton)
-        by_box = match_boxes(people, found)
-        matched = np.where(by_box >= 0, by_box, match_people(people, found))
+        estimates = formats.read(path, default=people.skeleton)
+        by_box = match_boxes(people, estimates)
+        matched = np.where(by_box >= 0, by_box, match_people(people, estimates))
         rows = np.flatnonzero(matched >= 0)
-        keypoints[r, rows] = found.keypoints[matched[rows]]
-        scores[r, rows] = found.scores[matched[rows]]
+        keypoints[r, rows] = estimates.keypoints[matched[rows]]
+        scores[r, rows] = estimates.scores[matched[rows]]
     return keypoints, scores
 
 
-def match_boxes(people: People, found: People) -> np.ndarray:
-    """(N,) int64 row in ``found`` whose box is that of each person, to the pixel; -1 where there is none or no box."""
+def match_boxes(people: People, results: People) -> np.ndarray:
+    """Match people to results with the same box, to the pixel: (N,) int64 row of ``results``, -1 without a match."""
 
     def keys(of: People) -> list[tuple[int, ...]]:
         return list(zip(of.image_ids.tolist(), *(np.round(of.boxes, 0).astype(np.int64).T.tolist()), strict=True))
 
-    rows = {key: row for row, key in enumerate(keys(found))}
+    rows = {key: row for row, key in enumerate(keys(results))}
     matched = np.array([rows.get(key, -1) for key in keys(people)], np.int64)
     return np.where(geometry.known_boxes(people.boxes), matched, -1)
