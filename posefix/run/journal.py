@@ -1,4 +1,4 @@
-"""Keep the finished batches of a long refinement next to its output until the output is written."""
+"""Journal of finished batches, kept next to the output of a refinement until that is written."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SUFFIX = ".progress"
 
 
 def journal_path(output: Path) -> Path:
-    """Name the file, next to ``output``, that keeps the progress of a run that will write ``output``."""
+    """Return the path of the journal of a run that writes ``output``."""
     return output.with_name(output.name + SUFFIX)
 
 
 class _Line(msgspec.Struct):
-    """A finished batch, as :class:`RefinedBatch`; arrays are the bytes of little-endian float32, in base64."""
+    """A :class:`RefinedBatch`; arrays are bytes of little-endian float32, in base64."""
 
     rows: list[int]
     keypoints: bytes
@@ -29,37 +29,37 @@ class _Line(msgspec.Struct):
     problems: list[tuple[int, str]]
 
     def batch(self, people: int, keypoints: int) -> RefinedBatch:
-        """Build the batch; raises ValueError where it is none of so many people with so many keypoints."""
+        """Build the batch; raises ValueError unless it fits that number of people and keypoints."""
         if any(not 0 <= row < people for row in [*self.rows, *(row for row, _ in self.problems)]):
             raise ValueError("a row of no person")
         count = len(self.rows)
         poses = np.frombuffer(self.keypoints, "<f4").reshape(count, keypoints, 2)
         expected = np.frombuffer(self.expected, "<f4").reshape(count)
         scores = np.frombuffer(self.keypoint_scores, "<f4").reshape(count, keypoints)
-        shares = np.concatenate([expected, scores.ravel()])
-        if not np.isfinite(poses).all() or not (np.isnan(shares) | ((shares >= 0) & (shares <= 1.001))).all():
+        values = np.concatenate([expected, scores.ravel()])
+        if not np.isfinite(poses).all() or not (np.isnan(values) | ((values >= 0) & (values <= 1.001))).all():
             raise ValueError("a keypoint is not finite, or an expected similarity not between 0 and 1")
         return RefinedBatch(np.array(self.rows, np.int64), poses, expected, scores, self.problems)
 
 
 class Journal:
-    """Finished batches, one JSON line each, appended as they are done; a line cut short by a crash is dropped.
+    """A file of finished batches, one JSON line each; a line truncated by a crash is dropped.
 
-    As a context manager it is closed at the end, whatever happens, and removed if it holds no batch.
+    As a context manager it closes the file, and removes it if it contains no batch.
 
     Attributes:
         path: of the file.
-        finished: the batches of the run that is continued.
+        finished: batches of the resumed run.
 
     Args:
-        output: the file that will be written in the end; the journal lies beside it.
-        signature: of the work; a journal of other work is never continued.
-        resume: continue what is there; without, a journal that holds finished people is never overwritten.
-        shape: (N, K), how many people the work has and how many keypoints each; a line that does not fit is damaged.
+        output: the output of the run; the journal is next to it.
+        signature: identifies the work; a journal of other work is never resumed.
+        resume: continue an existing journal; otherwise a journal with batches is never overwritten.
+        shape: (N, K) people and keypoints; lines that do not fit are damaged.
 
     Raises:
-        InputError: when the journal to continue is of other work or damaged, when there is one that is not to be
-            continued, or when the folder cannot be written.
+        InputError: when the journal to resume is of other work or damaged, when there is one without ``resume``, or
+            when the folder cannot be written.
     """
 
     def __init__(self, output: Path, signature: str, resume: bool, shape: tuple[int, int]) -> None:
@@ -86,13 +86,13 @@ class Journal:
             self.path.unlink(missing_ok=True)
 
     def append(self, batch: RefinedBatch) -> None:
-        """Keep a finished batch."""
+        """Write a finished batch."""
         self._holds_batches = True
         arrays = (np.asarray(a, "<f4").tobytes() for a in (batch.keypoints, batch.expected, batch.keypoint_scores))
         self._append(_Line(batch.rows.tolist(), *arrays, batch.problems))
 
     def remove(self) -> None:
-        """Let the file go at the end, once the output is written."""
+        """Remove the file on exit, once the output is written."""
         self._holds_batches = False
 
     def _append(self, line: _Line | dict[str, str]) -> None:
@@ -100,7 +100,7 @@ class Journal:
         self._file.flush()
 
     def _read(self, file: BinaryIO, signature: str | None, shape: tuple[int, int]) -> int:
-        """Take in the whole lines of what is there; returns their length, 0 for a journal that is begun anew."""
+        """Read the complete lines; returns their length in bytes, 0 for a new journal."""
         length = 0
         for number, line in enumerate(file):
             if number and not line.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""From files to files on this machine: read results and images, refine, write."""
+"""Refine files on this machine: read results and images, refine, write."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from posefix.run import cluster
 from posefix.run.journal import Journal
 from posefix.run.plan import Plan
 
-RefineBatches = Callable[..., Iterator[RefinedBatch]]  # with the arguments of Refiner.refine_batches
+RefineBatches = Callable[..., Iterator[RefinedBatch]]  # signature of Refiner.refine_batches
 
 
 @dataclass(frozen=True)
 class Work:
-    """What was read to be refined.
+    """The input of a refinement.
 
     Attributes:
-        people: all people in the results, as the file has them.
-        rows: (R,) int64 those of them who can be refined.
-        before: these R people in the refiner's skeleton, as they were found.
-        given: they, as the refiner is given them: in a video, where they ought to be by the frames around.
-        batches: those of them who were not refined before, in the batches in which they are refined.
-        images: where their pixels come from.
-        truth: the ground truth, if there is any.
-        time: of a video, what looks at the frames around; None without.
-        filled: how many people were filled in, and how many could not be.
+        people: all people in the results, as in the file.
+        rows: (R,) int64 rows of the people who can be refined.
+        before: these R people in the refiner's skeleton.
+        given: the refiner's input for them; in a video, their positions as expected from neighbouring frames.
+        batches: batches of those who were not refined before.
+        images: their images.
+        truth: ground truth, if any.
+        time: temporal model of a video, if used.
+        filled: number of people filled in, and number of those who could not be.
     """
 
     people: People
@@ -64,13 +64,13 @@ class Refined:
     """A refined file.
 
     Attributes:
-        work: what was read.
-        people: ``work.before``, refined, as the written file has them.
-        problems: a sentence for each record or person handed through untouched.
-        count: how many people this run refined (a resumed run: without those of the run before).
-        seconds: how long that took, decoding included.
-        engine: the name of what ran the network.
-        estimator_ap: AP in percent of the estimator, as the network was told; None if it cannot be told.
+        work: the input.
+        people: ``work.before``, refined, as in the written file.
+        problems: a message for each record or person left unchanged.
+        count: number of people refined by this run, without those of the run that it resumed.
+        seconds: duration, including decoding.
+        engine: name of the engine.
+        estimator_ap: AP of the estimator in percent, as given to the network; None if it takes none.
     """
 
     work: Work
@@ -86,12 +86,12 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
     """Read, refine and, if ``plan.out`` is given, write.
 
     Raises:
-        InputError: for anything unusable; ``plan.out`` is then not written, but what was refined is kept next to it.
-        KeyboardInterrupt: on Ctrl-C; the message says what is done and how to go on.
+        InputError: for unusable input; ``plan.out`` is then not written, but a journal of finished batches is kept.
+        KeyboardInterrupt: on Ctrl-C; the message says what is done and how to resume.
     """
     plan.check()
     if plan.threads is not None:
-        torch.set_num_threads(plan.threads)  # all engines ask torch
+        torch.set_num_threads(plan.threads)  # used by all engines
     refiner = Refiner.from_pretrained(plan.checkpoint, plan.device, engine=plan.engine)
     work = read(plan, settings, refiner)
     with ExitStack() as stack:
@@ -110,18 +110,18 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
         after = refinement.apply(work.before, settings)
         if work.time is not None:
             after = work.time.settle(after, refinement.keypoint_scores)
-        held = formats.as_held(formats.with_refined_rows(work.people, work.rows, after), work.people)
+        output = formats.as_held(formats.with_refined_rows(work.people, work.rows, after), work.people)
         if plan.out is not None and journal is not None:
-            formats.write(held, plan.out)
+            formats.write(output, plan.out)
             journal.remove()
-    after = held[work.rows].to_skeleton(after.skeleton)
+    after = output[work.rows].to_skeleton(after.skeleton)
     problems = [*work.people.source.problems, *refinement.problems]
-    told = refiner.told_ap(work.given, settings)
-    return Refined(work, after, problems, count, seconds, refiner.engine.name, told)
+    estimator_ap = refiner.told_ap(work.given, settings)
+    return Refined(work, after, problems, count, seconds, refiner.engine.name, estimator_ap)
 
 
 def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
-    """Read results, ground truth and what is known of the images, and check that the refiner can use them."""
+    """Read results and ground truth, open the images, and check that the refiner can use them."""
     skeleton = refiner.skeleton
     truth = GroundTruth.read(plan.annotations, skeleton) if plan.annotations else None
     images: ImageFolder | VideoFrames | None = None
@@ -145,36 +145,36 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     images = images or ImageFolder.of_people(plan.images, people, plan.upright)
     if settings.on_error == "stop":
         images.require(np.unique(people.image_ids[formats.refinable(people, skeleton)]))
-    found, time, filled = people, None, (0, 0)
+    input_people, time, filled = people, None, (0, 0)
     if isinstance(images, VideoFrames) and plan.temporal:
         time = VideoTime.of(images, fill=plan.fill)
     try:
         if time is not None:
             proposal = time.propose(people)
-            people, found = proposal.people, proposal.before(people)
+            people, input_people = proposal.people, proposal.before(people)
             filled = proposal.filled, proposal.unfilled
         rows = formats.refinable(people, skeleton)
         given = people[rows].to_skeleton(skeleton)
         batches = refiner.plan(given, settings)
     except InputError as error:
         raise InputError(f"{plan.results}: {error}") from None
-    before = found[rows].to_skeleton(skeleton)
+    before = input_people[rows].to_skeleton(skeleton)
     return Work(people, rows, before, given, batches, images, truth, time, filled)
 
 
 def refine(
     refine_batches: RefineBatches, work: Work, settings: RefineSettings, journal: Journal | None, console: Console
 ) -> tuple[Refinement, int]:
-    """Refine all people, going on where the journal ends; returns what became of them, and how many it refined."""
+    """Refine all people, resuming after the journal; returns the refinement, and the number of people of this run."""
     refinement = Refinement.of(work.before)
     finished = [] if journal is None else journal.finished
     for batch in finished:
         refinement.add(batch)
-    begun = done = sum(batch.people for batch in finished)
+    resumed = done = sum(batch.people for batch in finished)
     total = work.batches.people
     batches = refine_batches(work.given, work.images, settings, work.batches.part(len(finished)))
     try:
-        with people_progress(console, total, begun) as advance:
+        with people_progress(console, total, resumed) as advance:
             for batch in batches:
                 refinement.add(batch)
                 if journal is not None:
@@ -189,20 +189,19 @@ def refine(
         if journal is None or not done:
             raise
         raise InputError(f"{error} [{done} of {total} people are refined and kept; --resume goes on]") from None
-    return refinement, done - begun
+    return refinement, done - resumed
 
 
 @contextmanager
 def people_progress(console: Console, total: int, begun: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress line; yields a function to be called with the number of people that a batch refined.
+    """Show a progress bar; yields a function to call with the number of people in each finished batch.
 
-    The elapsed time runs from the start; the time left is known from the first batch on. Of ``total`` people ``begun``
-    were refined before this run.
+    Of ``total`` people ``begun`` were refined before this run.
     """
     people = (progress.TextColumn("refining"), progress.BarColumn(), progress.MofNCompleteColumn(), "people")
     times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn(), "left")
     line = progress.Progress(progress.SpinnerColumn(), *people, *times, console=console, speed_estimate_period=inf)
     with line:
         task = line.add_task("", total=total, completed=begun)
-        line.advance(task, 0)  # the speed is measured from here on
+        line.advance(task, 0)  # start measuring the speed
         yield lambda count: line.advance(task, count)

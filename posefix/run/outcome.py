@@ -1,4 +1,4 @@
-"""What refining a file has brought: measures, pictures and a report."""
+"""Outcome of refining a file: metrics, pictures and a report."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from posefix.run.local import Refined
 from posefix.run.plan import Plan
 
 BOOTSTRAP_SEED = 0
-FARTHEST_CONFIDENCE = 1.5  # peaks of heatmaps exceed 1 a little; what is further out is no probability
+FARTHEST_CONFIDENCE = 1.5  # heatmap peaks can exceed 1 a little; larger scores are no probabilities
 
 
 def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str, Any]:
-    """The content of ``metrics.json``; what is about annotations only with these.
+    """Compute the content of ``metrics.json``; metrics of accuracy only with annotations.
 
-    ``without_rescoring`` is what the refined keypoints reach with the scores that they came with; ``video``, of frames
-    of a video, how they move before and after (:mod:`posefix.motion.measures`).
+    ``without_rescoring`` are the metrics of the refined keypoints with their original scores; ``video``, for videos,
+    measures of motion before and after (:mod:`posefix.motion.measures`).
     """
     metrics: dict[str, Any] = {}
     work, before, after = refined.work, refined.work.before, refined.people
@@ -45,14 +45,14 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
             sides = {"before": before, "after": after}
             metrics["video"] = {side: measure_clips([Clip(work.truth, people, rate)]) for side, people in sides.items()}
     refined_before = int(was_rescored(before).sum())
-    moved = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
+    distance = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
     return {
         **metrics,
         "people": len(after),
         "images": len(np.unique(after.image_ids)),
         "skipped": len(refined.problems),
-        "moved_keypoints": float((moved > 0.5).mean()) if moved.size else 0.0,
-        "median_move": float(np.median(moved)) if moved.size else 0.0,
+        "moved_keypoints": float((distance > 0.5).mean()) if distance.size else 0.0,
+        "median_move": float(np.median(distance)) if distance.size else 0.0,
         "seconds": round(refined.seconds, 3),
         "engine": refined.engine,
         "people_per_second": round(refined.count / refined.seconds, 2),
@@ -72,10 +72,10 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
 
 
 def draw(plan: Plan, refined: Refined) -> str:
-    """Write before/after pictures, or the video with both poses and its tracks; says what was written.
+    """Write before/after pictures, or a video with both poses and a page of its tracks; returns what was written.
 
     With annotations the pictures show the people whose OKS changed most, for better and for worse. A video is decoded
-    once more for this, since a frame's refined poses are known only when its batch is done.
+    again, since a frame's refined poses are known only after its batch.
     """
     folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
     if isinstance(images, VideoFrames):
@@ -86,8 +86,8 @@ def draw(plan: Plan, refined: Refined) -> str:
             before, after = before[inside], after[inside]
         video, page = (folder / f"{plan.video.stem}_{name}" for name in ("before_after.mp4", "tracks.html"))
         count = write_comparison(video, images, before, after, images.fps)
-        shown = write_tracks(page, images, before, after)
-        return f"{video}: {counted(count, 'frame')}\n{page}: {counted(shown, 'track')}"
+        tracks = write_tracks(page, images, before, after)
+        return f"{video}: {counted(count, 'frame')}\n{page}: {counted(tracks, 'track')}"
     truth = refined.work.truth.people if refined.work.truth else None
     written = write_pictures(folder, images, before, after, truth)
     return f"{folder}: {counted(sum('file' in entry for entry in written), 'picture')}"

@@ -1,4 +1,4 @@
-"""Say what one run is to do: its inputs, its outputs, and what tells its work from another's."""
+"""The plan of a run: inputs, outputs and a signature."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from posefix.run.journal import journal_path
 
 @dataclass(frozen=True)
 class Plan:
-    """What to refine and where to put it.
+    """Inputs, outputs and options of a run.
 
     Attributes:
         results: an estimator's results, a file or a folder.
         images: folder of their images; or
-        video: the video whose frames they are of.
+        video: their video.
         annotations: COCO ground truth of the same images.
-        out: where to write the refined results, in the format they came in.
-        metrics: where to write measurements, as JSON.
+        out: path of the refined results, in the input format.
+        metrics: path of the metrics, JSON.
         visualize: folder for before/after pictures, or for the video with both poses.
-        report: where to write the HTML report; needs ``annotations``.
+        report: path of the HTML report; needs ``annotations``.
         checkpoint: name or path.
-        device: such as ``cpu`` or ``cuda:0``; None: a GPU where there is one.
-        engine: what runs the network.
-        cluster: where to refine: ``ray``, or ``ray://HOST:PORT`` (:mod:`posefix.run.cluster`); None: in this process.
-        threads: cores on which it runs; None: as many as torch takes, all of them or ``OMP_NUM_THREADS``.
-        format: of the results; ``auto``: found by looking at them.
-        skeleton: what the results' keypoints are, where the format does not say; a name or a YAML file.
-        upright: the results were made on images rotated as their EXIF data ask for, though the format is COCO's.
-        resume: go on where an interrupted run stopped.
-        temporal: of a video: look at the frames before and after (:mod:`posefix.motion.refining`).
-        fill: frames of a video for which people may be missing and are filled in.
+        device: such as ``cpu`` or ``cuda:0``; None for a GPU if there is one.
+        engine: name of the engine.
+        cluster: ``ray`` or ``ray://HOST:PORT`` (:mod:`posefix.run.cluster`); None for this process.
+        threads: number of cores; None for torch's default, all of them or ``OMP_NUM_THREADS``.
+        format: of the results; ``auto`` to detect it.
+        skeleton: of the results, if the format does not define it; a name or a YAML file.
+        upright: the results are of images rotated by their EXIF data, although in COCO's format.
+        resume: continue an interrupted run.
+        temporal: for a video, use neighbouring frames (:mod:`posefix.motion.refining`).
+        fill: maximum number of frames for which missing people are filled in.
     """
 
     results: Path
@@ -64,10 +64,10 @@ class Plan:
     fill: int = 0
 
     def check(self) -> None:
-        """Find out before the work whether every output can be written, and none of them over an input or another.
+        """Check before long work that options are consistent and that all outputs are distinct and can be written.
 
         Raises:
-            InputError: naming the output, or what is missing.
+            InputError: naming the option or output.
         """
         if not any((self.out, self.metrics, self.visualize, self.report, self.annotations)):
             raise InputError(
@@ -102,13 +102,13 @@ class Plan:
             require_writable(path)
 
     def signature(self, settings: RefineSettings, engine: str, device: str) -> str:
-        """The SHA-256 of what tells the work of one run from another's: its inputs' content, and how they are used."""
+        """Hash everything that the results of a run depend on: the content of its inputs, and its options."""
         source = self.video or self.images
-        used: dict[str, object] = {"engine": engine, "device": device, "source": str(source and source.resolve())}
+        options: dict[str, object] = {"engine": engine, "device": device, "source": str(source and source.resolve())}
         decisive = "batch_size", "flip_test", "passes", "on_error", "estimator_ap"
-        used |= {name: getattr(settings, name) for name in decisive}
-        used |= {name: getattr(self, name) for name in ("format", "skeleton", "upright", "temporal", "fill")}
-        digest = hashlib.sha256(json.dumps(used, sort_keys=True, default=str).encode())
+        options |= {name: getattr(settings, name) for name in decisive}
+        options |= {name: getattr(self, name) for name in ("format", "skeleton", "upright", "temporal", "fill")}
+        digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
         for path in (
             *self._result_files(),
             resolve(self.checkpoint),
@@ -120,8 +120,8 @@ class Plan:
         return digest.hexdigest()
 
     def _result_files(self) -> list[Path]:
-        """The files of the results: of a folder those in it, without what this run itself puts there."""
+        """List the files of the results, without the journal of this run."""
         if not self.results.is_dir():
             return [self.results]
-        found = (path for path in self.results.iterdir() if path.is_file() and not path.name.startswith("."))
-        return sorted(path for path in found if self.out is None or path.name != journal_path(self.out).name)
+        files = (path for path in self.results.iterdir() if path.is_file() and not path.name.startswith("."))
+        return sorted(path for path in files if self.out is None or path.name != journal_path(self.out).name)
