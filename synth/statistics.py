@@ -144,7 +144,7 @@ def _table(statistics: Statistics, skeleton: Skeleton) -> np.ndarray:
     for error, i, rule in reversed(rules):
         rule_name = f"{statistics._source}: rule {i} of {error.name.lower()}"
         if unknown := sorted(set(rule.probability) - known):
-            raise InputError(f"{rule_name}: {unknown[0]!r} is no keypoint, part or group of any known skeleton")
+            raise InputError(f"{rule_name}: {unknown[0]!r} is not a keypoint, part or group of any known skeleton")
         keys = [next((name for name in (*aliases, DEFAULT) if name in rule.probability), None) for aliases in names]
         if None in keys:
             raise InputError(

@@ -57,5 +57,5 @@ def read_frames(
         beyond = f"frame {first} is not in the video, which has {film.length} frames from 0 on"
         if how["on_error"] == "stop":
             raise InputError(f"{results}: {beyond}; --on_error skip goes on at its rate")
-        click.echo(f"{beyond}: {outside.sum()} people beyond it are taken to go on at its rate", err=True)
+        click.echo(f"{beyond}: {outside.sum()} people beyond it are assumed to continue at its rate", err=True)
     return people, film, index

@@ -93,7 +93,7 @@ def _doubts(problems: list[str], cameras: Cameras, lost: int) -> Iterator[str]:
         yield f"{counted(len(problems), 'record')} left out, the first: {problems[0]}"
     if cameras.guessed:
         width, height = cameras.size
-        taken = f"{cameras.guessed} of {len(cameras.of_image)} images are taken to be {width:.0f} x {height:.0f}"
-        yield f"{taken}; --video_path, --images or --size say how large they are"
+        taken = f"{cameras.guessed} of {len(cameras.of_image)} images are assumed to be {width:.0f} x {height:.0f}"
+        yield f"{taken}; give their size by --video_path, --images or --size"
     if lost:
         yield f"{counted(lost, 'person', 'people')} without a track id, or a keypoint, left out"

@@ -138,5 +138,5 @@ def read_measured(
             click.echo(f"{name}: {left_out}; they are left out", err=True)
         if count := of_other_categories(people, truth):
             category = f"{count} of {len(people)} results have a category_id that {annotations} does not annotate"
-            click.echo(f"{name}: {category}; as in COCO's tools they count for nothing", err=True)
+            click.echo(f"{name}: {category}; they do not count, as in COCO's tools", err=True)
     return truth, found

@@ -169,6 +169,6 @@ def _gain(measured: dict[str, Any]) -> str:
         and before >= 1
         and abs(before - told) >= TOLD_WRONGLY
     ):
-        found = f"the estimator reaches {before:.0f} AP here, and was taken for one of {told:g}"
+        found = f"the estimator reaches {before:.0f} AP here, but {told:g} was assumed"
         line += f"\n{found}: try --estimator_ap {before:.0f}"
     return line

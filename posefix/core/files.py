@@ -80,7 +80,7 @@ class _BoundedGzip(gzip.GzipFile):
         limit = self._limit + 1 - self.tell()
         content = super().read(limit if size is None or size < 0 else min(size, limit))
         if self.tell() > self._limit:
-            raise InputError(f"{self.name}: unzips to more than {LARGEST_RATIO} times its size, which no results do")
+            raise InputError(f"{self.name}: unzips to more than {LARGEST_RATIO} times its size: not results")
         return content
 
 
@@ -140,7 +140,7 @@ def read_json(path: str | Path) -> Any:
     except RecursionError:
         raise InputError(f"{path}: JSON nested too deep to be read") from None
     except ValueError:
-        raise InputError(f"{path}: holds an integer of thousands of digits, which is no usable number") from None
+        raise InputError(f"{path}: holds an integer of thousands of digits, which is not usable") from None
 
 
 def write_atomically(path: str | Path, content: str | bytes | Iterable[str | bytes]) -> None:

@@ -145,7 +145,7 @@ def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
     content = validated(_SkeletonFile, spec, source)
     names = tuple(keypoint.name for keypoint in content.keypoints)
     if len(set(names)) != len(names):
-        raise InputError(f"{source}: keypoint names must be all different")
+        raise InputError(f"{source}: keypoint names must be unique")
     order = {name: i for i, name in enumerate(names)}
 
     def indices(key: str, pairs: list[tuple[str, str]] | None) -> np.ndarray:
@@ -157,7 +157,7 @@ def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
     sides = [(n, n.replace("left_", "right_", 1)) for n in names if n.startswith("left_")]
     pairs = indices("pairs", [s for s in sides if s[1] in order] if content.pairs is None else content.pairs)
     if len(np.unique(pairs)) != pairs.size:
-        raise InputError(f"{source}: a keypoint stands in more than one left/right pair")
+        raise InputError(f"{source}: a keypoint is in more than one left/right pair")
     flip = np.arange(len(names))
     flip[pairs[:, 0]], flip[pairs[:, 1]] = pairs[:, 1], pairs[:, 0]
     if content.template and (missing := sorted(set(names) - set(content.template))):
@@ -165,9 +165,9 @@ def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
     mappings = content.mappings or {}
     for other, table in mappings.items():
         if unknown := sorted(set(table.values()) - set(names)):
-            raise InputError(f"{source}: mapping from {other} leads to the unknown keypoint {unknown[0]!r}")
+            raise InputError(f"{source}: mapping from {other} names the unknown keypoint {unknown[0]!r}")
         if len(set(table.values())) != len(table):
-            raise InputError(f"{source}: mapping from {other} leads twice to the same keypoint")
+            raise InputError(f"{source}: mapping from {other} names a keypoint twice")
     return Skeleton(
         name=content.name or source,
         keypoint_names=names,

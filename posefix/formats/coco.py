@@ -41,7 +41,7 @@ def read_images(path: str | Path, content: Any) -> dict[int, ImageRecord]:
         if not isinstance(name, str) or not name:
             raise InputError(f"{path}: image {i} (id {image['id']}) has no file_name")
         if not all(checks.is_score(length) and length >= 0 for length in size):
-            raise InputError(f"{path}: image {i} (id {image['id']}) has a width or height that is no number of pixels")
+            raise InputError(f"{path}: image {i} (id {image['id']}) has a width or height that is not in pixels")
         record = ImageRecord(name, int(size[0]), int(size[1]))
         if images.setdefault(int(image["id"]), record) != record:
             raise InputError(f"{path}: image {i} has the id {image['id']} of another image")

@@ -39,8 +39,8 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     content = read_bytes(path)
     if content.startswith(HDF5):
         raise InputError(
-            f"{path}: is HDF5; save it as CSV (deeplabcut.analyze_videos_converth5_to_csv(folder), or "
-            "save_as_csv=True in analyze_videos) and give that"
+            f"{path}: is HDF5; save CSV instead (deeplabcut.analyze_videos_converth5_to_csv(folder), or "
+            "save_as_csv=True in analyze_videos)"
         )
     lines = as_text(path, content, "CSV").split("\n")
     header = _header(path, lines)

@@ -72,7 +72,7 @@ def read_frames(
         value = read_json(path / name)
         if not is_image(value):
             raise InputError(
-                f"{path / name}: is not what this format says of one image; if it holds several, give that file"
+                f"{path / name}: is not what this format holds for one image; if it holds several, give that file"
             )
         return value
 
@@ -86,11 +86,11 @@ def read_frames(
     if inside and isinstance(value, Mapping) and inside in value:
         outer, value = (value, inside), value[inside]
     if not isinstance(value, (Mapping, list)):
-        raise InputError(f"{path}: is not what this format says of an image, nor a list or an object of such")
+        raise InputError(f"{path}: is not what this format holds for an image, nor a list or object of such")
     pairs = dict(value.items() if isinstance(value, Mapping) else enumerate(value))
     for key, one in pairs.items():
         if not is_image(one):
-            raise InputError(f"{path}: entry {key!r} is not what this format says of an image")
+            raise InputError(f"{path}: entry {key!r} is not what this format holds for an image")
     return Frames("names" if isinstance(value, Mapping) else "list", list(pairs), list(pairs.values()), outer=outer)
 
 

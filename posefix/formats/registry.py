@@ -78,4 +78,4 @@ def format_of(path: str | Path, format: str = "auto") -> str:
         first = probe.json[0] if isinstance(probe.json, list) and probe.json else probe.json
         if first is None or (isinstance(first, Mapping) and telling & first.keys()):
             return "coco"
-    raise InputError(f"{path}: looks like no known format; say which with --format: {', '.join(FORMATS)}")
+    raise InputError(f"{path}: is of no known format; name it with --format: {', '.join(FORMATS)}")

@@ -97,7 +97,7 @@ def _lines(path: Path) -> list[str]:
     lines = as_text(path, read_bytes(path), "labels").split("\n")
     filled = [line for line in lines if line.strip()]
     if filled and all(len(_numbers(line)) < BOX for line in filled):
-        raise InputError(f"{path}: is no label file, its first line is {filled[0].strip()[:40]!r}, expected numbers")
+        raise InputError(f"{path}: is not a label file, its first line is {filled[0].strip()[:40]!r}, expected numbers")
     return lines
 
 

@@ -212,7 +212,7 @@ def _by_key(poses: Poses3D, name: str, photographs: bool) -> dict[int, Track3D]:
                 if photographs
                 else "several tracks have the same id"
             )
-            raise InputError(f"{name}: {what}, so that it is not known who is who")
+            raise InputError(f"{name}: {what}, so people cannot be matched")
         tracks[key] = track
     return tracks
 

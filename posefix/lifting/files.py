@@ -123,7 +123,7 @@ ONE_PERSON: dict[str, Callable[[Poses3D, Track3D, Path], None]] = {
 def require_known_suffix(out: Path) -> None:
     """Raise InputError if no format has the suffix of ``out``, or if its writer is not installed."""
     if out.suffix not in (known := {**EVERYBODY, **ONE_PERSON}):
-        raise InputError(f"{out}: poses in depth are written by the end of the name; use one of {', '.join(known)}")
+        raise InputError(f"{out}: the end of the name chooses the format of 3D poses; use one of {', '.join(known)}")
     if out.suffix == ".c3d":
         require("ezc3d", "c3d", "C3D")
 
@@ -148,7 +148,7 @@ def write(poses: Poses3D, out: Path) -> list[Path]:
     """
     require_known_suffix(out)
     if out.suffix != ".json" and not any(map(len, poses.tracks)):
-        raise InputError(f"{out}: cannot be written, there is nobody in these poses")
+        raise InputError(f"{out}: cannot be written, there are no people in these poses")
     if out.suffix in EVERYBODY:
         EVERYBODY[out.suffix](poses, out)
         return [out]

@@ -54,7 +54,7 @@ def create_backbone(name: str, in_channels: int) -> Any:
         raise InputError(f"timm cannot build backbone {name!r:.80} ({type(error).__name__}: {error!s:.200})") from None
     strides = backbone.feature_info.reduction()
     if strides[-1] != STRIDE:
-        raise InputError(f"backbone {name!r} has features at strides {strides}, the last must be {STRIDE}")
+        raise InputError(f"backbone {name!r} has features at strides {strides}, but the last must be {STRIDE}")
     return backbone
 
 
@@ -77,7 +77,7 @@ def load_first_weights(backbone: nn.Module, name: str, source: str) -> None:
             weights = import_timm().create_model(name, features_only=True, pretrained=True).state_dict()
         except Exception as error:  # timm and its hub client raise many types if the download fails
             raise InputError(
-                f"ImageNet weights of {name} cannot be had ({type(error).__name__}); "
+                f"ImageNet weights of {name} cannot be loaded ({type(error).__name__}); "
                 "give a safetensors file as model.pretrained, or null to start from scratch"
             ) from None
     else:

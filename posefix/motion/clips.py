@@ -35,7 +35,7 @@ def read_clips(
             raise InputError(f"{error}{hint}") from None
     names = {os.path.splitext(without_gz(name))[0]: name for name in files_in(annotations, ".json")}
     if not results.is_dir():
-        raise InputError(f"{results}: is no folder, expected one with results of each video in {annotations}")
+        raise InputError(f"{results}: is not a folder, expected one with results of each video in {annotations}")
     result_names = {os.path.splitext(without_gz(name))[0]: name for name in sorted(os.listdir(results))}
     if missing := [name for name in names if name not in result_names]:
         raise InputError(

@@ -71,7 +71,7 @@ class Plan:
         """
         if not any((self.out, self.metrics, self.visualize, self.report, self.annotations)):
             raise InputError(
-                "nothing would be left of the work: give --out FILE to write the refined results, --visualize FOLDER "
+                "there is no output: give --out FILE to write the refined results, --visualize FOLDER "
                 "for pictures, --metrics FILE for measurements, or --annotations FILE to see the gain"
             )
         if (self.images is None) == (self.video is None):

@@ -219,7 +219,7 @@ def _override(spec: dict[str, Any], override: str) -> None:
     for group in groups:
         spec = spec.setdefault(group, {})
         if not isinstance(spec, dict):
-            raise InputError(f"override {override!r:.80}: {group:.40} is no group of settings; give a list as a whole")
+            raise InputError(f"override {override!r:.80}: {group:.40} is not a group of settings; give whole lists")
     try:
         spec[last] = yaml.safe_load(value)
     except (ValueError, yaml.YAMLError, RecursionError):

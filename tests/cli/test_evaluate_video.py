@@ -52,6 +52,6 @@ def test_what_is_missing_is_said(folders: Path) -> None:
     result = run(folders / "raw", "--annotations", folders / "truth")
     assert result.exit_code == 2 and "no results of 1 of the 2 videos" in result.output and "walk" in result.output
     result = run(folders / "better" / "run.json", "--annotations", folders / "truth")
-    assert result.exit_code == 2 and "is no folder" in result.output
+    assert result.exit_code == 2 and "is not a folder" in result.output
     result = run(folders / "better", "--annotations", folders / "truth" / "run.json")
     assert result.exit_code == 2 and "give folders in both places, or files in both" in result.output

@@ -160,7 +160,7 @@ def bad(**changes: object) -> dict:
         (bad(keypoints=[{"name": "beak", "sigma": -1, "group": "face"}]), "sigma"),
         (bad(keypoints=[{"name": "beak", "sigma": float("nan"), "group": "face"}]), "sigma"),
         (bad(keypoints=[{"name": "beak", "sigma": 1, "group": "head"}]), "'head'"),
-        (bad(keypoints=MINIMAL["keypoints"] * 2), "different"),
+        (bad(keypoints=MINIMAL["keypoints"] * 2), "unique"),
         (bad(limbs=[["beak", "tail"]]), "limbs"),
         (bad(limbs=[["beak"]]), "limbs"),
         (bad(pairs=[["left_wing", "left_wing"]]), "pair"),

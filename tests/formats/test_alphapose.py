@@ -251,7 +251,7 @@ def test_a_file_without_any_usable_record_goes_through(tmp_path: Path) -> None:
         ("alphapose", as_alphapose_writes("cmu", [record()]), "--format alphapose-cmu"),
         ("alphapose-cmu", [record()], "--format alphapose"),
         ("alphapose-open", as_alphapose_writes("cmu", [record()]), "--format alphapose-cmu"),
-        ("alphapose-cmu", {"a.jpg": {"bodies": 5}}, "entry 'a.jpg' is not what this format says of an image"),
+        ("alphapose-cmu", {"a.jpg": {"bodies": 5}}, "entry 'a.jpg' is not what this format holds for an image"),
         ("alphapose-cmu", {"a.jpg": {"bodies": [{"joints": triples()}]}}, r"17 keypoints.*openpose18 \(18\)"),
         ("alphapose-cmu", {"a.jpg": {"bodies": [{}]}}, "person 0 has no joints"),
     ],

@@ -181,5 +181,5 @@ def test_rows_that_cannot_be_used_are_handed_through(tmp_path: Path) -> None:
 def test_hdf5_is_refused_with_the_way_to_csv(tmp_path: Path) -> None:
     path = tmp_path / "runDLC.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(InputError, match=r"runDLC.h5: is HDF5; save it as CSV .*analyze_videos_converth5_to_csv"):
+    with pytest.raises(InputError, match=r"runDLC.h5: is HDF5; save CSV instead .*analyze_videos_converth5_to_csv"):
         formats.read(path)

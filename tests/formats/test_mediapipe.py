@@ -193,9 +193,9 @@ def test_coco_people_become_results_of_the_task(tmp_path: Path) -> None:
         ({"pose_landmarks": [ONE, None]}, "person 1 is null, expected a list of 33 landmarks"),
         ({"pose_landmarks": "none"}, "has the string 'none', expected a list of landmarks"),
         ({"pose_landmarks": [person(NOSE={"x": 1e30})]}, "person 0 has .* expected a number within"),
-        ({"keypoints": [5]}, "entry 'keypoints' is not what this format says of an image"),
+        ({"keypoints": [5]}, "entry 'keypoints' is not what this format holds for an image"),
         ([5], "entry 0 is not what"),
-        (5, "is not what this format says"),
+        (5, "is not what this format holds"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, content: object, says: str) -> None:

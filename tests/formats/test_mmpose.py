@@ -196,8 +196,8 @@ def test_images_of_one_name_cannot_be_in_one_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (5, "is not what this format says of an image"),
-        ({"a": 1}, "entry 'a' is not what this format says of an image"),
+        (5, "is not what this format holds for an image"),
+        ({"a": 1}, "entry 'a' is not what this format holds for an image"),
         ([instance(), 5], "instance 1 is the number 5, expected an object"),
         ([{"keypoints": POINTS}], "instance 0 has no keypoint_scores"),
         ([instance(keypoints=[[1, 2, 3]] * 17)], r"shape \(17, 3\), expected pairs"),
@@ -206,7 +206,7 @@ def test_images_of_one_name_cannot_be_in_one_folder(tmp_path: Path) -> None:
         ([instance(keypoints=[[1, 2]] * 21, keypoint_scores=[1] * 21)], "has 21 keypoints, .* --skeleton"),
         ([instance(bbox_score="high")], "the string 'high'"),
         ([instance(), instance(keypoints=[[1e7, 2]] * 17)], "instance 1 has .* expected a number within"),
-        ([{"frame_id": 0, "instances": []}, {"frame_id": 1}], "entry 1 is not what this format says of an image"),
+        ([{"frame_id": 0, "instances": []}, {"frame_id": 1}], "entry 1 is not what this format holds for an image"),
         ([{"instances": []}], "entry 0 has null as its frame_id"),
         ([*frames(3, []), *frames(3, [])], "has frame_id 3 twice"),
         (frames(0, [], [instance(), 5]), "frame 1, instance 1 is the number 5"),
@@ -221,7 +221,7 @@ def test_a_folder_of_several_videos_is_refused(tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
         saved(tmp_path, frames(0, [instance()]), name)
     with pytest.raises(
-        InputError, match=r"a.json: is not what this format says of one image; if it holds several, give that file"
+        InputError, match=r"a.json: is not what this format holds for one image; if it holds several, give that file"
     ):
         formats.read(tmp_path, "mmpose")
 

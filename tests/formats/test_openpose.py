@@ -266,7 +266,7 @@ PERSON = frame(pose())["people"][0]
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"version": 1.3, "people": {}}, "is not what this format says of an image"),
+        ({"version": 1.3, "people": {}}, "is not what this format holds for an image"),
         ({"version": 1.3, "people": [PERSON, 5]}, "person 1 is the number 5, expected an object"),
         ({"version": 1.3, "people": [{"person_id": [0]}]}, "person 0 has no pose_keypoints_2d"),
         (frame([]), "person 0 has 0 numbers as pose_keypoints_2d"),  # --body 0

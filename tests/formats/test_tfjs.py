@@ -187,7 +187,7 @@ def test_landmarks_of_blazepose_get_its_names(tmp_path: Path) -> None:
         ([pose(), {"keypoints": [[1, 2]]}], "pose 1 has a list of 1 as keypoints"),
         ([pose(), 5], "pose 1 has the number 5 as keypoints"),
         ([[pose()], [pose(score="high")]], "frame 1, pose 0 has the string 'high' as a score, expected numbers"),
-        ({"a.jpg": [pose()], "b.jpg": 5}, "entry 'b.jpg' is not what this format says of an image"),
+        ({"a.jpg": [pose()], "b.jpg": 5}, "entry 'b.jpg' is not what this format holds for an image"),
         ([[1, 2]], "entry 0 is not what"),
     ],
 )

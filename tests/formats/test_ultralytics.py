@@ -205,10 +205,10 @@ def test_other_people_are_written_as_save_txt_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("person\ndog\n", "is no label file, its first line is 'person'"),
-        ('{"a": 1}', "is no label file"),
-        ("a,b,c\n1,2,3\n", "is no label file"),
-        ("0 0.5\n0 0.5\n", "is no label file"),
+        ("person\ndog\n", "is not a label file, its first line is 'person'"),
+        ('{"a": 1}', "is not a label file"),
+        ("a,b,c\n1,2,3\n", "is not a label file"),
+        ("0 0.5\n0 0.5\n", "is not a label file"),
         (f"0 {BOX} 0.9\n", "lines of 6 numbers, expected class and box, 2 or 3 for each of"),
         (f"0 {BOX} {'0.1 ' * 63}\n", "lines of 68 numbers, .* --skeleton"),
         (f"{LINE}\n{LINE} 0.5 0.5 0.5\n", "line 2 has 59 numbers, expected 56 to 58 for 17 keypoints"),
@@ -224,7 +224,7 @@ def test_mistakes_in_labels_are_named(text: str, says: str, tmp_path: Path) -> N
 def test_files_that_are_no_labels_are_named(tmp_path: Path) -> None:
     labels(tmp_path, LINE)
     labels(tmp_path, "notes of a day", "notes.txt")
-    with pytest.raises(InputError, match=r"notes.txt: is no label file"):
+    with pytest.raises(InputError, match=r"notes.txt: is not a label file"):
         read_labels(tmp_path)
     (tmp_path / "notes.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"notes.txt: not a UTF-8 text file"):
@@ -348,7 +348,7 @@ def test_normalised_coordinates_are_refused(tmp_path: Path) -> None:
         ([[], [detection(confidence="high")]], "frame 1, detection 0 has the string 'high'"),
         ({"a.jpg": [detection(), 5]}, "image 'a.jpg', detection 1 is the number 5"),
         ({"a.jpg": 5}, "entry 'a.jpg'"),
-        (5, "is not what this format says of an image"),
+        (5, "is not what this format holds for an image"),
     ],
 )
 def test_mistakes_in_json_are_named(content: object, says: str, tmp_path: Path) -> None:

@@ -123,6 +123,6 @@ def test_unknown_names_and_nobody_get_a_sentence(tmp_path: Path) -> None:
             write(nobody, tmp_path / "none.json")
             assert json.loads((tmp_path / "none.json").read_text())["tracks"] == []
         else:
-            with pytest.raises(InputError, match="there is nobody"):
+            with pytest.raises(InputError, match="there are no people"):
                 write(nobody, tmp_path / f"none{suffix}")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["none.json"]

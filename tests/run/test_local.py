@@ -70,11 +70,11 @@ def test_how_good_the_estimator_turns_out_to_be_is_said_if_it_was_told_otherwise
     write_annotations(world["annotations"], people, images=30)
     write_results(world["results"], people, rng, noise=0)
     save_checkpoint(world["checkpoint"], fusion_checkpoint())
-    said = "the estimator reaches 100 AP here, and was taken for one of 55: try --estimator_ap 100"
+    said = "the estimator reaches 100 AP here, but 55 was assumed: try --estimator_ap 100"
     assert said in run(world, "--annotations", world["annotations"]).output
-    assert "was taken for" not in run(world, "--annotations", world["annotations"], "--estimator_ap", 97).output
+    assert "was assumed" not in run(world, "--annotations", world["annotations"], "--estimator_ap", 97).output
     write_results(world["results"], people[people.image_ids <= 23], rng, noise=0)  # on 23 images of 30
-    assert "was taken for" not in run(world, "--annotations", world["annotations"]).output
+    assert "was assumed" not in run(world, "--annotations", world["annotations"]).output
 
 
 def test_a_network_that_cannot_be_told_how_good_the_estimator_is_says_nothing_of_it(world: dict[str, Path]) -> None:

@@ -159,7 +159,7 @@ def test_the_most_specific_name_wins_and_the_first_rule_that_fits():
         ({"jitter": {"nose": 0.1}}, "jitter: .*tuple"),
         ({"jitter": [{"nose": 0.1}]}, "jitter.0.probability: Field required"),
         ({"jitter": [{"probability": {}}]}, "jitter.0.probability: .* at least 1 item"),
-        ({"jitter": [{"probability": {"tail": 0.1}}]}, "rule 1 of jitter: 'tail' is no keypoint"),
+        ({"jitter": [{"probability": {"tail": 0.1}}]}, "rule 1 of jitter: 'tail' is not a keypoint"),
         ({"jitter": [{"probability": {"nose": 1.1}}]}, r"jitter.0.probability.nose: .* less .* \(found 1.1\)"),
         ({"jitter": [{"probability": {"nose": float("nan")}}]}, "found nan"),
         ({"jitter": [{"probability": {"nose": "often"}}]}, "found 'often'"),
@@ -208,7 +208,7 @@ def test_skeletons_that_a_table_does_not_cover():
 def test_a_users_own_skeleton_brings_its_own_names():
     horse = skeletons.from_dict({"name": "horse", "keypoints": [{"name": "withers", "sigma": 0.1, "group": "upper"}]})
     spec = {"miss": [{"probability": {"withers": 0.3}}]}
-    with pytest.raises(InputError, match="'withers' is no keypoint"):
+    with pytest.raises(InputError, match="'withers' is not a keypoint"):
         Statistics.from_dict(spec).probabilities([1], [0], COCO)
     table = Statistics.from_dict(spec).probabilities([1], [0], horse)
     assert table[0, 0, ErrorType.MISS] == 0.3

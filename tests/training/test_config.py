@@ -48,7 +48,7 @@ def test_overrides_reach_every_depth() -> None:
         ("optimizer.learning_rate=.nan", "optimizer.learning_rate"),
         ("model.mean=[.inf, 0, 0]", "model.mean"),
         ("model.head=fusion", "fusion head goes with"),
-        ("train.0.repeat=2", "train is no group of settings; give a list as a whole"),
+        ("train.0.repeat=2", "train is not a group of settings; give whole lists"),
         ("seed=" + "[" * 5000, "not a YAML value"),
         ("seed=2001-99-99", "not a YAML value"),
     ],
