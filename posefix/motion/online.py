@@ -9,12 +9,12 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError, require_above_zero
-from posefix.core.people import People
+from posefix.core.people import People, require_shared, with_refined
 from posefix.motion.denoise import MEMORY, certainty, denoise_frame
 from posefix.motion.linking import Linker
 from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
 from posefix.refine.checks import people_of_arrays
-from posefix.refine.refiner import Refiner
+from posefix.refine.refiner import Poses, Refiner
 from posefix.refine.settings import RefineSettings
 
 LEAST_SCORE = 0.01  # least score of a proposed keypoint
@@ -54,7 +54,7 @@ class OnlineDenoiser:
         Raises:
             InputError: shapes do not match, or two people have the same id.
         """
-        count = len(self.network.skeleton)
+        keypoints, count = np.asarray(keypoints), len(self.network.skeleton)
         if keypoints.ndim != 3 or keypoints.shape[1] != count or keypoints.shape[2] < 3:
             raise InputError(f"keypoints must be (N, {count}, 3) numbers, got {keypoints.shape}")
         track_ids = np.asarray(track_ids)
@@ -117,12 +117,13 @@ class OnlineRefiner:
         self._proposer, self._smoother = OnlineDenoiser(network, fps), OnlineDenoiser(network, fps, latency)
         self._linker, self._frame = Linker(refiner.skeleton.sigmas), -1
 
-    def __call__(self, image: np.ndarray, keypoints: np.ndarray, track_ids: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, image: np.ndarray, keypoints: Poses, track_ids: np.ndarray | None = None) -> Poses:
         """Refine the poses of the next frame.
 
         Args:
             image: (H, W, 3) uint8, RGB.
-            keypoints: (N, K, 3) x, y in pixels and score; NaN or a score of 0 means no estimate.
+            keypoints: (N, K, 3) x, y in pixels and score; NaN or a score of 0 means no estimate. With a
+                latency of 0 also :class:`~posefix.People`, as for a :class:`~posefix.Refiner`.
             track_ids: (N,) track ids of the people, if a tracker gives them; None links people from frame to frame.
 
         Returns:
@@ -132,7 +133,13 @@ class OnlineRefiner:
         Raises:
             InputError: shapes or types do not match, or two people have the same track id.
         """
-        people = people_of_arrays(keypoints, None, self.refiner.skeleton)
+        if isinstance(keypoints, People):
+            if self._smoother.latency:
+                raise InputError("People can be refined live only with a latency of 0; give arrays of keypoints")
+            require_shared(keypoints, self.refiner.skeleton, "the checkpoint refines")
+            known = keypoints.to_skeleton(self.refiner.skeleton)
+            return with_refined(keypoints, known.with_keypoints(self(image, known.xyc, track_ids)[..., :2]))  # type: ignore[return-value]
+        people: People = people_of_arrays(keypoints, None, self.refiner.skeleton)
         valid = np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)
         people = people.with_keypoints(
             np.where(valid[..., None], people.keypoints, 0), np.where(valid, people.scores, 0)

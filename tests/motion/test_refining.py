@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from posefix.cli.refine import refine
 from posefix.core.errors import InputError
 from posefix.core.people import People
+from posefix.core.skeleton import load
 from posefix.media.video import VideoFrames, write_video
 from posefix.models.checkpoint import save_checkpoint
 from posefix.motion.denoise import TrackDenoiser, denoise_live
@@ -165,6 +167,23 @@ def test_live_refinement_takes_people_as_they_come_and_go(
         assert found.shape == (len(here) if index != 20 else 0, 17, 3)
         assert np.isfinite(found).all()
         np.testing.assert_array_equal(found[..., 2], poses[: len(found), :, 2])
+
+
+def test_live_refinement_takes_people_of_other_skeletons(
+    people: People, film: Path, motion: Path, refiner: Refiner
+) -> None:
+    settings = RefineSettings(batch_size=4, workers=1, flip_test=False)
+    arrays, objects = (OnlineRefiner(refiner, 30, motion, settings) for _ in range(2))
+    halpe = load("halpe26")
+    for index, frame in islice(VideoFrames(film), 3):
+        here = people[people.image_ids == index]
+        given = here.to_skeleton(halpe)
+        given.keypoints[:, 17:], given.scores[:, 17:] = 7, 0.7
+        found = objects(frame, given)
+        np.testing.assert_array_equal(found.to_skeleton(here.skeleton).xyc, arrays(frame, here.xyc))
+        np.testing.assert_array_equal(found.keypoints[:, 17:], 7)
+    with pytest.raises(InputError, match="latency of 0"):
+        OnlineRefiner(refiner, 30, motion, settings, latency=1)(frame, given)
 
 
 def test_live_the_answer_may_come_later(people: People, film: Path, motion: Path, refiner: Refiner) -> None:
