@@ -71,8 +71,8 @@ def synthesize(
     if clean > 0:
         is_clean = rng.random(len(people)) < clean
         noise[is_clean] = np.maximum(rng.uniform(-1, 1, int(is_clean.sum())), 0)
-    drawn = [_draw_errors(people[c], neighbours.take(c), statistics, rng, noise[c]) for c in chunks]
-    keypoints, types = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    results = [_draw_errors(people[c], neighbours.take(c), statistics, rng, noise[c]) for c in chunks]
+    keypoints, types = (np.concatenate(parts) for parts in zip(*results, strict=True))
     imputed = impute_positions(people, np.sqrt(np.maximum(people.areas, MIN_AREA)), impute, rng)
     keypoints = np.where(people.labelled[..., None], keypoints, imputed)
     valid = ~np.isnan(keypoints[..., 0]) & (rng.random(types.shape) >= dropout)
@@ -99,13 +99,13 @@ def _draw_errors(
     types = np.full(len(keypoints), ErrorType.UNLABELLED, np.int8)
     pending = np.flatnonzero(labelled)
     while len(pending):
-        drawn = _draw_types(table[pending], uniform[pending])
-        positions, accepted = _draw_positions(drawn, candidates.take(pending), powers, noise[pending], rng)
-        types[pending] = drawn
+        drawn_types = _draw_types(table[pending], uniform[pending])
+        positions, accepted = _draw_positions(drawn_types, candidates.take(pending), powers, noise[pending], rng)
+        types[pending] = drawn_types
         keypoints[pending[accepted]] = positions[accepted]
-        rejected = ~accepted & (drawn != ErrorType.GOOD)  # a Good keypoint without a position stays at the truth
-        pending, drawn = pending[rejected], drawn[rejected]
-        table[pending, drawn] = 0
+        rejected = ~accepted & (drawn_types != ErrorType.GOOD)  # a Good keypoint without a position stays at the truth
+        pending, drawn_types = pending[rejected], drawn_types[rejected]
+        table[pending, drawn_types] = 0
         uniform[pending] = rng.random(len(pending))
     return keypoints.reshape(people.keypoints.shape), types.reshape(labelled.shape)
 

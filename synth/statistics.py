@@ -123,11 +123,7 @@ class Statistics(StrictModel):
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Statistics:
-        """Load statistics by shipped name (``"posefix"``) or path of a YAML file.
-
-        Raises:
-            InputError: when there is no such file or it does not contain statistics.
-        """
+        """Load statistics by shipped name (``"posefix"``) or path of a YAML file; InputError when there are none."""
         spec, path = resources.read_yaml("statistics", name_or_path, "statistics")
         return cls.from_dict(spec, str(path))
 

@@ -39,11 +39,7 @@ def as_text(path: str | Path, content: bytes, expected: str) -> str:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading bytes, unzipped on the fly if it is gzipped.
-
-    Raises:
-        InputError: as :func:`read_bytes`; also for errors while reading.
-    """
+    """Open a file for reading bytes, unzipped on the fly; errors on opening and reading are as of :func:`read_bytes`."""
     try:
         refuse_pipe(path)
         with open(path, "rb") as file:
@@ -192,21 +188,13 @@ def require_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None
 
 
 def require_writable(path: str | Path, folder: bool = False) -> None:
-    """Check before long work that :func:`replacing` can write ``path``; leaves nothing behind.
-
-    Raises:
-        InputError: as :func:`replacing`.
-    """
+    """Raise InputError, before long work, unless :func:`replacing` can write ``path``; leaves nothing behind."""
     with replacing(path, folder, probe=True):
         pass
 
 
 def make_folder(path: str | Path) -> None:
-    """Create a folder and its parents if missing.
-
-    Raises:
-        InputError: it cannot be created.
-    """
+    """Create a folder and its parents if missing; InputError if that fails."""
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:

@@ -63,10 +63,10 @@ class People:
 
     def __post_init__(self) -> None:
         k = len(self.skeleton)
-        given = np.asarray(self.keypoints, np.float32)
-        if given.size % (2 * k) or given.shape[2:] not in ((), (2,)):
-            raise InputError(f"keypoints must be (N, {k}, 2) for {self.skeleton.name}, got {given.shape}")
-        self.keypoints = given.reshape(-1, k, 2)
+        keypoints = np.asarray(self.keypoints, np.float32)
+        if keypoints.size % (2 * k) or keypoints.shape[2:] not in ((), (2,)):
+            raise InputError(f"keypoints must be (N, {k}, 2) for {self.skeleton.name}, got {keypoints.shape}")
+        self.keypoints = keypoints.reshape(-1, k, 2)
         n = len(self.keypoints)
 
         def column(name: str, dtype: type, *shape: int, unknown: float = 0) -> np.ndarray:

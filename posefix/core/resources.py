@@ -28,13 +28,8 @@ def weights_dir() -> Path:
 def read_yaml(kind: str, name_or_path: str | Path, what: str) -> tuple[dict[str, Any], Path]:
     """Read a YAML file by path or shipped name (``"coco17"``); returns its content and path.
 
-    Args:
-        kind: folder below the configurations: ``"skeletons"``, ``"statistics"``, or ``"."`` for experiments.
-        name_or_path: of the file.
-        what: describes the content in messages: ``"configuration"``.
-
-    Raises:
-        InputError: when there is no such file, or it does not hold a mapping.
+    ``kind`` is the folder of shipped files: ``"skeletons"``, ``"statistics"``, or ``"."`` for experiments; ``what``
+    names the content in messages. Raises InputError when there is no such file, or it does not hold a mapping.
     """
     candidates = (Path(name_or_path), configs_dir() / kind / f"{name_or_path}.yaml")
     try:

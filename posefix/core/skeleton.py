@@ -137,11 +137,7 @@ class _SkeletonFile(_Part):
 
 
 def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
-    """Build a skeleton from plain data, as in the YAML file.
-
-    Raises:
-        InputError: naming ``source`` and the first problem.
-    """
+    """Build a skeleton from plain data, as in the YAML file; InputError names ``source`` and the first problem."""
     content = validated(_SkeletonFile, spec, source)
     names = tuple(keypoint.name for keypoint in content.keypoints)
     if len(set(names)) != len(names):
@@ -182,11 +178,7 @@ def from_dict(spec: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
 
 @lru_cache(maxsize=64)
 def load(name_or_path: str | Path) -> Skeleton:
-    """Load a skeleton by shipped name (``"coco17"``) or path of a YAML file.
-
-    Raises:
-        InputError: when there is no such file or it is not a skeleton.
-    """
+    """Load a skeleton by shipped name (``"coco17"``) or path of a YAML file; InputError when there is none."""
     spec, path = resources.read_yaml("skeletons", name_or_path, "skeleton")
     skeleton = from_dict(spec, source=str(path))
     return skeleton if "name" in spec else replace(skeleton, name=path.stem)

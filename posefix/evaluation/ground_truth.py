@@ -186,11 +186,7 @@ class GroundTruth:
         return sum(a["image_id"] not in self.coco.imgs for a in self.coco.dataset["annotations"])
 
     def on_images(self, image_ids: Iterable[int]) -> GroundTruth:
-        """Restrict the ground truth to some images.
-
-        Raises:
-            InputError: when an image is not among the images.
-        """
+        """Restrict the ground truth to some images; InputError when one is not listed."""
         wanted = dict.fromkeys(image_ids)
         if missing := [i for i in wanted if i not in self.coco.imgs]:
             first = ", ".join(map(str, missing[:5]))

@@ -129,11 +129,7 @@ class ImageFolder:
         return image
 
     def path(self, image_id: int) -> Path:
-        """Find the file of an image.
-
-        Raises:
-            InputError: there is none, or there are several.
-        """
+        """Find the file of an image; InputError when there is none, or several."""
         candidates = self._candidates(image_id)
         if len(candidates) > 1:
             names = " and ".join(sorted(p.name for p in candidates)[:2])
@@ -170,12 +166,12 @@ class ImageFolder:
         return [file] if file else []
 
 
-def require_all(image_ids: Iterable[int], there: Callable[[int], bool], place: Path, problem: str) -> None:
-    """Raise InputError, with the number and the first five, for the ids that are not ``there``."""
+def require_all(image_ids: Iterable[int], exists: Callable[[int], bool], source: Path, problem: str) -> None:
+    """Raise InputError, with the number and the first five, for the ids that do not exist."""
     wanted = sorted({int(i) for i in image_ids})
-    if missing := [i for i in wanted if not there(i)]:
+    if missing := [i for i in wanted if not exists(i)]:
         first = f"{'the first five' if len(missing) > 5 else 'namely'} {', '.join(map(str, missing[:5]))}"
-        raise InputError(f"{place}: {len(missing)} of {len(wanted)} image_ids {problem}, {first}")
+        raise InputError(f"{source}: {len(missing)} of {len(wanted)} image_ids {problem}, {first}")
 
 
 def _numbered_names(folder: Path) -> dict[int, list[str]]:

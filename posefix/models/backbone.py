@@ -40,11 +40,7 @@ def import_timm() -> Any:
 
 
 def create_backbone(name: str, in_channels: int) -> Any:
-    """Create a timm feature extractor with random weights, whose last features have stride 32.
-
-    Raises:
-        InputError: for an unknown or unsuitable backbone.
-    """
+    """Create a timm feature extractor with random weights; InputError unless its last features have stride 32."""
     timm = import_timm()
     if not timm.is_model(name):
         raise InputError(f"timm knows no backbone {name!r:.80}; see timm.list_models()")

@@ -99,15 +99,9 @@ class MoveNet(nn.Module):
         return features
 
     def poses_at(self, features: torch.Tensor, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
-        """Run the pose head at given cells only.
+        """Run the pose head at cells ``row`` and ``column`` (N, P) int64 only.
 
-        Args:
-            features: (N, C, h, w).
-            row: (N, P) int64 rows of the cells.
-            column: (N, P) int64 columns of the cells.
-
-        Returns:
-            (N, P, K, 2) y and x of each keypoint relative to the corner of the cell, in cells.
+        Returns (N, P, K, 2) y and x of each keypoint relative to the corner of the cell, in cells.
         """
         padded = functional.pad(features, (1, 1, 1, 1))
         width = padded.shape[3]

@@ -71,11 +71,7 @@ class SequenceCheckpoint(Generic[Network]):
         return self.key in read_weights(path)[1]
 
     def export(self, path: Path, out: Path) -> int:
-        """Rewrite a trained checkpoint in half precision; returns the number of training steps.
-
-        Raises:
-            InputError: as :meth:`load`.
-        """
+        """Rewrite a trained checkpoint in half precision; returns the number of training steps."""
         network, parsed = self._read(path)
         self.save(out, network, parsed["experiment"], parsed["training_info"], half=True)
         return int(parsed["training_info"].get("steps", 0))

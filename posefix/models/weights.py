@@ -13,11 +13,7 @@ from posefix.core.errors import InputError
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """Find the file of a checkpoint by path or shipped name.
-
-    Raises:
-        InputError: when there is no such file.
-    """
+    """Find the file of a checkpoint by path or shipped name; InputError when there is none."""
     path = Path(name_or_path)
     shipped = resources.weights_dir() / f"{name_or_path}.safetensors"
     with suppress(OSError):  # name too long

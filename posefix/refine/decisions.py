@@ -73,8 +73,8 @@ def decide(forward: Forward, pose: InputPose, passes: int) -> Proposal:
     if kept is None:
         return further_passes(refined, forward, pose, PASS_BELOW[: passes - 1])
     from_image, _ = forward(pose.without_estimates())
-    chosen = most_passed([refined, kept, from_image])
-    return further_passes(chosen, forward, pose, PASS_BELOW[: passes - 1], chosen.passed == kept.passed)
+    best = most_passed([refined, kept, from_image])
+    return further_passes(best, forward, pose, PASS_BELOW[: passes - 1], best.passed == kept.passed)
 
 
 def most_passed(proposals: Sequence[Proposal]) -> Proposal:

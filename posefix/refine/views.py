@@ -33,12 +33,12 @@ class Views:
 
         People without a box and with fewer than ``LEAST_POSED`` keypoints have no view.
         """
-        chosen = people[rows]
-        elsewhere, loose = geometry.contradicted_boxes(chosen.boxes, chosen.keypoints, chosen.scores)
-        extents = geometry.pose_boxes(chosen.keypoints, chosen.labelled)
-        extents[chosen.labelled.sum(1) < LEAST_POSED] = 0
-        usable = geometry.known_boxes(chosen.boxes) & (np.abs(chosen.boxes) <= FARTHEST).all(1) & ~loose
-        first_boxes = np.where(usable[:, None], chosen.boxes, extents)
+        selected = people[rows]
+        elsewhere, loose = geometry.contradicted_boxes(selected.boxes, selected.keypoints, selected.scores)
+        extents = geometry.pose_boxes(selected.keypoints, selected.labelled)
+        extents[selected.labelled.sum(1) < LEAST_POSED] = 0
+        usable = geometry.known_boxes(selected.boxes) & (np.abs(selected.boxes) <= FARTHEST).all(1) & ~loose
+        first_boxes = np.where(usable[:, None], selected.boxes, extents)
         person = np.repeat(np.arange(len(rows)), geometry.known_boxes(first_boxes) * (1 + elsewhere))
         is_second = np.zeros(len(person), bool)
         is_second[1:] = person[1:] == person[:-1]

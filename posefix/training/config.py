@@ -189,11 +189,7 @@ class Config(StrictModel):
 
 
 def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Load an experiment by shipped name or path, with overrides such as ``optimizer.learning_rate=1e-3``.
-
-    Raises:
-        InputError: naming the file and the first invalid key.
-    """
+    """Load an experiment by shipped name or path, with overrides such as ``model.sigma=9``; InputError if invalid."""
     spec, path = read(name_or_path, overrides)
     return from_dict({"name": path.stem, **spec}, str(path))
 

@@ -19,22 +19,18 @@ from posefix.engines.registry import usable_device
 
 @contextmanager
 def process_group(device: str | None) -> Iterator[torch.device]:
-    """Join the process group when torchrun started several processes; yields the device of this one.
-
-    Raises:
-        InputError: when the device cannot be used.
-    """
+    """Join the processes that torchrun started, if any; yields this process's device, or raises InputError."""
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-    chosen = usable_device(name)
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
+    local_device = usable_device(name)
+    if local_device.type == "cuda":
+        torch.cuda.set_device(local_device)
     distributed_run = int(os.environ.get("WORLD_SIZE", 1)) > 1
     if distributed_run:
-        distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        distributed.init_process_group("nccl" if local_device.type == "cuda" else "gloo")
     try:
-        yield chosen
+        yield local_device
     finally:
         if distributed_run:
             distributed.destroy_process_group()

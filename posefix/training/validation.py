@@ -19,11 +19,7 @@ from posefix.training.config import Config, data_path
 
 
 class RealResults:
-    """Measures the gain of checkpoints on each ``evaluation`` source of a configuration.
-
-    Raises:
-        InputError: for files that cannot be used.
-    """
+    """Measures the gain of checkpoints on each ``evaluation`` source; InputError for files that cannot be used."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self._device, self._options = device, config.training

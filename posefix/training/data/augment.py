@@ -64,12 +64,12 @@ class Appearance:
         self._transform = A.Compose([photometric, occlusion], seed=0)
         self._resolution = config.resolution
 
-    def __call__(self, crops: np.ndarray, rng: np.random.Generator, chosen: range) -> np.ndarray:
-        """Augment the crops (N, H, W, 3) uint8 at the ``chosen`` indices; the others become black."""
+    def __call__(self, crops: np.ndarray, rng: np.random.Generator, indices: range) -> np.ndarray:
+        """Augment the crops (N, H, W, 3) uint8 at ``indices``; the others become black."""
         seeds = rng.integers(2**31, size=len(crops))
         factors = [self._resolution and rng.random() < self._resolution and rng.uniform(1, COARSEST) for _ in crops]
         augmented = np.zeros_like(crops)
-        for i in chosen:
+        for i in indices:
             self._transform.set_random_seed(int(seeds[i]))
             augmented[i] = self._transform(image=coarsened(crops[i], factors[i]) if factors[i] else crops[i])["image"]
         return augmented

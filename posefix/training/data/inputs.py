@@ -183,8 +183,8 @@ class InputPoses:
     def _synthesized(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         config, people = self._config, self._people[rows]
         neighbours = neighbours_of(self._people, rows, self._others)
-        drawn = synthesize(people, neighbours, self._statistics, rng, dropout=config.dropout, clean=config.clean)
-        keypoints, scores = drawn.keypoints, drawn.scores
+        synthesized = synthesize(people, neighbours, self._statistics, rng, dropout=config.dropout, clean=config.clean)
+        keypoints, scores = synthesized.keypoints, synthesized.scores
         if config.inverted:
             keypoints, scores = invert_limbs(keypoints, scores, people.skeleton, rng, config.inverted)
         if config.neighbour:
