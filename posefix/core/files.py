@@ -39,7 +39,7 @@ def as_text(path: str | Path, content: bytes, expected: str) -> str:
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file for reading bytes, unzipped on the fly; errors on opening and reading are as of :func:`read_bytes`."""
+    """Open a file for reading bytes, unzipped on the fly; opening and reading raise as :func:`read_bytes`."""
     try:
         refuse_pipe(path)
         with open(path, "rb") as file:

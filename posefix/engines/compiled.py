@@ -79,13 +79,13 @@ class CompiledEngine(TorchEngine):
             raise UnusableEngine(f"engine {self.name} cannot be used here ({reason:.200})") from None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy, and send to other processes, what it is made of."""
+        """Copy and pickle by the arguments of the constructor: graphs cannot be pickled."""
         return type(self), (self.network, self.device, self._precision)
 
     def _run(
         self, method: str, spec: TreeSpec, options: dict[str, bool], batches: list[list[torch.Tensor]]
     ) -> list[Any]:
-        if self._process != os.getpid():  # its threads, and those of the library, are not here: it would wait for ever
+        if self._process != os.getpid():  # threads do not survive a fork: waiting for them would hang
             raise InputError(
                 f"engine {self.name} was made in the process that this one was forked from; start processes by "
                 'multiprocessing.get_context("spawn")'

@@ -46,8 +46,8 @@ class PoseFusion(nn.Module):
         skeleton: of the poses.
         map_size: (h, w) of the heatmaps.
         channels: width of the transformer.
-        layers: its depth.
-        heads: its attention heads.
+        layers: depth of the transformer.
+        heads: number of attention heads.
     """
 
     flip: torch.Tensor

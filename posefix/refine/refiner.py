@@ -138,7 +138,7 @@ class Refiner:
         return BatchPlan.of(people, self.config, settings.batch_size)
 
     def told_ap(self, people: People, settings: RefineSettings) -> float | None:
-        """AP in percent of the people's estimator, as the network is told; None if this network cannot be told."""
+        """Return the estimator's AP in percent that the network is given; None if the network takes none."""
         return settings.believed_ap(people) if self.config.head == "fusion" else None
 
     def refine_batches(
@@ -154,9 +154,7 @@ class Refiner:
         """
         settings = settings or RefineSettings()
         if settings.estimator_ap is not None and self.config.head != "fusion":
-            raise InputError(
-                "estimator_ap works only with networks that have the fusion head, not with this checkpoint"
-            )
+            raise InputError("estimator_ap needs a network with the fusion head, which this checkpoint does not have")
         plan = self.plan(people, settings) if plan is None else plan
         crops = stream_crops(
             people.image_ids[plan.views.rows],
