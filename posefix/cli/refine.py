@@ -7,13 +7,16 @@ import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from posefix.cli import options as shared
 from posefix.cli.options import PATH, friendly, option
 from posefix.core.errors import counted
+
+if TYPE_CHECKING:
+    from posefix.run.plan import Plan
 
 UPRIGHT = "For results in COCO's format that were made on images rotated by their EXIF data."
 
@@ -108,7 +111,7 @@ def refine(**options: Any) -> None:
         raise KeyboardInterrupt(f"stopped while measuring{kept}") from None
     if "gain" in measured:
         Console().print(summary_table(measured, title=escape(f"{plan.results.name}, {plan.checkpoint}")))
-    click.echo(_summary(plan.results, len(refined.work.people), measured))
+    click.echo(_summary(plan, len(refined.work.people), measured))
     if refined.problems:
         click.echo(f"{len(refined.problems)} passed through unchanged, the first: {refined.problems[0]}", err=True)
     if plan.out is not None:
@@ -121,7 +124,7 @@ def refine(**options: Any) -> None:
         click.echo(f"{plan.report}: written")
 
 
-def _summary(results: Path, count: int, measured: dict[str, Any]) -> str:
+def _summary(plan: Plan, count: int, measured: dict[str, Any]) -> str:
     """Say in a few lines what refinement did, and what the user should know about the results.
 
     A file without people is no error: an estimator that finds nobody writes one, and runs over many files go on.
@@ -129,13 +132,14 @@ def _summary(results: Path, count: int, measured: dict[str, Any]) -> str:
     if not measured["people"]:
         nothing = "without a keypoint to refine in an image that is there"
         found = f"{counted(count, 'person', 'people')} {nothing}" if count else "no people"
-        return f"{results}: {found}; there was nothing to refine"
+        return f"{plan.results}: {found}; there was nothing to refine"
     told = "" if measured["estimator_ap"] is None else f" (--estimator_ap {measured['estimator_ap']:g})"
+    pictures = "image" if plan.video is None else "frame"
     lines = [
-        f"{counted(measured['people'], 'person', 'people')} in {counted(measured['images'], 'image')}{told}: "
+        f"{counted(measured['people'], 'person', 'people')} in {counted(measured['images'], pictures)}{told}: "
         f"{measured['moved_keypoints']:.0%} of keypoints moved by more than half a pixel; "
         f"{measured['people_per_second']:.1f} people/s with {measured['engine']}",
-        *(_note(name, count) for name in NOTES if (count := measured.get(name))),
+        *(_note(name, many) for name in NOTES if (many := measured.get(name))),
     ]
     if "gain" in measured:
         lines.insert(0, _gain(measured))
@@ -155,8 +159,9 @@ def _gain(measured: dict[str, Any]) -> str:
     before, after, gain = measured["before"]["AP"], measured["after"]["AP"], measured["gain"]
     if before is None or gain["AP"] is None:
         return "AP: nothing to measure"
-    interval = f"[{gain['AP_low']:+.2f}, {gain['AP_high']:+.2f}]"
-    line = f"AP before {before:.2f}, after {after:.2f}, gain {gain['AP']:+.2f}, 95 % interval {interval}"
+    line = f"AP before {before:.2f}, after {after:.2f}, gain {gain['AP']:+.2f}"
+    if gain["AP_low"] != gain["AP_high"]:  # as they are on one image
+        line += f", 95 % interval [{gain['AP_low']:+.2f}, {gain['AP_high']:+.2f}]"
     alone = measured.get("without_rescoring", {}).get("AP")
     if alone is not None:
         line += f"; {alone - before:+.2f} by moving keypoints alone, the rest by rescoring"

@@ -71,6 +71,8 @@ def _change(change: float | None, low: float | None, high: float | None, higher_
     """Two cells: a change and its interval, coloured where that leaves no doubt which way it is."""
     if change is None or low is None or high is None:
         return [Text("-", style="dim")] * 2
+    if low == high:  # of one image or video there is no interval
+        return [Text(f"{change:+.2f}"), Text("-", style="dim")]
     better, worse = (low > 0, high < 0) if higher_is_better else (high < 0, low > 0)
     style = "green" if better else "red" if worse else ""
     return [Text(text, style=style) for text in (f"{change:+.2f}", f"[{low:+.2f}, {high:+.2f}]")]

@@ -47,15 +47,18 @@ def test_gain_is_after_less_before(rng) -> None:
 
 
 def test_table_says_what_the_metrics_say(rng) -> None:
-    names = {"AP": 40.123, "APM": None}
+    names = {"AP": 40.123, "APM": None, "AR": 50.0}
     gain = {"AP": 2.5, "AP_low": 1.25, "AP_high": 3.75, "APM": None, "APM_low": None, "APM_high": None}
+    gain |= {"AR": 1.0, "AR_low": 1.0, "AR_high": 1.0}  # of a single image
     console = Console(file=io.StringIO(), width=100)
-    console.print(summary_table({"before": names, "after": {"AP": 42.623, "APM": None}, "gain": gain}))
+    console.print(summary_table({"before": names, "after": {"AP": 42.623, "APM": None, "AR": 51.0}, "gain": gain}))
     lines = console.file.getvalue().splitlines()
     (row,) = [line for line in lines if "AP " in line]
     assert [cell.strip() for cell in row.strip("│").split("│")] == ["AP", "40.12", "42.62", "+2.50", "[+1.25, +3.75]"]
     (row,) = [line for line in lines if "APM" in line]
     assert row.count("-") == 4
+    (row,) = [line for line in lines if "AR " in line]
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["AR", "50.00", "51.00", "+1.00", "-"]
 
 
 def test_results_find_their_people_in_any_order(rng) -> None:
