@@ -59,7 +59,7 @@ class _Annotation(msgspec.Struct):
         if len(values) != 3 * keypoint_count:
             raise InputError(
                 f"{name}: annotation {self.id}: {len(values)} numbers in 'keypoints', expected {3 * keypoint_count} "
-                f"(x, y, visibility of {keypoint_count} keypoints)"
+                f"(x, y, visibility of {keypoint_count} keypoints); posefix evaluate --skeleton takes other skeletons"
             )
         points = values.reshape(-1, 3)
         labelled = points[points[:, 2] > 0, :2]

@@ -77,7 +77,7 @@ class ImageFolder:
 
     With ``images``, an id means the file that its record names, in the folder or, if it is not there, by its base name
     alone. Without, an id means the file whose name ends in that number, with any zero padding or prefix:
-    ``COCO_val2014_000000000139.jpg`` and ``139.png`` are both image 139.
+    ``COCO_val2014_000000000139.jpg`` and ``139.png`` are both image 139. Folders in it count if it has no such files.
 
     ``upright`` rotates images by their EXIF data, as most estimators do; COCO ignores EXIF.
 
@@ -175,14 +175,18 @@ def require_all(image_ids: Iterable[int], exists: Callable[[int], bool], source:
 
 
 def _numbered_names(folder: Path) -> dict[int, list[str]]:
-    """Map the number at the end of the file names in a folder to the names."""
+    """Map the number at the end of the file names in a folder, or, if it has none, in those below, to the names."""
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: the folder cannot be read ({error.strerror})")
+
     names: dict[int, list[str]] = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                number = number_of(entry.name) if os.path.splitext(entry.name)[1].lower() in EXTENSIONS else None
-                if number is not None:
-                    names.setdefault(number, []).append(entry.name)
-    except OSError as error:
-        raise InputError(f"{folder}: the folder cannot be read ({error.strerror})") from None
+    for place, _, files in os.walk(folder, onerror=refuse):
+        below = os.path.relpath(place, folder)
+        for name in files:
+            number = number_of(name) if os.path.splitext(name)[1].lower() in EXTENSIONS else None
+            if number is not None:
+                names.setdefault(number, []).append(name if below == "." else os.path.join(below, name))
+        if names and below == ".":
+            break
     return names

@@ -154,6 +154,13 @@ def test_an_id_is_the_number_at_the_end_of_a_name(tmp_path: Path, name: str) -> 
     assert 139 in images and 39 not in images and 13 not in images
 
 
+def test_numbers_are_looked_for_in_the_folders_below_if_there_are_none_above(tmp_path: Path) -> None:
+    below = ImageFolder(filled(tmp_path, "train/5.jpg", "val/2017/6.jpg", "notes.txt"))
+    assert below.path(5) == tmp_path / "train" / "5.jpg" and below.name(6) == "val/2017/6.jpg"
+    above = ImageFolder(filled(tmp_path, "6.jpg"))
+    assert above.path(6) == tmp_path / "6.jpg" and 5 not in above
+
+
 def test_a_number_twice_is_an_error_only_when_asked_for(tmp_path: Path) -> None:
     images = ImageFolder(filled(tmp_path, "5.jpg", "0005.png", "6.jpg"))
     assert images.path(6).name == "6.jpg"
