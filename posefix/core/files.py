@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 from posefix.core.errors import InputError
 
 GZIP = b"\x1f\x8b"
-SMALL, LARGEST_RATIO = 1 << 26, 200  # gzip files that unzip to more bytes and to a larger multiple are refused
+UNZIPPED_BYTES, UNZIPPED_RATIO = 1 << 26, 200  # limit of gzip files: the larger of bytes and multiple of their size
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -48,7 +48,7 @@ def opened(path: str | Path) -> Iterator[IO[bytes]]:
             if not zipped:
                 yield file
                 return
-            limit = max(SMALL, LARGEST_RATIO * os.fstat(file.fileno()).st_size)
+            limit = max(UNZIPPED_BYTES, UNZIPPED_RATIO * os.fstat(file.fileno()).st_size)
             with _BoundedGzip(file, limit) as unzipped:
                 yield cast(IO[bytes], unzipped)
     except InputError:
@@ -76,7 +76,7 @@ class _BoundedGzip(gzip.GzipFile):
         limit = self._limit + 1 - self.tell()
         content = super().read(limit if size is None or size < 0 else min(size, limit))
         if self.tell() > self._limit:
-            raise InputError(f"{self.name}: unzips to more than {LARGEST_RATIO} times its size: not results")
+            raise InputError(f"{self.name}: unzips to more than {UNZIPPED_RATIO} times its size: not results")
         return content
 
 

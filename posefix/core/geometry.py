@@ -15,10 +15,10 @@ STRAY_DISTANCE = 4.0  # keypoints further from the median than this multiple of 
 BOX_AREA_TO_AREA = 0.515  # a person's area, the s^2 of OKS, as a share of the box area: the mean over COCO's people
 MIN_BOX_SIZE = 4.0  # px; smaller boxes are widened to this
 CONFIDENT = 0.5  # keypoints with at least this share of the person's highest score are confident
-LEAST_CONFIDENT = 8  # minimum number of confident keypoints of a pose that can contradict a box
-LEAST_COVERED = 0.2  # minimum share of the confident keypoints' extent covered by the box; below, the pose is elsewhere
+MIN_CONFIDENT = 8  # minimum number of confident keypoints of a pose that can contradict a box
+MIN_COVERED = 0.2  # minimum share of the confident keypoints' extent covered by the box; below, the pose is elsewhere
 EXTENT_IOU = 0.95  # a box with a larger IoU with the pose's extent was derived from the pose
-LEAST_IOU = 0.15  # a box with a smaller IoU with the pose's extent is loose
+MIN_IOU = 0.15  # a box with a smaller IoU with the pose's extent is loose
 UNIT_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])  # corners of the unit square
 
 
@@ -100,9 +100,9 @@ def contradicted_boxes(boxes: np.ndarray, keypoints: np.ndarray, scores: np.ndar
     overlap = iou(boxes, extents)
     areas, pose_areas = boxes[:, 2:].prod(1), extents[:, 2:].prod(1)
     covered = overlap * (areas + pose_areas) / ((1 + overlap) * np.maximum(pose_areas, 1e-9))  # share of the extent
-    testable = known_boxes(boxes) & (count >= LEAST_CONFIDENT)
-    elsewhere = testable & ((2 * outside.sum(1) > count) | (covered < LEAST_COVERED))
-    return elsewhere, testable & ~elsewhere & (overlap < LEAST_IOU)
+    testable = known_boxes(boxes) & (count >= MIN_CONFIDENT)
+    elsewhere = testable & ((2 * outside.sum(1) > count) | (covered < MIN_COVERED))
+    return elsewhere, testable & ~elsewhere & (overlap < MIN_IOU)
 
 
 def crop_matrices(

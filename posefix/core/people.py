@@ -14,7 +14,7 @@ from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 
 COLUMNS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores", "track_ids")
-FARTHEST = 1e6  # px; larger coordinates are invalid
+MAX_COORDINATE = 1e6  # px; larger coordinates are invalid
 UNKNOWN_CONFIDENCE = 0.5  # assumed for keypoints without scores; 1 would mean that all are certain
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from posefix.core.errors import InputError
 from posefix.core.files import read_json, write_atomically
-from posefix.core.people import FARTHEST
+from posefix.core.people import MAX_COORDINATE
 from posefix.core.skeleton import Skeleton
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.people_builder import PeopleBuilder
@@ -79,7 +79,7 @@ def _rows(records: Sequence[Any], skeleton: Skeleton | None) -> np.ndarray | Non
         return None
     scoreless = np.array([record.get("score") is None for record in records])
     found[scoreless, -1] = found[scoreless, 2 : 3 * k : 3].mean(-1)
-    return found if (np.abs(found) <= FARTHEST).all() and is_usable_box(found[:, -5:-1]).all() else None
+    return found if (np.abs(found) <= MAX_COORDINATE).all() and is_usable_box(found[:, -5:-1]).all() else None
 
 
 def _read_record(people: PeopleBuilder, places: dict[int, int], i: int, record: Any) -> None:

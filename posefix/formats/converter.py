@@ -10,7 +10,7 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST, UNKNOWN_CONFIDENCE, People, require_shared, with_refined
+from posefix.core.people import MAX_COORDINATE, UNKNOWN_CONFIDENCE, People, require_shared, with_refined
 from posefix.core.skeleton import load
 
 SKELETONS = {17: "coco17", 26: "halpe26", 33: "blazepose33", 133: "coco_wholebody133"}  # by number of keypoints
@@ -91,8 +91,8 @@ def people_from(keypoints: Any, scores: Any = None, corners: Any = None, person_
     points, scores = points[..., :2], column(scores, (n, k), UNKNOWN_CONFIDENCE)
     known = np.isfinite(points).all(-1) & np.isfinite(scores) & (scores > 0) & (points != 0).any(-1)
     points, scores = np.where(known[..., None], points, 0.0), np.where(known, scores, 0.0)
-    if (np.abs(points) > FARTHEST).any():
-        raise ValueError(f"a keypoint beyond +-{FARTHEST:,.0f} px")
+    if (np.abs(points) > MAX_COORDINATE).any():
+        raise ValueError(f"a keypoint beyond +-{MAX_COORDINATE:,.0f} px")
     corners = column(corners, (n, 4), 0.0)
     usable = np.isfinite(corners).all(1) & (corners[:, 2:] > corners[:, :2]).all(1)
     boxes = np.where(usable[:, None], np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]), 0.0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST, People, Records, require_shared
+from posefix.core.people import MAX_COORDINATE, People, Records, require_shared
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats import coco_files
 from posefix.formats.coco import ImageRecord
@@ -115,10 +115,10 @@ def _people(path: Path, one: Format, parsed: ParsedFile, images: ImageIndex | No
             known = {i: ImageRecord(r.file_name, 1, 1) if i in absent else r for i, r in known.items()}
         sizes = _sizes(path, one, known, ids[parsed.frames])
         keypoints, boxes = keypoints * sizes[:, None], boxes * np.tile(sizes, 2)
-        far = np.flatnonzero((np.abs(keypoints) > FARTHEST).any((1, 2)))
+        far = np.flatnonzero((np.abs(keypoints) > MAX_COORDINATE).any((1, 2)))
         if len(far):
             name = keys[parsed.frames[far[0]]]
-            raise InputError(f"{path}: a keypoint of image {name!r} lies more than {FARTHEST:,.0f} pixels away")
+            raise InputError(f"{path}: a keypoint of image {name!r} lies more than {MAX_COORDINATE:,.0f} pixels away")
     if absent and parsed.kind != "id":
         names = [keys[frame] for frame in parsed.frames.tolist() if int(ids[frame]) in absent]
         parsed.problems += [f"{path}: a person of image {key!r}, which is not there or cannot be read" for key in names]

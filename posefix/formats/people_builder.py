@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST
+from posefix.core.people import MAX_COORDINATE
 from posefix.core.skeleton import Skeleton, load, with_keypoint_count
 from posefix.formats.parsed_file import ImageKind, OnError, ParsedFile
 from posefix.formats.records import describe, is_usable_box, numbers, original_score
@@ -137,23 +137,25 @@ class PeopleBuilder:
                 f"has {len(points)} keypoints, expected the {len(self.skeleton)} of {self.skeleton.name}{hint}"
             )
         points = np.where(np.isfinite(points).all(1, keepdims=True), points, 0.0)
-        if np.abs(points).max() > FARTHEST:
+        if np.abs(points).max() > MAX_COORDINATE:
             place, column = divmod(int(np.abs(points).argmax()), 3)
             raise ValueError(
                 f"has {points[place, column]:g} as the {('x', 'y', 'score')[column]} of "
-                f"{self.skeleton.keypoint_names[place]}, expected a number within +-{FARTHEST:,.0f}"
+                f"{self.skeleton.keypoint_names[place]}, expected a number within +-{MAX_COORDINATE:,.0f}"
             )
         xywh = np.zeros(4)
         if box is not None:
             xywh = numbers(box, "a box")
             if xywh.shape != (4,) or not is_usable_box(xywh):
                 raise ValueError(
-                    f"has {box!r:.60} as a box, expected x, y, width and height: numbers within +-{FARTHEST:,.0f}, the "
-                    "last two 0 or more"
+                    f"has {box!r:.60} as a box, expected x, y, width and height: numbers within "
+                    f"+-{MAX_COORDINATE:,.0f}, the last two 0 or more"
                 )
         score = points[:, 2].mean() if person_score is None else numbers(person_score, "a score")
-        if np.ndim(score) or not abs(score) <= FARTHEST:
-            raise ValueError(f"has {describe(person_score)} as its score, expected a number within +-{FARTHEST:,.0f}")
+        if np.ndim(score) or not abs(score) <= MAX_COORDINATE:
+            raise ValueError(
+                f"has {describe(person_score)} as its score, expected a number within +-{MAX_COORDINATE:,.0f}"
+            )
         return np.concatenate([points.ravel(), xywh, [score]])
 
 

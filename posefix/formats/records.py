@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from posefix.core.people import FARTHEST
+from posefix.core.people import MAX_COORDINATE
 
 ORIGINAL_SCORE = "original_score"  # key of the score that a record had before it was refined and rescored
 
@@ -21,7 +21,7 @@ def is_image_id(value: Any) -> bool:
 
 def is_score(value: Any) -> bool:
     """Whether a JSON value is a number that a score can be."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= FARTHEST
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_COORDINATE
 
 
 def original_score(record: Any) -> float:
@@ -70,7 +70,7 @@ def require_object(record: Any, *keys: str) -> None:
 
 def is_usable_box(xywh: np.ndarray) -> np.ndarray:
     """(...) bool: boxes (..., 4) in which all numbers can be pixels, and sizes are 0 or more; 0 where none is known."""
-    usable: np.ndarray = (np.abs(xywh) <= FARTHEST).all(-1) & (xywh[..., 2:] >= 0).all(-1)
+    usable: np.ndarray = (np.abs(xywh) <= MAX_COORDINATE).all(-1) & (xywh[..., 2:] >= 0).all(-1)
     return usable
 
 

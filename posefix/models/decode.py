@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-LEAST_SCALE = 1.5  # heatmap pixels; smaller scales would snap the maximum to the nearest pixel (0.4 px off at 0.75)
+MIN_SCALE = 1.5  # heatmap pixels; smaller scales would snap the maximum to the nearest pixel (0.4 px off at 0.75)
 
 
 def map_stride(crop_size: tuple[int, int], map_size: tuple[int, int]) -> tuple[float, float]:
@@ -135,11 +135,11 @@ def expected_oks_decode(
     OKS is a mean of keypoint similarities, so the maximum of :func:`expected_similarity` is optimal for a given
     posterior. Its expectation (:func:`soft_argmax`) would fall between the modes of a bimodal posterior.
 
-    ``keypoints`` are the input pose. Scales are clamped to at least ``LEAST_SCALE``, since a posterior sampled at
+    ``keypoints`` are the input pose. Scales are clamped to at least ``MIN_SCALE``, since a posterior sampled at
     pixels has its modes there.
     """
     stride = max(map_stride(crop_size, (probabilities.shape[2], probabilities.shape[3])))
-    similarity = expected_similarity(probabilities, scales.clamp(min=LEAST_SCALE * stride), crop_size)
+    similarity = expected_similarity(probabilities, scales.clamp(min=MIN_SCALE * stride), crop_size)
     positions, value = subpixel_argmax(similarity, crop_size)
     input_similarity = sample_maps(similarity, keypoints, crop_size)
     return Decoded(positions, value, input_similarity.masked_fill(~inside(keypoints, crop_size), float("nan")))

@@ -9,9 +9,9 @@ from posefix.models.interface import InputPose
 from posefix.models.movenet import STRIDE, Evidence
 
 SHARPNESS = 2.0  # factor on the heatmap logits that makes them a likelihood
-FAR = 12.0  # OKS scales; larger distances are clamped
+MAX_DISTANCE = 12.0  # OKS scales; larger distances are clamped
 MAX_LOGIT = 12.0  # larger logits are clamped
-LEAST_SCALE = 6.0  # px; smaller OKS scales are clamped when the heatmap is decoded
+MIN_SCALE = 6.0  # px; smaller OKS scales are clamped when the heatmap is decoded
 CERTAIN = 0.999  # confidence above which an input keypoint counts as certain
 TOLERANCES = (0.4, 1.0, 3.0)  # OKS scales within which input and heatmap agree
 BOX_MARGIN = 1.1  # a keypoint in the box enlarged by this factor counts as inside
@@ -36,14 +36,14 @@ def describe(
     ones = torch.ones_like(valid)
     pair_valid = valid * valid[:, flip] * (flip != torch.arange(len(flip), device=flip.device))
     likelihood = decode.spatial_softmax(SHARPNESS * heatmaps)
-    expected = decode.expected_similarity(likelihood, scales.clamp(min=LEAST_SCALE), size)
+    expected = decode.expected_similarity(likelihood, scales.clamp(min=MIN_SCALE), size)
     peak, peak_value = decode.subpixel_argmax(expected, size)
     expected_near = (expected * gaussian(x, 3 * scales, heatmaps.shape[2:])).clamp(min=1e-12)
     near_peak, near_value = decode.subpixel_argmax(expected_near, size)
 
     def distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         norm: torch.Tensor = (a - b).norm(dim=-1) / scales
-        return norm.clamp(max=FAR)
+        return norm.clamp(max=MAX_DISTANCE)
 
     central, confidence = evidence.poses[:, 0], pose.scores.clamp(0, 1) * valid
     features = [
@@ -168,7 +168,7 @@ def in_box(points: torch.Tensor, pose: InputPose) -> torch.Tensor:
 def nearest_other(points: torch.Tensor, pose: InputPose) -> torch.Tensor:
     """Return the distance (N, K) of points (N, K, 2) to the nearest other person's same keypoint, in OKS scales."""
     distance = (points[:, None] - pose.others).norm(dim=-1) / pose.scales[:, None]
-    return torch.where(pose.other_scores > 0, distance, FAR).amin(1).clamp(max=FAR)
+    return torch.where(pose.other_scores > 0, distance, MAX_DISTANCE).amin(1).clamp(max=MAX_DISTANCE)
 
 
 def profiles(centres: torch.Tensor, sigmas: torch.Tensor, map_size: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:

@@ -29,7 +29,7 @@ DETECTED_SIGMAS = (0.6, 1.5, 4.0)  # around the keypoint of a detected person
 OTHERS_SIGMA = 1.0  # around other people's keypoint
 CELL_BLUR = 0.45  # cells; sigma added to each Gaussian, since it is sampled at cells
 EMBEDDING = 16  # length of the learned embedding of each keypoint type
-LEAST_DENSITY = 1e-8  # lower bound of mixture densities, relative to uniform
+MIN_DENSITY = 1e-8  # lower bound of mixture densities, relative to uniform
 
 
 class FusionOutput(NamedTuple):
@@ -114,7 +114,7 @@ class PoseFusion(nn.Module):
         area = float(STRIDE**2 * self.map_size[0] * self.map_size[1])
         amplitudes = weights[..., :-1] * area / (2 * math.pi * sigma**2)
         density = (rows * amplitudes[..., None]).transpose(-1, -2) @ columns
-        return (density + weights[..., -1, None, None]).clamp(min=LEAST_DENSITY).log()
+        return (density + weights[..., -1, None, None]).clamp(min=MIN_DENSITY).log()
 
     def _input_prior(self, weights: torch.Tensor, pose: InputPose) -> torch.Tensor:
         """Log-prior around the input keypoints and their counterparts; uniform where there is no input."""

@@ -17,7 +17,7 @@ from posefix.media.video import VideoFrames
 from posefix.motion.denoise import TrackDenoiser
 from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
 from posefix.motion.smoothing import Smoothed, smooth_people
-from posefix.refine.batches import LEAST_SCORE, Refinement
+from posefix.refine.batches import MIN_SCORE, Refinement
 from posefix.refine.checks import check_types
 from posefix.refine.refiner import Refiner
 from posefix.refine.rescoring import was_rescored
@@ -59,7 +59,7 @@ class VideoTime:
     def settle(self, refined: People, keypoint_scores: np.ndarray) -> People:
         """Smooth refined people, weighted by ``keypoint_scores`` (N, K), NaN for people who were not refined."""
         scored = np.isfinite(keypoint_scores).all(1)
-        confidences = np.where(scored[:, None], np.maximum(keypoint_scores, LEAST_SCORE), refined.scores)
+        confidences = np.where(scored[:, None], np.maximum(keypoint_scores, MIN_SCORE), refined.scores)
         tracks = refined.with_keypoints(refined.keypoints, confidences)
         smoothed = smooth_people(tracks, TrackDenoiser(self.network, refined.skeleton), times=self.times)
         return refined.with_keypoints(np.where(scored[:, None, None], smoothed.people.keypoints, refined.keypoints))

@@ -14,7 +14,7 @@ from posefix.refine.settings import RefineSettings
 from posefix.refine.views import Views
 
 BLOCK = 4096  # people planned at a time; bounds the memory of temporary arrays
-LEAST_SCORE = 1e-4  # lower bound of keypoint scores; 0 would mean "no estimate"
+MIN_SCORE = 1e-4  # lower bound of keypoint scores; 0 would mean "no estimate"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +107,6 @@ class Refinement:
         People with a box but no input pose always get keypoint scores, since 0 would mean "no estimate".
         """
         scored = np.isfinite(self.keypoint_scores) & (settings.keypoint_scores | ~people.labelled.any(1, keepdims=True))
-        scores = np.where(scored, np.maximum(self.keypoint_scores, LEAST_SCORE), people.scores)
+        scores = np.where(scored, np.maximum(self.keypoint_scores, MIN_SCORE), people.scores)
         refined = people.with_keypoints(self.keypoints, scores)
         return rescored(refined, self.expected) if settings.rescore else refined

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST, People
+from posefix.core.people import MAX_COORDINATE, People
 from posefix.core.skeleton import Skeleton
 
 FRACTIONS = (-0.5, 1.5)  # coordinates all in this range are normalised: no pose is this small in pixels
@@ -59,8 +59,8 @@ def check_people(people: People, skeleton: Skeleton) -> None:
             f"the {skeleton.keypoint_names[keypoint]} of person {person} is NaN or infinite: coordinates and scores "
             "must be finite; give a keypoint without estimate score 0 at (0, 0)"
         )
-    if len(people) and np.abs(people.keypoints).max() > FARTHEST:
-        raise InputError(f"keypoints must lie within +-{FARTHEST:,.0f} px of the image's corner")
+    if len(people) and np.abs(people.keypoints).max() > MAX_COORDINATE:
+        raise InputError(f"keypoints must lie within +-{MAX_COORDINATE:,.0f} px of the image's corner")
     coordinates = people.keypoints[people.labelled]
     if coordinates.any() and coordinates.min() > FRACTIONS[0] and coordinates.max() < FRACTIONS[1]:
         raise InputError(

@@ -10,7 +10,7 @@ from torch import nn
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import FARTHEST
+from posefix.core.people import MAX_COORDINATE
 from posefix.engines.compiled import to_onnx
 from posefix.models.checkpoint import Checkpoint
 from posefix.models.interface import InputPose
@@ -47,7 +47,7 @@ class ExportedRefiner(nn.Module):
             refined (N, K, 3) x, y in pixels of the crop and expected KS, and expected_oks (N,).
         """
         margin = self._config.frame_margin
-        finite = poses.abs() < FARTHEST  # False for NaN
+        finite = poses.abs() < MAX_COORDINATE  # False for NaN
         poses = torch.where(finite.all(-1, keepdim=True), poses, 0.0)
         size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)
         lengths = (geometry.BOX_AREA_TO_AREA * size.prod(1)).sqrt()

@@ -14,7 +14,7 @@ from posefix.core.people import People
 
 ESTIMATOR_EXPONENT = 0.25
 LOGIT_RANGE = 100.0  # lower logits are clipped
-LEAST_SCORE = 1e-3  # lower estimator scores, such as negative logits, are mapped to between 0 and this
+MIN_SCORE = 1e-3  # lower estimator scores, such as negative logits, are mapped to between 0 and this
 
 
 def expected_oks(similarity: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -55,8 +55,8 @@ def rescored(people: People, expected: np.ndarray) -> People:
     """
     change = np.isfinite(expected) & ~was_rescored(people)
     scores = np.nan_to_num(people.person_scores.astype(np.float64), nan=0.0)
-    logits = np.clip(scores - LEAST_SCORE, -LOGIT_RANGE, 0)
-    scores = np.maximum(scores, LEAST_SCORE) * np.exp(logits)
+    logits = np.clip(scores - MIN_SCORE, -LOGIT_RANGE, 0)
+    scores = np.maximum(scores, MIN_SCORE) * np.exp(logits)
     rescored_scores = np.where(change, scores**ESTIMATOR_EXPONENT * np.nan_to_num(expected), people.person_scores)
     original_scores = np.where(change, people.person_scores, people.original_scores)
     return replace(people, person_scores=rescored_scores, original_scores=original_scores)

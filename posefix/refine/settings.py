@@ -11,7 +11,7 @@ from posefix.core.errors import InputError
 if TYPE_CHECKING:
     from posefix.core.people import People
 
-MOST_PASSES = 3
+MAX_PASSES = 3
 ESTIMATOR_AP = 55.0  # percent, assumed of an unknown estimator
 
 
@@ -50,8 +50,8 @@ class RefineSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number from 1 on, got {value!r:.40}")
-        if self.passes > MOST_PASSES:
-            raise InputError(f"passes must be 1 to {MOST_PASSES}, got {self.passes}")
+        if self.passes > MAX_PASSES:
+            raise InputError(f"passes must be 1 to {MAX_PASSES}, got {self.passes}")
         ap = self.estimator_ap
         if ap is not None and (isinstance(ap, bool) or not isinstance(ap, Real) or not 1 <= float(ap) <= 100):
             raise InputError(f"estimator_ap must be a number from 1 to 100, in percent, got {ap!r:.40}")

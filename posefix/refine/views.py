@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from posefix.core import geometry
-from posefix.core.people import FARTHEST, People
+from posefix.core.people import MAX_COORDINATE, People
 
-LEAST_POSED = 3  # minimum number of keypoints of a pose with a usable extent
+MIN_KEYPOINTS = 3  # minimum number of keypoints of a pose with a usable extent
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +31,13 @@ class Views:
     def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:
         """Create the views of the people at ``rows``, in that order; ``padding`` is the crop's size over the box's.
 
-        People without a box and with fewer than ``LEAST_POSED`` keypoints have no view.
+        People without a box and with fewer than ``MIN_KEYPOINTS`` keypoints have no view.
         """
         selected = people[rows]
         elsewhere, loose = geometry.contradicted_boxes(selected.boxes, selected.keypoints, selected.scores)
         extents = geometry.pose_boxes(selected.keypoints, selected.labelled)
-        extents[selected.labelled.sum(1) < LEAST_POSED] = 0
-        usable = geometry.known_boxes(selected.boxes) & (np.abs(selected.boxes) <= FARTHEST).all(1) & ~loose
+        extents[selected.labelled.sum(1) < MIN_KEYPOINTS] = 0
+        usable = geometry.known_boxes(selected.boxes) & (np.abs(selected.boxes) <= MAX_COORDINATE).all(1) & ~loose
         first_boxes = np.where(usable[:, None], selected.boxes, extents)
         person = np.repeat(np.arange(len(rows)), geometry.known_boxes(first_boxes) * (1 + elsewhere))
         is_second = np.zeros(len(person), bool)

@@ -8,7 +8,7 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import require
-from posefix.core.people import FARTHEST, People
+from posefix.core.people import MAX_COORDINATE, People
 from posefix.core.skeleton import Skeleton
 from posefix.media.crops import crop_image
 from posefix.media.opencv import cv2
@@ -78,7 +78,7 @@ def draw_people(image: np.ndarray, people: People, style: Style = POSE, wrong: n
     """
     canvas = np.array(image, order="C")
     points = np.nan_to_num(people.keypoints.astype(np.float64), nan=np.inf)
-    shown = people.labelled & (np.abs(points) < FARTHEST).all(-1)  # OpenCV's coordinates end at 1e8
+    shown = people.labelled & (np.abs(points) < MAX_COORDINATE).all(-1)  # OpenCV's coordinates end at 1e8
     points = np.where(shown[..., None], points, 0)
     extents = geometry.pose_boxes(people.keypoints, shown, padding=0.0)[:, 2:].max(1, initial=0)
     widths = (style.scale * np.clip(extents / 70, 1.2, 9.0)).tolist()

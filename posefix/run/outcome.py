@@ -20,7 +20,7 @@ from posefix.run.local import Refined
 from posefix.run.plan import Plan
 
 BOOTSTRAP_SEED = 0
-FARTHEST_CONFIDENCE = 1.5  # heatmap peaks can exceed 1 a little; larger scores are no probabilities
+MAX_CONFIDENCE = 1.5  # heatmap peaks can exceed 1 a little; larger scores are no probabilities
 
 
 def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "passes": settings.passes,
         "estimator_ap": refined.estimator_ap,
         "not_finite": work.people.source.parsed.not_finite,
-        "scores_beyond_one": int((before.scores > FARTHEST_CONFIDENCE).any(1).sum()),
+        "scores_beyond_one": int((before.scores > MAX_CONFIDENCE).any(1).sum()),
         "contradicted_boxes": work.batches.contradicted_boxes,
         "filled": work.filled[0],
         "unfilled": work.filled[1],

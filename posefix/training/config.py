@@ -24,7 +24,7 @@ NOT_DECISIVE: dict[str, bool | set[str]] = {  # options that do not influence th
     "model": {"keep_margin"},
     "training": {"test_batch", "flip_test", "workers", "evaluate_every", "save_minutes", "cache"},
 }
-MOST_LISTED = 3  # missing files named in a message
+MAX_LISTED = 3  # missing files named in a message
 
 
 def data_path(path: str) -> Path:
@@ -180,9 +180,9 @@ class Config(StrictModel):
             paths += [source.annotations, source.images, source.results]
         if not (missing := [str(data_path(path)) for path in dict.fromkeys(paths) if not data_path(path).exists()]):
             return
-        more = f" and {len(missing) - MOST_LISTED} more" if len(missing) > MOST_LISTED else ""
+        more = f" and {len(missing) - MAX_LISTED} more" if len(missing) > MAX_LISTED else ""
         raise InputError(
-            f"{self.name}: needs files that are not here: {', '.join(missing[:MOST_LISTED])}{more}; {{data}} in a "
+            f"{self.name}: needs files that are not here: {', '.join(missing[:MAX_LISTED])}{more}; {{data}} in a "
             f"configuration is $POSEFIX_DATA, now {data_path('{data}')}; put COCO's annotations and images there, or "
             "name yours: 'train=[{annotations: A.json, images: FOLDER}]' 'evaluation=[]'"
         )

@@ -15,7 +15,7 @@ from posefix import formats
 from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.neighbours import OtherPeople
-from posefix.core.people import FARTHEST, People
+from posefix.core.people import MAX_COORDINATE, People
 from posefix.formats.registry import FORMATS
 from posefix.formats.source import Source
 from posefix.models.interface import Evidence, InputPose, Located
@@ -196,7 +196,7 @@ def test_the_network_sees_the_pose_and_the_image() -> None:
 
 def test_poses_absurdly_far_out_are_refused_in_one_sentence(refiner: Refiner) -> None:
     keypoints = np.zeros((1, 17, 3), np.float32)
-    keypoints[0, 3] = 2 * FARTHEST, 0, 1
+    keypoints[0, 3] = 2 * MAX_COORDINATE, 0, 1
     with pytest.raises(ValueError, match="must lie within"):
         refiner(np.zeros((40, 40, 3), np.uint8), keypoints)
 

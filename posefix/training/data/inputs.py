@@ -28,10 +28,10 @@ from synth import (
 
 CORRECT_WITHIN = 0.6  # OKS scales; maximum error of corrected keypoints
 SMALLER_WITHIN = 3.0  # OKS scales; only smaller errors can be reduced, larger ones are corrected or stay
-LEAST_QUALITY = 1e-3  # lower bound of an estimator's quality
+MIN_QUALITY = 1e-3  # lower bound of an estimator's quality
 QUALITIES = 7  # number of qualities from 0 to 1 whose accuracy is measured in each batch
 BOX_PROBABILITY, BOX_NOISE = 0.65, 0.05  # probability that a box is given; std of its errors relative to its size
-LEAST_POSED = 3  # minimum number of keypoints of a pose with a usable extent
+MIN_KEYPOINTS = 3  # minimum number of keypoints of a pose with a usable extent
 OTHER_NOISE = 1.0  # OKS scales; maximum std of the errors of neighbours' keypoints
 OTHER_MISSING, ALL_MISSING = 0.25, 0.2  # probability that one neighbour is missing, and that all are
 
@@ -130,7 +130,7 @@ class InputPoses:
 
         def improved(quality: np.ndarray) -> np.ndarray:
             remaining = np.where(smaller[..., None], (fraction * (1 - quality))[..., None] * error, offset)
-            share = person_uniform ** (1 / np.maximum(quality, LEAST_QUALITY) - 1)
+            share = person_uniform ** (1 / np.maximum(quality, MIN_QUALITY) - 1)
             correct = people.labelled & (keypoint_uniform < share)
             return np.where(correct[..., None], people.keypoints + remaining, keypoints)
 
@@ -162,7 +162,7 @@ class InputPoses:
         noisy = np.concatenate([centre - size / 2, size], axis=1)
         has_box = rng.random((n, 1)) < BOX_PROBABILITY
         extents = geometry.pose_boxes(keypoints, scores > 0)
-        posed = ((scores > 0).sum(1) >= LEAST_POSED)[:, None]
+        posed = ((scores > 0).sum(1) >= MIN_KEYPOINTS)[:, None]
         return np.where(has_box, noisy, 0.0), np.where(has_box | ~posed, noisy, extents)
 
     def others(
