@@ -20,6 +20,7 @@ from posefix.media.video import DEFAULT_FPS, write_video
 from posefix.report.drawing import PANEL_HEIGHT, following_views, people_view, side_by_side
 
 INDEX = "index.json"
+TALLEST = 1.5  # times as high as others are the panels of upright videos, which are as wide then
 REACH = 0.5  # s: the part of a video that is shown has room for where people are within so long before and after
 _QUALITY = 92  # of the JPEGs
 
@@ -91,13 +92,15 @@ def write_comparison(
     ordered = [people[np.argsort(people.image_ids, kind="stable")] for people in (before, after)]
 
     def pictures() -> Iterator[np.ndarray]:
-        views: np.ndarray | None = None
+        views, height = None, PANEL_HEIGHT
         for i, (index, frame) in enumerate(frames):
             if i == 0:
                 views = following_views(frame, before, after, reach=round(REACH * (fps or DEFAULT_FPS)))
+                wide, high = frame.shape[1::-1] if views is None else views[0, 2:]
+                height = round(PANEL_HEIGHT * np.clip(high / max(wide, 1), 1, TALLEST))
             box = None if views is None else views[min(index, len(views) - 1)]
             left, right = (p[slice(*np.searchsorted(p.image_ids, [index, index + 1]))] for p in ordered)
-            yield side_by_side(frame, left, right, title=f"frame {index}", box=box)
+            yield side_by_side(frame, left, right, title=f"frame {index}", box=box, height=height)
 
     return write_video(path, fps, pictures())
 

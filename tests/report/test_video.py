@@ -68,6 +68,12 @@ def test_comparison_shows_the_people_of_each_frame(tmp_path) -> None:
     assert not (tmp_path / "none.mp4").exists()
 
 
+def test_upright_videos_are_shown_as_wide_as_others_are_high(tmp_path: Path) -> None:
+    frames = [(0, np.zeros((1920, 1280, 3), np.uint8))]
+    write_comparison(tmp_path / "v.mp4", frames, People.empty(SKELETON), People.empty(SKELETON))
+    assert VideoFrames(tmp_path / "v.mp4").size == (2 * 480 + 6, 720 + 3 * 34)
+
+
 def test_small_people_are_enlarged(tmp_path) -> None:
     """A person of 60 px, who walks by 40 px in frames of 1200, stands more than half as tall as the picture."""
     centres = np.array([[600.0, 500.0], [640.0, 500.0]])
