@@ -40,8 +40,8 @@ def neighbours_of(people: People, rows: np.ndarray | None = None, index: OtherPe
         index: index of ``people``, if already available.
     """
     rows = np.arange(len(people)) if rows is None else rows
-    together = (index or OtherPeople(people)).together(rows)
-    others = together[together != rows[:, None]].reshape(len(rows), max(together.shape[1] - 1, 0))
+    everyone = (index or OtherPeople(people)).rows_in_image(rows)
+    others = everyone[everyone != rows[:, None]].reshape(len(rows), max(everyone.shape[1] - 1, 0))
     present = others >= 0
     labelled = (people.scores[others] > 0) & present[..., None]
     keypoints = np.where(labelled[..., None], people.keypoints[others], np.float32(0))

@@ -119,7 +119,7 @@ def read_measured(
             output that cannot be written.
     """
     from posefix.core.skeleton import load
-    from posefix.evaluation.coco import of_other_categories
+    from posefix.evaluation.coco import count_other_categories
     from posefix.evaluation.ground_truth import GroundTruth, read_results, unlisted
 
     if most is not None and len(results) > most:
@@ -136,7 +136,7 @@ def read_measured(
         if count := unlisted(people, truth):
             left_out = f"{count} of {len(people)} results are of images that {annotations} does not list"
             click.echo(f"{name}: {left_out}; they are left out", err=True)
-        if count := of_other_categories(people, truth):
+        if count := count_other_categories(people, truth):
             category = f"{count} of {len(people)} results have a category_id that {annotations} does not annotate"
             click.echo(f"{name}: {category}; they do not count, as in COCO's tools", err=True)
     return truth, found

@@ -19,7 +19,7 @@ class OtherPeople:
         self._order = np.argsort(people.image_ids, kind="stable")
         self._ids = people.image_ids[self._order]
 
-    def together(self, rows: np.ndarray) -> np.ndarray:
+    def rows_in_image(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows (B, M) int64 of all people in the images of the people at ``rows`` (B,), padded with -1.
 
         They include the person and are in the order of the file.
@@ -47,7 +47,7 @@ class OtherPeople:
         Returns:
             keypoints (B, COUNT, K, 2) float32 and scores (B, COUNT, K) float32; all 0 where there are fewer.
         """
-        people, others = self._people, self.together(rows)
+        people, others = self._people, self.rows_in_image(rows)
         posed = np.any(valid, axis=1)[:, None]
         centres = np.where(posed, _centroids(keypoints, valid), boxes[:, :2] + boxes[:, 2:] / 2)
         other_valid = people.scores[others] > 0

@@ -96,7 +96,7 @@ class CompiledEngine(TorchEngine):
                 function = _Method(self.network, method, spec, options)
                 example = [tensor[[0, -1]] for tensor in batches[0]]
                 precision = "f32" if method == "locate" else self._precision
-                graph = self.compile(exported(function, example), precision, self._threads)
+                graph = self.compile(cached_onnx(function, example), precision, self._threads)
                 self._graphs[key] = graph, tree_flatten(_OUTPUTS[method])[1]
         graph, output_spec = self._graphs[key]
 
@@ -182,13 +182,13 @@ class _Method(nn.Module):
         names = [f"input{i}" for i in range(len(example))]
         return to_onnx(self, *example, input_names=names, dynamic_axes={name: {0: "people"} for name in names})
 
-    def called(self, tensors: list[torch.Tensor]) -> Any:
+    def call(self, tensors: list[torch.Tensor]) -> Any:
         """Call the method, with crops (N, 3, H, W)."""
         return getattr(self.network, self._name)(*tree_unflatten(tensors, self._spec), **self._options)
 
     def forward(self, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Call the method, with crops (N, H, W, 3) as they lie in memory."""
-        outputs = self.called([a.permute(0, 3, 1, 2) if a.dtype == torch.uint8 else a for a in arrays])
+        outputs = self.call([a.permute(0, 3, 1, 2) if a.dtype == torch.uint8 else a for a in arrays])
         return tuple(tree_flatten(outputs)[0])
 
 
@@ -196,7 +196,7 @@ def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.permute(0, 2, 3, 1) if tensor.dtype == torch.uint8 else tensor
 
 
-def exported(function: _Method, example: list[torch.Tensor]) -> bytes:
+def cached_onnx(function: _Method, example: list[torch.Tensor]) -> bytes:
     """Export a method as ONNX, or read it from the user's cache folder.
 
     The cache key covers the weights, posefix's version and the source of its models (frozen apps have no source). A
@@ -238,7 +238,7 @@ def to_onnx(module: nn.Module, *example: torch.Tensor, **options: Any) -> bytes:
     """Export a module to ONNX by tracing it on examples; ``options`` are those of :func:`torch.onnx.export`."""
     require("onnx", "onnx", "an export to ONNX")
     fastpath = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # torch's fused transformer layer cannot be exported
+    torch.backends.mha.set_fastpath_enabled(False)  # torch's fused transformer layer cannot be cached_onnx
     try:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("ignore")  # this exporter is deprecated, but the new one supports fewer operators

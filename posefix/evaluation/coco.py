@@ -90,7 +90,7 @@ def prepare(truth: GroundTruth, results: People) -> tuple[Evaluation, np.ndarray
     return evaluation, rows
 
 
-def of_other_categories(results: People, truth: GroundTruth) -> int:
+def count_other_categories(results: People, truth: GroundTruth) -> int:
     """Count the results on annotated images that :func:`evaluate` ignores because of their category."""
     rows = np.flatnonzero(np.isin(results.image_ids, truth.image_ids))
     return sum(category not in truth.coco.cats for category in _categories(truth, results, rows))

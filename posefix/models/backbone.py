@@ -54,7 +54,7 @@ def create_backbone(name: str, in_channels: int) -> Any:
     return backbone
 
 
-def load_first_weights(backbone: nn.Module, name: str, source: str) -> None:
+def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
     """Initialise a backbone with pretrained weights.
 
     The weights of the pose channels start near zero, so that the network first behaves like the pretrained one.

@@ -21,7 +21,7 @@ class ModelConfig(StrictModel):
     ``head`` says where the input pose is fused with the image: ``fusion`` after a complete MoveNet (``backbone`` is
     ``movenet_thunder`` or ``movenet_lightning``); ``deconv`` in the first convolution of any timm backbone, as
     Gaussians of standard deviation ``sigma`` in crop pixels. ``pretrained`` names the backbone's initial weights (see
-    :func:`posefix.models.backbone.load_first_weights`). ``box_padding`` is the size of the crop over that of the
+    :func:`posefix.models.backbone.load_pretrained`). ``box_padding`` is the size of the crop over that of the
     person's box. A keypoint moves only if its expected similarity to the truth (KS) grows by more than ``keep_margin``.
     """
 

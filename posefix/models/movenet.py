@@ -25,9 +25,9 @@ HEAD_CHANNELS = 96
 POSES, OFFSETS, HEATMAPS, CENTRES = range(4)  # order of the heads in the published graph
 SIDED = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 KEYPOINTS = ("nose", *(f"{side}_{part}" for part in SIDED for side in ("left", "right")))  # COCO's
-SEEN_PEOPLE = 4  # regressed poses kept per crop
+MAX_PEOPLE = 4  # regressed poses kept per crop
 CENTRE_WEIGHT = 1.8  # cells from the centre at which MoveNet's decoding halves a score
-CROP_MIDDLE = 12.0  # cells from the centre of a crop at which :func:`evidence` halves a score
+CROP_CENTRE_WEIGHT = 12.0  # cells from the centre of a crop at which :func:`evidence` halves a score
 
 
 class MoveNetOutput(NamedTuple):
@@ -139,8 +139,8 @@ def evidence(network: MoveNet, features: torch.Tensor, flip: torch.Tensor | None
     probability = centres[:, 0].sigmoid()
     local_maximum = functional.max_pool2d(probability[:, None], 3, stride=1, padding=1)[:, 0]
     distance = _distance(probability, (h - 1) / 2, (w - 1) / 2)
-    score = torch.where(probability == local_maximum, probability, 0) / (1 + (distance / CROP_MIDDLE) ** 2)
-    cells = score.flatten(1).topk(SEEN_PEOPLE, dim=1).indices
+    score = torch.where(probability == local_maximum, probability, 0) / (1 + (distance / CROP_CENTRE_WEIGHT) ** 2)
+    cells = score.flatten(1).topk(MAX_PEOPLE, dim=1).indices
     row, column = cells // w, cells % w
     if flip is None:
         offsets = network.poses_at(features, row, column)

@@ -9,7 +9,7 @@ import torch
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.models import decode, movenet
-from posefix.models.backbone import DeconvHead, create_backbone, load_first_weights, render_heatmaps
+from posefix.models.backbone import DeconvHead, create_backbone, load_pretrained, render_heatmaps
 from posefix.models.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from posefix.models.fusion import FusionOutput, PoseFusion
 from posefix.models.interface import InputPose, NetworkOutput, Quality, RefinementNetwork
@@ -29,7 +29,7 @@ def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = Fa
     kind = FusionNetwork if config.head == "fusion" else PoseFixNetwork
     network = kind(config, skeleton)
     if pretrained and config.pretrained:
-        load_first_weights(network.backbone, config.backbone, config.pretrained)
+        load_pretrained(network.backbone, config.backbone, config.pretrained)
     return network
 
 

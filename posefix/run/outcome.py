@@ -9,7 +9,7 @@ import numpy as np
 
 from posefix.core.errors import counted
 from posefix.core.files import write_atomically
-from posefix.evaluation.coco import evaluate, of_other_categories
+from posefix.evaluation.coco import count_other_categories, evaluate
 from posefix.evaluation.comparison import compare
 from posefix.media.video import DEFAULT_FPS, VideoFrames
 from posefix.motion.measures import Clip, measure_clips
@@ -33,7 +33,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
     work, before, after = refined.work, refined.work.before, refined.people
     if work.truth is not None:
         metrics = dict(compare(work.truth, before, after, rng=np.random.default_rng(BOOTSTRAP_SEED)))
-        metrics["other_categories"] = of_other_categories(before, work.truth)
+        metrics["other_categories"] = count_other_categories(before, work.truth)
         metrics["unlisted_annotations"] = work.truth.unlisted_annotations
         annotated = np.unique(work.truth.people.image_ids)
         metrics["covered"] = float(np.isin(annotated, before.image_ids).sum() / max(len(annotated), 1))

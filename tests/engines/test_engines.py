@@ -20,7 +20,7 @@ import posefix
 from posefix import models
 from posefix.core.errors import InputError
 from posefix.engines import create_engine
-from posefix.engines.compiled import CACHED, OnnxRuntimeEngine, OpenVinoEngine, exported
+from posefix.engines.compiled import CACHED, OnnxRuntimeEngine, OpenVinoEngine, cached_onnx
 from posefix.models.interface import InputPose, take
 from tests.tiny import fusion_checkpoint, tiny_checkpoint
 
@@ -131,9 +131,9 @@ def test_graphs_of_a_frozen_app_are_kept_for_one_version(tmp_path: Path, monkeyp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(models, "__path__", [str(tmp_path / "app.zip" / "posefix" / "models")])  # without sources
     crops = [torch.zeros(2, 3, 8, 8)]
-    assert [exported(_Graph(graph), crops) for graph in (b"first", b"second")] == [b"first"] * 2
+    assert [cached_onnx(_Graph(graph), crops) for graph in (b"first", b"second")] == [b"first"] * 2
     monkeypatch.setattr(posefix, "__version__", "99")
-    assert exported(_Graph(b"second"), crops) == b"second"
+    assert cached_onnx(_Graph(b"second"), crops) == b"second"
 
 
 def test_the_cache_keeps_the_newest_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_the_cache_keeps_the_newest_files_alone(tmp_path: Path, monkeypatch: pyt
     for age in range(CACHED + 5):
         (folder / str(age)).touch()
         os.utime(folder / str(age), (0, 10**9 - age))
-    exported(_Graph(b"graph"), [torch.zeros(2, 3, 8, 8)])
+    cached_onnx(_Graph(b"graph"), [torch.zeros(2, 3, 8, 8)])
     kept = {file.name for file in folder.iterdir()}
     assert len(kept) == CACHED and kept > {str(age) for age in range(CACHED - 1)}
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from posefix.core import resources
 from posefix.core.errors import InputError
 from posefix.lifting.network import LIFTING
-from posefix.models.backbone import create_backbone, load_first_weights
+from posefix.models.backbone import create_backbone, load_pretrained
 from posefix.models.checkpoint import DEFAULT, METADATA_KEY, load_checkpoint, save_checkpoint
 from posefix.motion.network import MOTION
 from tests.tiny import fusion_checkpoint, tiny_checkpoint, tiny_config
@@ -64,7 +64,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path, where: 
             if where == "checkpoint":
                 load_checkpoint(path)
             else:
-                load_first_weights(create_backbone("test_resnet", 20), "test_resnet", str(path))
+                load_pretrained(create_backbone("test_resnet", 20), "test_resnet", str(path))
     assert not trap.exists()
 
 
@@ -144,7 +144,7 @@ def test_a_network_starts_as_the_backbone_it_was_given(tmp_path: Path) -> None:
     own, path = create_backbone("test_resnet", 3), str(tmp_path / "backbone.safetensors")
     save_file(own.state_dict(), path)
     widened = create_backbone("test_resnet", 20).eval()
-    load_first_weights(widened, "test_resnet", path)
+    load_pretrained(widened, "test_resnet", path)
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = own.eval()(image)[-1]
@@ -153,7 +153,7 @@ def test_a_network_starts_as_the_backbone_it_was_given(tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected)
     assert (spoken - expected).norm() < 0.5 * expected.norm()
     with pytest.raises(InputError, match="do not fit resnet18"):
-        load_first_weights(create_backbone("resnet18", 20), "resnet18", path)
+        load_pretrained(create_backbone("resnet18", 20), "resnet18", path)
     with pytest.raises(InputError, match="no backbone 'resnet19'"):
         create_backbone("resnet19", 20)
 

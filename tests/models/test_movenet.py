@@ -11,7 +11,7 @@ import torch
 from posefix.core.errors import InputError
 from posefix.core.skeleton import load
 from posefix.media.images import decode
-from posefix.models.backbone import load_first_weights
+from posefix.models.backbone import load_pretrained
 from posefix.models.checkpoint import load_checkpoint
 from posefix.models.movenet import CHANNELS, POSES, MoveNet, MoveNetOutput, evidence, mirror, single_poses
 
@@ -70,11 +70,11 @@ def test_evidence_of_an_image_and_its_mirror_image_mirrors_with_the_image(
 
 def test_first_weights_are_those_of_a_shipped_checkpoint_and_of_no_other_network() -> None:
     network = MoveNet(CHANNELS["movenet_lightning"])
-    load_first_weights(network, "movenet_lightning", "posefix-small")
+    load_pretrained(network, "movenet_lightning", "posefix-small")
     shipped = load_checkpoint("posefix-small").network.backbone.state_dict()
     assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
     with pytest.raises(InputError, match="posefix-base: weights do not fit movenet_lightning"):
-        load_first_weights(network, "movenet_lightning", "posefix-base")
+        load_pretrained(network, "movenet_lightning", "posefix-base")
 
 
 @pytest.mark.parametrize(("name", "kind", "size"), [("small", "lightning", 192), ("base", "thunder", 256)])

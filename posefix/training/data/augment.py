@@ -71,11 +71,11 @@ class Appearance:
         augmented = np.zeros_like(crops)
         for i in indices:
             self._transform.set_random_seed(int(seeds[i]))
-            augmented[i] = self._transform(image=coarsened(crops[i], factors[i]) if factors[i] else crops[i])["image"]
+            augmented[i] = self._transform(image=coarsen(crops[i], factors[i]) if factors[i] else crops[i])["image"]
         return augmented
 
 
-def coarsened(crop: np.ndarray, factor: float) -> np.ndarray:
+def coarsen(crop: np.ndarray, factor: float) -> np.ndarray:
     """Reduce the resolution of a crop (H, W, 3) by ``factor``, keeping its size."""
     height, width = crop.shape[:2]
     small = cv2.resize(crop, (round(width / factor), round(height / factor)), interpolation=cv2.INTER_AREA)

@@ -50,8 +50,8 @@ class FeatureCache:
             "rows": (np.int64, ()),
             "maps": (np.float64, (2, 3)),
             "heatmaps": (np.float16, (2, keypoints, *network.heatmap_size)),
-            "poses": (np.float32, (2, movenet.SEEN_PEOPLE, keypoints, 2)),
-            "centres": (np.float32, (2, movenet.SEEN_PEOPLE)),
+            "poses": (np.float32, (2, movenet.MAX_PEOPLE, keypoints, 2)),
+            "centres": (np.float32, (2, movenet.MAX_PEOPLE)),
             "flipped": (np.bool_, ()),
             "guesses": (np.float32, (keypoints, 3)),
         }
