@@ -1,4 +1,4 @@
-"""Write one self-contained page about what refinement did."""
+"""Write a self-contained HTML report of what refinement did."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from posefix.media.images import ImageFolder
 from posefix.report.drawing import ANNOTATED, POSE, keypoint_sides
 from posefix.report.pictures import changed_people, embedded, render_page
 
-MOST_RESULTS = 100_000  # of more, what is left to win is not measured: it would take too long
-PEOPLE_SHOWN = 6  # of the best and the worst
+MOST_RESULTS = 100_000  # the impact of errors on AP is not measured for more, which would take too long
+PEOPLE_SHOWN = 6  # best and worst each
 PANEL_HEIGHT = 300  # px
 LIBRARIES = ("torch", "numpy", "pycocotools")
 
@@ -31,32 +31,32 @@ def render(
     images: ImageFolder | None,
     facts: Mapping[str, str],
 ) -> str:
-    """Return the page as HTML; everything in it is in the one text, and nothing is fetched when it is opened.
+    """Return the report as self-contained HTML.
 
     Args:
         title: names the results, such as the file's name.
         truth: ground truth.
         before: N results.
         after: the same N results, refined, in the same order.
-        metrics: what :func:`posefix.run.outcome.measure` returned.
-        images: to cut people out of; None for a video, whose frames cannot be read one by one.
-        facts: how it was made, such as checkpoint and command, shown as they are.
+        metrics: as returned by :func:`posefix.run.outcome.measure`.
+        images: the images; None for a video, whose frames cannot be read one by one.
+        facts: how the results were made, such as checkpoint and command.
     """
-    errors = diagnose(truth, before)
-    later = errors.with_results(after)
-    moves = transitions(errors, later)
+    errors_before = diagnose(truth, before)
+    errors_after = errors_before.with_results(after)
+    kind_transitions = transitions(errors_before, errors_after)
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     page: dict[str, Any] = {
         "title": title,
         "metrics": metrics,
         "has_images": images is not None,
-        "diagnoses": {"before": errors, "after": later},
-        "moves": moves,
+        "diagnoses": {"before": errors_before, "after": errors_after},
+        "moves": kind_transitions,
         "facts": {**facts, "versions": f"Python {platform.python_version()}, {versions}"},
         "pose": POSE,
         "annotated": ANNOTATED,
     }
-    if moves.any():
+    if kind_transitions.any():
         change = oks_change(truth.people, before, after)
         groups = before, after, truth.people
         drawn = [] if images is None else changed_people(images, *groups, change, PEOPLE_SHOWN, PANEL_HEIGHT)

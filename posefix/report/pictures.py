@@ -1,4 +1,4 @@
-"""Write before and after side by side: a picture of every image, or of those who changed most, or a video."""
+"""Write before and after side by side: pictures of images or of the people who changed most, or a video."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from posefix.media.video import DEFAULT_FPS, write_video
 from posefix.report.drawing import PANEL_HEIGHT, following_views, people_view, side_by_side
 
 INDEX = "index.json"
-TALLEST = 1.5  # times as high as others are the panels of upright videos, which are as wide then
-REACH = 0.5  # s: the part of a video that is shown has room for where people are within so long before and after
+MAX_ENLARGEMENT = 1.5  # of the panel height, for upright videos
+REACH = 0.5  # s: views of a video cover the people within this time before and after
 _QUALITY = 92  # of the JPEGs
 
-# What the index says of a picture, and the picture (H, W, 3) uint8 RGB, or None where the image cannot be read.
+# Entry of the index, and picture (H, W, 3) uint8 RGB, or None if the image cannot be read.
 Drawn = tuple[dict[str, Any], np.ndarray | None]
 
 
 def write_pictures(
     folder: str | Path, images: ImageFolder, before: People, after: People, truth: People | None = None, count: int = 12
 ) -> list[dict[str, Any]]:
-    """Write side-by-side pictures before and after refinement, and ``index.json`` saying what each shows.
+    """Write side-by-side pictures before and after refinement, and an ``index.json`` of what each shows.
 
-    Without ground truth there is one picture for each image, named as the image: ``alice.jpg``. With it there is one
-    for each of the people who lost most and who won most by OKS: ``worst_01_alice.jpg``. Of images of one name, all but
-    the first get their id added.
+    Without ground truth there is one picture per image, with the image's name: ``alice.jpg``. With ground truth there
+    is one for each of the people with the largest loss and gain of OKS: ``worst_01_alice.jpg``. Images with the same
+    name, except the first, get their id added.
 
     Args:
-        folder: made if it is not there.
-        images: (H, W, 3) uint8 RGB images by their ids; where one raises InputError the picture is left out and the
-            index says so.
+        folder: created if missing.
+        images: (H, W, 3) uint8 RGB images by id; pictures whose image raises InputError are skipped, and the index says
+            why.
         before: N results.
         after: the same N results, refined, in the same order.
-        truth: annotated people, those who count (:attr:`posefix.evaluation.diagnosis.Diagnosis.truth`).
-        count: at most so many worst and so many best people.
+        truth: annotated people who count (:attr:`posefix.evaluation.diagnosis.Diagnosis.truth`).
+        count: number of worst and of best people, at most.
 
     Returns:
         The index: for each picture ``image_id``, ``image`` (its name), ``file`` or ``skipped`` (why), and for people
@@ -56,13 +56,13 @@ def write_pictures(
     folder = Path(folder)
     make_folder(folder)
     if truth is None:
-        drawn = _whole_images(images, before, after)
+        pictures = _whole_images(images, before, after)
     else:
-        drawn = changed_people(images, before, after, truth, oks_change(truth, before, after), count)
-    index, taken = [], {INDEX}
-    for entry, picture in drawn:
+        pictures = changed_people(images, before, after, truth, oks_change(truth, before, after), count)
+    index, used_names = [], {INDEX}
+    for entry, picture in pictures:
         if picture is not None:
-            entry["file"] = _free_name(entry, taken)
+            entry["file"] = _free_name(entry, used_names)
             write_atomically(folder / entry["file"], encode_jpeg(picture))
         index.append(entry)
     write_atomically(folder / INDEX, json.dumps(index, indent=1) + "\n")
@@ -74,14 +74,14 @@ def write_comparison(
 ) -> int:
     """Write a video that shows each frame twice, with the poses before on the left and after on the right.
 
-    Where people are small, the part of the frame around them is shown, enlarged, and follows them.
+    If people are small, the view is enlarged and follows them.
 
     Args:
         path: of the video to write, ending in ``.mp4``.
         frames: frame numbers and (H, W, 3) uint8 RGB frames of one size, in order.
-        before: people of any of these frames; ``image_ids`` are frame numbers.
-        after: the same.
-        fps: frames a second.
+        before: people in any of these frames; ``image_ids`` are frame numbers.
+        after: likewise.
+        fps: frames per second.
 
     Returns:
         The number of frames written; with none there is no video.
@@ -97,9 +97,9 @@ def write_comparison(
             if i == 0:
                 views = following_views(frame, before, after, reach=round(REACH * (fps or DEFAULT_FPS)))
                 wide, high = frame.shape[1::-1] if views is None else views[0, 2:]
-                height = round(PANEL_HEIGHT * np.clip(high / max(wide, 1), 1, TALLEST))
+                height = round(PANEL_HEIGHT * np.clip(high / max(wide, 1), 1, MAX_ENLARGEMENT))
             box = None if views is None else views[min(index, len(views) - 1)]
-            left, right = (p[slice(*np.searchsorted(p.image_ids, [index, index + 1]))] for p in ordered)
+            left, right = (group[slice(*np.searchsorted(group.image_ids, [index, index + 1]))] for group in ordered)
             yield side_by_side(frame, left, right, title=f"frame {index}", box=box, height=height)
 
     return write_video(path, fps, pictures())
@@ -114,7 +114,7 @@ def changed_people(
     count: int,
     height: int = PANEL_HEIGHT,
 ) -> Iterator[Drawn]:
-    """Draw the people who lost most and who won most by OKS, the annotated pose over both in green."""
+    """Draw the people with the largest loss and gain of OKS, with the annotated pose in green."""
     for kind, rows in (("worst", change.worst(count)), ("best", change.best(count))):
         for rank, row in enumerate(rows.tolist(), start=1):
             oks = {"oks_before": float(change.before[row]), "oks_after": float(change.after[row])}
@@ -131,12 +131,12 @@ def encode_jpeg(image: np.ndarray) -> bytes:
 
 
 def embedded(image: np.ndarray) -> str:
-    """Encode an image (H, W, 3) uint8 RGB as JPEG in base64, as pages hold it."""
+    """Encode an image (H, W, 3) uint8 RGB as JPEG in base64, for HTML pages."""
     return base64.b64encode(encode_jpeg(image)).decode()
 
 
 def render_page(template: str, **values: Any) -> str:
-    """Fill in a template of this package; InputError if jinja2 is not installed."""
+    """Render a template of this package; raise InputError if jinja2 is not installed."""
     jinja2 = require("jinja2", "report", "a page")
     loader, escape = jinja2.PackageLoader("posefix.report"), jinja2.select_autoescape(["html", "j2"])
     page: str = jinja2.Environment(loader=loader, autoescape=escape).get_template(template).render(values)
@@ -152,7 +152,7 @@ def _whole_images(images: ImageFolder, before: People, after: People) -> Iterato
 def _draw(
     images: ImageFolder, entry: dict[str, Any], prefix: str, *people: People, **options: Any
 ) -> np.ndarray | None:
-    """Draw people into the image of an entry, and note its name and that of the picture, or why there is none."""
+    """Draw people into the image of an entry; add to the entry the names of image and picture, or why there is none."""
     try:
         image, name = images[entry["image_id"]], images.name(entry["image_id"])
     except InputError as error:
@@ -163,9 +163,9 @@ def _draw(
     return side_by_side(image, *people, title=name, box=people_view(image, *people), **options)
 
 
-def _free_name(entry: dict[str, Any], taken: set[str]) -> str:
-    """A name that no other picture has, even where the file system does not tell small letters from capitals."""
+def _free_name(entry: dict[str, Any], used_names: set[str]) -> str:
+    """Return an unused file name; case-insensitive, since some file systems are."""
     names = (f"{entry['file']}.jpg", f"{entry['file']}_{entry['image_id']}.jpg")
-    name = next(name for name in names if name.lower() not in taken)
-    taken.add(name.lower())
+    name = next(name for name in names if name.lower() not in used_names)
+    used_names.add(name.lower())
     return name

@@ -1,4 +1,4 @@
-"""Measurements as tables for the terminal."""
+"""Show measurements as tables in the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from posefix.evaluation.diagnosis import KIND_NAMES
 
 
 def titled_table(title: str | None, *headings: str) -> Table:
-    """Begin a table of numbers; columns with a heading are aligned right."""
+    """Create a table; columns with a heading are right-aligned."""
     table = Table(title=title, title_justify="left")
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left")
@@ -25,10 +25,10 @@ def titled_table(title: str | None, *headings: str) -> Table:
 def summary_table(
     metrics: Mapping[str, Metrics], title: str | None = None, lower_is_better: Collection[str] = ()
 ) -> Table:
-    """Show before, after, and gain with its 95 % interval for each metric that could be measured.
+    """Show before, after, and gain with its 95 % interval for each metric.
 
     Args:
-        metrics: ``before``, ``after`` and ``gain`` as :func:`posefix.evaluation.comparison.compare` returns them.
+        metrics: ``before``, ``after`` and ``gain`` as returned by :func:`posefix.evaluation.comparison.compare`.
         title: above the table.
         lower_is_better: names of the metrics that are errors.
     """
@@ -46,19 +46,19 @@ def summary_table(
 def difference_tables(
     compared: Sequence[Mapping[str, Any]], units: Mapping[str, str], higher_is_better: Collection[str] = ()
 ) -> Iterator[Table]:
-    """Yield a table for each file: its measures, and what those after the first differ by, with 95 % intervals.
+    """Yield a table for each file: its measures and, after the first, differences to the first with 95 % intervals.
 
     Args:
-        compared: as :func:`posefix.lifting.comparison.compare` returns them.
+        compared: as returned by :func:`posefix.lifting.comparison.compare`.
         units: of the measures, in the order of the rows.
-        higher_is_better: names of the measures that are no errors.
+        higher_is_better: names of the measures that are not errors.
     """
-    for one in compared:
-        differences = one.get("difference")
-        against = ["from the first", "95 % interval"] if differences else []
-        table = titled_table(escape(one["file"]), "", "value", *against)
+    for entry in compared:
+        differences = entry.get("difference")
+        headings = ["from the first", "95 % interval"] if differences else []
+        table = titled_table(escape(entry["file"]), "", "value", *headings)
         for name, unit in units.items():
-            value = one["measures"][name]
+            value = entry["measures"][name]
             cells: list[str | Text] = ["-" if value is None else f"{value:.2f}"]
             if differences:
                 change, low, high = (differences[key] for key in (name, f"{name}_low", f"{name}_high"))
@@ -68,7 +68,7 @@ def difference_tables(
 
 
 def _change(change: float | None, low: float | None, high: float | None, higher_is_better: bool) -> list[Text]:
-    """Two cells: a change and its interval, coloured where that leaves no doubt which way it is."""
+    """Return cells with a change and its interval, coloured if the interval excludes 0."""
     if change is None or low is None or high is None:
         return [Text("-", style="dim")] * 2
     if low == high:  # of one image or video there is no interval
@@ -79,26 +79,26 @@ def _change(change: float | None, low: float | None, high: float | None, higher_
 
 
 def report_tables(report: Mapping[str, Any]) -> Iterator[Table | str]:
-    """Yield the tables of a report of :func:`posefix.evaluation.error_report.report_errors`, to be printed in turn."""
-    for found in report["diagnoses"]:
-        if not found["found"]:
-            yield escape(f"{found['file']}: no result matches any of the {found['people']} annotated people")
+    """Yield the tables and texts of a report of :func:`posefix.evaluation.error_report.report_errors`."""
+    for diagnosis in report["diagnoses"]:
+        if not diagnosis["found"]:
+            yield escape(f"{diagnosis['file']}: no result matches any of the {diagnosis['people']} annotated people")
             continue
         title = (
-            f"{Path(found['file']).name}: {found['found']:,} of {found['people']:,} people found, "
-            f"{found['background']:,} results match no annotated person"
+            f"{Path(diagnosis['file']).name}: {diagnosis['found']:,} of {diagnosis['people']:,} people found, "
+            f"{diagnosis['background']:,} results match no annotated person"
         )
-        yield diagnosis_table(found, escape(title))
-        yield impact_table(found["impact"])
+        yield diagnosis_table(diagnosis, escape(title))
+        yield impact_table(diagnosis["impact"])
     if "transitions" in report:
         followed = "each result followed" if report["followed"] else "people found both times"
         yield transition_table(report["transitions"], f"From (row) to (column), keypoints, {followed}")
 
 
-def diagnosis_table(found: Mapping[str, Any], title: str) -> Table:
-    """Show error types over all keypoints, and by keypoint, body group, condition, size and score, in percent."""
+def diagnosis_table(diagnosis: Mapping[str, Any], title: str) -> Table:
+    """Show percentages of error types over all keypoints, and by keypoint, body group, condition, size and score."""
     table = titled_table(title, "", "keypoints", *KIND_NAMES)
-    for name, rows in {"": {"all": found["errors"]}, **found["by"]}.items():
+    for name, rows in {"": {"all": diagnosis["errors"]}, **diagnosis["by"]}.items():
         for label, counts in rows.items():
             total = sum(counts.values())
             shares = (f"{count / total:.1%}" if total else "-" for count in counts.values())
@@ -108,7 +108,7 @@ def diagnosis_table(found: Mapping[str, Any], title: str) -> Table:
 
 
 def impact_table(impact: Mapping[str, Metrics]) -> Table:
-    """Show AP with each kind of error alone corrected, and what that is worth."""
+    """Show AP with each kind of error corrected by itself, and the gain."""
     table = titled_table("AP if one kind of error were gone", "", "AP", "worth", "AP50", "AP75")
     before = impact["as it is"]["AP"]
     for name, metrics in impact.items():
@@ -118,11 +118,11 @@ def impact_table(impact: Mapping[str, Metrics]) -> Table:
     return table
 
 
-def transition_table(moves: Mapping[str, Mapping[str, int]], title: str) -> Table:
-    """Show what became of the keypoints of each error type: their counts by error type before, and after."""
+def transition_table(transitions: Mapping[str, Mapping[str, int]], title: str) -> Table:
+    """Show counts of keypoints by error type before (rows) and after (columns)."""
     table = titled_table(title, "", *KIND_NAMES, "before")
-    after = {name: sum(row[name] for row in moves.values()) for name in KIND_NAMES}
-    for name, counts in {**moves, "after": after}.items():
+    after = {name: sum(row[name] for row in transitions.values()) for name in KIND_NAMES}
+    for name, counts in {**transitions, "after": after}.items():
         style = "dim" if name == "after" else None
         table.add_row(name, *(f"{count:,}" for count in [*counts.values(), sum(counts.values())]), style=style)
     return table

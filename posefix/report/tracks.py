@@ -1,4 +1,4 @@
-"""Write a page about a video: where keypoints are over time, before and after, and the frames that changed most."""
+"""Write a page about a video: keypoints over time before and after, and the frames that changed most."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from posefix.report.depth import SideViews
 from posefix.report.drawing import POSE, keypoint_sides, people_view, side_by_side
 from posefix.report.pictures import embedded, render_page
 
-KEYPOINTS = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")  # they move most
+KEYPOINTS = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")  # the fastest
 MOST_TRACKS = 8  # the longest
-MOST_POINTS = 900  # of a line; of more frames, those that changed most among their neighbours
-MOST_PICTURES = 3  # of a track
-LEAST_CHANGE = 1.0  # px, mean of a pose's keypoints
+MOST_POINTS = 900  # per line; longer tracks are reduced to the frames that changed most in their neighbourhood
+MOST_PICTURES = 3  # per track
+LEAST_CHANGE = 1.0  # px, mean over the keypoints of a pose
 PANEL_HEIGHT = 260  # px
 WIDTH, HEIGHT = 900, 80  # of a plot, in units of its SVG element
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One coordinate of one keypoint over time, as SVG paths; ``side`` as :func:`keypoint_sides`."""
+    """One coordinate of one keypoint over time, as SVG paths; ``side`` as in :func:`keypoint_sides`."""
 
     name: str
     side: int
-    top: float  # px, the values at the plot's edges
+    top: float  # px, values at the plot's edges
     bottom: float
     before: str
     after: str
@@ -42,7 +42,7 @@ class Plot:
 
 @dataclass
 class ShownTrack:
-    """What the page shows of a track: ``gaps`` is the SVG path of bands where the results had nobody."""
+    """Content of the page for a track; ``gaps`` is an SVG path of bands where the input has no result."""
 
     track: Track
     after: Track
@@ -60,7 +60,7 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
     Args:
         path: of the page.
         video: the frames.
-        before: N people in frames of the video; whose ``extra`` is None was filled in, and was not there before.
+        before: N people in frames of the video; those whose ``extra`` is None were filled in.
         after: the same N people, refined.
 
     Returns:
@@ -72,57 +72,55 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
     fps = video.fps or DEFAULT_FPS
     try:
         tracks = tracks_of(link(before), fps)
-    except InputError:  # track ids that contradict themselves
+    except InputError:  # inconsistent track ids
         tracks = tracks_of(link(replace(before, track_ids=np.full(len(before), -1))), fps)
     filled = np.array([record is None for record in before.extra], bool)
     longest = sorted(tracks, key=len, reverse=True)[:MOST_TRACKS]
-    shown = [_shown(track, after, filled, round(fps / 2)) for track in longest]
-    wanted = sorted((int(frame), i) for i, one in enumerate(shown) for frame in one.changed)
+    shown = [_shown_track(track, after, filled, round(fps / 2)) for track in longest]
+    jobs = sorted((int(frame), i) for i, entry in enumerate(shown) for frame in entry.changed)
     views = SideViews(before.skeleton)
-    for frame, i in wanted:  # in order, so that the video is decoded once
-        with suppress(InputError):  # it ends before
-            one, image = shown[i], video[frame]
-            at = int(np.searchsorted(one.track.frames, frame))
-            here = before[[one.track.rows[at]]], after[[one.track.rows[at]]]
-            picture = side_by_side(image, *here, box=people_view(image, *here), height=PANEL_HEIGHT)
-            picture = views.beside(picture, (one.track, one.after), at, image, PANEL_HEIGHT)
-            one.pictures.append((frame, embedded(picture)))
+    for frame, i in jobs:  # in order, so that the video is decoded once
+        with suppress(InputError):  # the video is shorter than its results
+            entry, image = shown[i], video[frame]
+            row = int(np.searchsorted(entry.track.frames, frame))
+            people = before[[entry.track.rows[row]]], after[[entry.track.rows[row]]]
+            picture = side_by_side(image, *people, box=people_view(image, *people), height=PANEL_HEIGHT)
+            picture = views.beside(picture, (entry.track, entry.after), row, image, PANEL_HEIGHT)
+            entry.pictures.append((frame, embedded(picture)))
     page = {"name": video.path.name, "tracks": shown, "total": len(tracks), "colors": POSE[:3]}
     write_atomically(path, render_page("tracks.html.j2", **page, width=WIDTH, height=HEIGHT))
     return len(shown)
 
 
-def _shown(track: Track, after: People, filled: np.ndarray, apart: int) -> ShownTrack:
-    """Plot a track, and choose frames that changed most, at least ``apart`` frames from each other."""
-    skeleton, there = after.skeleton, track.rows >= 0
-    known = there[:, None] & after.labelled[track.rows]
-    later = replace(track, keypoints=np.where(known[..., None], after.xyc[track.rows], (np.nan, np.nan, 0)))
-    new = later.keypoints[..., :2]
-    missing = ~there | filled[track.rows]
+def _shown_track(track: Track, after: People, filled: np.ndarray, apart: int) -> ShownTrack:
+    """Plot a track, and choose the frames that changed most, at least ``apart`` frames from each other."""
+    skeleton, has_result = after.skeleton, track.rows >= 0
+    valid = has_result[:, None] & after.labelled[track.rows]
+    refined = replace(track, keypoints=np.where(valid[..., None], after.xyc[track.rows], (np.nan, np.nan, 0)))
+    new = refined.keypoints[..., :2]
+    missing = ~has_result | filled[track.rows]
     old = np.where(missing[:, None, None], np.nan, track.keypoints[..., :2])
-    moved = np.nan_to_num(np.linalg.norm(new - old, axis=-1))
-    changes = moved.sum(1) / np.maximum((moved > 0).sum(1), 1)
-    chosen = [part[changes[part].argmax()] for part in np.array_split(np.arange(len(track)), MOST_POINTS) if len(part)]
+    distances = np.nan_to_num(np.linalg.norm(new - old, axis=-1))
+    changes = distances.sum(1) / np.maximum((distances > 0).sum(1), 1)
+    plotted = [span[changes[span].argmax()] for span in np.array_split(np.arange(len(track)), MOST_POINTS) if len(span)]
     names = [name for name in KEYPOINTS if name in skeleton.keypoint_names] or skeleton.keypoint_names[:4]
-    x, sides = _across(track.frames), keypoint_sides(skeleton)
+    x, sides = _plot_x(track.frames), keypoint_sides(skeleton)
     plots = []
     for name in names:
         k = skeleton.index(name)
         for axis in (0, 1):
             top, bottom = _range(np.concatenate([old[:, k, axis], new[:, k, axis]]))[:: 1 if axis else -1]
-            points = [
-                np.stack([x, (some[:, k, axis] - top) / (bottom - top) * HEIGHT], 1)[chosen] for some in (old, new)
-            ]
+            points = [np.stack([x, (xy[:, k, axis] - top) / (bottom - top) * HEIGHT], 1)[plotted] for xy in (old, new)]
             plots.append(Plot(f"{name.replace('_', ' ')}, {'xy'[axis]}", sides[k], top, bottom, *map(_path, points)))
-    ends = _across(track.frames, frame_step(track.frames))
+    ends = _plot_x(track.frames, frame_step(track.frames))
     gaps = "".join(f"M{x[i]:.1f} 0H{ends[i]:.1f}V{HEIGHT}H{x[i]:.1f}" for i in np.flatnonzero(missing))
-    peaks, found = find_peaks(np.pad(changes, 1), height=LEAST_CHANGE, distance=max(apart, 1))
-    changed = track.frames[peaks[np.argsort(found["peak_heights"])[-MOST_PICTURES:]] - 1]
-    return ShownTrack(track, later, plots, gaps, int(missing.sum()), int((missing & there).sum()), changed)
+    peaks, properties = find_peaks(np.pad(changes, 1), height=LEAST_CHANGE, distance=max(apart, 1))
+    changed = track.frames[peaks[np.argsort(properties["peak_heights"])[-MOST_PICTURES:]] - 1]
+    return ShownTrack(track, refined, plots, gaps, int(missing.sum()), int((missing & has_result).sum()), changed)
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
-    """The least and the greatest value that a plot shows; outliers stick out of it."""
+    """Return the least and the greatest value of a plot; outliers may exceed it."""
     if not np.isfinite(values).any():
         return 0.0, 1.0
     low, high = np.nanpercentile(values, [0.5, 99.5])
@@ -131,13 +129,13 @@ def _range(values: np.ndarray) -> tuple[float, float]:
 
 
 def _path(points: np.ndarray) -> str:
-    """SVG path through points (T, 2), broken where they are NaN."""
+    """Return an SVG path through points (T, 2), broken at NaN."""
     drawn = np.isfinite(points[:, 1])
     pens = np.where(np.append(False, drawn[:-1]), "L", "M")[drawn].tolist()
     return "".join(f"{pen}{x:.1f} {y:.1f}" for pen, (x, y) in zip(pens, points[drawn], strict=True))
 
 
-def _across(frames: np.ndarray, shift: int = 0) -> np.ndarray:
-    """Where frames (T,) are in a plot whose width all of them take."""
-    across: np.ndarray = (frames + shift - frames[0]) / max(frames[-1] - frames[0], 1) * WIDTH
-    return across
+def _plot_x(frames: np.ndarray, shift: int = 0) -> np.ndarray:
+    """Return the x coordinates of frames (T,) in a plot that spans all of them."""
+    x: np.ndarray = (frames + shift - frames[0]) / max(frames[-1] - frames[0], 1) * WIDTH
+    return x
