@@ -1,10 +1,10 @@
-"""Any estimator's files to :class:`~posefix.core.people.People` and back: one module for each format.
+"""Convert estimators' files to :class:`~posefix.core.people.People` and back: one module per format.
 
     people = read("openpose_output/", images=ImageIndex.of_folder(Path("photos")))
     write(people, "better/")
 
-:func:`read` finds the format by itself; :func:`write` writes the one that was read unless told another. A new format is
-a module with a :class:`~posefix.formats.parsed_file.Format`, and a line in :mod:`posefix.formats.registry`.
+:func:`read` detects the format; :func:`write` keeps it unless told otherwise. A new format is a module with a
+:class:`~posefix.formats.parsed_file.Format` and a line in :mod:`posefix.formats.registry`.
 """
 
 from posefix.formats.exchange import fitted, read, writable, write

@@ -1,14 +1,14 @@
 """AlphaPose's ``alphapose-results.json`` in the three forms of its ``--format``.
 
-- default: a list of people, each with ``image_id`` (the file name of the image, ``17.jpg`` for frame 17 of a video),
-  ``category_id``, ``keypoints`` (x, y and score of each, one after the other), ``score`` (up to 3.25), ``box`` (xywh)
-  and ``idx`` (of the track; 0 for all without tracking). Evaluations have integers as ``image_id``: these files are
-  COCO's results.
-- ``cmu``: by image name an object with ``version`` and ``bodies``, each with ``joints``.
+- default: a list of people with ``image_id`` (the image's file name, ``17.jpg`` for frame 17 of a video),
+  ``category_id``, ``keypoints`` (a flat list of x, y and score), ``score`` (up to 3.25), ``box`` (xywh) and ``idx``
+  (the track; 0 for everybody without tracking). Files of AlphaPose's evaluation have integers as ``image_id``: they are
+  read as COCO results.
+- ``cmu``: a dict from image name to an object with ``version`` and ``bodies``, each with ``joints``.
 - ``open``: the same with ``people`` and ``pose_keypoints_2d``, as in OpenPose.
 
-The latter two have 18 keypoints in the order of OpenPose's COCO model, and no boxes and scores of people. The files
-of ``sep-json`` hold one image each.
+The latter two have 18 keypoints in the order of OpenPose's COCO model, and neither boxes nor person scores. Files of
+``sep-json`` hold one image each.
 
 Sources: AlphaPose, alphapose/utils/pPose_nms.py (write_json), alphapose/utils/writer.py, doc/output.md.
 """
@@ -44,27 +44,27 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     records = read_json(path)
     if not isinstance(records, list):
         raise InputError(f"{path}: holds {describe(records)}, expected a list of people")
-    places: dict[str, int] = {}
+    frames: dict[str, int] = {}
     people = PeopleBuilder(path, skeleton, on_error, SKELETONS)
     for i, record in enumerate(records):
-        name = record.get("image_id") if isinstance(record, Mapping) else None
-        if isinstance(name, str):
-            read_person(PERSON, people, f"record {i}", places.setdefault(name, len(places)), record)
-        else:  # kept with the people of the first image
-            found = f"has {describe(name)} as image_id" if isinstance(record, Mapping) else f"is {describe(record)}"
-            people.refuse(f"record {i}", 0, record, f"{found}, expected an object with the name of an image")
-    return people.parsed(list(places) or [""] * bool(records), "name")
+        image = record.get("image_id") if isinstance(record, Mapping) else None
+        if isinstance(image, str):
+            read_person(PERSON, people, f"record {i}", frames.setdefault(image, len(frames)), record)
+        else:  # kept with the first image
+            problem = f"has {describe(image)} as image_id" if isinstance(record, Mapping) else f"is {describe(record)}"
+            people.refuse(f"record {i}", 0, record, f"{problem}, expected an object with the name of an image")
+    return people.parsed(list(frames) or [""] * bool(records), "name")
 
 
 def write(path: Path, parsed: ParsedFile) -> None:
     """Write the default form, new people image by image."""
-    parsed = _named(parsed)
+    parsed = _without_folders(parsed)
     order = np.argsort(parsed.frames, kind="stable") if parsed.new else np.arange(len(parsed))
     write_atomically(path, json.dumps([write_person(PERSON, parsed, person) for person in order.tolist()]) + "\n")
 
 
-def _named(parsed: ParsedFile) -> ParsedFile:
-    """With new images' names as AlphaPose has them, without folders; with them where they would not be different."""
+def _without_folders(parsed: ParsedFile) -> ParsedFile:
+    """Strip the folders of new images' names, as AlphaPose does, unless names would collide."""
     names = [base_name(str(key)) for key in parsed.images]
     return replace(parsed, images=names) if parsed.new and len(set(names)) == len(names) else parsed
 
@@ -94,7 +94,7 @@ def _format(form: str, people: str, key: str) -> Format:
         f"AlphaPose with --format {form}",
         layout,
         sniff=partial(looks_posed, layout, True),
-        write=lambda path, parsed: write_images(layout, path, _named(parsed)),
+        write=lambda path, parsed: write_images(layout, path, _without_folders(parsed)),
         estimator_ap=ESTIMATOR_AP,
     )
 

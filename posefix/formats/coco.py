@@ -1,4 +1,4 @@
-"""COCO's annotation files: the images that they list, and which annotations are people with keypoints."""
+"""COCO annotation files: the images that they list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from posefix.formats import records as checks
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """The file name of an image, relative to the folder of images, and its size in pixels; 0 where it is not known."""
+    """File name of an image, relative to the image folder, and its size in pixels; 0 if unknown."""
 
     file_name: str
     width: int = 0
@@ -21,10 +21,10 @@ class ImageRecord:
 
 
 def read_images(path: str | Path, content: Any) -> dict[int, ImageRecord]:
-    """The images that the content of an annotations file lists, by id; ``path`` is for messages.
+    """Return the images of an annotations file by id; ``path`` is for messages.
 
     Raises:
-        InputError: the content is no object with images and annotations, or an image is malformed.
+        InputError: the content is not an object with images and annotations, or an image is malformed.
     """
     expected = "expected an object with images and annotations"
     if not isinstance(content, Mapping):

@@ -1,4 +1,4 @@
-"""COCO's annotations as estimates: an object with images and people. Source: https://cocodataset.org/#format-data"""
+"""COCO annotations as estimates: an object with images and people. Source: https://cocodataset.org/#format-data"""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from posefix.formats.records import numbers
 
 
 def read_annotations(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
-    """Read annotations as estimates: what is marked visible has score 1, what is marked hidden 0.5.
+    """Read annotations as estimates: keypoints marked visible get score 1, those marked hidden 0.5.
 
-    Crowds and people without keypoints are among the people, without any estimate.
+    Crowds and people without keypoints are included, without any estimate.
     """
     content = read_json(path)
-    listed = coco.read_images(path, content)
-    places = {image_id: place for place, image_id in enumerate(listed)}
+    records = coco.read_images(path, content)
+    frames = {image_id: frame for frame, image_id in enumerate(records)}
     people = PeopleBuilder(path, skeleton, on_error)
     for i, annotation in enumerate(content["annotations"]):
         try:
-            place = places[image_id_of(annotation)]
+            frame = frames[image_id_of(annotation)]
         except (ValueError, KeyError):
-            place = places.setdefault(NOWHERE, len(places))
-            people.refuse(f"annotation {i}", place, annotation, "is of no image that the file lists")
+            frame = frames.setdefault(NOWHERE, len(frames))
+            people.refuse(f"annotation {i}", frame, annotation, "is of no image that the file lists")
         else:
-            read_person(PERSON, people, f"annotation {i}", place, annotation)
+            read_person(PERSON, people, f"annotation {i}", frame, annotation)
     return people.parsed(
-        list(places),
+        list(frames),
         "id",
-        listed=[listed.get(image_id, coco.ImageRecord("")) for image_id in places],
+        listed=[records.get(image_id, coco.ImageRecord("")) for image_id in frames],
         document={key: value for key, value in content.items() if key != "annotations"},
     )
 
 
 def write_annotations(path: Path, content: ParsedFile) -> None:
-    """Write annotations; in new ones, which get a category and ids, what has an estimate is marked visible (2)."""
+    """Write annotations. New ones get a category and ids, and keypoints with an estimate are marked visible (2)."""
     skeleton = content.skeleton
     category = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(skeleton.keypoint_names)}
     category["skeleton"] = (skeleton.limbs + 1).tolist()
@@ -68,7 +68,7 @@ def _keypoints(annotation: Any, skeleton: Skeleton | None) -> Triples:
 
 
 def _put(annotation: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
-    """An annotation with other coordinates; its flags are no scores, and stay."""
+    """Return an annotation with new coordinates; its visibility flags are kept."""
     flags: Sequence[Any] = annotation["keypoints"][2::3]
     points = [value for (x, y, _), flag in zip(triples, flags, strict=True) for value in (x, y, flag)]
     return {**annotation, "keypoints": points}
@@ -90,7 +90,7 @@ def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:
 
 
 def _is_annotation(value: Any) -> bool:
-    """Whether it is of one person with annotated keypoints."""
+    """Whether it is a person with annotated keypoints."""
     if not isinstance(value, Mapping) or value.get("iscrowd"):
         return False
     return bool(value.get("keypoints")) and value.get("num_keypoints", 1) != 0
@@ -103,10 +103,10 @@ PERSON = replace(_FLAT, keypoints=_keypoints, put=_put)
 
 
 def _looks_like_annotations(probe: FileProbe) -> bool:
-    """Of a long file the annotations, which mostly come after the images, need not be seen."""
+    """Whether it looks like annotations; in the head of a long file, images may come without annotations."""
     value = probe.json if isinstance(probe.json, Mapping) else {}
     lists = [value[key] for key in ("images", "annotations") if key in value]
-    return bool(lists) and all(isinstance(listed, list) for listed in lists)
+    return bool(lists) and all(isinstance(entries, list) for entries in lists)
 
 
 FORMAT = Format(

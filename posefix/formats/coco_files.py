@@ -1,7 +1,7 @@
-"""COCO's results: a list of people, each a record with ``image_id`` and ``keypoints``.
+"""COCO results: a list of people, each a record with ``image_id`` and ``keypoints``.
 
-What Detectron2's ``COCOEvaluator`` (in COCO's convention: it has taken half a pixel off) and MMPose's ``CocoMetric``
-write are the same, known by the names of the files.
+Detectron2's ``COCOEvaluator`` (which subtracts half a pixel, as COCO does) and MMPose's ``CocoMetric`` write the same
+records; their files are recognised by name.
 
 Sources: https://cocodataset.org/#format-results; detectron2/evaluation/coco_evaluation.py;
 mmpose/evaluation/metrics/coco_metric.py.
@@ -29,8 +29,8 @@ from posefix.formats.probe import FileProbe
 from posefix.formats.raw_records import read_raw
 from posefix.formats.records import describe, is_image_id, is_score, is_usable_box, numbers, require_object, track_id_of
 
-NOWHERE = -(2**63)  # image id of a record that has none
-AT_ONCE = 256  # records that are converted together
+NOWHERE = -(2**63)  # image id of a record without one
+BATCH_SIZE = 256  # records converted at a time
 NUMBERS = {int, float}  # not bool
 NO_BOX, NO_SCORE = (0, 0, 0, 0), 0
 
@@ -38,29 +38,26 @@ NO_BOX, NO_SCORE = (0, 0, 0, 0), 0
 def read_results(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read results: a list of records with ``image_id`` and ``keypoints`` (x, y and score of each).
 
-    A record without ``score`` gets the mean of its keypoints' scores.
+    A record without ``score`` gets the mean score of its keypoints.
     """
     raw = read_raw(path)
-    records = _list_of(path) if raw is None else raw
+    records = _read_list(path) if raw is None else raw
     people = PeopleBuilder(path, skeleton, on_error, records=records)
-    places: dict[int, int] = {}
-    for first in range(0, len(records), AT_ONCE):
-        some = records[first : first + AT_ONCE]
-        rows = _rows(some, people.skeleton)
+    frame_of: dict[int, int] = {}
+    for start in range(0, len(records), BATCH_SIZE):
+        batch = records[start : start + BATCH_SIZE]
+        rows = _rows(batch, people.skeleton)
         if rows is not None:
-            frames = [places.setdefault(int(record["image_id"]), len(places)) for record in some]
-            people.add_rows(frames, some, rows, [track_id_of(record.get(PERSON.track)) for record in some])
+            batch_frames = [frame_of.setdefault(int(record["image_id"]), len(frame_of)) for record in batch]
+            people.add_rows(batch_frames, batch, rows, [track_id_of(record.get(PERSON.track)) for record in batch])
         else:
-            for i, record in enumerate(some, first):
-                _read_record(people, places, i, record)
-    return people.parsed(list(places), "id")
+            for i, record in enumerate(batch, start):
+                _read_record(people, frame_of, i, record)
+    return people.parsed(list(frame_of), "id")
 
 
 def _rows(records: Sequence[Any], skeleton: Skeleton | None) -> np.ndarray | None:
-    """Convert records in one go, to (R, 3 K + 5) float64 as of ``PeopleBuilder.add_rows``.
-
-    None if they are not all as they should be: then each of them is looked at.
-    """
+    """Convert records at once to (R, 3 K + 5) float64 for ``PeopleBuilder.add_rows``; None if any is not valid."""
     if skeleton is None:
         return None
     k, rows = len(skeleton), []
@@ -74,31 +71,30 @@ def _rows(records: Sequence[Any], skeleton: Skeleton | None) -> np.ndarray | Non
             if not is_image_id(record["image_id"]):
                 return None
             rows.append(row)
-        found = np.array(rows, np.float64)
+        values = np.array(rows, np.float64)
     except (AttributeError, KeyError, TypeError, OverflowError):
         return None
     scoreless = np.array([record.get("score") is None for record in records])
-    found[scoreless, -1] = found[scoreless, 2 : 3 * k : 3].mean(-1)
-    return found if (np.abs(found) <= MAX_COORDINATE).all() and is_usable_box(found[:, -5:-1]).all() else None
+    values[scoreless, -1] = values[scoreless, 2 : 3 * k : 3].mean(-1)
+    return values if (np.abs(values) <= MAX_COORDINATE).all() and is_usable_box(values[:, -5:-1]).all() else None
 
 
-def _read_record(people: PeopleBuilder, places: dict[int, int], i: int, record: Any) -> None:
+def _read_record(people: PeopleBuilder, frame_of: dict[int, int], i: int, record: Any) -> None:
     problems = len(people.problems)
     try:
-        place = places.setdefault(image_id_of(record), len(places))
+        frame = frame_of.setdefault(image_id_of(record), len(frame_of))
     except ValueError as error:
         people.refuse(f"record {i}", 0, record, str(error))
     else:
-        read_person(PERSON, people, f"record {i}", place, record)
-    if len(people.problems) > problems:  # of no image: else it would be a person whose keypoints are to be found
-        people.frames[-1] = places.setdefault(NOWHERE, len(places))
+        read_person(PERSON, people, f"record {i}", frame, record)
+    if len(people.problems) > problems:  # without an image, it is not a person to complete
+        people.frames[-1] = frame_of.setdefault(NOWHERE, len(frame_of))
 
 
 def write_results(path: Path, content: ParsedFile) -> None:
-    """Write results: coordinates with 3 decimals, keypoints' scores with 4 and people's with 6.
+    """Write results: coordinates with 3 decimals, keypoint scores with 4 and person scores with 6.
 
-    Numbers that say what was read stay as they were. Of a person whose score is new the record keeps the old one as
-    ``original_score``.
+    Unchanged numbers keep their text. Records of rescored people keep the old score as ``original_score``.
     """
 
     def pieces() -> Iterator[str]:
@@ -110,14 +106,14 @@ def write_results(path: Path, content: ParsedFile) -> None:
 
 
 def image_id_of(record: Any) -> int:
-    """The ``image_id`` of a record; ValueError, with the rest of a sentence, if it has none."""
+    """Return the ``image_id`` of a record; ValueError with the end of a sentence if it has none."""
     require_object(record, "image_id")
     if not is_image_id(record["image_id"]):
         raise ValueError(f"has the image_id {describe(record['image_id'])}, expected an integer")
     return int(record["image_id"])
 
 
-def _list_of(path: Path) -> list[Any]:
+def _read_list(path: Path) -> list[Any]:
     content = read_json(path)
     if isinstance(content, list):
         return content

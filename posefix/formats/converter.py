@@ -1,4 +1,4 @@
-"""What all libraries have in common: arrays and tensors to people, and moved keypoints back into them."""
+"""Convert between libraries' objects and people: arrays and tensors to people, moved keypoints back."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ SKELETONS = {17: "coco17", 26: "halpe26", 33: "blazepose33", 133: "coco_wholebod
 class Converter:
     """How the objects of one library become people and back."""
 
-    expected: str  # what the object has to be, for messages
-    read: Callable[[Any], People]  # by :func:`people_from`; whatever it raises means that the object is another
-    # (object, keypoints (N, K, 2) float32, moved (N, K, 2) bool) to a new object with the keypoints that moved
+    expected: str  # kind of object, for messages
+    read: Callable[[Any], People]  # by :func:`people_from`; any exception means that the object is of another kind
+    # Maps object, keypoints (N, K, 2) float32 and moved (N, K, 2) bool to a new object with the moved keypoints.
     put: Callable[[Any, np.ndarray, np.ndarray], Any]
 
-    def people(self, given: Any) -> People:
-        """The people of an object; InputError if it is not what is expected."""
+    def people(self, value: Any) -> People:
+        """Convert an object to people; raise InputError if it is of another kind."""
         try:
-            return self.read(given)
+            return self.read(value)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             why = str(error).partition("\n")[0]
-            raise InputError(f"expected {self.expected}, got {type(given).__name__}: {why}") from None
+            raise InputError(f"expected {self.expected}, got {type(value).__name__}: {why}") from None
 
     def put_back(self, people: People, like: Any) -> Any:
-        """A new object like ``like`` with the keypoints of its people in any skeleton that shares some with theirs.
+        """Return a copy of ``like`` with the keypoints of its people, in any skeleton that shares some with theirs.
 
         Raises:
-            InputError: other people, of a skeleton without any common keypoint, or with keypoints that are not finite.
+            InputError: another number of people, no common keypoint, or keypoints that are not finite.
         """
         before, name = self.people(like), type(like).__name__
         if len(people) != len(before):
@@ -50,7 +50,7 @@ class Converter:
 
 
 def as_array(values: Any) -> np.ndarray:
-    """An array, nested list, or tensor of any device, as a numpy array."""
+    """Convert an array, nested list, or tensor on any device to a NumPy array."""
     if not hasattr(values, "detach"):
         return np.asarray(values)
     values = values.detach().cpu()
@@ -61,16 +61,16 @@ def as_array(values: Any) -> np.ndarray:
 
 
 def people_from(keypoints: Any, scores: Any = None, corners: Any = None, person_scores: Any = None) -> People:
-    """People of one image.
+    """Build the people of one image.
 
     Args:
-        keypoints: (N, K, 2 or more) x, y in pixels, then whatever else.
-        scores: (N, K), or None: ``UNKNOWN_CONFIDENCE`` for each keypoint that has coordinates.
+        keypoints: (N, K, 2 or more) x, y in pixels; further columns are ignored.
+        scores: (N, K); None gives keypoints with coordinates ``UNKNOWN_CONFIDENCE``.
         corners: (N, 4) x1, y1, x2, y2 of boxes in pixels, or None.
-        person_scores: (N,), or None: the means of the keypoints' scores.
+        person_scores: (N,); None takes the mean of the keypoint scores.
 
     Raises:
-        TypeError, ValueError: no numbers, numbers of another shape, or of no skeleton.
+        TypeError, ValueError: values are not numbers, of the wrong shape, or of no known skeleton.
     """
     points = as_array(keypoints).astype(np.float64)
     if points.ndim != 3 or points.shape[2] < 2:
@@ -79,18 +79,18 @@ def people_from(keypoints: Any, scores: Any = None, corners: Any = None, person_
     if n == 0:
         return People.empty(load(SKELETONS.get(k, "coco17")))
     if k not in SKELETONS:
-        known = ", ".join(f"{count} ({name})" for count, name in SKELETONS.items())
-        raise ValueError(f"{k} keypoints for each person, not one of {known}")
+        choices = ", ".join(f"{count} ({name})" for count, name in SKELETONS.items())
+        raise ValueError(f"{k} keypoints for each person, not one of {choices}")
 
     def column(values: Any, shape: tuple[int, ...], default: float) -> np.ndarray:
-        found = np.full(shape, default) if values is None else as_array(values).astype(np.float64)
-        if found.shape != shape:
-            raise ValueError(f"scores or boxes of shape {found.shape}, not {shape} as the keypoints")
-        return found
+        array = np.full(shape, default) if values is None else as_array(values).astype(np.float64)
+        if array.shape != shape:
+            raise ValueError(f"scores or boxes of shape {array.shape}, not {shape} as the keypoints")
+        return array
 
     points, scores = points[..., :2], column(scores, (n, k), UNKNOWN_CONFIDENCE)
-    known = np.isfinite(points).all(-1) & np.isfinite(scores) & (scores > 0) & (points != 0).any(-1)
-    points, scores = np.where(known[..., None], points, 0.0), np.where(known, scores, 0.0)
+    valid = np.isfinite(points).all(-1) & np.isfinite(scores) & (scores > 0) & (points != 0).any(-1)
+    points, scores = np.where(valid[..., None], points, 0.0), np.where(valid, scores, 0.0)
     if (np.abs(points) > MAX_COORDINATE).any():
         raise ValueError(f"a keypoint beyond +-{MAX_COORDINATE:,.0f} px")
     corners = column(corners, (n, 4), 0.0)
@@ -102,15 +102,15 @@ def people_from(keypoints: Any, scores: Any = None, corners: Any = None, person_
 
 
 def with_moved(original: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
-    """A copy of an array or tensor (..., 2 or more) in which the ``moved`` of its first two numbers are new.
+    """Return a copy of an array or tensor (..., 2 or more) with new x, y where ``moved``.
 
-    Its kind, device and type are kept; whole numbers become float32. ``keypoints`` and ``moved`` are (..., 2).
+    Library, device and dtype are kept; integers become float32. ``keypoints`` and ``moved`` are (..., 2).
     """
     array = as_array(original)
-    whole = array.dtype.kind != "f"
-    new = array.astype(np.float32 if whole else array.dtype)
-    if moved.any():  # without people the array may be of any shape
+    is_integer = array.dtype.kind != "f"
+    new = array.astype(np.float32 if is_integer else array.dtype)
+    if moved.any():  # without people the array can have any shape
         new[..., :2][moved] = keypoints[moved]
     if not hasattr(original, "new_tensor"):
         return new
-    return (original.float() if whole else original).new_tensor(new)
+    return (original.float() if is_integer else original).new_tensor(new)

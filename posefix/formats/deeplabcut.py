@@ -1,9 +1,8 @@
-"""DeepLabCut's CSV: a row for each frame or image, with columns for x, y and likelihood of each body part.
+"""DeepLabCut's CSV: a row per frame or image, with columns for x, y and likelihood of each body part.
 
 Header rows name the columns: ``scorer``, with several animals ``individuals``, ``bodyparts`` and ``coords``. Each
-individual is a person of every row in which it has coordinates. A row starts with the number of its frame or the path
-of its image. Body parts are found by name, however it is spelled. Other columns are handed through, and cells that do
-not change keep their text.
+individual is a person in every row in which it has coordinates. A row starts with its frame number or image path. Body
+parts are matched by name in any spelling. Other columns are passed through, and unchanged cells keep their text.
 
 Sources: deeplabcut 3.0.2, pose_estimation_pytorch/apis/videos.py (create_df_from_prediction), utils/conversioncode.py.
 """
@@ -47,12 +46,12 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     skeleton, individuals, columns = _columns(path, header, skeleton)
     table = TextTable(lines, _CELL, columns, (3, 3, 6), {"": len(lines)})
     rows = [line for line in range(len(header), len(lines)) if lines[line].strip(", \r")]
-    keys: list[int | str] = [_CELL.findall(lines[row])[0].strip() for row in rows]
-    numbered = all(_FRAME_NUMBER.fullmatch(str(key)) for key in keys)
-    keys = [int(key) for key in keys] if numbered else keys
-    frames = {key: frame for frame, key in enumerate(dict.fromkeys(keys))}
+    labels: list[int | str] = [_CELL.findall(lines[row])[0].strip() for row in rows]
+    is_video = all(_FRAME_NUMBER.fullmatch(str(label)) for label in labels)
+    labels = [int(label) for label in labels] if is_video else labels
+    frames = {label: frame for frame, label in enumerate(dict.fromkeys(labels))}
     people = PeopleBuilder(path, skeleton, on_error)
-    for line, key in zip(rows, keys, strict=True):
+    for line, label in zip(rows, labels, strict=True):
         count = len(_CELL.findall(lines[line]))
         for individual, name in enumerate(individuals):
             where = f"line {line + 1}, individual {name!r}" if len(individuals) > 1 else f"line {line + 1}"
@@ -62,14 +61,14 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
                     raise ValueError(f"{count} cells, expected the {len(header[0])} of the header")
                 triples = table.triples(line, individual)
             except ValueError as error:
-                people.refuse(where, frames[key], record, f"cannot be read: {error}")
+                people.refuse(where, frames[label], record, f"cannot be read: {error}")
             else:
                 if not np.isfinite(triples[:, :2]).all(1).any():
                     continue
                 triples[~is_estimate(triples)] = np.nan
-                people.add(where, frames[key], record, triples, track_id=individual)
+                people.add(where, frames[label], record, triples, track_id=individual)
             table.people.add((line, individual))
-    return people.parsed(list(frames), "index" if numbered else "name", document=table)
+    return people.parsed(list(frames), "index" if is_video else "name", document=table)
 
 
 def write(path: Path, parsed: ParsedFile) -> None:
@@ -78,20 +77,20 @@ def write(path: Path, parsed: ParsedFile) -> None:
     if table is None:
         write_atomically(path, _new(path, parsed))
         return
-    lines, gone = table.with_people(parsed)
-    for line, individual in gone:
+    lines, removed = table.with_people(parsed)
+    for line, individual in removed:
         cells = table.columns[individual][table.columns[individual] >= 0]
         lines[line] = table.with_cells(lines[line], cells, [""] * len(cells))
     table.write(path, lines)
 
 
 def _header(path: Path, lines: Sequence[str]) -> list[list[str]]:
-    """The cells of the rows before the numbers."""
+    """Return the cells of the header rows."""
     rows = [[cell.strip() for cell in _CELL.findall(line)] for line in lines[: len(_LEVELS)]]
     levels = [row[0] for row in rows]
     count = levels.index("coords") + 1 if "coords" in levels else 0
-    known = levels[:count] in (_LEVELS, [level for level in _LEVELS if level != "individuals"])
-    if not known or len(set(map(len, rows[:count]))) > 1:
+    valid = levels[:count] in (_LEVELS, [level for level in _LEVELS if level != "individuals"])
+    if not valid or len(set(map(len, rows[:count]))) > 1:
         raise InputError(
             f"{path}: does not start as DeepLabCut's CSV does, with rows of the same length called scorer, "
             "(individuals,) bodyparts and coords"
@@ -102,61 +101,61 @@ def _header(path: Path, lines: Sequence[str]) -> list[list[str]]:
 def _columns(
     path: Path, header: Sequence[Sequence[str]], skeleton: Skeleton | None
 ) -> tuple[Skeleton, list[str], np.ndarray]:
-    """The skeleton, the individuals' names, and (I, K, 3) which column holds what; -1 where there is none."""
-    titles = list(zip(*header, strict=True))[1:]
-    coords = {title[-1] for title in titles}
-    if not coords >= set(COORDS):
-        found = ", ".join(sorted(coords))[:80]
+    """Return the skeleton, the individuals' names, and (I, K, 3) column indices; -1 where there is none."""
+    headings = list(zip(*header, strict=True))[1:]
+    coord_names = {heading[-1] for heading in headings}
+    if not coord_names >= set(COORDS):
+        found = ", ".join(sorted(coord_names))[:80]
         raise InputError(f"{path}: has columns {found}, expected x, y and likelihood of each body part in pixels")
-    parts = {plain(title[-2]): title[-2] for title in titles}
+    parts = {plain(heading[-2]): heading[-2] for heading in headings}
     skeletons = [skeleton] if skeleton else map(load, resources.available("skeletons"))
-    skeleton = next((one for one in skeletons if skeleton or set(places(one)) <= parts.keys()), None)
+    skeleton = next((candidate for candidate in skeletons if skeleton or set(places(candidate)) <= parts.keys()), None)
     order = places(skeleton) if skeleton else {}
-    owners = list(dict.fromkeys(title[:-2] for title in titles))
-    columns = np.full((len(owners), len(order), 3), -1, np.int64)
-    for column, (*owner, part, coord) in enumerate(titles, start=1):
+    individuals = list(dict.fromkeys(heading[:-2] for heading in headings))
+    columns = np.full((len(individuals), len(order), 3), -1, np.int64)
+    for column, (*individual, part, coord) in enumerate(headings, start=1):
         if coord in COORDS and plain(part) in order:
-            columns[owners.index(tuple(owner)), order[plain(part)], COORDS.index(coord)] = column
+            columns[individuals.index(tuple(individual)), order[plain(part)], COORDS.index(coord)] = column
     columns[(columns < 0).any(2)] = -1
-    known = np.flatnonzero((columns >= 0).any((1, 2)))
-    if skeleton is None or not len(known):
+    used = np.flatnonzero((columns >= 0).any((1, 2)))
+    if skeleton is None or not len(used):
         raise InputError(
             f"{path}: has the body parts {', '.join(part[:30] for part in list(parts.values())[:6])}, which are not "
             f"those of {skeleton.name if skeleton else 'a shipped skeleton'}; describe them in a skeleton file and "
             "give it with --skeleton"
         )
-    return skeleton, [owners[i][-1] for i in known.tolist()], columns[known]
+    return skeleton, [individuals[i][-1] for i in used.tolist()], columns[used]
 
 
 def _new(path: Path, parsed: ParsedFile) -> str:
     if (name := next((key for key in map(str, parsed.images) if "," in key), None)) is not None:
         raise InputError(f"{path}: the image name {name!r} has a comma, and cannot be written to DeepLabCut's CSV")
-    groups, places = parsed.people_of(), _individuals(parsed)
-    owners = [f"individual{i + 1}" for i in range(max(places, default=0) + 1)]
-    titles = [(owner, part, coord) for owner in owners for part in parsed.skeleton.keypoint_names for coord in COORDS]
-    rows = [[name, *values] for name, values in zip(_LEVELS[1:], zip(*titles, strict=True), strict=True)]
-    rows = [["scorer", *["PoseFix"] * len(titles)], *(rows if len(owners) > 1 else rows[1:])]
+    groups, slots = parsed.people_of(), _individuals(parsed)
+    owners = [f"individual{i + 1}" for i in range(max(slots, default=0) + 1)]
+    headings = [(owner, part, coord) for owner in owners for part in parsed.skeleton.keypoint_names for coord in COORDS]
+    rows = [[name, *values] for name, values in zip(_LEVELS[1:], zip(*headings, strict=True), strict=True)]
+    rows = [["scorer", *["PoseFix"] * len(headings)], *(rows if len(owners) > 1 else rows[1:])]
     for key, people in zip(parsed.images, groups, strict=True):
         triples = np.zeros((len(owners), len(parsed.skeleton), 3))
-        triples[places[people], :, :2] = np.round(parsed.keypoints[people], 3)
-        triples[places[people], :, 2] = np.round(parsed.scores[people], 6)
+        triples[slots[people], :, :2] = np.round(parsed.keypoints[people], 3)
+        triples[slots[people], :, 2] = np.round(parsed.scores[people], 6)
         cells = (repr(value) if triple[2] > 0 else "" for triple in triples.reshape(-1, 3).tolist() for value in triple)
         rows.append([str(key), *cells])
     return "".join(",".join(row) + "\n" for row in rows)
 
 
 def _individuals(parsed: ParsedFile) -> np.ndarray:
-    """(N,) int64 which individual each person is: each track one, or, without tracks, the n-th of a frame the n-th."""
-    ids, places = np.unique(parsed.track_ids, return_inverse=True)
-    if (ids >= 0).all() and len(np.unique(np.column_stack([parsed.frames, places]), axis=0)) == len(places):
-        return places
+    """Return (N,) int64 individual of each person: one per track or, without tracks, the n-th of each frame."""
+    ids, slots = np.unique(parsed.track_ids, return_inverse=True)
+    if (ids >= 0).all() and len(np.unique(np.column_stack([parsed.frames, slots]), axis=0)) == len(slots):
+        return slots
     for people in parsed.people_of():
-        places[people] = np.arange(len(people))
-    return places
+        slots[people] = np.arange(len(people))
+    return slots
 
 
 def _looks_like_deeplabcut(probe: FileProbe) -> bool:
-    if probe.head.startswith(HDF5):  # refused in a sentence that says how to make CSV of it
+    if probe.head.startswith(HDF5):  # refused by read, which says how to convert it
         return True
     starts = [line.split(",")[0].strip() for line in probe.text.splitlines()[: len(_LEVELS)]]
     return starts[:1] == ["scorer"] and {"bodyparts", "coords"} <= set(starts)

@@ -20,7 +20,7 @@ from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
 from posefix.formats.source import Source
 
-MOST_WIDTHS = 10  # of the image: fractions that mean a place in it are mostly within
+MOST_WIDTHS = 10  # image widths; a larger median coordinate must be pixels, not a fraction
 
 
 def read(
@@ -52,22 +52,22 @@ def read(
         InputError: the format is unknown or another one, a person cannot be used, or a name means no image or several.
     """
     path = Path(path)
-    one = format_named(format_of(path, format))
+    fmt = format_named(format_of(path, format))
     if isinstance(images, str | Path):
         images = ImageIndex.of_folder(Path(images))
     if isinstance(skeleton, str | Path):
         skeleton = load(skeleton)
-    skeleton = default if skeleton is None and not one.tells_skeleton else skeleton
+    skeleton = default if skeleton is None and not fmt.tells_skeleton else skeleton
     try:
-        parsed = one.read(path, skeleton, on_error)
+        parsed = fmt.read(path, skeleton, on_error)
         if callable(images):
             images = None if parsed.kind == "id" else images()
-        return _people(path, one, parsed, images, on_error == "skip")
+        return _people(path, fmt, parsed, images, on_error == "skip")
     except InputError as error:
-        looks = None if format == "auto" or not os.path.exists(path) else sniff(path)
-        if looks is None or looks == one.name:
+        detected = None if format == "auto" or not os.path.exists(path) else sniff(path)
+        if detected is None or detected == fmt.name:
             raise
-        raise InputError(f"{error} [it looks like {FORMATS[looks].title}: --format {looks}]") from None
+        raise InputError(f"{error} [it looks like {FORMATS[detected].title}: --format {detected}]") from None
 
 
 def write(people: People, path: str | Path, format: str | None = None) -> None:
@@ -89,45 +89,45 @@ def write(people: People, path: str | Path, format: str | None = None) -> None:
     """
     if not isinstance(people, People):
         raise InputError(f"people must be posefix.People, as posefix.read gives them, found {type(people).__name__}")
-    one = format_named(format or (people.source.format.name if people.source else "coco"))
-    if not all(np.isfinite(v).all() for v in (people.keypoints, people.scores, people.person_scores)):
+    fmt = format_named(format or (people.source.format.name if people.source else "coco"))
+    if not all(np.isfinite(values).all() for values in (people.keypoints, people.scores, people.person_scores)):
         raise ValueError("keypoints and scores must be finite")
-    one.write(Path(path), _content(people, one))
+    fmt.write(Path(path), _content(people, fmt))
 
 
-def _people(path: Path, one: Format, parsed: ParsedFile, images: ImageIndex | None, skip: bool) -> People:
+def _people(path: Path, fmt: Format, parsed: ParsedFile, images: ImageIndex | None, skip: bool) -> People:
     keys = list(parsed.images)
     if images is not None and parsed.kind != "id":
-        single = one.any_file_name and parsed.document.store == "file"
-        ids, own_numbers = images.match(keys, parsed.kind, one.first_frame, single, skip), images.numbered
+        single = fmt.any_file_name and parsed.document.store == "file"
+        ids, numbered = images.match(keys, parsed.kind, fmt.first_frame, single, skip), images.numbered
     elif parsed.kind == "name":
-        numbers, own_numbers = ids_of([str(key) for key in keys])
+        numbers, numbered = ids_of([str(key) for key in keys])
         ids = np.array(numbers, np.int64)
     else:
-        ids, own_numbers = np.array(keys, np.int64), True
-    known = _image_records(parsed, ids, images)
+        ids, numbered = np.array(keys, np.int64), True
+    records = _image_records(parsed, ids, images)
     keypoints, boxes = parsed.keypoints, parsed.boxes
-    absent = {i for i in known if i < 0 and (parsed.kind != "id" or i == coco_files.NOWHERE)}
-    _require_unit(path, one, np.abs(keypoints[parsed.scores > 0]))
-    if one.relative:
-        if skip:  # an image whose size is not known is not there: its people come back as they are
-            absent |= {i for i, r in known.items() if r.width <= 0 or r.height <= 0}
-            known = {i: ImageRecord(r.file_name, 1, 1) if i in absent else r for i, r in known.items()}
-        sizes = _sizes(path, one, known, ids[parsed.frames])
+    absent = {i for i in records if i < 0 and (parsed.kind != "id" or i == coco_files.NOWHERE)}
+    _require_unit(path, fmt, np.abs(keypoints[parsed.scores > 0]))
+    if fmt.relative:
+        if skip:  # images of unknown size count as absent: their people are unchanged
+            absent |= {i for i, r in records.items() if r.width <= 0 or r.height <= 0}
+            records = {i: ImageRecord(r.file_name, 1, 1) if i in absent else r for i, r in records.items()}
+        sizes = _sizes(path, fmt, records, ids[parsed.frames])
         keypoints, boxes = keypoints * sizes[:, None], boxes * np.tile(sizes, 2)
-        far = np.flatnonzero((np.abs(keypoints) > MAX_COORDINATE).any((1, 2)))
-        if len(far):
-            name = keys[parsed.frames[far[0]]]
+        distant = np.flatnonzero((np.abs(keypoints) > MAX_COORDINATE).any((1, 2)))
+        if len(distant):
+            name = keys[parsed.frames[distant[0]]]
             raise InputError(f"{path}: a keypoint of image {name!r} lies more than {MAX_COORDINATE:,.0f} pixels away")
     if absent and parsed.kind != "id":
         names = [keys[frame] for frame in parsed.frames.tolist() if int(ids[frame]) in absent]
         parsed.problems += [f"{path}: a person of image {key!r}, which is not there or cannot be read" for key in names]
     source = Source(
-        one if parsed.holds is None else replace(one, holds=parsed.holds),
+        fmt if parsed.holds is None else replace(fmt, holds=parsed.holds),
         parsed,
-        known,
+        records,
         frozenset(absent),
-        synthetic_ids=not own_numbers,
+        synthetic_ids=not numbered,
         video=Path(images.what).stem if images is not None and images.video else None,
     )
     return People(
@@ -145,102 +145,102 @@ def _people(path: Path, one: Format, parsed: ParsedFile, images: ImageIndex | No
     )
 
 
-def _require_unit(path: Path, one: Format, found: np.ndarray) -> None:
-    """Raise InputError if absolute coordinates are pixels that should be fractions, or the other way round."""
-    if one.relative and found.size and np.median(found) > MOST_WIDTHS:
+def _require_unit(path: Path, fmt: Format, found: np.ndarray) -> None:
+    """Raise InputError if coordinates are pixels but should be fractions, or the other way round."""
+    if fmt.relative and found.size and np.median(found) > MOST_WIDTHS:
         raise InputError(
-            f"{path}: half of all coordinates are beyond {np.median(found):.0f}, so they are pixels; {one.title} gives "
+            f"{path}: half of all coordinates are beyond {np.median(found):.0f}, so they are pixels; {fmt.title} gives "
             "fractions of the image's width and height"
         )
-    if one.pixels_by and found.any() and (found <= 1).all():
+    if fmt.pixels_by and found.any() and (found <= 1).all():
         raise InputError(
             f"{path}: all coordinates are within -1 and 1, so they are fractions of the image, expected pixels: "
-            f"write it with {one.pixels_by}"
+            f"write it with {fmt.pixels_by}"
         )
 
 
 def _image_records(parsed: ParsedFile, ids: np.ndarray, images: ImageIndex | None) -> dict[int, ImageRecord]:
-    """What is known of each image: from the data set, else from the file itself."""
-    listed = parsed.listed or [ImageRecord(str(key) if parsed.kind == "name" else "") for key in parsed.images]
-    known: dict[int, ImageRecord] = dict(zip(ids.tolist(), listed, strict=True))
+    """Return the known name and size of each image: from the data set, else from the file itself."""
+    file_records = parsed.listed or [ImageRecord(str(key) if parsed.kind == "name" else "") for key in parsed.images]
+    records: dict[int, ImageRecord] = dict(zip(ids.tolist(), file_records, strict=True))
     if images is not None and (images.numbered or parsed.kind != "id"):
-        for image_id, own in known.items():
-            size = images.size(image_id) or (own.width, own.height)
-            known[image_id] = ImageRecord(images.records.get(image_id, own).file_name, *size)
-    return known
+        for image_id, record in records.items():
+            size = images.size(image_id) or (record.width, record.height)
+            records[image_id] = ImageRecord(images.records.get(image_id, record).file_name, *size)
+    return records
 
 
-def _sizes(path: Path | str, one: Format, known: Mapping[int, ImageRecord], image_ids: np.ndarray) -> np.ndarray:
-    """(N, 2) float64 width and height of each person's image."""
+def _sizes(path: Path | str, fmt: Format, records: Mapping[int, ImageRecord], image_ids: np.ndarray) -> np.ndarray:
+    """Return (N, 2) float64 width and height of each person's image."""
     for image_id in np.unique(image_ids).tolist():
-        record = known.get(image_id, ImageRecord(""))
+        record = records.get(image_id, ImageRecord(""))
         if record.width <= 0 or record.height <= 0:
             raise InputError(
-                f"{path}: {one.title} gives coordinates as fractions of the image, and the size of "
+                f"{path}: {fmt.title} gives coordinates as fractions of the image, and the size of "
                 f"{record.file_name or f'image {image_id}'} is not known; give the images or annotations"
             )
-    return np.array([(known[i].width, known[i].height) for i in image_ids.tolist()], np.float64).reshape(-1, 2)
+    return np.array([(records[i].width, records[i].height) for i in image_ids.tolist()], np.float64).reshape(-1, 2)
 
 
-def _content(people: People, one: Format) -> ParsedFile:
-    """People as the content of a file of a format."""
-    source: Source = people.source or Source(one, None, {})
+def _content(people: People, fmt: Format) -> ParsedFile:
+    """Convert people to the content of a file."""
+    source: Source = people.source or Source(fmt, None, {})
     images, ids = source.images, set(people.image_ids.tolist())
     keys = source.keys
-    same = source.parsed if source.format.name == one.name else None
-    elsewhere = np.flatnonzero(~np.isin(people.image_ids, list(keys))).tolist()
-    if same is not None and one.takes_new == "anywhere" and all(people.extra[row] is None for row in elsewhere):
-        keys |= {i: _new_key(i, keys, one) for i in sorted(ids - keys.keys())}
-    elif elsewhere:
-        same = None
-    if same is None:
-        people = fitted(people, one)
+    old = source.parsed if source.format.name == fmt.name else None
+    outside = np.flatnonzero(~np.isin(people.image_ids, list(keys))).tolist()
+    if old is not None and fmt.takes_new == "anywhere" and all(people.extra[row] is None for row in outside):
+        keys |= {i: _new_key(i, keys, fmt) for i in sorted(ids - keys.keys())}
+    elif outside:
+        old = None
+    if old is None:
+        people = fitted(people, fmt)
         people = people[writable(people)]
         ids = {*people.image_ids.tolist(), *(images.keys() - source.absent)}
-        keys = {i: _key(i, images.get(i), one, source.video) for i in sorted(ids)}
-    place_of = {image_id: place for place, image_id in enumerate(keys)}
-    number = np.float32 if isinstance(people.extra, Records) else np.float64  # of a long file half the memory
-    keypoints, boxes = people.keypoints.astype(number), people.boxes.astype(number)
+        keys = {i: _key(i, images.get(i), fmt, source.video) for i in sorted(ids)}
+    frame_of = {image_id: frame for frame, image_id in enumerate(keys)}
+    dtype = np.float32 if isinstance(people.extra, Records) else np.float64  # saves memory for long files
+    keypoints, boxes = people.keypoints.astype(dtype), people.boxes.astype(dtype)
     boxes = np.where(geometry.known_boxes(people.boxes)[:, None], boxes, 0.0)
-    if one.relative:
-        sizes = _sizes("what is to be written", one, images, people.image_ids)
+    if fmt.relative:
+        sizes = _sizes("what is to be written", fmt, images, people.image_ids)
         keypoints, boxes = keypoints / sizes[:, None], boxes / np.tile(sizes, 2)
     return ParsedFile(
         people.skeleton,
         keypoints,
-        people.scores.astype(number),
-        np.array([place_of[i] for i in people.image_ids.tolist()], np.int64),
+        people.scores.astype(dtype),
+        np.array([frame_of[i] for i in people.image_ids.tolist()], np.int64),
         list(keys.values()),
-        one.kind if same is None else same.kind,
+        fmt.kind if old is None else old.kind,
         boxes,
         people.person_scores.astype(np.float64),
-        people.extra if same is not None else [None] * len(people),
+        people.extra if old is not None else [None] * len(people),
         people.original_scores,
         people.track_ids,
         listed=[images.get(i, ImageRecord("")) for i in keys],
-        document=None if same is None else same.document,
-        new=same is None,
+        document=None if old is None else old.document,
+        new=old is None,
     )
 
 
 def writable(people: People) -> np.ndarray:
-    """(N,) bool: people with an estimate, in images that are there, whom any format can hold."""
+    """Return (N,) bool: people with an estimate, in existing images, whom any format can hold."""
     absent = people.source.absent if people.source else ()
     return people.labelled.any(1) & ~np.isin(people.image_ids, list(absent))
 
 
-def fitted(people: People, one: Format) -> People:
-    """People in a skeleton that a format can hold; InputError if that has no keypoint of theirs."""
-    if people.skeleton.name in one.skeletons:
+def fitted(people: People, fmt: Format) -> People:
+    """Convert people to a skeleton of a format; raise InputError if it shares no keypoint with theirs."""
+    if people.skeleton.name in fmt.skeletons:
         return people
-    skeleton = load(one.skeletons[0])
-    require_shared(people, skeleton, f"{one.title} holds")
+    skeleton = load(fmt.skeletons[0])
+    require_shared(people, skeleton, f"{fmt.title} holds")
     return people.to_skeleton(skeleton)
 
 
-def _new_key(image_id: int, keys: Mapping[int, int | str], one: Format) -> int | str:
-    """What a file calls a frame that it does not have: the name of another one with the number exchanged."""
-    if one.kind == "id":
+def _new_key(image_id: int, keys: Mapping[int, int | str], fmt: Format) -> int | str:
+    """Return a file's name for a frame that it lacks: another frame's name with the number replaced."""
+    if fmt.kind == "id":
         return image_id
     stem, extension = os.path.splitext(str(next(iter(keys.values()), "")))
     prefix = stem.rstrip("0123456789")
@@ -248,9 +248,9 @@ def _new_key(image_id: int, keys: Mapping[int, int | str], one: Format) -> int |
     return f"{prefix}{image_id:0{digits}d}{extension}"
 
 
-def _key(image_id: int, record: ImageRecord | None, one: Format, video: str | None) -> int | str:
-    if one.kind == "id":
+def _key(image_id: int, record: ImageRecord | None, fmt: Format, video: str | None) -> int | str:
+    if fmt.kind == "id":
         return image_id
     if record and record.file_name:
         return record.file_name
-    return f"{image_id:012d}" if video is None else f"{video}_{image_id + one.first_frame:012d}"
+    return f"{image_id:012d}" if video is None else f"{video}_{image_id + fmt.first_frame:012d}"

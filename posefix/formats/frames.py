@@ -1,10 +1,10 @@
-"""Formats that are one JSON value for each image: the ways in which those values are stored.
+"""Storage of formats with one JSON value per image.
 
 - ``folder``: a folder with one JSON file for each image, named after it;
 - ``file``: one JSON file with the value of one image, named after it;
-- ``names``: one JSON object, image name to value;
+- ``names``: one JSON object that maps image names to values;
 - ``list``: one JSON list with a value for each image or video frame, in order;
-- ``lines``: a text file with a JSON object for each video frame, one a line; OpenPifPaf's alone.
+- ``lines``: a text file with a JSON object per line, for each video frame (OpenPifPaf only).
 """
 
 from __future__ import annotations
@@ -28,44 +28,47 @@ Store = Literal["folder", "file", "names", "list", "lines"]
 
 @dataclass(frozen=True)
 class Frames:
-    """The values of M images and where they were."""
+    """The values of M images and where they are stored."""
 
-    store: Store  # see the module
-    keys: list[int | str]  # M image names, or numbers of frames from 0 on
-    values: list[Any]  # M, in the form of the format
+    store: Store  # see the module's docstring
+    keys: list[int | str]  # M image names, or frame numbers from 0
+    values: list[Any]  # M, as the format defines them
     files: tuple[str, ...] = ()  # names of the files in a folder
-    outer: tuple[Mapping[str, Any], str] | None = None  # the object that the values lie in, and under which of its keys
-    copied: tuple[Path, ...] = ()  # files of a folder that are no images and are copied as they are
-    problems: tuple[str, ...] = ()  # one sentence for each file of a folder that could not be used
+    outer: tuple[Mapping[str, Any], str] | None = None  # the object that contains the values, and their key in it
+    copied: tuple[Path, ...] = ()  # other files of a folder, copied unchanged
+    problems: tuple[str, ...] = ()  # one sentence per unusable file of a folder
 
     @property
     def kind(self) -> ImageKind:
-        """What the keys are."""
+        """Kind of the keys."""
         return "index" if all(isinstance(key, int) for key in self.keys) and self.store != "names" else "name"
 
-    def where(self, place: int) -> str:
-        """How a message names one of the images; empty for a single one."""
+    def where(self, frame: int) -> str:
+        """Name an image in a message; empty for a single one."""
         if self.store == "folder":
-            return f"{self.files[place]}, "
+            return f"{self.files[frame]}, "
         return {
             "file": "",
-            "names": f"image {self.keys[place]!r}, ",
-            "list": f"frame {self.keys[place]}, ",
-            "lines": f"line {place + 1}, ",
+            "names": f"image {self.keys[frame]!r}, ",
+            "list": f"frame {self.keys[frame]}, ",
+            "lines": f"line {frame + 1}, ",
         }[self.store]
 
 
 def read_frames(
     path: Path, is_image: Callable[[Any], bool], on_error: OnError, suffix: str = ".json", inside: str = ""
 ) -> Frames:
-    """Read a file or folder in any of the ways but ``lines``; InputError if something in it is no value of an image.
+    """Read a file or folder stored in any way but ``lines``.
 
     Args:
         path: of the file or folder.
-        is_image: whether a JSON value is what the format says of one image.
-        on_error: whether a file in a folder that cannot be used ends the reading, or is left out.
-        suffix: of the files; an image's name is the file's without it.
-        inside: the key under which an object may hold all values.
+        is_image: whether a JSON value is the format's value of an image.
+        on_error: whether an unusable file in a folder raises or is skipped.
+        suffix: of the files in a folder; the rest of the name is the image's.
+        inside: key under which an object may contain all values.
+
+    Raises:
+        InputError: something in it is not the value of an image.
     """
 
     def of_folder(name: str) -> Any:
@@ -88,8 +91,8 @@ def read_frames(
     if not isinstance(value, (Mapping, list)):
         raise InputError(f"{path}: is not what this format holds for an image, nor a list or object of such")
     pairs = dict(value.items() if isinstance(value, Mapping) else enumerate(value))
-    for key, one in pairs.items():
-        if not is_image(one):
+    for key, entry in pairs.items():
+        if not is_image(entry):
             raise InputError(f"{path}: entry {key!r} is not what this format holds for an image")
     return Frames("names" if isinstance(value, Mapping) else "list", list(pairs), list(pairs.values()), outer=outer)
 
@@ -97,9 +100,9 @@ def read_frames(
 def usable_files(
     path: Path, names: Sequence[str], read: Callable[[str], Any], on_error: OnError
 ) -> tuple[dict[str, Any], tuple[Path, ...], tuple[str, ...]]:
-    """What ``read`` makes of each file in a folder, by name; the files that it refuses with an InputError, and why.
+    """Read each file in a folder: values by name, files that ``read`` refuses with an InputError, and why.
 
-    The error is raised if ``on_error`` is ``"stop"``, or all are refused.
+    The error is raised if ``on_error`` is ``"stop"``, or if all files are refused.
     """
     values: dict[str, Any] = {}
     refused: dict[Path, str] = {}
@@ -116,23 +119,23 @@ def usable_files(
 
 
 def numbered(path: Path, frames: Frames, key: str, first: int) -> Frames:
-    """Frames by the number that their values have under a key; InputError if one has none, or two have the same.
+    """Use the frame numbers under ``key`` as keys; raise InputError if one is missing or repeated.
 
-    The first frame of a video has the number ``first``, or less if one of these has less.
+    The first frame of a video has the number ``first``, or less if a smaller one occurs.
     """
     numbers = [value.get(key) for value in frames.values]
-    for place, number in enumerate(numbers):
+    for i, number in enumerate(numbers):
         if not is_image_id(number) or number < 0:
-            where = f"line {place + 1}" if frames.store == "lines" else f"entry {place}"
+            where = f"line {i + 1}" if frames.store == "lines" else f"entry {i}"
             raise InputError(f"{path}: {where} has {describe(number)} as its {key}, expected a number of 0 or more")
-    if (twice := first_repeated(numbers)) is not None:
-        raise InputError(f"{path}: has {key} {twice} twice: were two runs written to it?")
+    if (repeated := first_repeated(numbers)) is not None:
+        raise InputError(f"{path}: has {key} {repeated} twice: were two runs written to it?")
     first = min(first, *numbers)
     return replace(frames, keys=[int(number) - first for number in numbers])
 
 
 def write_frames(path: Path, frames: Frames) -> None:
-    """Write frames the way that :func:`read_frames` found them; its inverse."""
+    """Write frames as they were stored; the inverse of :func:`read_frames`."""
     if frames.store == "folder":
         texts = ((name, json.dumps(value) + "\n") for name, value in zip(frames.files, frames.values, strict=True))
         write_folder(path, chain(texts, ((file.name, file) for file in frames.copied)))
@@ -149,7 +152,7 @@ def write_frames(path: Path, frames: Frames) -> None:
 
 
 def first_values(probe: FileProbe) -> Iterator[Any]:
-    """The first values that a file or folder can mean, to recognise a format by."""
+    """Yield the first values of a file or folder, for the detection of formats."""
     values = [file.json for file in probe.files(".json")] if probe.is_folder else [probe.json]
     yield from values
     if len(values) == 1:
@@ -157,18 +160,18 @@ def first_values(probe: FileProbe) -> Iterator[Any]:
 
 
 def file_names(path: Path, keys: Sequence[int | str], suffix: str, keep_extension: bool = False) -> list[str]:
-    """File names for images: theirs without folder, with ``suffix`` in the place of the extension, or after it.
+    """Return file names for images: their base names with ``suffix`` instead of the extension, or after it.
 
-    Images whose names differ by their extensions alone keep them. InputError, naming ``path``, if two images have the
-    same name, in different folders, or one has a name that no file can have.
+    Extensions are kept if names differ by them only. Raises InputError, naming ``path``, for images in different
+    folders with the same name, and for names that no file can have.
     """
     bases = [base_name(str(key)) for key in keys]
-    if impossible := [base for base in bases if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in base)]:
-        raise InputError(f"{path}: the image name {impossible[0]!r} cannot be the name of a file")
+    if invalid := [base for base in bases if any(char == "\0" or "\ud800" <= char <= "\udfff" for char in base)]:
+        raise InputError(f"{path}: the image name {invalid[0]!r} cannot be the name of a file")
     names = bases if keep_extension else [without_extension(base) for base in bases]
     if len(set(names)) != len(names):
         names = bases
     if (first := first_repeated(names)) is not None:
-        twice = [str(key) for key, name in zip(keys, names, strict=True) if name == first]
-        raise InputError(f"{path}: the images {twice[0]!r} and {twice[1]!r} would be written to one file")
+        duplicates = [str(key) for key, name in zip(keys, names, strict=True) if name == first]
+        raise InputError(f"{path}: the images {duplicates[0]!r} and {duplicates[1]!r} would be written to one file")
     return [name + suffix for name in names]

@@ -1,14 +1,14 @@
-"""MediaPipe Pose: JSON of what its ``PoseLandmarker`` task and ``Pose`` solution return for an image.
+"""MediaPipe Pose: JSON of the results of its ``PoseLandmarker`` task and ``Pose`` solution for an image.
 
 Each person is a list of 33 landmarks ``{"x", "y", "z", "visibility", "presence"}``, x and y as fractions of the image's
-width and height. MediaPipe itself writes no files; the forms that its results take when they are dumped are read:
+width and height. MediaPipe itself writes no files; these dumps of its results are read:
 
-- the task's, ``{"pose_landmarks": [[33 landmarks], ...]}``, on the web ``{"landmarks": [[33 landmarks], ...]}``;
-- the solution's for its one person, ``{"pose_landmarks": [33 landmarks]}``, on the web ``poseLandmarks``, by
+- of the task, ``{"pose_landmarks": [[33 landmarks], ...]}``, on the web ``{"landmarks": [[33 landmarks], ...]}``;
+- of the solution, for its only person, ``{"pose_landmarks": [33 landmarks]}``, on the web ``poseLandmarks``, by
   ``MessageToDict`` ``landmark``; null if no person was found.
 
-Visibility is the score of a landmark, and 1 where it is not given. z, presence and world landmarks are handed through.
-New files are as the task in Python has it, z as 0.
+Visibility is the score of a landmark, by default 1. z, presence and world landmarks are passed through. New files are
+those of the task in Python, with z 0.
 
 Sources: mediapipe, tasks/python/vision/pose_landmarker.py, tasks/python/components/containers/landmark.py,
 tasks/web/vision/pose_landmarker/pose_landmarker_result.d.ts and python/solutions/pose.py.
@@ -26,28 +26,28 @@ from posefix.formats.per_image import Layout, PersonLayout, Triples, json_format
 from posefix.formats.probe import FileProbe
 from posefix.formats.records import describe
 
-_PEOPLE = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")  # keys that lead to landmarks
-_TELLING = {"pose_landmarks", "poseLandmarks", "pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks"}
+_PEOPLE_KEYS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")  # keys of landmarks
+_DISTINCTIVE = {"pose_landmarks", "poseLandmarks", "pose_world_landmarks", "poseWorldLandmarks", "worldLandmarks"}
 
 
-def _key_of(image: Any) -> str:
-    """The key of an image that leads to its people; empty if it has none."""
-    return next((key for key in _PEOPLE if key in image), "") if isinstance(image, Mapping) else ""
+def _people_key(image: Any) -> str:
+    """Return the key of an image's people; empty if it has none."""
+    return next((key for key in _PEOPLE_KEYS if key in image), "") if isinstance(image, Mapping) else ""
 
 
-def _is_one_person(found: Any) -> bool:
-    return isinstance(found, list) and bool(found) and isinstance(found[0], Mapping)
+def _is_one_person(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
 def _people_in(image: Mapping[str, Any]) -> list[Any]:
-    found = image[_key_of(image)]
-    if found is not None and not isinstance(found, list):
-        raise ValueError(f"has {describe(found)}, expected a list of landmarks")
-    return [found] if _is_one_person(found) else found or []
+    landmarks = image[_people_key(image)]
+    if landmarks is not None and not isinstance(landmarks, list):
+        raise ValueError(f"has {describe(landmarks)}, expected a list of landmarks")
+    return [landmarks] if _is_one_person(landmarks) else landmarks or []
 
 
 def _put_people(image: Mapping[str, Any], people: list[Any]) -> dict[str, Any]:
-    key = _key_of(image)
+    key = _people_key(image)
     if _is_one_person(image[key]) or image[key] is None:
         return {**image, key: next(iter(people), None)}
     return {**image, key: people}
@@ -75,7 +75,7 @@ def _is_person(record: Any) -> bool:
 LAYOUT = Layout(
     PersonLayout(_keypoints, _put, _new, _is_person, decimals=(6, 6)),
     ("blazepose33",),
-    is_image=lambda value: bool(_key_of(value)),
+    is_image=lambda value: bool(_people_key(value)),
     people_in=_people_in,
     put_people=_put_people,
     new_image={"pose_landmarks": []},
@@ -84,8 +84,8 @@ LAYOUT = Layout(
 
 
 def _looks_like_mediapipe(probe: FileProbe) -> bool:
-    values = (value for value in first_values(probe) if _key_of(value) and "keypoints" not in value)
-    return any(_TELLING & value.keys() for value in values) or looks_like(LAYOUT, probe)
+    values = (value for value in first_values(probe) if _people_key(value) and "keypoints" not in value)
+    return any(_DISTINCTIVE & value.keys() for value in values) or looks_like(LAYOUT, probe)
 
 
 FORMAT = json_format(

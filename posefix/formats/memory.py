@@ -71,7 +71,7 @@ def _read_ultralytics(result: Any) -> People:
 
 
 def _put_ultralytics(like: Any, keypoints: np.ndarray, moved: np.ndarray) -> Any:
-    """Build ``Keypoints`` anew, since it remembers its ``xy`` and ``xyn``."""
+    """Put keypoints into new ``Keypoints``, since these cache ``xy`` and ``xyn``."""
     new, old = copy.copy(like), like.keypoints
     new.keypoints = type(old)(with_moved(old.data, keypoints, moved), old.orig_shape)
     return new
@@ -96,7 +96,7 @@ def to_mediapipe(people: People, like: Any, size: tuple[int, int]) -> Any:
 
 
 def _poses(landmarks: Any) -> Any:
-    """The landmarks of each person: the pose task has a list of them, the holistic one a single person's."""
+    """Return the landmarks of each person: the pose task has a list of them, the holistic task a single person's."""
     return [landmarks] if landmarks and hasattr(landmarks[0], "x") else landmarks
 
 
@@ -128,7 +128,7 @@ def _mediapipe(size: Any) -> Converter:
 
 # ---- rtmlib 0.0.16, tools/solution/*.py and tools/pose_estimation/*.py
 
-_ORIGINAL = "rtmlib"  # in ``People.extra``: a person's keypoints (K, 2) and scores (K,) as they came
+_ORIGINAL = "rtmlib"  # key in ``People.extra`` of a person's original keypoints (K, 2) and scores (K,)
 
 
 def from_rtmlib(keypoints: Any, scores: Any) -> People:
@@ -143,7 +143,7 @@ def to_rtmlib(people: People) -> tuple[np.ndarray, np.ndarray]:
     """
     if not len(people) or any(_ORIGINAL not in record for record in people.extra):
         return people.keypoints, people.scores
-    keypoints, scores = (np.stack(parts) for parts in zip(*(r[_ORIGINAL] for r in people.extra), strict=True))
+    keypoints, scores = (np.stack(arrays) for arrays in zip(*(r[_ORIGINAL] for r in people.extra), strict=True))
     if keypoints.shape != people.keypoints.shape:
         return people.keypoints, people.scores
     pair: tuple[np.ndarray, np.ndarray] = _RTMLIB.put_back(people, (keypoints, scores))
@@ -154,7 +154,7 @@ def _read_rtmlib(pair: tuple[Any, Any]) -> People:
     keypoints, scores = map(as_array, pair)
     people = people_from(np.zeros((0, 0, 2)) if keypoints.shape == (0,) else keypoints, scores)
     if len(people):
-        people.extra = [{_ORIGINAL: one} for one in zip(keypoints.copy(), scores.copy(), strict=True)]
+        people.extra = [{_ORIGINAL: arrays} for arrays in zip(keypoints.copy(), scores.copy(), strict=True)]
     return people
 
 
@@ -177,13 +177,13 @@ def to_transformers(people: People, like: Any) -> list[Any]:
 
 
 def _labels(person: Mapping[str, Any]) -> np.ndarray:
-    """(k,) which of COCO's 17 or COCO-WholeBody's 133 keypoints the person's are."""
+    """Return (k,) indices of a person's keypoints among COCO's 17 or COCO-WholeBody's 133."""
     return as_array(person["labels"] if "labels" in person else range(len(person["keypoints"])))
 
 
 def _read_transformers(people: Sequence[Mapping[str, Any]]) -> People:
-    most = max((int(_labels(person).max(initial=0)) for person in people), default=0)
-    triples = np.zeros((len(people), 17 if most < 17 else 133, 3))
+    largest = max((int(_labels(person).max(initial=0)) for person in people), default=0)
+    triples = np.zeros((len(people), 17 if largest < 17 else 133, 3))
     for row, person in enumerate(people):
         labels = _labels(person)
         triples[row, labels, :2] = as_array(person["keypoints"])

@@ -1,12 +1,12 @@
 """MMPose's predictions: JSON with the instances of an image, or of each frame of a video.
 
-``MMPoseInferencer`` writes ``NAME.json`` for an image ``NAME.jpg``: a list of instances ::
+``MMPoseInferencer`` writes ``NAME.json`` for an image ``NAME.jpg``, a list of instances ::
 
     [{"keypoints": [[x, y], ...], "keypoint_scores": [0.9, ...], "bbox": [[x1, y1, x2, y2]], "bbox_score": 0.9}]
 
-and for a video a list of ``{"frame_id": 0, "instances": [...]}`` that counts the frames from 0. The demo scripts write
-``results_NAME.json``: ``{"meta_info": {...}, "instance_info": [...]}``, with the instances of an image or the frames of
-a video, which they count from 1. A list of lists of instances is of images in order.
+and for a video a list of ``{"frame_id": 0, "instances": [...]}`` that counts frames from 0. The demo scripts write
+``results_NAME.json``: ``{"meta_info": {...}, "instance_info": [...]}``, with the instances of an image, or the frames
+of a video counted from 1. A list of lists of instances is read as images in order.
 
 Source: MMPose 1.3.2, mmpose/structures/utils.py, mmpose/apis/inferencers/base_mmpose_inferencer.py, demo/*.py.
 """
@@ -41,13 +41,13 @@ from posefix.formats.probe import FileProbe
 from posefix.formats.records import require_object
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14", "halpe136")
-DEMO_PREFIX = "results_"  # of the files that the demo scripts write
+DEMO_PREFIX = "results_"  # of the demo scripts' files
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
     """Read the instances of images, or of a video's frames by their ``frame_id``.
 
-    Images have no prefix that the demo scripts put before their names.
+    Image names lose the prefix of the demo scripts.
     """
     frames = read_frames(path, _is_image, on_error, inside="instance_info")
     if frames.store == "list" and frames.values and all(isinstance(value, Mapping) for value in frames.values):
@@ -55,8 +55,8 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
     else:
         pairs = zip(frames.keys, frames.values, strict=True)
         keys = [str(key).removeprefix(DEMO_PREFIX) if isinstance(value, Mapping) else key for key, value in pairs]
-        if (twice := first_repeated(keys)) is not None:
-            raise InputError(f"{path}: two of its files are of the image {twice!r}")
+        if (repeated := first_repeated(keys)) is not None:
+            raise InputError(f"{path}: two of its files are of the image {repeated!r}")
         frames = replace(frames, keys=keys)
     return read_images(LAYOUT, path, skeleton, on_error, frames)
 
@@ -70,7 +70,7 @@ def _is_frame(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("instances"), list)
 
 
-def _key_of(value: Mapping[str, Any]) -> str:
+def _instances_key(value: Mapping[str, Any]) -> str:
     return "instances" if "instances" in value else "instance_info"
 
 
@@ -105,16 +105,16 @@ LAYOUT = Layout(
     ),
     SKELETONS,
     _is_image,
-    people_in=lambda value: value[_key_of(value)] if isinstance(value, Mapping) else value,
-    put_people=lambda value, people: {**value, _key_of(value): people} if isinstance(value, Mapping) else people,
+    people_in=lambda value: value[_instances_key(value)] if isinstance(value, Mapping) else value,
+    put_people=lambda value, people: {**value, _instances_key(value): people} if isinstance(value, Mapping) else people,
     noun="instance",
 )
 
 
 def _looks_like_mmpose(probe: FileProbe) -> bool:
     objects = (value for value in first_values(probe) if isinstance(value, Mapping))
-    telling = any(isinstance(value.get("instance_info"), list) or "frame_id" in value for value in objects)
-    return telling or looks_like(LAYOUT, probe)
+    distinctive = any(isinstance(value.get("instance_info"), list) or "frame_id" in value for value in objects)
+    return distinctive or looks_like(LAYOUT, probe)
 
 
 FORMAT = json_format("mmpose", "MMPose's predictions", LAYOUT, sniff=_looks_like_mmpose, read=read, estimator_ap=72.0)

@@ -4,9 +4,9 @@
 
     {"keypoints": [x, y, confidence, ...], "bbox": [x, y, w, h], "score": 0.9, "category_id": 1}
 
-Tracked people have their track's id as ``id_``. A keypoint of confidence 0 was not found. Records of objects, without
-keypoints, are handed through.
-``openpifpaf.video --json-output`` appends one line ``{"frame": 1, "predictions": [...]}`` for each frame, from 1 on.
+Tracked people have their track id as ``id_``. Keypoints of confidence 0 were not found. Records of objects, without
+keypoints, are passed through.
+``openpifpaf.video --json-output`` appends one line ``{"frame": 1, "predictions": [...]}`` per frame, from 1 on.
 
 Source: OpenPifPaf 0.12.14 and 0.13, openpifpaf/annotation.py (json_data), predict.py (out_name), video.py, stream.py.
 """
@@ -40,13 +40,13 @@ def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile
 
 
 def _read_video(path: Path) -> Frames:
-    values = [_value_of(line) for line in as_text(path, read_bytes(path), "JSON").split("\n") if line.strip()]
-    if wrong := [number for number, value in enumerate(values, start=1) if not _is_frame(value)]:
-        raise InputError(f"{path}: line {wrong[0]} is cut off or damaged, expected a JSON object of a frame")
+    values = [_parse_line(line) for line in as_text(path, read_bytes(path), "JSON").split("\n") if line.strip()]
+    if bad_lines := [number for number, value in enumerate(values, start=1) if not _is_frame(value)]:
+        raise InputError(f"{path}: line {bad_lines[0]} is cut off or damaged, expected a JSON object of a frame")
     return numbered(path, Frames("lines", list(range(len(values))), values), "frame", FIRST_FRAME)
 
 
-def _value_of(line: str) -> Any:
+def _parse_line(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
@@ -54,7 +54,7 @@ def _value_of(line: str) -> Any:
 
 
 def _is_video(probe: FileProbe) -> bool:
-    return _is_frame(_value_of(probe.text.split("\n", 1)[0])) or probe.text.startswith('{"frame":')
+    return _is_frame(_parse_line(probe.text.split("\n", 1)[0])) or probe.text.startswith('{"frame":')
 
 
 def _is_frame(value: Any) -> bool:

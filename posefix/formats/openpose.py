@@ -1,9 +1,8 @@
-"""OpenPose's ``--write_json``: for each image or video frame a file ``NAME_keypoints.json`` with the people in it.
+"""OpenPose's ``--write_json``: a file ``NAME_keypoints.json`` with the people of each image or video frame.
 
-A person's ``pose_keypoints_2d`` are x, y and confidence of 25 keypoints (model
-``BODY_25``) or 18 (model ``COCO``), one after the other; three zeros where one was not detected. There is no score of a
-person, and no box. All else is handed through. Coordinates are pixels with ``--keypoint_scale 0``, the default; scales
-3 and 4 are fractions of the image and refused.
+A person's ``pose_keypoints_2d`` is a flat list of x, y and confidence of 25 keypoints (model ``BODY_25``) or 18 (model
+``COCO``); three zeros for undetected ones. There are no person scores and no boxes. Everything else is passed through.
+Coordinates are pixels with ``--keypoint_scale 0``, the default; scales 3 and 4 are fractions of the image and refused.
 
 Sources: openpose, doc/02_output.md, doc/advanced/demo_advanced.md, src/openpose/filestream/fileStream.cpp.
 """
@@ -26,9 +25,10 @@ PARTS = ("pose", "face", "hand_left", "hand_right")
 
 
 def people_in_object(people: str, key: str, person: Mapping[str, Any], version: Any) -> Layout:
-    """An image is an object with a version and a list of people, each an object with all numbers in one list.
+    """Describe images as objects with a version and a list of people, each an object with a flat list of numbers.
 
-    ``people`` is the key of that list, ``key`` that of the numbers; ``person`` is a new person without numbers.
+    ``people`` is the key of the list of people, ``key`` that of the numbers; ``person`` is a new person without
+    numbers.
     """
 
     return Layout(
@@ -56,14 +56,14 @@ LAYOUT = people_in_object(
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
-    """Read a folder of ``*.json``, or one such file; ``_keypoints`` at the end is not of the image's name."""
+    """Read a folder of ``*.json``, or one such file; ``_keypoints`` at the end is not part of the image's name."""
     frames = read_frames(path, LAYOUT.is_image, on_error)
     keys = [key if isinstance(key, int) else key.removesuffix("_keypoints") for key in frames.keys]
     return read_images(LAYOUT, path, skeleton, on_error, replace(frames, keys=keys))
 
 
 def looks_posed(layout: Layout, by_alphapose: bool, probe: FileProbe) -> bool:
-    """Whether images have people with numbers, or nobody and a version, which tells AlphaPose's from OpenPose's."""
+    """Whether images have people with numbers, or nobody and a version, by which AlphaPose and OpenPose differ."""
     posed = []
     for value in first_values(probe):
         people = layout.people_in(value) if layout.is_image(value) else None

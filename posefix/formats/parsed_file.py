@@ -1,7 +1,7 @@
-"""What every format has in common: the content of a file as arrays, and how a format is recognised, read and written.
+"""Common to all formats: the content of a file as arrays, and how a format is recognised, read and written.
 
-A format's module turns its files into :class:`ParsedFile` and back; image ids, pixels of relative coordinates and other
-skeletons are up to :mod:`posefix.formats.exchange`.
+A format's module converts files to :class:`ParsedFile` and back; :mod:`posefix.formats.exchange` adds image ids,
+converts relative coordinates to pixels, and changes skeletons.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ ImageKind = Literal["id", "name", "index"]
 
 @dataclass(eq=False)
 class ParsedFile:
-    """What one file or folder of a format says: N people of one skeleton with K keypoints, in M images.
+    """Content of a file or folder: N people of one skeleton with K keypoints, in M images.
 
     Attributes:
-        skeleton: what the keypoints are.
-        keypoints: (N, K, 2) float, x and y, in pixels, or fractions of the image if the format is
-            ``relative``; (0, 0) with score 0 where there is none.
-        scores: (N, K) float confidences; 0 says that there is no estimate.
-        frames: (N,) int64, for each person the place of its image in ``images``; in the order of the file.
-        images: every image that the file tells of, those without people too: ids, names, or places in an order.
+        skeleton: of the keypoints.
+        keypoints: (N, K, 2) float, x and y, in pixels, or fractions of the image if the format is ``relative``; (0, 0)
+            with score 0 where there is no estimate.
+        scores: (N, K) float confidences; 0 means no estimate.
+        frames: (N,) int64 index of each person's image in ``images``; in the order of the file.
+        images: every image in the file, also those without people: ids, names, or indices.
         kind: what ``images`` are: ``"id"`` (COCO's image ids), ``"name"`` (file names, with or without folders and
             extension), or ``"index"`` (the n-th image or frame, from 0).
-        boxes: (N, 4) float xywh, as ``keypoints``; zeros where there is none.
+        boxes: (N, 4) float xywh, in the units of ``keypoints``; zeros if there is none.
         person_scores: (N,) float.
-        records: N records of the format as they came; None for people who come from elsewhere.
+        records: N original records of the format; None for new people.
         original_scores: (N,) float32 scores before rescoring, as :attr:`People.original_scores`.
         track_ids: (N,) int64, as :attr:`People.track_ids`.
-        listed: name and size of each of the M images, where the file or who writes it knows them; else empty.
-        document: what else has to be written back; its form is up to the format. None when written anew.
-        problems: one sentence for each person that could not be used and is handed through.
-        not_finite: how many people have keypoints that are NaN or infinite, and so count as not detected.
-        holds: in reading, those of :attr:`Format.holds` that this very file has a place for; None: all.
-        new: in writing, whether the people come from elsewhere and have no records.
+        listed: name and size of each of the M images, if known; else empty.
+        document: whatever else has to be written back, as the format likes; None for new files.
+        problems: one sentence for each unusable person, who is passed through.
+        not_finite: number of people with NaN or infinite keypoints, which count as not detected.
+        holds: for reading, the part of :attr:`Format.holds` that this file has; None: all.
+        new: for writing, whether the people come from elsewhere and have no records.
     """
 
     skeleton: Skeleton
@@ -71,14 +71,14 @@ class ParsedFile:
         return len(self.keypoints)
 
     def people_of(self) -> list[list[int]]:
-        """For each of the M images the places of its people, in order."""
-        found: list[list[int]] = [[] for _ in self.images]
-        for place, frame in enumerate(self.frames.tolist()):
-            found[frame].append(place)
-        return found
+        """Return the indices of the people of each image, in order."""
+        people: list[list[int]] = [[] for _ in self.images]
+        for person, frame in enumerate(self.frames.tolist()):
+            people[frame].append(person)
+        return people
 
     def has_no_estimate(self, person: int) -> bool:
-        """Whether a person's record is to be written as it came: there is no estimate in it that could be used."""
+        """Whether a person's record must be written unchanged, since it has no usable estimate."""
         return not self.new and not (self.scores[person] > 0).any()
 
 
@@ -87,23 +87,23 @@ class Format:
     """How a format is recognised, read and written.
 
     Attributes:
-        name: as ``--format`` and ``--to`` take it.
+        name: as used by ``--format`` and ``--to``.
         title: its name in messages.
-        skeletons: names of those that new files can be in; people of another one are written in the first.
+        skeletons: names of skeletons that new files can have; people in others are converted to the first.
         kind: how it names images.
-        sniff: whether a file or folder is of this format.
+        sniff: whether a file or folder has this format.
         read: ``(path, skeleton or None, on_error) -> ParsedFile``; raises InputError.
-        write: ``(path, content)``: whole or not at all; what is as in its record stays as it is written there.
+        write: ``(path, content)``: atomically; unchanged values keep their text.
         relative: whether its coordinates are fractions of the image.
-        pixels_by: what makes its tool write pixels, where it may write fractions of the image instead.
+        pixels_by: option of its tool that makes it write pixels, if it can write fractions of the image, too.
         folder: whether it is written as a folder.
-        any_file_name: the name of a single file with the people of one image need not be the image's.
-        first_frame: the number that names give the first frame of a video.
+        any_file_name: whether a single file with the people of one image may have any name.
+        first_frame: number of a video's first frame in names.
         holds: which of ``"scores"`` (of keypoints), ``"boxes"`` and ``"person_scores"`` survive writing and reading.
-        tells_skeleton: whether files say what their keypoints are, by names or by a number that the format gives.
-        completed: records without any estimate are people to be refined, too; so are keypoints without one.
-        takes_new: where in a file that was read new people can be put.
-        estimator_ap: AP in percent on COCO that the estimators which write it have published; None if any may.
+        tells_skeleton: whether files identify their keypoints, by name or by number.
+        completed: whether records and keypoints without any estimate are refined, too.
+        takes_new: where new people can be added to a file that was read.
+        estimator_ap: published AP on COCO, in percent, of the estimators that write it; None if any may.
     """
 
     name: str

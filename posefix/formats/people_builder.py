@@ -1,4 +1,4 @@
-"""Collect the people of a file, checked one by one, as arrays."""
+"""Collect the checked people of a file as arrays."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class PeopleBuilder:
 
     Args:
         path: named in messages.
-        skeleton: what the keypoints are; None: found from the number of keypoints of the first person.
-        on_error: at an unusable person, raise InputError, or keep their record without estimates and go on.
-        skeletons: names among which a number of keypoints decides; all that are shipped if empty.
-        records: the records of all people, if they are not to be collected.
+        skeleton: of the keypoints; None infers it from the number of keypoints of the first person.
+        on_error: whether an unusable person raises InputError, or is kept as a record without estimates.
+        skeletons: names of skeletons to infer from; all shipped ones if empty.
+        records: the records of all people, if these need not be collected.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class PeopleBuilder:
     ) -> None:
         self.path, self.skeleton, self.on_error, self._skeletons = path, skeleton, on_error, skeletons
         self._records, self._collected = records, list[Any]()
-        self._numbers = bytearray()  # float32 of each usable person: keypoints, box, score
+        self._numbers = bytearray()  # float32 keypoints, box and score of usable people
         self._usable: list[bool] = []
         self.frames: list[int] = []
         self._original_scores: list[float] = []
         self._track_ids: list[int] = []
         self.problems: list[str] = []
-        self.not_finite = 0  # people with keypoints that are NaN or infinite, not only missing
+        self.not_finite = 0  # number of people with NaN or infinite keypoints
 
     def add(
         self,
@@ -54,16 +54,16 @@ class PeopleBuilder:
         person_score: Any = None,
         track_id: int = -1,
     ) -> None:
-        """Take a person.
+        """Add a person.
 
         Args:
             where: names the person in a message, such as ``"record 3"``.
-            frame: place of their image among the images.
-            record: as it came.
+            frame: index of their image.
+            record: the original record.
             triples: x, y and score of K keypoints; None or NaN where there is no estimate.
             box: xywh, or None.
-            person_score: None: the mean of the scores.
-            track_id: -1: none.
+            person_score: None takes the mean of the scores.
+            track_id: -1 if there is none.
         """
         try:
             row = self._checked(triples, box, person_score)
@@ -76,13 +76,13 @@ class PeopleBuilder:
     def add_rows(
         self, frames: Sequence[int], records: Sequence[Any], rows: np.ndarray, track_ids: Sequence[int]
     ) -> None:
-        """Take R people whose numbers were checked: ``rows`` (R, 3 K + 5) float64 keypoints, box and score of each."""
+        """Add R checked people: ``rows`` (R, 3 K + 5) float64 with keypoints, box and score of each."""
         self._numbers += rows.astype(np.float32).tobytes()
         for frame, record, track_id in zip(frames, records, track_ids, strict=True):
             self._append(frame, record, True, track_id)
 
     def refuse(self, where: str, frame: int, record: Any, problem: str) -> None:
-        """Take a person who cannot be used; ``problem`` goes on after ``where``. Raises InputError unless skipping."""
+        """Add an unusable person, or raise InputError. ``problem`` continues the sentence of ``where``."""
         sentence = f"{self.path}: {where} {problem}"
         if self.on_error == "stop":
             raise InputError(sentence)
@@ -90,11 +90,11 @@ class PeopleBuilder:
         self.hand_through(frame, record)
 
     def hand_through(self, frame: int, record: Any) -> None:
-        """Take a record that is of no person: it is written as it came, in its place among the people."""
+        """Add a record that is not a person, which is written unchanged, in its place among the people."""
         self._append(frame, record, False)
 
     def parsed(self, images: Sequence[int | str], kind: ImageKind, fallback: str = "coco17", **rest: Any) -> ParsedFile:
-        """All that was taken; ``fallback`` names the skeleton of a file without any usable person."""
+        """Return everything collected; ``fallback`` is the skeleton of a file without any usable person."""
         skeleton = self.skeleton or load(fallback)
         k = len(skeleton)
         rows = np.zeros((len(self._usable), 3 * k + 5), np.float32)
@@ -126,7 +126,7 @@ class PeopleBuilder:
             self._collected.append(record)
 
     def _checked(self, triples: Any, box: Any, person_score: Any) -> np.ndarray:
-        """(3 K + 5,) float64: the keypoints, the box, the score. ValueError with the rest of a sentence."""
+        """Return (3 K + 5,) float64: keypoints, box, score; raise ValueError with the end of a sentence."""
         points = numbers(triples, "keypoints").reshape(-1, 3)
         if self.skeleton is None:
             self.skeleton = skeleton_with(len(points), self._skeletons)
@@ -138,10 +138,10 @@ class PeopleBuilder:
             )
         points = np.where(np.isfinite(points).all(1, keepdims=True), points, 0.0)
         if np.abs(points).max() > MAX_COORDINATE:
-            place, column = divmod(int(np.abs(points).argmax()), 3)
+            keypoint, column = divmod(int(np.abs(points).argmax()), 3)
             raise ValueError(
-                f"has {points[place, column]:g} as the {('x', 'y', 'score')[column]} of "
-                f"{self.skeleton.keypoint_names[place]}, expected a number within +-{MAX_COORDINATE:,.0f}"
+                f"has {points[keypoint, column]:g} as the {('x', 'y', 'score')[column]} of "
+                f"{self.skeleton.keypoint_names[keypoint]}, expected a number within +-{MAX_COORDINATE:,.0f}"
             )
         xywh = np.zeros(4)
         if box is not None:
@@ -160,11 +160,11 @@ class PeopleBuilder:
 
 
 def skeleton_with(count: int, names: Sequence[str] = ()) -> Skeleton:
-    """The shipped skeleton with so many keypoints, the first among ``names``; ValueError when there is none."""
-    found = [name for name in (names or with_keypoint_count(count)) if len(load(name)) == count]
-    if not found:
-        known = ": " + ", ".join(f"{name} ({len(load(name))})" for name in names) if names else ""
+    """Return the shipped skeleton with ``count`` keypoints, the first among ``names``; ValueError if there is none."""
+    matching = [name for name in (names or with_keypoint_count(count)) if len(load(name)) == count]
+    if not matching:
+        choices = ": " + ", ".join(f"{name} ({len(load(name))})" for name in names) if names else ""
         raise ValueError(
-            f"has {count} keypoints, which no skeleton of this format has{known}; give one with --skeleton"
+            f"has {count} keypoints, which no skeleton of this format has{choices}; give one with --skeleton"
         )
-    return load("coco17" if "coco17" in found else found[0])
+    return load("coco17" if "coco17" in matching else matching[0])

@@ -1,4 +1,4 @@
-"""Look at the beginning of a file or folder, to recognise its format."""
+"""Look at the beginning of a file or folder to recognise its format."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from posefix.core.files import opened, without_gz
 
 HEAD = 1 << 18  # bytes
 ENTRIES = 1000  # of a folder
-OPENED = 20  # files of a folder that are opened
+OPENED = 20  # files of a folder that are looked at
 
 
 class FileProbe:
-    """What can be told of a file or folder without reading all of it; nothing here raises."""
+    """What can be told of a file or folder without reading all of it; never raises."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -38,20 +38,20 @@ class FileProbe:
 
     @cached_property
     def names(self) -> list[str]:
-        """Names in a folder, without ``.gz``, sorted: of any 1,000 of its files."""
-        found = []
+        """Sorted names in a folder, without ``.gz``; 1,000 of them at most."""
+        names = []
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
-                    found.append(without_gz(entry.name))
-                    if len(found) == ENTRIES:
+                    names.append(without_gz(entry.name))
+                    if len(names) == ENTRIES:
                         break
         except OSError:
             return []
-        return sorted(found)
+        return sorted(names)
 
     def files(self, suffix: str) -> list[FileProbe]:
-        """Some twenty files in a folder that end so and are not hidden, from all over it; each is looked at once."""
+        """Return about twenty visible files with this suffix from all over a folder; probes are cached."""
         names = [name for name in self.names if name.lower().endswith(suffix) and not name.startswith(".")]
         chosen = names[:: -(-len(names) // OPENED) or 1]
         for name in chosen:
@@ -62,7 +62,7 @@ class FileProbe:
 
     @cached_property
     def head(self) -> bytes:
-        """The first bytes of a file, after unzipping."""
+        """The first bytes of a file, decompressed."""
         try:
             with opened(self.path) as file:
                 return file.read(HEAD)
@@ -71,7 +71,7 @@ class FileProbe:
 
     @cached_property
     def text(self) -> str:
-        """:attr:`head` as text; empty if it is none."""
+        """:attr:`head` as text; empty if it is not text."""
         try:
             return self.head.decode("utf-8-sig", errors="strict" if len(self.head) < HEAD else "ignore")
         except UnicodeDecodeError:
@@ -79,13 +79,13 @@ class FileProbe:
 
     @cached_property
     def json(self) -> Any:
-        """The JSON value of a file; of a long one as much as :attr:`head` has of it; None if it is none."""
+        """The JSON value of a file, or of the :attr:`head` of a long one; None if it is not JSON."""
         if self.text.lstrip()[:1] not in ("[", "{"):
             return None
         try:
             if len(self.head) < HEAD:
                 return json.loads(self.text)
-            # Half a surrogate pair, as in file names that are not UTF-8, is an error to this parser.
+            # This parser rejects lone surrogates, which occur in file names that are not UTF-8.
             text = re.sub(r"\\u[dD]", r"\\u0", self.text)
             return from_json(text, allow_partial=True)
         except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a value in a record can be, how a message names it, and which value is written again."""
+"""Check, describe and rewrite the values in records."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ import numpy as np
 
 from posefix.core.people import MAX_COORDINATE
 
-ORIGINAL_SCORE = "original_score"  # key of the score that a record had before it was refined and rescored
+ORIGINAL_SCORE = "original_score"  # key of the score before refinement and rescoring
 
 
 def is_image_id(value: Any) -> bool:
-    """Whether a JSON value is an integer of 64 bits; 139.0 is one, true is not."""
+    """Whether a JSON value is a 64-bit integer; 139.0 is one, true is not."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     return abs(value) < 2**63 and value == int(value)
 
 
 def is_score(value: Any) -> bool:
-    """Whether a JSON value is a number that a score can be."""
+    """Whether a JSON value is a number that can be a score."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_COORDINATE
 
 
 def original_score(record: Any) -> float:
-    """The score that a record had before it was rescored; NaN if it was not."""
+    """Return the score of a record before rescoring; NaN if it was not rescored."""
     score = record.get(ORIGINAL_SCORE) if isinstance(record, Mapping) else None
     return float(score) if score is not None and is_score(score) else np.nan
 
 
 def with_original_score(record: Mapping[str, Any], score: float) -> dict[str, Any]:
-    """A record with the score that it had before it was rescored, unless it says it or that is NaN."""
+    """Return a record with its score before rescoring, unless it has it already or that is NaN."""
     if not np.isfinite(score) or is_score(record.get(ORIGINAL_SCORE)):
         return dict(record)
-    return {**record, ORIGINAL_SCORE: float(str(np.float32(score)))}  # the shortest decimals that mean this float32
+    return {**record, ORIGINAL_SCORE: float(str(np.float32(score)))}  # shortest decimals of this float32
 
 
 def track_id_of(value: Any) -> int:
-    """The track id that a value of a record means, a number from 0 on or a list of one; -1 if it is none."""
+    """Return the track id of a value, a number from 0 or a list with one; -1 if it is not."""
     value = only(value)
     return max(int(value), -1) if is_image_id(value) else -1
 
 
 def only(value: Any) -> Any:
-    """What a list of one, or a list of such a list, holds; any other value as it is."""
+    """Return the element of a list, or nested lists, of length 1; any other value unchanged."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value
 
 
 def describe(value: Any) -> str:
-    """A JSON value as a sentence can name it, cut short if it is long."""
+    """Describe a JSON value for a message, truncated if it is long."""
     if isinstance(value, (list, Mapping)):
         return f"{'an object' if isinstance(value, Mapping) else 'a list'} of {len(value)}"
     if value is None or isinstance(value, bool):
@@ -61,7 +61,7 @@ def describe(value: Any) -> str:
 
 
 def require_object(record: Any, *keys: str) -> None:
-    """Raise ValueError, with the rest of a sentence, about a record that is no object or lacks a key."""
+    """Raise ValueError, with the end of a sentence, if a record is not an object or lacks a key."""
     if not isinstance(record, Mapping):
         raise ValueError(f"is {describe(record)}, expected an object{' with ' + keys[0] if keys else ''}")
     if missing := [key for key in keys if key not in record]:
@@ -69,49 +69,48 @@ def require_object(record: Any, *keys: str) -> None:
 
 
 def is_usable_box(xywh: np.ndarray) -> np.ndarray:
-    """(...) bool: boxes (..., 4) in which all numbers can be pixels, and sizes are 0 or more; 0 where none is known."""
+    """Return (...) bool: boxes (..., 4) with pixel coordinates and sizes of 0 or more; size 0 means unknown."""
     usable: np.ndarray = (np.abs(xywh) <= MAX_COORDINATE).all(-1) & (xywh[..., 2:] >= 0).all(-1)
     return usable
 
 
 def is_estimate(triples: np.ndarray, origin_is_nothing: bool = True, zero_is_nothing: bool = True) -> np.ndarray:
-    """(K,) bool: which of (K, 3) x, y and score say where a keypoint is; mostly (0, 0) and a score of 0 do not."""
-    found: np.ndarray = np.isfinite(triples).all(1)
-    found &= (triples[:, 2] != 0) | (not zero_is_nothing)
-    found &= (triples[:, :2] != 0).any(1) | (not origin_is_nothing)
-    return found
+    """Return (K,) bool: which of (K, 3) x, y and score are estimates; by default, (0, 0) and score 0 are not."""
+    valid: np.ndarray = np.isfinite(triples).all(1)
+    valid &= (triples[:, 2] != 0) | (not zero_is_nothing)
+    valid &= (triples[:, :2] != 0).any(1) | (not origin_is_nothing)
+    return valid
 
 
 def numbers(values: Any, what: str) -> np.ndarray:
-    """A nested list of JSON numbers as float64; None becomes NaN.
+    """Convert a nested list of JSON numbers to float64; None becomes NaN.
 
     Raises:
-        ValueError: with the rest of a sentence, when something in it is no number or the lists are uneven.
+        ValueError: with the end of a sentence, if a value is not a number or the lists are ragged.
     """
-    wrong = values
+    culprit = values
     try:
-        found = np.array(values)
-        if found.dtype.kind not in "iuf" and found.size:
+        array = np.array(values)
+        if array.dtype.kind not in "iuf" and array.size:
             flat = np.array(values, object)
             for value in flat.ravel():
                 if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                    wrong = value
+                    culprit = value
                     raise TypeError
-            found = np.array([np.nan if v is None else float(v) for v in flat.ravel()]).reshape(flat.shape)
-        return found.astype(np.float64)
+            array = np.array([np.nan if v is None else float(v) for v in flat.ravel()]).reshape(flat.shape)
+        return array.astype(np.float64)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        raise ValueError(f"has {describe(wrong)} as {what}, expected numbers") from None
+        raise ValueError(f"has {describe(culprit)} as {what}, expected numbers") from None
 
 
 def keep_equal(raw: Any, new: np.ndarray, decimals: Any, keep: np.ndarray | None = None) -> Any:
-    """New numbers as nested lists (one number if ``new`` has no dimensions), the original ones where they say the same.
+    """Return new numbers as nested lists (a number if ``new`` is 0-d), with the original ones where they are equal.
 
     Args:
-        raw: the numbers as they came; if of another shape than ``new``, or no numbers, they are not used.
+        raw: the original numbers; ignored if not numbers or of another shape than ``new``.
         new: an array.
-        decimals: new numbers are rounded to so many, broadcast to ``new``; a difference of less than half of the last
-            one is none.
-        keep: bool, broadcast to ``new``: where the original is to stay, whatever ``new`` says.
+        decimals: to round new numbers to, broadcast to ``new``; differences below half of the last one count as equal.
+        keep: bool, broadcast to ``new``: where the original is kept in any case.
     """
     scale = 10.0 ** np.asarray(decimals)
     rounded = np.round(np.asarray(new, np.float64) * scale) / scale + 0.0

@@ -1,4 +1,4 @@
-"""Every format that is known, and which of them a file or folder is of."""
+"""All formats, and the detection of a file's or folder's format."""
 
 from __future__ import annotations
 
@@ -45,37 +45,38 @@ FORMATS: dict[str, Format] = {
 
 
 def sniff(path: str | Path) -> str | None:
-    """The format that a file or folder looks like; None if like none, InputError if there is no such path."""
+    """Return the format that a file or folder looks like, or None; raise InputError if it does not exist."""
     if not os.path.exists(path):
         raise InputError(f"{path}: no such file or folder")
     refuse_pipe(path)
     probe = FileProbe(path)
-    return next((name for name, one in FORMATS.items() if one.sniff(probe)), None)
+    return next((name for name, candidate in FORMATS.items() if candidate.sniff(probe)), None)
 
 
 def format_named(name: str) -> Format:
-    """A format by its name; InputError, with all names, if there is none."""
+    """Return a format by name; raise InputError, with all names, if there is none."""
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}: use one of {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
 def format_of(path: str | Path, format: str = "auto") -> str:
-    """The name of the format of a path, found by looking at it if it is ``"auto"``.
+    """Return the name of the format of a path, detected if it is ``"auto"``.
 
-    A JSON file that is damaged, or nearly COCO's results, is taken for these, so that their reader says what is wrong.
+    A damaged JSON file, or one similar to COCO results, counts as COCO results, so that their reader says what is
+    wrong.
 
     Raises:
-        InputError: there is no such path, no such format, or the path looks like none.
+        InputError: the path does not exist, the format does not exist, or the path looks like none.
     """
     if format != "auto":
         return format_named(format).name
-    if found := sniff(path):
-        return found
+    if detected := sniff(path):
+        return detected
     probe = FileProbe(path)
     if not probe.is_folder and probe.name.endswith(".json"):
-        telling = {"image_id", "keypoints", "annotations"}
+        coco_keys = {"image_id", "keypoints", "annotations"}
         first = probe.json[0] if isinstance(probe.json, list) and probe.json else probe.json
-        if first is None or (isinstance(first, Mapping) and telling & first.keys()):
+        if first is None or (isinstance(first, Mapping) and coco_keys & first.keys()):
             return "coco"
     raise InputError(f"{path}: is of no known format; name it with --format: {', '.join(FORMATS)}")

@@ -1,4 +1,4 @@
-"""What is remembered of the file that people come from, and how refined people are put among all of it."""
+"""Remember the file that people come from, and put refined people back among all its people."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from posefix.core.skeleton import Skeleton
 from posefix.formats.coco import ImageRecord
 from posefix.formats.parsed_file import Format, ParsedFile
 
-CHANGED = ("keypoints", "scores", "person_scores", "original_scores")  # by refinement
+CHANGED = ("keypoints", "scores", "person_scores", "original_scores")  # columns that refinement changes
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where people come from, and what else of the file has to be written again; ``People.source``.
+    """Where people come from, and what is needed to write the file again; ``People.source``.
 
     Attributes:
-        format: the format; ``holds`` is what this very file has a place for.
-        parsed: the content of the file; None if only its images matter.
-        images: image id to name and size, as far as they are known, in the order of the file's images.
-        absent: ids of images that are not there; the coordinates of their people mean nothing elsewhere.
-        synthetic_ids: the image ids are mere places, since names do not end in numbers of their own.
-        video: name of the video, without extension, that the images are frames of.
+        format: the format; ``holds`` is limited to what this file has.
+        parsed: content of the file; None if only its images matter.
+        images: image id to name and size, as far as known, in the order of the file's images.
+        absent: ids of images that do not exist; coordinates of their people are meaningless elsewhere.
+        synthetic_ids: whether image ids are positions, since names do not end in distinct numbers.
+        video: name of the video, without extension, whose frames the images are.
     """
 
     format: Format
@@ -37,26 +37,26 @@ class Source:
 
     @property
     def keys(self) -> dict[int, int | str]:
-        """Image id to what the file calls the image, in its order."""
+        """Image id to the file's key of the image, in its order."""
         return dict(zip(self.images, self.parsed.images, strict=True)) if self.parsed is not None else {}
 
     @property
     def problems(self) -> list[str]:
-        """One sentence for each person that could not be used."""
+        """One sentence for each unusable person."""
         return [] if self.parsed is None else self.parsed.problems
 
 
 def refinable(people: People, skeleton: Skeleton) -> np.ndarray:
-    """(R,) int64 people who were read from a file and can be refined in a skeleton.
+    """Return (R,) int64 rows of people of a file who can be refined in a skeleton.
 
-    They have an estimate of a keypoint in it, or their format means people without one too; and their image is there.
+    They have an estimate of a keypoint in it, or their format has missing ones completed; and their image exists.
     """
     absent = np.isin(people.image_ids, list(people.source.absent))
     return np.flatnonzero(~absent & (people.source.format.completed | people.to_skeleton(skeleton).labelled.any(1)))
 
 
 def takes_new(people: People, image_ids: np.ndarray) -> np.ndarray:
-    """(M,) bool: whether the file that people come from has a place for new ones in the images (M,)."""
+    """Return (M,) bool: whether the people's file has a place for new people in the images (M,)."""
     source = people.source
     if source is None or source.format.takes_new == "anywhere":
         return np.ones(len(image_ids), bool)
@@ -65,9 +65,9 @@ def takes_new(people: People, image_ids: np.ndarray) -> np.ndarray:
 
 
 def with_refined_rows(people: People, rows: np.ndarray, refined: People) -> People:
-    """All people of a file, of whom those at ``rows`` (R,) were refined in another skeleton.
+    """Return all people of a file, with those at ``rows`` (R,) refined, in another skeleton.
 
-    Keypoints without an estimate stay as they are, unless the format has them completed.
+    Keypoints without an estimate are unchanged, unless the format has them completed.
     """
     new = with_refined(people[rows], refined, missing=people.source.format.completed)
     columns = {name: getattr(people, name).copy() for name in CHANGED}
@@ -77,7 +77,7 @@ def with_refined_rows(people: People, rows: np.ndarray, refined: People) -> Peop
 
 
 def as_held(people: People, before: People) -> People:
-    """People as the file of their format will have them.
+    """Return people as a file of their format will store them.
 
     Args:
         people: with new keypoints and scores.

@@ -1,9 +1,9 @@
-"""TensorFlow.js: JSON of what pose-detection's ``detector.estimatePoses()`` returns for an image, and older PoseNet.
+"""TensorFlow.js: JSON of the result of pose-detection's ``detector.estimatePoses()`` for an image, and of PoseNet.
 
 An image is a list of poses ``{"score", "keypoints": [{"x", "y", "score", "name"}, ...], "keypoints3D", "id", "box"}``
 in pixels. The older package posenet has keypoints ``{"score", "part": "leftEye", "position": {"x", "y"}}``. Keypoints
-are found by their names; without a score they have 1.
-MoveNet's ``box`` is in fractions of the image though the keypoints are pixels: it is handed through and not used.
+are matched by name; their default score is 1. MoveNet's ``box`` is in fractions of the image although its keypoints are
+in pixels: it is passed through unused.
 
 Sources: tfjs-models, pose-detection 2.1.3 (src/types.ts, src/constants.ts, src/movenet/detector.ts) and posenet 2.2.2
 (src/types.ts, src/keypoints.ts).
@@ -32,7 +32,7 @@ def _is_image(value: Any) -> bool:
 
 
 def _names(pose: Any) -> list[str]:
-    """The plain names of a pose's keypoints, empty where one has none; no names if these are no keypoints."""
+    """Return the plain names of a pose's keypoints, empty where one has none; no names if it has no keypoints."""
     keypoints = pose.get("keypoints") if isinstance(pose, Mapping) else None
     if not isinstance(keypoints, list) or not all(isinstance(keypoint, Mapping) for keypoint in keypoints):
         return []
@@ -40,13 +40,13 @@ def _names(pose: Any) -> list[str]:
 
 
 def _targets(pose: Any, skeleton: Skeleton) -> list[int | None]:
-    """The place of each keypoint in the skeleton; None for others, and for a second one of a name."""
+    """Return the index of each keypoint in the skeleton; None for others, and for repeated names."""
     order, names = places(skeleton), _names(pose)
     return [order.get(name) if name not in names[:i] else None for i, name in enumerate(names)]
 
 
 def _skeleton_of(path: Path, frames: Frames) -> Skeleton:
-    """BlazePose's if any pose has a keypoint that only that has."""
+    """Return BlazePose's skeleton if any pose has a keypoint that only BlazePose has, else COCO's."""
     coco, blazepose = (load(name) for name in SKELETONS)
     only_blazepose = places(blazepose).keys() - places(coco).keys()
     poses = (pose for value in frames.values for pose in value)
@@ -57,8 +57,8 @@ def _keypoints(pose: Any, skeleton: Skeleton | None) -> Triples:
     skeleton = skeleton or load(SKELETONS[0])
     targets = _targets(pose, skeleton)
     if all(target is None for target in targets):
-        found = describe(pose.get("keypoints") if isinstance(pose, Mapping) else pose)
-        raise ValueError(f"has {found} as keypoints, expected objects with x, y and a name of {skeleton.name}'s")
+        description = describe(pose.get("keypoints") if isinstance(pose, Mapping) else pose)
+        raise ValueError(f"has {description} as keypoints, expected objects with x, y and a name of {skeleton.name}'s")
     triples: list[Any] = [[None, None, 0.0]] * len(skeleton)
     for keypoint, target in zip(pose["keypoints"], targets, strict=True):
         if target is not None:

@@ -1,12 +1,12 @@
-"""Ultralytics' pose predictions as JSON: what ``Results.to_json()`` gives for an image.
+"""Ultralytics' pose predictions as JSON: the result of ``Results.to_json()`` for an image.
 
-A list with an object for each detection, its coordinates in pixels with 5 decimals::
+A list with an object per detection, coordinates in pixels with 5 decimals::
 
     [{"name": "person", "class": 0, "confidence": 0.9, "box": {"x1": 10.0, "y1": 20.0, "x2": 90.0, "y2": 200.0},
       "track_id": 1, "keypoints": {"x": [...], "y": [...], "visible": [...]}}]
 
-``visible``, the keypoints' confidences, is there for models that have it. A keypoint at (0, 0) was not found. Other
-classes than 0, the person, are handed through. Fractions of the image, of ``to_json(normalize=True)``, are refused.
+``visible``, the keypoints' confidences, exists for models that predict it. Keypoints at (0, 0) were not found. Classes
+other than 0, the person, are passed through. Fractions of the image, of ``to_json(normalize=True)``, are refused.
 
 Source: Ultralytics 8.0.196 to 8.4.190, ultralytics/engine/results.py (Results.tojson, later summary and to_json).
 """
@@ -26,13 +26,13 @@ from posefix.formats.per_image import Layout, PersonLayout, Triples, from_corner
 from posefix.formats.records import numbers, require_object
 
 SKELETONS = ("coco17", "halpe26", "coco_wholebody133", "mpii16", "crowdpose14")
-PERSON = 0  # the class
+PERSON = 0  # class
 _CORNERS = ("x1", "y1", "x2", "y2")
 _COLUMNS = ("x", "y", "visible")
 
 
 def read(path: Path, skeleton: Skeleton | None, on_error: OnError) -> ParsedFile:
-    """Read the detections of one or several images, in any of the ways of :mod:`posefix.formats.frames`."""
+    """Read the detections of one or several images, stored in any way of :mod:`posefix.formats.frames`."""
     parsed = read_images(LAYOUT, path, skeleton, on_error)
     usable = (record for record, scores in zip(parsed.records, parsed.scores, strict=True) if scores.any())
     if any(record["keypoints"].get("visible") is None for record in usable):

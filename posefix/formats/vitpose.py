@@ -1,8 +1,8 @@
-"""ViTPose in HuggingFace transformers: JSON of what ``image_processor.post_process_pose_estimation()`` returns.
+"""ViTPose in HuggingFace transformers: JSON of ``image_processor.post_process_pose_estimation()``.
 
 For each image a list of people ``{"keypoints": [[x, y], ...], "scores": [...], "labels": [...], "bbox": [4 numbers]}``
-in pixels, tensors as lists. Labels say which of the model's keypoints those are. There is no score of a person, and
-``bbox`` is handed through: it is no box of the image, but made of the centre and the scale of the crop.
+in pixels, tensors as lists. Labels are indices of the model's keypoints. There are no person scores, and ``bbox`` is
+passed through: it is not a box in the image, but made of the centre and the scale of the crop.
 
 Source: transformers 5.23.0, models/vitpose/image_processing_vitpose.py.
 """
@@ -33,19 +33,19 @@ def _is_image(value: Any) -> bool:
 
 
 def _labels(person: Mapping[str, Any]) -> Any:
-    """Which keypoints a person has; all in order where it does not say so."""
+    """Return the indices of a person's keypoints; by default all in order."""
     labels = person.get("labels")
     return list(range(len(person["keypoints"]))) if labels is None else labels
 
 
 def _skeleton_of(path: Path, frames: Frames) -> Skeleton:
-    """The smallest of the format's skeletons that has all labels."""
+    """Return the smallest of the format's skeletons that has all labels."""
     people = (person for people in frames.values for person in people if _is_person(person))
     listed = (_labels(person) for person in people if isinstance(person["keypoints"], list))
-    most = max(
+    largest = max(
         (label for labels in listed if isinstance(labels, list) for label in labels if type(label) is int), default=0
     )
-    return load(next((name for name in SKELETONS if len(load(name)) > most), SKELETONS[-1]))
+    return load(next((name for name in SKELETONS if len(load(name)) > largest), SKELETONS[-1]))
 
 
 def _keypoints(person: Any, skeleton: Skeleton | None) -> Triples:
@@ -56,15 +56,15 @@ def _keypoints(person: Any, skeleton: Skeleton | None) -> Triples:
         raise ValueError(f"has {len(triples)} keypoints and {describe(labels)} as labels")
     if not all(type(label) is int and 0 <= label < k for label in labels) or len(set(labels)) != len(labels):
         raise ValueError(f"has labels that are not different numbers from 0 to {k - 1}")
-    everything: list[Any] = [[None, None, 0.0]] * k
+    all_triples: list[Any] = [[None, None, 0.0]] * k
     for label, triple in zip(labels, triples, strict=True):
-        everything[label] = triple
-    return everything
+        all_triples[label] = triple
+    return all_triples
 
 
 def _put(person: Mapping[str, Any], triples: Triples, skeleton: Skeleton) -> dict[str, Any]:
-    shown = [triples[label] for label in _labels(person)]
-    return {**person, "keypoints": [[x, y] for x, y, _ in shown], "scores": [score for _, _, score in shown]}
+    chosen = [triples[label] for label in _labels(person)]
+    return {**person, "keypoints": [[x, y] for x, y, _ in chosen], "scores": [score for _, _, score in chosen]}
 
 
 def _new(parsed: ParsedFile, person: int) -> dict[str, Any]:

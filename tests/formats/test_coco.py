@@ -14,7 +14,7 @@ import pytest
 from posefix.core.people import COLUMNS
 from posefix.core.skeleton import load
 from posefix.formats import read, refinable, write
-from posefix.formats.coco_files import AT_ONCE
+from posefix.formats.coco_files import BATCH_SIZE
 from tests.coco_records import GOOD, assert_refused, record, saved
 
 COCO = load("coco17")
@@ -172,14 +172,14 @@ def test_harmless_oddities_are_no_errors(tmp_path: Path) -> None:
 def test_records_that_are_converted_together_are_read_as_each_alone(tmp_path: Path, rng: np.random.Generator) -> None:
     content = [
         record(image_id=i // 3, keypoints=rng.uniform(0, 600, 51).round(2).tolist(), score=float(i))
-        for i in range(3 * AT_ONCE)
+        for i in range(3 * BATCH_SIZE)
     ]
-    content[AT_ONCE + 1] |= {"bbox": [1, 2, 3, 4], "track_id": 7, "score": None, "original_score": 0.25}
-    content[AT_ONCE + 2] |= {"bbox": None, "keypoints": [1, 2, 0] * 17, "image_id": 5.0}
-    content[2 * AT_ONCE] |= {"keypoints": with_number("x")}
+    content[BATCH_SIZE + 1] |= {"bbox": [1, 2, 3, 4], "track_id": 7, "score": None, "original_score": 0.25}
+    content[BATCH_SIZE + 2] |= {"bbox": None, "keypoints": [1, 2, 0] * 17, "image_id": 5.0}
+    content[2 * BATCH_SIZE] |= {"keypoints": with_number("x")}
     people = read(saved(tmp_path, content), skeleton=COCO, on_error="skip")
-    assert [sentence.partition("record ")[2][:3] for sentence in people.source.problems] == [str(2 * AT_ONCE)]
-    for row in (0, AT_ONCE + 1, AT_ONCE + 2, 2 * AT_ONCE + 1, 3 * AT_ONCE - 1):
+    assert [sentence.partition("record ")[2][:3] for sentence in people.source.problems] == [str(2 * BATCH_SIZE)]
+    for row in (0, BATCH_SIZE + 1, BATCH_SIZE + 2, 2 * BATCH_SIZE + 1, 3 * BATCH_SIZE - 1):
         alone = read(saved(tmp_path, [content[row]], "alone.json"), skeleton=COCO)
         for name in COLUMNS:
             np.testing.assert_array_equal(getattr(people, name)[row], getattr(alone, name)[0], name)
