@@ -78,8 +78,8 @@ def demonstrate(console: Console, refiner: Refiner, out: Path, seed: int, draws:
     console.print(
         f"{draws} wrong poses of each of {len(truth)} people, on {len(images)} photographs that PoseFix was not "
         f"trained on. The errors are drawn from published statistics of estimators (seed {seed}): this shows what "
-        "becomes of errors, not what an estimator gains; the README does.\n"
-        f"[bold]{picture}[/bold] shows everybody's median draw. Done in {time.perf_counter() - started:.0f} s.",
+        "becomes of errors. What an estimator gains is in the README.\n"
+        f"[bold]{picture}[/bold] shows the median draw of each person. Done in {time.perf_counter() - started:.0f} s.",
         highlight=False,
     )
     return before, after

@@ -206,8 +206,8 @@ def test_gaps_single_images_and_nobody_have_a_page(opened: Callable[..., Any]) -
     assert tab.locator("#play").is_disabled() and (canvas(tab, "room") != 255).any() and not tab.locator("svg").count()
     for image in images:
         image.keypoints[:] = np.nan
-    assert "nobody" in opened(poses_of(*images)).locator("body").text_content()
-    assert "nobody" in opened(Poses3D(COCO, 30.0, ())).locator("body").text_content()
+    assert "no people" in opened(poses_of(*images)).locator("body").text_content()
+    assert "no people" in opened(Poses3D(COCO, 30.0, ())).locator("body").text_content()
 
 
 def test_of_long_films_few_pictures_are_kept(tmp_path: Path) -> None:

@@ -63,6 +63,6 @@ def test_pictures_are_of_the_frames_that_changed_most(film: VideoFrames, rng: np
 
 def test_results_of_nobody_or_with_contradicting_ids_have_a_page(film: VideoFrames, rng: np.random.Generator) -> None:
     people = video({1: walk((80, 120), (0, 0), 9), 2: walk((240, 120), (0, 0), 9)}, rng)
-    assert "nobody" in page_of(film, people[:0], people[:0])
+    assert "no people" in page_of(film, people[:0], people[:0])
     same = replace(people, track_ids=np.ones(len(people), np.int64))
     assert page_of(film, same, same).count("<section>") == 2
