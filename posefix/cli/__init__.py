@@ -1,1 +1,1 @@
-"""The commands, one file each: they parse options, call the package, and print what came of it."""
+"""The commands, one file each: parse options, call the package, print the result."""

@@ -18,7 +18,7 @@ class _WithFormats(click.Command):
         from posefix.formats import FORMATS
 
         with formatter.section("Formats"):
-            formatter.write_dl([(name, one.title) for name, one in FORMATS.items()])
+            formatter.write_dl([(name, fmt.title) for name, fmt in FORMATS.items()])
         super().format_epilog(ctx, formatter)
 
 
@@ -42,7 +42,7 @@ def convert(
     images: Path | None,
     video_path: Path | None,
     annotations: Path | None,
-    **how: Any,
+    **read_options: Any,
 ) -> None:
     """Convert results of one format into another.
 
@@ -57,35 +57,35 @@ def convert(
         raise click.UsageError("give --images FOLDER or --video_path FILE, not both")
     require_distinct([out], (path, images, annotations, video_path))
     target = formats.format_named(to)
-    known: ImageIndex | Path | None = images
+    index: ImageIndex | Path | None = images
     if annotations is not None:
-        known = ImageIndex.of_annotations(annotations, folder=images)
+        index = ImageIndex.of_annotations(annotations, folder=images)
     elif video_path is not None:
-        known = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
-    people = formats.read(path, images=known, **how)
+        index = ImageIndex.of_video(video_path, VideoFrames(video_path).size)
+    people = formats.read(path, images=index, **read_options)
     source = people.source
     if target.kind == "id" and target.name != "coco-annotations" and source.synthetic_ids:
         raise InputError(
             f"{path}: the images' names do not all end in different numbers, so that ids would not identify them; "
             "convert --to coco-annotations, which lists the names, or give --annotations that do"
         )
-    written = formats.fitted(people, target)
+    converted = formats.fitted(people, target)
     formats.write(people, out, target.name)
     if not len(people):
         click.echo(f"{path}: has no people", err=True)
     if source.problems:
         click.echo(f"{len(source.problems)} could not be used, the first: {source.problems[0]}", err=True)
-    kept = people if target.name == source.format.name else people[formats.writable(written)]
-    if empty := len(people) - len(kept):
+    exported = people if target.name == source.format.name else people[formats.writable(converted)]
+    if empty := len(people) - len(exported):
         click.echo(
-            f"{empty} without any estimate in {written.skeleton.name}, or of images that are absent, are left out"
+            f"{empty} without any estimate in {converted.skeleton.name}, or of images that are absent, are left out"
         )
-    images_kept, title = len(set(kept.image_ids.tolist())), source.format.title
-    found = f"{counted(len(kept), 'person', 'people')} in {counted(images_kept, 'image')}"
-    click.echo(f"{found}, {title} to {target.title}: {out}")
-    if len(people) and written.skeleton != people.skeleton:
-        shared = (people.skeleton.indices_from(written.skeleton) >= 0).sum()
+    image_count, title = len(set(exported.image_ids.tolist())), source.format.title
+    summary = f"{counted(len(exported), 'person', 'people')} in {counted(image_count, 'image')}"
+    click.echo(f"{summary}, {title} to {target.title}: {out}")
+    if len(people) and converted.skeleton != people.skeleton:
+        shared = (people.skeleton.indices_from(converted.skeleton) >= 0).sum()
         click.echo(
             f"{shared} of the {len(people.skeleton)} keypoints of {people.skeleton.name} are among the "
-            f"{len(written.skeleton)} of {written.skeleton.name}"
+            f"{len(converted.skeleton)} of {converted.skeleton.name}"
         )

@@ -16,7 +16,7 @@ from posefix.cli.options import JSON, PATH, friendly, on_results, option, read_m
 @option("--out", type=PATH, help="File for all numbers, as JSON.")
 @JSON
 @friendly
-def diagnose(out: Path | None, as_json: bool, **chosen: Any) -> None:
+def diagnose(out: Path | None, as_json: bool, **inputs: Any) -> None:
     """Show what results get wrong: Jitter, Inversion, Swap, Miss, missed people and false positives.
 
     With two files, such as results before and after refinement, it also shows what became of each error.
@@ -27,13 +27,13 @@ def diagnose(out: Path | None, as_json: bool, **chosen: Any) -> None:
     from posefix.evaluation.error_report import report_errors
     from posefix.report.tables import report_tables
 
-    truth, results = read_measured(**chosen, out=out, most=2)
+    truth, results = read_measured(**inputs, out=out, most=2)
     report = report_errors(truth, dict(results))
     if as_json:
         click.echo(json.dumps(report))
     else:
         console = Console()
-        for part in report_tables(report):
-            console.print(part)
+        for table in report_tables(report):
+            console.print(table)
     if out is not None:
         write_atomically(out, json.dumps(report, indent=1) + "\n")

@@ -18,7 +18,7 @@ from posefix.core.errors import InputError
 @option("--fps", type=FINITE_POSITIVE, help="Frames per second of videos, 30 by default.")
 @JSON
 @friendly
-def evaluate(as_json: bool, video: bool, fps: float | None, **chosen: Any) -> None:
+def evaluate(as_json: bool, video: bool, fps: float | None, **inputs: Any) -> None:
     """Measure results, or compare two files on the same images, with a 95 % interval.
 
     With --video, image ids are frame numbers, and the interval is by bootstrap over the videos.
@@ -31,8 +31,8 @@ def evaluate(as_json: bool, video: bool, fps: float | None, **chosen: Any) -> No
 
     if fps and not video:
         raise InputError("--fps is for videos: add --video")
-    names = [Path(path).name for path in chosen["results"]]
-    metrics = _of_videos(fps=fps or 30.0, **chosen) if video else _of_images(**chosen)
+    names = [Path(path).name for path in inputs["results"]]
+    metrics = _measure_videos(fps=fps or 30.0, **inputs) if video else _measure_images(**inputs)
     if as_json:
         click.echo(json.dumps(metrics))
     elif "gain" in metrics:
@@ -46,19 +46,19 @@ def evaluate(as_json: bool, video: bool, fps: float | None, **chosen: Any) -> No
         click.echo("\n".join(values))
 
 
-def _of_images(**chosen: Any) -> Any:
+def _measure_images(**inputs: Any) -> Any:
     import numpy as np
 
     from posefix.evaluation.coco import evaluate as measure
     from posefix.evaluation.comparison import compare
 
-    truth, ((_, before), *others) = read_measured(**chosen, most=2)
+    truth, ((_, before), *others) = read_measured(**inputs, most=2)
     if others:
         return compare(truth, before, others[0][1], rng=np.random.default_rng(0))
     return measure(truth, before).metrics()
 
 
-def _of_videos(results: tuple[Path, ...], annotations: Path, format: str, skeleton: str, fps: float) -> Any:
+def _measure_videos(results: tuple[Path, ...], annotations: Path, format: str, skeleton: str, fps: float) -> Any:
     import numpy as np
 
     from posefix.core.skeleton import load

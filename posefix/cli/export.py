@@ -49,17 +49,17 @@ def export(checkpoint: str, keep_margin: float | None, kind: str, estimator_ap: 
         if sequence.holds(path):
             if kind == "onnx" or keep_margin is not None:
                 raise InputError(f"{path}: is of {sequence.title}, which has neither ONNX nor a margin")
-            _say(out, sequence.export(path, out))
+            _report(out, sequence.export(path, out))
             return
-    loaded = load_checkpoint(checkpoint)
+    model = load_checkpoint(checkpoint)
     if keep_margin is not None:
-        loaded = replace(loaded, config=loaded.config.model_copy(update={"keep_margin": keep_margin}))
+        model = replace(model, config=model.config.model_copy(update={"keep_margin": keep_margin}))
     if kind == "onnx":
-        write_atomically(out, export_onnx(loaded, estimator_ap or ESTIMATOR_AP))
+        write_atomically(out, export_onnx(model, estimator_ap or ESTIMATOR_AP))
     else:
-        save_checkpoint(out, loaded, half=True)
-    _say(out, loaded.training_info.get("steps", 0))
+        save_checkpoint(out, model, half=True)
+    _report(out, model.training_info.get("steps", 0))
 
 
-def _say(out: Path, steps: int) -> None:
+def _report(out: Path, steps: int) -> None:
     click.echo(f"{out}: {out.stat().st_size / 2**20:.2f} MiB, trained for {steps:,} steps")

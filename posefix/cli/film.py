@@ -1,4 +1,4 @@
-"""Read the results of a video, with what is known of its frames."""
+"""Read the results of a video, and what is known of its frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def on_film(command: Command) -> Command:
-    """Add the argument and the options that :func:`read_frames` takes, but for ``size``."""
+    """Add the argument and options of :func:`read_frames`, except ``size``."""
     results = click.argument("results", type=PATH)
     video = option("--video_path", "video", type=PATH, help="The video: its size, and time stamps instead of --fps.")
     return results(video(IMAGES(FORMAT(RESULTS_SKELETON(ON_ERROR(command))))))
@@ -28,12 +28,12 @@ def read_frames(
     video: Path | None,
     images: Path | None,
     size: tuple[int, int] | None = None,
-    **how: Any,
+    **read_options: Any,
 ) -> tuple[People, VideoFrames | None, ImageIndex | None]:
-    """Read people whose image ids are frame numbers, or ids of images; the film; and what tells the frames' sizes.
+    """Read people whose image ids are frame numbers, or image ids; also the video, and an index of the frames' sizes.
 
-    ``size`` is the width and height of all frames where there is neither video nor images; ``how`` are the options
-    format, skeleton and on_error.
+    ``size`` is the width and height of all frames if there are neither video nor images; ``read_options`` are the
+    options format, skeleton and on_error.
 
     Raises:
         InputError: something cannot be read, or results are of frames that the video does not have.
@@ -51,11 +51,11 @@ def read_frames(
         index = formats.ImageIndex.of_folder(images)
     elif size:
         index = formats.ImageIndex({}, "--size", video=size)
-    people = formats.read(results, images=index, **how)
+    people = formats.read(results, images=index, **read_options)
     if film and (outside := (people.image_ids < 0) | (people.image_ids >= film.length)).any():
         first = people.image_ids[outside][0]
-        beyond = f"frame {first} is not in the video, which has {film.length} frames from 0 on"
-        if how["on_error"] == "stop":
-            raise InputError(f"{results}: {beyond}; --on_error skip goes on at its rate")
-        click.echo(f"{beyond}: {outside.sum()} people beyond it are assumed to continue at its rate", err=True)
+        problem = f"frame {first} is not in the video, which has {film.length} frames from 0 on"
+        if read_options["on_error"] == "stop":
+            raise InputError(f"{results}: {problem}; --on_error skip goes on at its rate")
+        click.echo(f"{problem}: {outside.sum()} people beyond it are assumed to continue at its rate", err=True)
     return people, film, index

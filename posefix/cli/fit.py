@@ -14,13 +14,13 @@ from posefix.cli.options import PATH, friendly, on_results, option, read_measure
 @on_results
 @option("--out", type=PATH, required=True, help="Statistics file to write (YAML).")
 @friendly
-def fit(out: Path, **chosen: Any) -> None:
+def fit(out: Path, **inputs: Any) -> None:
     """Measure an estimator's errors for training; several files are pooled.
 
     Use the written file as synthesis.statistics in a training configuration.
     """
     from posefix.evaluation.error_report import fit_errors
 
-    truth, results = read_measured(**chosen, out=out)
+    truth, results = read_measured(**inputs, out=out)
     fit_errors(truth, dict(results), f"fitted to {', '.join(Path(name).stem for name, _ in results)}").save(out)
     click.echo(f"{out}: written")

@@ -40,7 +40,7 @@ def lift(
     height: float,
     checkpoint: str,
     images: Path | None,
-    **how: Any,
+    **read_options: Any,
 ) -> None:
     """Lift 2D poses to 3D, in metres, in the axes of the camera.
 
@@ -60,7 +60,7 @@ def lift(
     require_outputs([out, viewer], (results, images, video))
     if single and video:
         raise InputError("--single is for photographs; leave it out to lift a video")
-    people, film, index = read_frames(results, video, images, size, **how)
+    people, film, index = read_frames(results, video, images, size, **read_options)
     if not people.labelled.any():
         raise InputError(f"{results}: has no people to lift")
     lifter = Lifter.from_pretrained(checkpoint, people.skeleton, height)
@@ -78,22 +78,22 @@ def lift(
     written = write(poses, out)
     if viewer:
         write_viewer(poses, viewer, film or (ImageFolder.of_people(images, people) if images else None))
-    lost = 0 if single else len(people) - sum(int((track.rows >= 0).sum()) for track in tracks)
-    for sentence in _doubts(people.source.problems, cameras, lost):
+    skipped = 0 if single else len(people) - sum(int((track.rows >= 0).sum()) for track in tracks)
+    for sentence in _warnings(people.source.problems, cameras, skipped):
         click.echo(sentence, err=True)
-    whose = counted(len(poses.tracks), *(("person", "people") if single else ("track",)))
-    click.echo(f"{counted(sum(map(len, poses.tracks)), 'pose')} of {whose} lifted")
+    owners = counted(len(poses.tracks), *(("person", "people") if single else ("track",)))
+    click.echo(f"{counted(sum(map(len, poses.tracks)), 'pose')} of {owners} lifted")
     for path in (*written, *filter(None, [viewer])):
         click.echo(f"{path}: written")
 
 
-def _doubts(problems: list[str], cameras: Cameras, lost: int) -> Iterator[str]:
-    """Say who was left out, and what is taken for granted."""
+def _warnings(problems: list[str], cameras: Cameras, skipped: int) -> Iterator[str]:
+    """Report records left out, and guessed image sizes."""
     if problems:
         yield f"{counted(len(problems), 'record')} left out, the first: {problems[0]}"
     if cameras.guessed:
         width, height = cameras.size
-        taken = f"{cameras.guessed} of {len(cameras.of_image)} images are assumed to be {width:.0f} x {height:.0f}"
-        yield f"{taken}; give their size by --video_path, --images or --size"
-    if lost:
-        yield f"{counted(lost, 'person', 'people')} without a track id, or a keypoint, left out"
+        guess = f"{cameras.guessed} of {len(cameras.of_image)} images are assumed to be {width:.0f} x {height:.0f}"
+        yield f"{guess}; give their size by --video_path, --images or --size"
+    if skipped:
+        yield f"{counted(skipped, 'person', 'people')} without a track id, or a keypoint, left out"

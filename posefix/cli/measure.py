@@ -52,7 +52,7 @@ def measure(
     precision: str,
     out: Path | None,
     as_json: bool,
-    **how: Any,
+    **refine_options: Any,
 ) -> None:
     """Measure a checkpoint on every results file in a folder of data sets.
 
@@ -67,7 +67,7 @@ def measure(
 
     require_outputs([out])
     folders = data_sets.data_sets(data, split)
-    settings = RefineSettings(**how)
+    settings = RefineSettings(**refine_options)
     refiner = Refiner.from_pretrained(checkpoint, device, engine=engine, precision=precision)
     for folder in folders:
         data_sets.require_readable(folder, split, refiner.skeleton)

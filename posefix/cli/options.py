@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command ends when something is wrong."""
+"""Options shared by several commands, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATH = click.Path(path_type=Path)
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers without inf and NaN, of which NaN lies in all of click's ranges."""
+    """A range of numbers without inf and NaN; click's own ranges contain NaN."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if not math.isfinite(number := click.FLOAT.convert(value, param, ctx)):
@@ -84,7 +84,7 @@ def friendly(command: Command) -> Command:
         except MemoryError as error:
             _end(f"Error: out of memory{f': {error}' if str(error) else ''}", 2)
         except RuntimeError as error:
-            if type(error).__name__ != "OutOfMemoryError":  # torch's, which is slow to import
+            if type(error).__name__ != "OutOfMemoryError":  # avoids the slow import of torch
                 raise
             _end(f"Error: {OUT_OF_MEMORY}", 2)
 
@@ -97,7 +97,7 @@ def _end(message: str, code: int) -> None:
 
 
 def on_results(command: Command) -> Command:
-    """Add the arguments and options that :func:`read_measured` takes, but for ``out`` and ``most``."""
+    """Add the arguments and options of :func:`read_measured`, except ``out`` and ``most``."""
     annotations = option("--annotations", type=PATH, required=True, help="COCO annotations of the same images.")
     skeleton = option("--skeleton", default="coco17", help="Keypoint definition: a YAML file, or a shipped name.")
     results = click.argument("results", type=PATH, nargs=-1, required=True)
@@ -112,11 +112,11 @@ def read_measured(
     out: Path | None = None,
     most: int | None = None,
 ) -> tuple[GroundTruth, list[tuple[str, People]]]:
-    """Read ground truth and at most so many results, in order; say on stderr what of them does not count.
+    """Read ground truth and at most ``most`` results, in order; report ignored results on stderr.
 
     Raises:
-        InputError: for what cannot be read, results that are all of images that the annotations do not list, or an
-            output that cannot be written.
+        InputError: something cannot be read, the annotations list none of the images of a results file, or an output
+            cannot be written.
     """
     from posefix.core.skeleton import load
     from posefix.evaluation.coco import count_other_categories
@@ -126,17 +126,17 @@ def read_measured(
         raise click.UsageError(f"give at most {most} files of results, not {len(results)}")
     require_outputs([out], (*results, annotations))
     truth = GroundTruth.read(annotations, load(skeleton))
-    found = [(str(path), read_results(path, truth, format)) for path in results]
+    loaded = [(str(path), read_results(path, truth, format)) for path in results]
     if count := truth.unlisted_annotations:
-        left_out = f"{counted(count, 'annotation')} of images that are not listed: left out"
-        click.echo(f"{annotations}: {left_out}", err=True)
-    for name, people in found:
+        message = f"{counted(count, 'annotation')} of images that are not listed: left out"
+        click.echo(f"{annotations}: {message}", err=True)
+    for name, people in loaded:
         if not len(people):
             click.echo(f"{name}: has no people", err=True)
         if count := unlisted(people, truth):
-            left_out = f"{count} of {len(people)} results are of images that {annotations} does not list"
-            click.echo(f"{name}: {left_out}; they are left out", err=True)
+            message = f"{count} of {len(people)} results are of images that {annotations} does not list"
+            click.echo(f"{name}: {message}; they are left out", err=True)
         if count := count_other_categories(people, truth):
-            category = f"{count} of {len(people)} results have a category_id that {annotations} does not annotate"
-            click.echo(f"{name}: {category}; they do not count, as in COCO's tools", err=True)
-    return truth, found
+            message = f"{count} of {len(people)} results have a category_id that {annotations} does not annotate"
+            click.echo(f"{name}: {message}; they do not count, as in COCO's tools", err=True)
+    return truth, loaded

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 UPRIGHT = "For results in COCO's format that were made on images rotated by their EXIF data."
 
-TOLD_WRONGLY = 5  # AP from which on it is worth telling the refiner how good the estimator is,
-LEAST_IMAGES, LEAST_COVERED = 20, 0.8  # if it was measured on so many, and so large a share of those with people
-NOTES = {  # on what was measured, if it is not 0
+WRONG_AP = 5  # AP difference to the assumed accuracy of the estimator from which on --estimator_ap is suggested,
+MIN_IMAGES, MIN_COVERED = 20, 0.8  # if measured on this many images, and this share of those with people
+NOTES = {  # on measurements that are not 0
     "contradicted_boxes": "{have} a box that is elsewhere than their pose, or far larger: the pose's place, or both "
     "places, were used (boxes must be x, y, width, height)",
     "not_finite": "{have} keypoints that are NaN or infinite: those count as not detected",
@@ -125,9 +125,9 @@ def refine(**options: Any) -> None:
 
 
 def _summary(plan: Plan, count: int, measured: dict[str, Any]) -> str:
-    """Say in a few lines what refinement did, and what the user should know about the results.
+    """Describe in a few lines what refinement did, and what users should know about the results.
 
-    A file without people is no error: an estimator that finds nobody writes one, and runs over many files go on.
+    A file without people is not an error: estimators write one if they find nobody, and batch runs must go on.
     """
     if not measured["people"]:
         nothing = "without a keypoint to refine in an image that is there"
@@ -162,18 +162,18 @@ def _gain(measured: dict[str, Any]) -> str:
     line = f"AP before {before:.2f}, after {after:.2f}, gain {gain['AP']:+.2f}"
     if gain["AP_low"] != gain["AP_high"]:  # as they are on one image
         line += f", 95 % interval [{gain['AP_low']:+.2f}, {gain['AP_high']:+.2f}]"
-    alone = measured.get("without_rescoring", {}).get("AP")
-    if alone is not None:
-        line += f"; {alone - before:+.2f} by moving keypoints alone, the rest by rescoring"
-    told = measured["estimator_ap"]
-    enough = measured["images"] >= LEAST_IMAGES and measured["covered"] >= LEAST_COVERED
+    moved_only = measured.get("without_rescoring", {}).get("AP")
+    if moved_only is not None:
+        line += f"; {moved_only - before:+.2f} by moving keypoints alone, the rest by rescoring"
+    assumed = measured["estimator_ap"]
+    representative = measured["images"] >= MIN_IMAGES and measured["covered"] >= MIN_COVERED
     if (
-        told is not None
-        and enough
+        assumed is not None
+        and representative
         and not measured["refined_before"]
         and before >= 1
-        and abs(before - told) >= TOLD_WRONGLY
+        and abs(before - assumed) >= WRONG_AP
     ):
-        found = f"the estimator reaches {before:.0f} AP here, but {told:g} was assumed"
-        line += f"\n{found}: try --estimator_ap {before:.0f}"
+        comparison = f"the estimator reaches {before:.0f} AP here, but {assumed:g} was assumed"
+        line += f"\n{comparison}: try --estimator_ap {before:.0f}"
     return line

@@ -34,7 +34,7 @@ def smooth(
     fps: float,
     video: Path | None,
     images: Path | None,
-    **how: Any,
+    **read_options: Any,
 ) -> None:
     """Smooth the poses of a video over time, without looking at the images.
 
@@ -52,7 +52,7 @@ def smooth(
     if cutoff is not None and method == "network":
         raise InputError("--cutoff is for filters: choose one with --smooth")
     require_outputs([out], (results, images, video), folder=results.is_dir())
-    people, film, _ = read_frames(results, video, images, **how)
+    people, film, _ = read_frames(results, video, images, **read_options)
     times = film.times if film else None
     denoise: Denoiser
     if method == "network":
@@ -70,10 +70,10 @@ def smooth(
     source, frames = people.source, len(np.unique(people.image_ids))
     if source.problems:
         click.echo(f"{len(source.problems)} passed through unchanged, the first: {source.problems[0]}", err=True)
-    seen = f"{counted(len(people), 'person', 'people')} in {counted(frames, 'frame')}"
-    which = "of the file" if (people.track_ids >= 0).any() else "found by linking"
-    click.echo(f"{seen}, {counted(len(smoothed.tracks), 'track')} {which}, smoothed by {method}")
-    if smoothed.linked and which == "of the file":
+    summary = f"{counted(len(people), 'person', 'people')} in {counted(frames, 'frame')}"
+    origin = "of the file" if (people.track_ids >= 0).any() else "found by linking"
+    click.echo(f"{summary}, {counted(len(smoothed.tracks), 'track')} {origin}, smoothed by {method}")
+    if smoothed.linked and origin == "of the file":
         click.echo(f"{counted(smoothed.linked, 'person', 'people')} without a track id linked")
     if smoothed.filled:
         click.echo(f"{counted(smoothed.filled, 'missing person', 'missing people')} filled in")

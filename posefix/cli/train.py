@@ -51,17 +51,17 @@ def train(
     from posefix.training.train import Trainer
     from posefix.training.validation import RealResults
 
-    of_tracks = {trainer.checkpoint.field: trainer for trainer in (MotionTrainer, LiftingTrainer)}
-    if kind := next((of_tracks[key] for key in configuration.read(config)[0] if key in of_tracks), None):
+    trainers = {trainer.checkpoint.field: trainer for trainer in (MotionTrainer, LiftingTrainer)}
+    if trainer_type := next((trainers[key] for key in configuration.read(config)[0] if key in trainers), None):
         if ignored := [f"--{name}" for name in ("test_batch", "flip_test") if options[name] is not None]:
             raise InputError(f"{ignored[0]} is for the evaluation of refiners, which {config} does not train")
-        given = [f"batch={options['batch']}"] if options["batch"] else []
-        spec, path = configuration.read(config, (*given, *overrides))
-        tracks = validated(kind.experiment_type, spec, str(path))
-        _run(kind(tracks, _folder(out, path.stem, resume), usable_device(device or "cpu")), resume, minutes)
+        assignments = [f"batch={options['batch']}"] if options["batch"] else []
+        spec, path = configuration.read(config, (*assignments, *overrides))
+        tracks = validated(trainer_type.experiment_type, spec, str(path))
+        _run(trainer_type(tracks, _folder(out, path.stem, resume), usable_device(device or "cpu")), resume, minutes)
         return
-    given = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
-    experiment = configuration.load(config, [*given, *overrides])
+    assignments = [f"training.{name}={json.dumps(value)}" for name, value in options.items() if value is not None]
+    experiment = configuration.load(config, [*assignments, *overrides])
     folder = _folder(out, experiment.name, resume)
     experiment.require_data()
     with process_group(device) as chosen:
@@ -71,7 +71,7 @@ def train(
 
 
 def _folder(out: Path | None, name: str, resume: bool) -> Path:
-    """Choose the folder of a run; InputError when it holds an earlier one that is not to be gone on with."""
+    """Return the folder of a run; raise InputError if it holds an earlier run that is not resumed."""
     from posefix.training.run_folder import STATE_FILE
 
     folder = out or Path("runs") / name
@@ -81,11 +81,11 @@ def _folder(out: Path | None, name: str, resume: bool) -> Path:
 
 
 def _run(trainer: ResumableTraining, resume: bool, minutes: float | None) -> None:
-    """Train, and say where it began and how it ended."""
+    """Train, and report start and end."""
     folder = trainer.folder
     if resume:
-        went_on = trainer.resume()
-        click.echo(f"going on at step {trainer.step}" if went_on else f"{folder}: nothing to resume, starting anew")
+        resumed = trainer.resume()
+        click.echo(f"going on at step {trainer.step}" if resumed else f"{folder}: nothing to resume, starting anew")
     try:
         finished = trainer.fit(minutes)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""A demonstration on three photographs that come with the package; ``NOTICE.md`` says whose they are."""
+"""Demonstrate refinement on three photographs of the package; see ``NOTICE.md`` for their sources."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from posefix.media.images import decode
 
 FOLDER = Path(__file__).parent
 ANNOTATIONS = FOLDER / "people.json"
-CREDITS = "Sports2D (BSD-3-Clause), NASA (public domain)"  # whose the photographs are
+CREDITS = "Sports2D (BSD-3-Clause), NASA (public domain)"  # of the photographs
 
 
 def load_photos() -> tuple[People, dict[int, np.ndarray]]:
-    """Load four annotated people, ``extra[i]["label"]`` says who it is, and the photographs (H, W, 3) RGB by id."""
+    """Load four annotated people, named in ``extra[i]["label"]``, and the photographs (H, W, 3) RGB by id."""
     truth = GroundTruth.read(ANNOTATIONS)
     return truth.people, {image_id: decode(FOLDER / image.file_name) for image_id, image in truth.images.items()}

@@ -1,4 +1,4 @@
-"""Refine typical errors on photographs that come with the package: ``python -m posefix.demo --out demo_output``."""
+"""Refine typical errors on photographs of the package: ``python -m posefix.demo --out demo_output``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from posefix.report.drawing import POSE, WRONG, caption, side_by_side
 from posefix.report.tables import titled_table
 from synth import ErrorType, Statistics, classify, draw_scores, neighbours_of, synthesize
 
-DRAWS = 24  # wrong poses of each person
+DRAWS = 24  # wrong poses per person
 WIDTH = 1600  # px of the picture
 GAP = 10  # px between people
 LEGEND = {
@@ -35,7 +35,7 @@ LEGEND = {
 
 
 class Poses(NamedTuple):
-    """D poses of each of N people of K keypoints, and how good they are.
+    """D poses of each of N people with K keypoints, and their quality.
 
     Attributes:
         keypoints: (N, D, K, 2) float32 pixels.
@@ -69,11 +69,11 @@ def demonstrate(console: Console, refiner: Refiner, out: Path, seed: int, draws:
     make_folder(out)
     require_writable(picture)
     truth, images = load_photos()
-    given = erroneous(truth, Statistics.load("posefix"), draws, np.random.default_rng(seed))
-    before = measure(given.keypoints, truth)
-    after = measure(refiner.refine(given, images).keypoints, truth)
-    drawn = before_after(truth, images, before, after)
-    write_atomically(picture, cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
+    inputs = erroneous(truth, Statistics.load("posefix"), draws, np.random.default_rng(seed))
+    before = measure(inputs.keypoints, truth)
+    after = measure(refiner.refine(inputs, images).keypoints, truth)
+    image = before_after(truth, images, before, after)
+    write_atomically(picture, cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
     console.print(people_table(truth, before, after), errors_table(count_moves(before.types, after.types)))
     console.print(
         f"{draws} wrong poses of each of {len(truth)} people, on {len(images)} photographs that PoseFix was not "
@@ -86,9 +86,9 @@ def demonstrate(console: Console, refiner: Refiner, out: Path, seed: int, draws:
 
 
 def erroneous(truth: People, statistics: Statistics, draws: int, rng: np.random.Generator) -> People:
-    """Draw erroneous poses of N annotated people, with confidences: N x ``draws`` people, each one's together.
+    """Draw erroneous poses with confidences of N annotated people: N x ``draws`` people, grouped by person.
 
-    Keypoints that are not annotated get no estimate. Boxes and areas of the truth are not handed on.
+    Keypoints without annotation get no estimate. The result has neither boxes nor areas.
     """
     rows = np.repeat(np.arange(len(truth)), draws)
     everyone, neighbours = truth[rows], neighbours_of(truth).take(rows)
@@ -99,7 +99,7 @@ def erroneous(truth: People, statistics: Statistics, draws: int, rng: np.random.
 
 
 def measure(keypoints: np.ndarray, truth: People) -> Poses:
-    """Measure D poses of each of N people, (N * D, K, 2) pixels, those of one person together."""
+    """Measure D poses of each of N people: (N * D, K, 2) pixels, grouped by person."""
     rows = np.repeat(np.arange(len(truth)), len(keypoints) // len(truth))
     everyone = truth[rows]
     similarity = oks(keypoints, everyone.keypoints, everyone.labelled, everyone.areas, truth.skeleton.sigmas)
@@ -108,20 +108,20 @@ def measure(keypoints: np.ndarray, truth: People) -> Poses:
 
 
 def median_draws(before: Poses, after: Poses) -> np.ndarray:
-    """(N,) the draw of each person whose change of OKS is that person's median, of an even number the lower middle."""
+    """Return (N,) the draw with each person's median change of OKS (the lower one if ``D`` is even)."""
     order = np.argsort(after.oks - before.oks, axis=1, kind="stable")
     return order[:, (order.shape[1] - 1) // 2]
 
 
 def before_after(truth: People, images: Mapping[int, np.ndarray], before: Poses, after: Poses) -> np.ndarray:
-    """Draw the median draw of N people before and after, two people a row: (H, 1600, 3) uint8 RGB.
+    """Draw each person's median draw before and after, two people per row: (H, 1600, 3) uint8 RGB.
 
-    A red ring marks a keypoint that is not Good. Keypoints that are not annotated are not drawn.
+    A red ring marks a keypoint that is not Good. Keypoints without annotation are not drawn.
     """
     cells = []
     for i, draw in enumerate(median_draws(before, after)):
         person = truth[[i]]
-        poses = [person.with_keypoints(found.keypoints[[i], draw]) for found in (before, after)]
+        poses = [person.with_keypoints(group.keypoints[[i], draw]) for group in (before, after)]
         wrong = before.types[[i], draw] > ErrorType.GOOD, after.types[[i], draw] > ErrorType.GOOD
         labels = f"input, OKS {before.oks[i, draw]:.2f}", f"refined, OKS {after.oks[i, draw]:.2f}"
         image, box = images[int(person.image_ids[0])], person.boxes[0]
@@ -134,7 +134,7 @@ def before_after(truth: People, images: Mapping[int, np.ndarray], before: Poses,
 
 
 def people_table(truth: People, before: Poses, after: Poses) -> Table:
-    """Mean OKS of each person and of all, before and after; of all with the standard error over the draws."""
+    """Show mean OKS before and after of each person, and of all with its standard error over the draws."""
     table = titled_table("OKS: how near the poses are to the truth (1 is perfect)", "", "keypoints", "before", "after")
     for i, (record, count) in enumerate(zip(truth.extra, truth.labelled.sum(1), strict=True)):
         table.add_row(record["label"], str(count), *(f"{poses.oks[i].mean():.3f}" for poses in (before, after)))
@@ -144,12 +144,12 @@ def people_table(truth: People, before: Poses, after: Poses) -> Table:
     return table
 
 
-def errors_table(moves: np.ndarray) -> Table:
-    """How often each error type stands before and after, and how many of each are Good after, of counts (5, 5)."""
+def errors_table(transitions: np.ndarray) -> Table:
+    """Show the share of each error type before and after, and how many are Good after, from counts (5, 5)."""
     table = titled_table("Keypoints by error type", "", "before", "after", "of these before, Good after")
-    for name, row, after in zip(KIND_NAMES, moves, moves.sum(0), strict=True):
+    for name, row, after in zip(KIND_NAMES, transitions, transitions.sum(0), strict=True):
         good = f"{row[0] / row.sum():.1%}" if row.any() else "-"
-        table.add_row(name, f"{row.sum() / moves.sum():.1%}", f"{after / moves.sum():.1%}", good)
+        table.add_row(name, f"{row.sum() / transitions.sum():.1%}", f"{after / transitions.sum():.1%}", good)
     return table
 
 
