@@ -8,23 +8,23 @@ BIN := $(VENV)/bin
 demo: $(VENV)/ready       ## refine people on photographs; writes demo_output/before_after.png
 	$(BIN)/python -m posefix.demo --out demo_output
 
-test: $(VENV)/ready       ## all tests but the fuzzing
+test: $(VENV)/ready       ## all tests except fuzzing
 	$(BIN)/python -m pytest
 
-lint: types               ## ruff and its formatting, and mypy
+lint: types               ## ruff, ruff format and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(VENV)/ready      ## mypy on the public API
 	$(BIN)/mypy
 
-fuzz: $(VENV)/ready       ## damaged files of every format
+fuzz: $(VENV)/ready       ## randomly damaged files of every format
 	$(BIN)/python -m pytest -m fuzz
 
-bench: $(VENV)/ready      ## refining and training on this machine, beside the paper's way of it
+bench: $(VENV)/ready      ## speed of refining and training, compared with the original implementation
 	$(BIN)/python -m tools.benchmark
 
-docs: $(VENV)/ready       ## the pages under docs/ as a site; a broken link fails
+docs: $(VENV)/ready       ## build the site from docs/; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/posefix export posefix-base --to onnx --out site/browser/posefix.onnx
 
