@@ -166,7 +166,7 @@ def _gain(measured: dict[str, Any]) -> str:
     if moved_only is not None:
         line += f"; {moved_only - before:+.2f} by moving keypoints alone, the rest by rescoring"
     assumed = measured["estimator_ap"]
-    representative = measured["images"] >= MIN_IMAGES and measured["covered"] >= MIN_COVERED
+    representative = measured["measured_images"] >= max(MIN_IMAGES, MIN_COVERED * measured["annotated_images"])
     if (
         assumed is not None
         and representative

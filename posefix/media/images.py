@@ -156,7 +156,8 @@ class ImageFolder:
 
     def require(self, image_ids: Iterable[int]) -> None:
         """Raise InputError, with the number and the first five, if any of the ids has no image."""
-        require_all(image_ids, self.__contains__, self.folder, "have no image here")
+        listed = "" if self._images is None else " that the annotations list"
+        require_all(image_ids, self.__contains__, self.folder, f"have no image here{listed}")
 
     def _candidates(self, image_id: int) -> list[Path]:
         if self._images is None:

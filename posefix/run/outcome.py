@@ -36,7 +36,8 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         metrics["other_categories"] = count_other_categories(before, work.truth)
         metrics["unlisted_annotations"] = work.truth.unlisted_annotations
         annotated = np.unique(work.truth.people.image_ids)
-        metrics["covered"] = float(np.isin(annotated, before.image_ids).sum() / max(len(annotated), 1))
+        metrics["annotated_images"] = len(annotated)
+        metrics["measured_images"] = int(np.isin(annotated, before.image_ids).sum())
         if settings.rescore:
             unscored = replace(after, person_scores=before.person_scores)
             metrics["without_rescoring"] = evaluate(work.truth, unscored).metrics()

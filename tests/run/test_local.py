@@ -75,6 +75,9 @@ def test_how_good_the_estimator_turns_out_to_be_is_said_if_it_was_told_otherwise
     assert "was assumed" not in run(world, "--annotations", world["annotations"], "--estimator_ap", 97).output
     write_results(world["results"], people[people.image_ids <= 23], rng, noise=0)  # on 23 images of 30
     assert "was assumed" not in run(world, "--annotations", world["annotations"]).output
+    write_results(world["results"], people, rng, noise=0)
+    write_annotations(world["annotations"], people[people.image_ids <= 15], images=30)  # too few with annotations
+    assert "was assumed" not in run(world, "--annotations", world["annotations"]).output
 
 
 def test_a_network_that_cannot_be_told_how_good_the_estimator_is_says_nothing_of_it(world: dict[str, Path]) -> None:
