@@ -75,7 +75,8 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
     except InputError:  # inconsistent track ids
         tracks = tracks_of(link(replace(before, track_ids=np.full(len(before), -1))), fps)
     filled = np.array([record is None for record in before.extra], bool)
-    longest = sorted(tracks, key=len, reverse=True)[:MOST_TRACKS]
+    lines = [track for track in tracks if len(track) > 1]  # a single frame has no course to plot
+    longest = sorted(lines, key=len, reverse=True)[:MOST_TRACKS]
     shown = [_shown_track(track, after, filled, round(fps / 2)) for track in longest]
     jobs = sorted((int(frame), i) for i, entry in enumerate(shown) for frame in entry.changed)
     views = SideViews(before.skeleton)

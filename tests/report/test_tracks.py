@@ -66,3 +66,10 @@ def test_results_of_nobody_or_with_contradicting_ids_have_a_page(film: VideoFram
     assert "no people" in page_of(film, people[:0], people[:0])
     same = replace(people, track_ids=np.ones(len(people), np.int64))
     assert page_of(film, same, same).count("<section>") == 2
+
+
+def test_people_of_a_single_frame_are_counted_but_not_plotted(film: VideoFrames, rng: np.random.Generator) -> None:
+    people = video({1: walk((80, 120), (2, 0), FRAMES), 2: walk((80, 120), (2, 0), FRAMES)}, rng)
+    people = people[(people.track_ids == 1) | (people.image_ids == 7)]
+    page = page_of(film, people, people)
+    assert "Track 1:" in page and "Track 2:" not in page and "The 1 longest of 2 tracks." in page
