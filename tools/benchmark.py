@@ -30,15 +30,15 @@ from tools.benchmark_cases import Setup, Work, cases, check, draw_people
 
 RSS_PER_MEBIBYTE = 2**20 if sys.platform == "darwin" else 2**10
 RAPL = Path("/sys/class/powercap")
-SPAWN = multiprocessing.get_context("spawn")  # what a process takes of memory is then its own
+SPAWN = multiprocessing.get_context("spawn")  # so that each process has memory of its own
 STAGES = ("reading", "cropping", "rendering", "network", "the rest")
-Record = dict[str, Any]  # medians of a case by name, None where something cannot be measured
+Record = dict[str, Any]  # medians of a case by name, None if not measurable
 
 _ready: list[Work] = []  # the case of this process
 
 
 def joules() -> float | None:
-    """What the processors have used since some time in the past; None where the machine does not tell."""
+    """Return the energy used by the processors since some time in the past; None if the machine does not report it."""
     try:
         counters = [path.read_text() for path in RAPL.glob("intel-rapl:?/energy_uj")]
     except OSError:
@@ -47,7 +47,7 @@ def joules() -> float | None:
 
 
 def prepare(number: int, setup: Setup, folder: Path) -> tuple[int, float | None]:
-    """Make a case ready in this process and run it once; returns its count and FLOPs."""
+    """Prepare a case in this process and run it once; return its count and FLOPs."""
     _, _, make = list(cases())[number]
     _ready.append(make(setup, *draw_people(setup.people, folder)))
     run_once()
@@ -55,11 +55,11 @@ def prepare(number: int, setup: Setup, folder: Path) -> tuple[int, float | None]
 
 
 def run_once() -> Record:
-    """Run the case of this process: seconds, CPU seconds, joules, and CPU seconds of its stages."""
+    """Run the case of this process: seconds, CPU seconds, joules, and CPU seconds per stage."""
 
     def cpu_seconds() -> float:
-        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return sum(usage.ru_utime + usage.ru_stime for usage in used)
+        usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
     work = _ready[0]
     stages = work.stages
@@ -71,31 +71,31 @@ def run_once() -> Record:
     record: Record = {"seconds": time.perf_counter() - started, "cpu_seconds": cpu_seconds() - cpu}
     if energy is not None:
         record["joules"] = max((joules() or 0.0) - energy, 0.0)
-    for stage, spent in (stages or {}).items():
-        record[stage] = spent - before.get(stage, 0.0)
+    for stage, seconds in (stages or {}).items():
+        record[stage] = seconds - before.get(stage, 0.0)
     return record
 
 
 def peak_memory() -> dict[str, float]:
-    """Largest memory of this process or of the one it started, and of its GPU, in MiB."""
+    """Return the peak memory of this process or its child, and of its GPU, in MiB."""
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    found = {"memory": peak / RSS_PER_MEBIBYTE}
+    memory = {"memory": peak / RSS_PER_MEBIBYTE}
     if torch.cuda.is_available():
-        found["gpu_memory"] = torch.cuda.max_memory_allocated() / 2**20
-    return found
+        memory["gpu_memory"] = torch.cuda.max_memory_allocated() / 2**20
+    return memory
 
 
 def measure(setup: Setup, repeats: int, folder: Path, console: Console) -> list[Record]:
-    """Run all cases, interleaved, and give their medians; cases that cannot run say why."""
+    """Run all cases, interleaved, and return their medians; cases that cannot run say why."""
     records, pools = [], {}
     for number, (group, name, _) in enumerate(cases()):
         record: Record = {"group": group, "case": name}
         records.append(record)
-        own = folder / str(number)
-        own.mkdir()
+        case_folder = folder / str(number)
+        case_folder.mkdir()
         pool = ProcessPoolExecutor(1, mp_context=SPAWN)
         try:
-            record["count"], record["flops"] = pool.submit(prepare, number, setup, own).result()
+            record["count"], record["flops"] = pool.submit(prepare, number, setup, case_folder).result()
             pools[number] = pool
         except InputError as error:
             pool.shutdown()
@@ -106,9 +106,9 @@ def measure(setup: Setup, repeats: int, folder: Path, console: Console) -> list[
         for number, pool in pools.items():
             runs[number].append(pool.submit(run_once).result())
     for number, pool in pools.items():
-        middle = min if records[number]["group"] == "machine" else statistics.median  # a peak is the best of all
+        summarize = min if records[number]["group"] == "machine" else statistics.median  # peaks are maxima
         for key in runs[number][0]:
-            records[number][key] = middle(run[key] for run in runs[number])
+            records[number][key] = summarize(run[key] for run in runs[number])
         records[number] |= pool.submit(peak_memory).result()
         pool.shutdown()
     return records
@@ -117,36 +117,36 @@ def measure(setup: Setup, repeats: int, folder: Path, console: Console) -> list[
 def add_rates(records: list[Record], device: str) -> None:
     """Add people per second, CPU time per person, and the share of the matrix product's rate.
 
-    That rate is per CPU second, which other programs on the machine hardly change; on a GPU, per second.
+    This rate is per CPU second, which hardly depends on other programs; on a GPU, per second.
     """
     clock = "seconds" if device.startswith("cuda") else "cpu_seconds"
-    done = [record for record in records if "left out" not in record]
-    for record in done:
+    measured = [record for record in records if "left out" not in record]
+    for record in measured:
         record["per_second"] = record["count"] / record["seconds"]
         record["cpu_ms"] = 1000 * record["cpu_seconds"] / record["count"]
         record["gflops"] = record["flops"] / record[clock] / 1e9 if record["flops"] else None
-    peak = done[0]["gflops"]
-    for record in done:
+    peak = measured[0]["gflops"]
+    for record in measured:
         record["of_peak"] = record["gflops"] / peak if record["gflops"] else None
 
 
 def shares(records: list[Record]) -> dict[str, dict[str, float]]:
-    """Share of the CPU time that each stage takes of a way to refine; of ours, the network and the rest."""
-    found: dict[str, dict[str, float]] = {}
+    """Return the share of the CPU time that each stage of refining takes; for ours, the network and the rest."""
+    result: dict[str, dict[str, float]] = {}
     alone = {r["group"]: r["cpu_ms"] for r in records if r["case"] == "the network alone" and "left out" not in r}
     for record in records:
-        group, whole = record["group"], record.get("cpu_ms", 0.0)
+        group, total = record["group"], record.get("cpu_ms", 0.0)
         spent = {stage: 1000 * record[stage] / record["count"] for stage in STAGES if stage in record}
         if not spent and record["case"] == "ours" and group in alone:
             spent = {"network": alone[group]}
         if spent:
-            spent["the rest"] = max(whole - sum(ms for stage, ms in spent.items() if stage != "the rest"), 0.0)
-            found[f"{group}: {record['case']}"] = {stage: ms / whole for stage, ms in spent.items()}
-    return found
+            spent["the rest"] = max(total - sum(ms for stage, ms in spent.items() if stage != "the rest"), 0.0)
+            result[f"{group}: {record['case']}"] = {stage: ms / total for stage, ms in spent.items()}
+    return result
 
 
 def describe_machine(device: str) -> str:
-    """Processor, cores, versions, and how busy the machine is."""
+    """Describe processor, cores, versions, and load."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -194,27 +194,27 @@ def show(records: list[Record], console: Console) -> None:
 @DEVICE
 @friendly
 def main(people: int, repeats: int, weights: Path, out: Path | None, checkpoint: str, device: str | None) -> None:
-    """Print a table of all cases, and where the time goes."""
+    """Print a table of all cases, and the share of each stage."""
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     console, setup = Console(), Setup(people, checkpoint, device, weights.absolute())
     machine = describe_machine(device)
     with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
-        same = pool.submit(check, setup).result()
+        offsets = pool.submit(check, setup).result()
     with tempfile.TemporaryDirectory() as folder:
         records = measure(setup, repeats, Path(folder), console)
     add_rates(records, device)
-    parts = shares(records)
+    stage_shares = shares(records)
     console.print(f"{machine}; medians of {repeats} runs", highlight=False)
-    console.print("The paper's way and ours: " + ", ".join(f"{k} {v:.4f}" for k, v in same.items()), highlight=False)
+    console.print("The paper's way and ours: " + ", ".join(f"{k} {v:.4f}" for k, v in offsets.items()), highlight=False)
     show(records, console)
     table = titled_table("Where the CPU time goes", "", *STAGES)
-    for name, spent in parts.items():
+    for name, spent in stage_shares.items():
         table.add_row(name, *(f"{spent[stage]:.0%}" if stage in spent else "" for stage in STAGES))
     console.print(table)
     if joules() is None:
         console.print("This machine does not tell how much energy it uses.")
     if out is not None:
-        result = {"machine": machine, "repeats": repeats, "same": same, "cases": records, "shares": parts}
+        result = {"machine": machine, "repeats": repeats, "same": offsets, "cases": records, "shares": stage_shares}
         write_atomically(out, json.dumps(result, indent=2))
 
 

@@ -1,4 +1,4 @@
-"""What ``tools.benchmark`` measures: each case is made ready once, in a process of its own, then run several times."""
+"""The cases of ``tools.benchmark``: each is prepared once, in a process of its own, then run several times."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from synth import Statistics
 from tools.plain_posefix import PlainRefiner, compare_synthesis, training_inputs
 
 ROOT = Path(__file__).resolve().parents[1]
-BATCH, TRAINED = 16, 4  # people in a batch with ResNet-50, and in its training step
+BATCH, TRAINED = 16, 4  # people per batch with ResNet-50: refining, training
 PAPER = {"backbone": "resnet50", "input_size": (384, 288), "sigma": 9.0}
 AUGMENTED = {"rotation": 40.0, "photometric": 0.7, "occlusion": 0.3, "resolution": 0.45}
 FRAMES = 243  # of a track
@@ -55,10 +55,10 @@ MATMUL = {"cpu": 2048, "cuda": 8192}  # rows and columns
 
 @dataclass(frozen=True)
 class Setup:
-    """What all cases are made of.
+    """Settings of all cases.
 
     Attributes:
-        people: how many are refined with the default network.
+        people: number of people to refine with the default network.
         checkpoint: name or path of that network.
         device: such as ``cpu`` or ``cuda``.
         weights: folder with ``movenet-lightning.onnx`` and ``movenet-thunder.onnx``.
@@ -72,13 +72,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class Work:
-    """A case that is ready.
+    """A prepared case.
 
     Attributes:
-        run: does it once.
-        count: people or crops that it goes through.
-        flops: floating-point operations of the network, or None where that is not asked.
-        stages: CPU seconds spent so far on each stage, where it keeps account of that.
+        run: runs it once.
+        count: number of people or crops that it processes.
+        flops: floating-point operations of the network; None if not counted.
+        stages: CPU seconds spent so far on each stage, if recorded.
     """
 
     run: Callable[[], object]
@@ -88,25 +88,25 @@ class Work:
 
 
 def paper_network(device: str) -> PoseFixNetwork:
-    """PoseFix's network with random weights of which the answers differ from place to place."""
+    """Build PoseFix's network with random weights whose output varies over the image."""
     torch.manual_seed(0)
     network = build_network(ModelConfig(**PAPER), load("coco17"))
-    for part in network.head.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.xavier_normal_(part.weight, gain=80 if part is network.head.maps else 2)
+    for module in network.head.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_normal_(module.weight, gain=80 if module is network.head.maps else 2)
     return network.eval().to(device)
 
 
 def paper_refiner(setup: Setup) -> Refiner:
-    """The same for :class:`Refiner`."""
+    """Build a :class:`Refiner` with this network."""
     network = paper_network("cpu")
     return Refiner(Checkpoint(network, network.config, load("coco17"), {}, {}), setup.device)
 
 
 def draw_people(count: int, folder: Path) -> tuple[People, ImageFolder]:
-    """Draw poses with typical errors of the people of the demonstration, and copy its photographs for each four.
+    """Draw poses with typical errors for the demonstration's people, on copies of its photographs.
 
-    The people of an image follow each other; images 3i + 1 to 3i + 3 are the i-th copy of the three photographs.
+    People of an image are consecutive; images 3i + 1 to 3i + 3 are the i-th copy of the three photographs.
     """
     truth, images = load_photos()
     draws = -(-count // len(truth))
@@ -120,41 +120,41 @@ def draw_people(count: int, folder: Path) -> tuple[People, ImageFolder]:
 
 
 def plain_refining(setup: Setup, people: People, images: ImageFolder) -> Work:
-    """Refining the paper's way, of one batch."""
+    """Refine one batch the paper's way."""
     plain = PlainRefiner(paper_network(setup.device), BATCH)
     return Work(lambda: plain(people[:BATCH], images), BATCH, stages=plain.seconds)
 
 
 def refining(setup: Setup, people: People, images: ImageFolder, engine: str | None) -> Work:
-    """Refining our way: PoseFix's network on one batch, or the default one by an engine on all people."""
+    """Refine our way: one batch with PoseFix's network, or all people with the default network and an engine."""
     refiner, settings = make_refiner(setup, engine)
     people = people if engine else people[:BATCH]
     return Work(lambda: refiner.refine(people, images, settings), len(people))
 
 
 def make_refiner(setup: Setup, engine: str | None) -> tuple[Refiner, RefineSettings]:
-    """The default network's by an engine, or PoseFix's if there is none."""
+    """Return the refiner of the default network with an engine, or of PoseFix's network without."""
     if engine is None:
         return paper_refiner(setup), RefineSettings(batch_size=BATCH)
     return Refiner.from_pretrained(setup.checkpoint, setup.device, engine=engine), RefineSettings()
 
 
 def forward(setup: Setup, people: People, images: ImageFolder, engine: str | None) -> Work:
-    """The network alone, as often as the refiner runs it, on crops and poses that are ready."""
+    """Run the network alone, as often as the refiner does, on prepared crops and poses."""
     refiner, settings = make_refiner(setup, engine)
     people = people if engine else people[:BATCH]
     crops, pose = ready_input(refiner, people, images, settings)
     rows = torch.arange(len(crops), device=refiner.device).split(settings.batch_size)
-    batches = [(crops[some.cpu().numpy()], take(pose, some)) for some in rows]
-    counted, _ = make_refiner(replace(setup, device="cpu"), engine and "torch")
+    batches = [(crops[batch_rows.cpu().numpy()], take(pose, batch_rows)) for batch_rows in rows]
+    reference, _ = make_refiner(replace(setup, device="cpu"), engine and "torch")
     with FlopCounterMode(display=False) as counter:
-        look(counted.engine, crops[:1], InputPose(*(part[:1].cpu() for part in pose)))
+        look(reference.engine, crops[:1], InputPose(*(array[:1].cpu() for array in pose)))
     flops = counter.get_total_flops() * len(crops)
     return Work(lambda: [look(refiner.engine, *batch) for batch in batches], len(people), flops)
 
 
 def look(engine: Engine, crops: np.ndarray, pose: InputPose) -> None:
-    """Run a network as the refiner does: once more without the pose if it judges poses."""
+    """Run a network as the refiner does: again without the pose if it judges poses."""
     evidence = engine.encode(crops, flip_test=True)
     if engine.locate(evidence, pose).quality is not None:
         engine.locate(evidence, pose.without_estimates())
@@ -163,7 +163,7 @@ def look(engine: Engine, crops: np.ndarray, pose: InputPose) -> None:
 def ready_input(
     refiner: Refiner, people: People, images: ImageFolder, settings: RefineSettings
 ) -> tuple[np.ndarray, InputPose]:
-    """Crops (V, H, W, 3) and poses of all views of the people."""
+    """Return crops (V, H, W, 3) and poses of all views of the people."""
     views = refiner.plan(people, settings).views
     maps = geometry.translated(views.maps, refiner.config.frame_margin)
     ids = people.image_ids[views.rows].tolist()
@@ -172,16 +172,16 @@ def ready_input(
 
 
 def command(setup: Setup, people: People, images: ImageFolder) -> Work:
-    """The whole program, with the default engine: starts, reads files, writes a file."""
+    """Run the whole program with the default engine: start, read files, write a file."""
     formats.write(people, images.folder / "results.json", "coco")
-    given = ["--detection_json", str(images.folder / "results.json"), "--images", str(images.folder)]
+    inputs = ["--detection_json", str(images.folder / "results.json"), "--images", str(images.folder)]
     options = ["--checkpoint", setup.checkpoint, "--device", setup.device, "--out", str(images.folder / "refined.json")]
-    call = [sys.executable, "test.py", *given, *options]
-    return Work(lambda: subprocess.run(call, cwd=ROOT, check=True, capture_output=True), len(people))
+    arguments = [sys.executable, "test.py", *inputs, *options]
+    return Work(lambda: subprocess.run(arguments, cwd=ROOT, check=True, capture_output=True), len(people))
 
 
 def movenet(setup: Setup, people: People, images: ImageFolder, name: str) -> Work:
-    """Estimating anew: MoveNet alone, on crops that are ready."""
+    """Estimate again: MoveNet alone, on prepared crops."""
     path = setup.weights / f"movenet-{name}.onnx"
     if not path.is_file():
         raise InputError(f"{path} is not there")
@@ -195,7 +195,7 @@ def movenet(setup: Setup, people: People, images: ImageFolder, name: str) -> Wor
 
 
 def training_batches(batch: int) -> TrainingBatches:
-    """Batches of the demonstration's people for PoseFix's network, with synthesis and all augmentation on."""
+    """Return training batches of the demonstration's people for PoseFix's network, with synthesis and augmentation."""
     source = {"annotations": str(ANNOTATIONS), "images": str(FOLDER), "repeat": batch}
     settings = {"train": [source], "model": PAPER, "training": {"batch": batch}, "augmentation": AUGMENTED}
     config = from_dict({"name": "benchmark", **settings})
@@ -203,13 +203,13 @@ def training_batches(batch: int) -> TrainingBatches:
 
 
 def plain_batches(*_: Any) -> Work:
-    """A batch for training the paper's way: augmented, with errors drawn and heatmaps rendered."""
+    """Make a training batch the paper's way: augment, draw errors, render heatmaps."""
     batches, network, rng = training_batches(BATCH), paper_network("cpu"), np.random.default_rng(0)
     return Work(lambda: training_inputs(batches, network, batches.rows(0), rng), BATCH)
 
 
 def our_batches(*_: Any) -> Work:
-    """The same, our way."""
+    """Make a training batch our way."""
     batches = training_batches(BATCH)
 
     def run() -> None:
@@ -220,7 +220,7 @@ def our_batches(*_: Any) -> Work:
 
 
 def training_step(setup: Setup, *_: Any) -> Work:
-    """Forward and backward through the network, on a batch that is ready."""
+    """Run forward and backward through the network, on a prepared batch."""
     loss = TrainingLoss(paper_network(setup.device)).train()
     batch = {name: values.to(setup.device) for name, values in training_batches(TRAINED)[0].items()}
 
@@ -231,17 +231,17 @@ def training_step(setup: Setup, *_: Any) -> Work:
 
 
 def matmul(setup: Setup, *_: Any, dtype: torch.dtype) -> Work:
-    """Products of two large matrices: what the machine reaches at best."""
+    """Multiply large matrices: the highest rate that the machine reaches."""
     side = MATMUL[torch.device(setup.device).type]
     a, b = (torch.randn(side, side, device=setup.device).to(dtype) for _ in range(2))
     return Work(lambda: [a @ b for _ in range(4)], flops=4 * 2.0 * side**3)
 
 
 def tracks(setup: Setup, *_: Any, lift: bool) -> Work:
-    """A track of 243 frames, denoised or lifted, on one core."""
+    """Denoise or lift a track of 243 frames, on one core."""
     torch.set_num_threads(1)
-    frames, places = np.arange(FRAMES), np.random.default_rng(0).normal(0, 1, (FRAMES, 17, 2)).cumsum(0)
-    xyc = np.insert(places + np.linspace(100, 300, 34).reshape(-1, 2), 2, 1.0, axis=-1)
+    frames, positions = np.arange(FRAMES), np.random.default_rng(0).normal(0, 1, (FRAMES, 17, 2)).cumsum(0)
+    xyc = np.insert(positions + np.linspace(100, 300, 34).reshape(-1, 2), 2, 1.0, axis=-1)
     track = Track(0, frames, frames / 30, xyc, frames)
     lifter, denoise = Lifter.from_pretrained(), TrackDenoiser.from_pretrained()
     run = partial(lifter.tracks, [track], camera_of(640, 480)) if lift else partial(denoise, track.times, xyc)
@@ -249,7 +249,7 @@ def tracks(setup: Setup, *_: Any, lift: bool) -> Work:
 
 
 def cases() -> Iterator[tuple[str, str, Callable[..., Work]]]:
-    """All cases: group, name, and what makes it ready from a :class:`Setup`, people and images."""
+    """Yield all cases: group, name, and a function that prepares it from a :class:`Setup`, people and images."""
     yield "machine", "matrix product, float32", partial(matmul, dtype=torch.float32)
     yield "machine", "matrix product, bfloat16", partial(matmul, dtype=torch.bfloat16)
     yield "ResNet-50, 384x288", "the paper's way", plain_refining
@@ -268,17 +268,17 @@ def cases() -> Iterator[tuple[str, str, Callable[..., Work]]]:
 
 
 def check(setup: Setup) -> dict[str, float]:
-    """Compare the paper's way with ours: how far refined keypoints are apart, and how often errors are drawn.
+    """Compare the paper's way with ours: distance of refined keypoints, and frequencies of drawn errors.
 
     Raises:
-        InputError: when they are not the same.
+        InputError: they are not the same.
     """
     with tempfile.TemporaryDirectory() as folder:
         people, images = draw_people(8, Path(folder))
         ours = paper_refiner(setup).refine(people, images, RefineSettings()).keypoints
-        apart = float(np.abs(PlainRefiner(paper_network(setup.device))(people, images) - ours).max())
-    right, difference = compare_synthesis(load_photos()[0], 100, np.random.default_rng(0))
-    found = {"keypoints apart, px": apart, "share of an error type apart": difference}
-    if apart > 0.05 or not right or difference > 0.03:
-        raise InputError(f"the paper's way and ours do not give the same: {found}")
-    return found
+        distance = float(np.abs(PlainRefiner(paper_network(setup.device))(people, images) - ours).max())
+    consistent, difference = compare_synthesis(load_photos()[0], 100, np.random.default_rng(0))
+    differences = {"keypoints apart, px": distance, "share of an error type apart": difference}
+    if distance > 0.05 or not consistent or difference > 0.03:
+        raise InputError(f"the paper's way and ours do not give the same: {differences}")
+    return differences

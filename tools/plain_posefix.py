@@ -1,7 +1,7 @@
-"""PoseFix as the paper tells it, person by person and joint by joint: what ``tools.benchmark`` compares with.
+"""PoseFix as the paper describes it, person by person and joint by joint: the baseline of ``tools.benchmark``.
 
-It gives the numbers of ``posefix`` and ``synth``, and shares with them what is not in question: how images are read,
-crop maps, albumentations, the network's modules and the tables of probabilities.
+It computes the same results as ``posefix`` and ``synth``, and shares image reading, crop maps, albumentations, the
+network's modules and the tables of probabilities with them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from synth import ErrorType, Neighbours, Statistics, classify, neighbours_of, sy
 from synth.errors import FAR_KS, GOOD_KS, MIN_AREA, NEAR_KS, REACH
 from synth.sampler import MISS_AT_OWN
 
-TRIES = 500  # positions drawn for an error before another type is taken
-KS_BOUNDS = {  # inner and outer edge of each error's ring, as keypoint similarities
+TRIES = 500  # positions drawn per error before another type is tried
+KS_BOUNDS = {  # inner and outer radius of each error's ring, as keypoint similarities
     ErrorType.GOOD: (1.0, GOOD_KS),
     ErrorType.JITTER: (GOOD_KS, NEAR_KS),
     ErrorType.INVERSION: (1.0, NEAR_KS),
@@ -36,27 +36,27 @@ KS_BOUNDS = {  # inner and outer edge of each error's ring, as keypoint similari
 }
 
 
-def render(keypoints: np.ndarray, given: np.ndarray, size: tuple[int, int], sigma: float) -> np.ndarray:
-    """Draw one Gaussian for each of K keypoints (K, 2) that is ``given`` (K,): (K, height, width) float32."""
+def render(keypoints: np.ndarray, valid: np.ndarray, size: tuple[int, int], sigma: float) -> np.ndarray:
+    """Render one Gaussian for each of K keypoints (K, 2) that is ``valid`` (K,): (K, height, width) float32."""
     x, y = np.meshgrid(np.arange(size[1], dtype=np.float32), np.arange(size[0], dtype=np.float32))
     maps = np.zeros((len(keypoints), *size), np.float32)
-    for k, (u, v) in enumerate(keypoints):
-        if given[k]:
-            maps[k] = np.exp(-((x - u) ** 2 + (y - v) ** 2) / (2 * sigma**2))
+    for k, (x0, y0) in enumerate(keypoints):
+        if valid[k]:
+            maps[k] = np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / (2 * sigma**2))
     return maps
 
 
 def network_input(
-    network: PoseFixNetwork, crop: np.ndarray, keypoints: np.ndarray, given: np.ndarray
+    network: PoseFixNetwork, crop: np.ndarray, keypoints: np.ndarray, valid: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Normalise a crop (H, W, 3) uint8 to (3, H, W) float32, and render its pose, (K, H, W)."""
     mean, std = network.mean.cpu().numpy()[0], network.std.cpu().numpy()[0]
     image = (crop.transpose(2, 0, 1).astype(np.float32) - mean) / std
-    return image, render(keypoints, given, network.config.input_size, network.config.sigma)
+    return image, render(keypoints, valid, network.config.input_size, network.config.sigma)
 
 
 class PlainRefiner:
-    """Refines as :class:`posefix.refine.refiner.Refiner` does in one pass with the flip test.
+    """Refine as :class:`posefix.refine.refiner.Refiner` does in one pass with the flip test.
 
     Attributes:
         seconds: CPU time spent so far on each stage.
@@ -67,7 +67,7 @@ class PlainRefiner:
         self.seconds: Counter[str] = Counter()
 
     def __call__(self, people: People, images: Mapping[int, np.ndarray]) -> np.ndarray:
-        """Refine N people, those of an image one after another: (N, K, 2) pixels of the original images."""
+        """Refine N people, grouped by image: (N, K, 2) pixels of the original images."""
         boxes = geometry.person_boxes(people.boxes, people.keypoints, people.labelled)
         refined = people.keypoints.astype(np.float64)
         image, last, pending = np.zeros(0), None, []
@@ -82,22 +82,22 @@ class PlainRefiner:
                 pending = []
         return refined
 
-    def _timed(self, stage: str, work: Any, *arguments: Any) -> Any:
+    def _timed(self, stage: str, function: Any, *arguments: Any) -> Any:
         started = time.process_time()
-        result = work(*arguments)
+        result = function(*arguments)
         self.seconds[stage] += time.process_time() - started
         return result
 
     def _refine_batch(self, people: People, boxes: np.ndarray, pending: list[Any], refined: np.ndarray) -> None:
-        flip, width, straight, mirrored = people.skeleton.flip, self.config.input_size[1], [], []
+        flip, width, inputs, flipped = people.skeleton.flip, self.config.input_size[1], [], []
         for row, matrix, crop in pending:
             pose = people.keypoints[row] @ matrix[:, :2].T + matrix[:, 2]
-            given = people.scores[row] > 0
-            straight.append(self._timed("rendering", network_input, self.network, crop, pose, given))
+            valid = people.scores[row] > 0
+            inputs.append(self._timed("rendering", network_input, self.network, crop, pose, valid))
             pose = np.stack([width - 1 - pose[flip, 0], pose[flip, 1]], axis=1)
-            mirrored.append(self._timed("rendering", network_input, self.network, crop[:, ::-1], pose, given[flip]))
-        posterior = self._timed("network", self._posterior, straight)
-        posterior = (posterior + self._timed("network", self._posterior, mirrored)[:, flip, :, ::-1]) / 2
+            flipped.append(self._timed("rendering", network_input, self.network, crop[:, ::-1], pose, valid[flip]))
+        posterior = self._timed("network", self._posterior, inputs)
+        posterior = (posterior + self._timed("network", self._posterior, flipped)[:, flip, :, ::-1]) / 2
         for i, (row, matrix, _) in enumerate(pending):
             refined[row] = self._timed("the rest", self._decode, people, row, boxes[row], matrix, posterior[i])
 
@@ -110,13 +110,13 @@ class PlainRefiner:
     def _decode(
         self, people: People, row: int, box: np.ndarray, matrix: np.ndarray, posterior: np.ndarray
     ) -> np.ndarray:
-        """Move each keypoint of one person to where most similarity is expected, if that is more than where it is."""
+        """Move each keypoint to the maximum of the expected similarity, if this exceeds the one at its input."""
         height, width = posterior.shape[1:]
         stride = np.array([self.config.input_size[1] - 1, self.config.input_size[0] - 1]) / [width - 1, height - 1]
         zoom = math.sqrt(abs(np.linalg.det(matrix[:, :2])))
         length = math.sqrt(geometry.BOX_AREA_TO_AREA * box[2] * box[3]) * zoom
-        found = people.keypoints[row].astype(np.float64)
-        for k in range(len(found)):
+        refined = people.keypoints[row].astype(np.float64)
+        for k in range(len(refined)):
             scale = max(length * 2 * people.skeleton.sigmas[k], LEAST_SCALE * stride.max())
             blur_y, blur_x = (
                 np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) * step / scale) ** 2)
@@ -125,13 +125,13 @@ class PlainRefiner:
             similarity = blur_y @ posterior[k] @ blur_x
             y, x = np.unravel_index(similarity.argmax(), similarity.shape)
             if people.scores[row, k] > 0:
-                u, v = (matrix[:, :2] @ found[k] + matrix[:, 2]) / stride
+                u, v = (matrix[:, :2] @ refined[k] + matrix[:, 2]) / stride
                 outside = not (0 <= u <= width - 1 and 0 <= v <= height - 1)
                 if outside or similarity[y, x] - bilinear(similarity, u, v) <= self.config.keep_margin:
                     continue
             best = np.array([vertex(similarity[y], x), vertex(similarity[:, x], y)]) * stride
-            found[k] = np.linalg.inv(matrix[:, :2]) @ (best - matrix[:, 2])
-        return found
+            refined[k] = np.linalg.inv(matrix[:, :2]) @ (best - matrix[:, 2])
+        return refined
 
 
 def bilinear(values: np.ndarray, x: float, y: float) -> float:
@@ -143,7 +143,7 @@ def bilinear(values: np.ndarray, x: float, y: float) -> float:
 
 
 def vertex(line: np.ndarray, best: int) -> float:
-    """Place of the highest point of a line about its highest value, by a parabola through three logarithms."""
+    """Return the position of the maximum of a line around its highest value, by a parabola through three logarithms."""
     middle = min(max(best, 1), len(line) - 2)
     left, centre, right = np.log(line[middle - 1 : middle + 2])
     curvature = left - 2 * centre + right
@@ -164,22 +164,22 @@ def synthesize_pose(
         own_area = max(float(truth.areas[row]), MIN_AREA)
         own = [(truth.keypoints[row, k], factor * own_area)]
         counterpart = [(truth.keypoints[row, flip[k]], factor * own_area)] if flip[k] != k and labelled[flip[k]] else []
-        theirs = [
+        other_points = [
             (neighbours.keypoints[row, m, j], factor * max(float(neighbours.areas[row, m]), MIN_AREA))
             for m in others
             for j in dict.fromkeys((k, flip[k]))
             if neighbours.labelled[row, m, j]
         ]
-        reach = [c for c in theirs if np.hypot(*(c[0] - own[0][0])) <= REACH * math.sqrt(own_area)]
-        anchors = {ErrorType.INVERSION: counterpart, ErrorType.SWAP: reach, ErrorType.MISS: own + counterpart + reach}
+        nearby = [c for c in other_points if np.hypot(*(c[0] - own[0][0])) <= REACH * math.sqrt(own_area)]
+        anchors = {ErrorType.INVERSION: counterpart, ErrorType.SWAP: nearby, ErrorType.MISS: own + counterpart + nearby}
         weights = table[k].copy()
         while weights.sum() > 0:
-            drawn = ErrorType(int(rng.choice(len(weights), p=weights / weights.sum())))
-            place = draw_position(drawn, own, anchors.get(drawn, own), (counterpart, theirs), statistics, rng)
-            if place is not None:
-                pose[k], types[k] = place, drawn
+            error = ErrorType(int(rng.choice(len(weights), p=weights / weights.sum())))
+            position = draw_position(error, own, anchors.get(error, own), (counterpart, other_points), statistics, rng)
+            if position is not None:
+                pose[k], types[k] = position, error
                 break
-            weights[drawn] = 0
+            weights[error] = 0
         else:
             types[k] = ErrorType.GOOD
     return pose, types
@@ -188,39 +188,39 @@ def synthesize_pose(
 def draw_position(
     error: ErrorType, own: list[Any], anchors: list[Any], rest: Any, statistics: Statistics, rng: np.random.Generator
 ) -> np.ndarray | None:
-    """Draw positions around an anchor until the diagnosis of one is the error type; None where there is no such."""
+    """Draw positions around an anchor until the diagnosis of one is the error type; None if none is found."""
     inner, outer = (math.sqrt(-math.log(ks)) for ks in KS_BOUNDS[error])
     for _ in range(TRIES if anchors else 0):
         choice = own if error == ErrorType.MISS and rng.random() < MISS_AT_OWN else anchors
         point, scale = choice[rng.integers(len(choice))]
         radius = math.sqrt(scale) * (inner + (outer - inner) * rng.random() ** statistics.powers()[error])
         angle = 2 * math.pi * rng.random()
-        place = point + radius * np.array([math.cos(angle), math.sin(angle)])
-        if diagnose(place, own, *rest) == error:
-            return place
+        position = point + radius * np.array([math.cos(angle), math.sin(angle)])
+        if diagnose(position, own, *rest) == error:
+            return position
     return None
 
 
-def diagnose(place: np.ndarray, own: list[Any], counterpart: list[Any], theirs: list[Any]) -> ErrorType:
-    """Tell what a detected keypoint is, by the most similar of its candidates, (position, 2 s^2 k^2) each."""
-    first, second, third = (
-        max((math.exp(-((place - point) ** 2).sum() / scale) for point, scale in group), default=0.0)
-        for group in (own, counterpart, theirs)
+def diagnose(position: np.ndarray, own: list[Any], counterpart: list[Any], others: list[Any]) -> ErrorType:
+    """Return the error type of a detected keypoint, by its most similar candidate, (position, 2 s^2 k^2) each."""
+    own_ks, counterpart_ks, other_ks = (
+        max((math.exp(-((position - point) ** 2).sum() / scale) for point, scale in group), default=0.0)
+        for group in (own, counterpart, others)
     )
-    best = max(first, second, third)
+    best = max(own_ks, counterpart_ks, other_ks)
     if best < NEAR_KS:
         return ErrorType.MISS
-    if first == best:
-        return ErrorType.GOOD if first > GOOD_KS else ErrorType.JITTER
-    return ErrorType.INVERSION if second == best else ErrorType.SWAP
+    if own_ks == best:
+        return ErrorType.GOOD if own_ks > GOOD_KS else ErrorType.JITTER
+    return ErrorType.INVERSION if counterpart_ks == best else ErrorType.SWAP
 
 
 def training_inputs(
     batches: TrainingBatches, network: PoseFixNetwork, rows: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Make the network's input for training people, one after another: (N, 3 + K, H, W) float32."""
+    """Make the network's input for training people, one by one: (N, 3 + K, H, W) float32."""
     config, people, statistics = batches.config, batches.people, Statistics.load(batches.config.synthesis.statistics)
-    appearance, neighbours, made = Appearance(config.augmentation), neighbours_of(batches.people), []
+    appearance, neighbours, inputs = Appearance(config.augmentation), neighbours_of(batches.people), []
     images = batches.stores[0].images
     for row in rows:
         pose, _ = synthesize_pose(people, row, neighbours, statistics, rng)
@@ -229,26 +229,26 @@ def training_inputs(
         crop = crop_image(images[int(people.image_ids[row])], maps[0], config.model.input_size)
         crop = appearance(crop[None], rng, range(1))[0]
         order = people.skeleton.flip if flipped[0] else np.arange(len(pose))
-        placed = (pose @ maps[0, :, :2].T + maps[0, :, 2])[order]
-        made.append(np.concatenate(network_input(network, crop, placed, people.labelled[row][order])))
-    return np.stack(made)
+        crop_pose = (pose @ maps[0, :, :2].T + maps[0, :, 2])[order]
+        inputs.append(np.concatenate(network_input(network, crop, crop_pose, people.labelled[row][order])))
+    return np.stack(inputs)
 
 
 def compare_synthesis(truth: People, draws: int, rng: np.random.Generator) -> tuple[bool, float]:
-    """Draw poses of some people here and by ``synth``.
+    """Compare poses drawn here and by ``synth``.
 
     Returns:
-        Whether each keypoint drawn here is, by ``synth``'s diagnosis, of the type that was drawn; and the largest
-        difference between how often a type is drawn here and there.
+        Whether ``synth``'s diagnosis of each keypoint drawn here is the drawn type, and the largest difference of the
+        frequencies of error types.
     """
-    statistics, neighbours, right = Statistics.load("posefix"), neighbours_of(truth), True
+    statistics, neighbours, consistent = Statistics.load("posefix"), neighbours_of(truth), True
     counts = np.zeros((2, len(KS_BOUNDS)))
     for _ in range(draws):
         drawn = [synthesize_pose(truth, row, neighbours, statistics, rng) for row in range(len(truth))]
         poses, types = (np.stack(part) for part in zip(*drawn, strict=True))
-        right &= bool((classify(poses, truth, neighbours)[0] == types).all())
-        theirs = synthesize(truth, neighbours, statistics, rng, impute=0.0).types
-        for count, found in zip(counts, (types, theirs), strict=True):
-            count += np.bincount(found[found >= 0], minlength=len(count))
+        consistent &= bool((classify(poses, truth, neighbours)[0] == types).all())
+        reference = synthesize(truth, neighbours, statistics, rng, impute=0.0).types
+        for count, drawn_types in zip(counts, (types, reference), strict=True):
+            count += np.bincount(drawn_types[drawn_types >= 0], minlength=len(count))
     shares = counts / counts.sum(1, keepdims=True)
-    return right, float(np.abs(shares[0] - shares[1]).max())
+    return consistent, float(np.abs(shares[0] - shares[1]).max())

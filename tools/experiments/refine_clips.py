@@ -52,12 +52,12 @@ def main(
     out: Path,
 ) -> None:
     """Refine RESULTS/CLIP.json with VIDEOS/CLIP.* into OUT/CLIP.json."""
-    for name, given, ways in (
+    for name, value, ways in (
         ("network", network, ("refine", "live", "network")),
         ("checkpoint", checkpoint, WITH_IMAGES),
         ("latency", latency, ("network", "live")),
     ):
-        if given is not None and way not in ways:
+        if value is not None and way not in ways:
             raise InputError(f"--{name} is not for --way {way}; use it with {', '.join(ways)}")
     network = network or DEFAULT
     refiner = Refiner.from_pretrained(checkpoint or "posefix-base") if way in WITH_IMAGES else None
@@ -82,15 +82,15 @@ def main(
 
 
 def refine_live(online: OnlineRefiner, people: People, video: VideoFrames, latency: int) -> People:
-    """Give a refiner one frame after the other, and the last one again until all answers are there."""
+    """Refine frame by frame; repeat the last frame until all delayed results are there."""
     keypoints, xyc = people.keypoints.copy(), people.xyc
     frames = list(video)
-    for place in range(len(frames) + latency):
-        index, frame = frames[min(place, len(frames) - 1)]
-        found = online(frame, xyc[people.image_ids == index])[..., :2]
-        rows = np.flatnonzero(people.image_ids == frames[max(place - latency, 0)][0])
-        if place >= latency and len(rows) == len(found):
-            keypoints[rows] = found
+    for step in range(len(frames) + latency):
+        index, frame = frames[min(step, len(frames) - 1)]
+        refined = online(frame, xyc[people.image_ids == index])[..., :2]
+        rows = np.flatnonzero(people.image_ids == frames[max(step - latency, 0)][0])
+        if step >= latency and len(rows) == len(refined):
+            keypoints[rows] = refined
     return people.with_keypoints(keypoints)
 
 

@@ -3,7 +3,7 @@
     python -m tools.experiments.run_movenet movenet-lightning.onnx --annotations truth.json --images photos \\
         --out results.json
 
-The box of each person, made square around its centre, is what the network sees.
+The network sees each person's box, made square around its centre.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from posefix.media.images import ImageFolder
 
 
 class MoveNet:
-    """A MoveNet of one person, from its ONNX file."""
+    """A single-person MoveNet from its ONNX file."""
 
     def __init__(self, model: Path) -> None:
         import onnxruntime
@@ -34,16 +34,16 @@ class MoveNet:
         self._input = self._session.get_inputs()[0]
 
     def __call__(self, image: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """(17, 3) x, y in pixels and confidence of the person in a box (4,) xywh of an (H, W, 3) uint8 RGB image."""
+        """Return (17, 3) x, y in pixels and confidence of the person in a box (4,) xywh of an image (H, W, 3) RGB."""
         size = self._input.shape[1]
         scale = size / max(box[2:].max(), 1)
         to_crop = np.zeros((1, 2, 3))
         to_crop[0, :, :2] = scale * np.eye(2)
         to_crop[0, :, 2] = size / 2 - (box[:2] + box[2:] / 2) * scale
         crop = cv2.warpAffine(image, to_crop[0], (size, size), flags=cv2.INTER_LINEAR)
-        seen = self._session.run(None, {self._input.name: crop[None].astype(np.int32)})[0].reshape(1, -1, 3)
-        found = geometry.transform(seen[..., 1::-1] * size, geometry.invert(to_crop))
-        return np.concatenate([found, seen[..., 2:]], axis=-1)[0]
+        output = self._session.run(None, {self._input.name: crop[None].astype(np.int32)})[0].reshape(1, -1, 3)
+        keypoints = geometry.transform(output[..., 1::-1] * size, geometry.invert(to_crop))
+        return np.concatenate([keypoints, output[..., 2:]], axis=-1)[0]
 
 
 @click.command(help=__doc__.splitlines()[0])
@@ -60,10 +60,10 @@ def main(model: Path, annotations: Path, images: Path, out: Path) -> None:
     people = people[np.argsort(people.image_ids, kind="stable")]
     network = MoveNet(model)
     rows = track(range(len(people)), description="MoveNet")
-    seen = np.array([network(folder[int(people.image_ids[row])], people.boxes[row].astype(float)) for row in rows])
-    seen = seen.reshape(-1, len(truth.skeleton), 3)
-    results = people.with_keypoints(seen[..., :2], seen[..., 2])
-    formats.write(replace(results, person_scores=seen[..., 2].mean(1), extra=[]), out, "coco")
+    poses = np.array([network(folder[int(people.image_ids[row])], people.boxes[row].astype(float)) for row in rows])
+    poses = poses.reshape(-1, len(truth.skeleton), 3)
+    results = people.with_keypoints(poses[..., :2], poses[..., 2])
+    formats.write(replace(results, person_scores=poses[..., 2].mean(1), extra=[]), out, "coco")
     click.echo(f"{out}: {len(people)} people")
 
 

@@ -1,4 +1,4 @@
-"""Heads that say how deep keypoints are, with volumes from coarse to fine after Pavlakos et al. (CVPR 2017)."""
+"""Heads that predict the depth of keypoints, with coarse-to-fine volumes after Pavlakos et al. (CVPR 2017)."""
 
 from __future__ import annotations
 
@@ -10,58 +10,61 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-K, SEEN, WIDE, DILATIONS = 17, 41, 64, (1, 2, 4, 8)  # keypoints; channels: of MoveNet's maps, of a stage; of a stage
-GRID, BINS = (32, 24), 64  # cells; of depth
-ACROSS, ALONG = 1.0, 2.0  # standard deviations of targets: cells, bins
+K, MAP_CHANNELS, WIDTH, DILATIONS = 17, 41, 64, (1, 2, 4, 8)  # keypoints; channels of MoveNet's maps, and of a stage
+GRID, BINS = (32, 24), 64  # cells; depth bins
+SIGMA_CELLS, SIGMA_BINS = 1.0, 2.0  # standard deviations of targets: cells, bins
 
 
 def convolutions(inputs: int, dilations: Sequence[int]) -> nn.Module:
-    """3 x 3, normalised and rectified."""
+    """Stack 3 x 3 convolutions with batch normalisation and ReLU."""
     layers: list[nn.Module] = []
     for dilation in dilations:
-        layers += [nn.Conv2d(inputs, WIDE, 3, padding=dilation, dilation=dilation, bias=False), nn.BatchNorm2d(WIDE)]
-        layers, inputs = [*layers, nn.ReLU()], WIDE
+        layers += [nn.Conv2d(inputs, WIDTH, 3, padding=dilation, dilation=dilation, bias=False), nn.BatchNorm2d(WIDTH)]
+        layers, inputs = [*layers, nn.ReLU()], WIDTH
     return nn.Sequential(*layers)
 
 
 def near(centres: Tensor, count: int, sigma: float) -> Tensor:
-    """(..., count) Gaussians of height 1 around centres (...)."""
+    """Return (..., count) Gaussians of height 1 around centres (...)."""
     return torch.exp(-0.5 * ((torch.arange(count) - centres[..., None]) / sigma).square())
 
 
-def overlap(volumes: Tensor, places: Tensor, depths: Tensor) -> tuple[Tensor, Tensor]:
-    """(N, K) sums of volumes (N, K, D, h, w) times Gaussians around the truth, and of these, which are not laid out."""
-    along = F.adaptive_max_pool1d(near(depths, BINS, ALONG), volumes.shape[2])
-    down, right = near(places[..., 1], GRID[0], ACROSS), near(places[..., 0], GRID[1], ACROSS)
+def overlap(volumes: Tensor, positions: Tensor, depths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (N, K) sums of volumes (N, K, D, h, w) times Gaussians around the truth, and of these Gaussians.
+
+    The Gaussians stay factorised.
+    """
+    along = F.adaptive_max_pool1d(near(depths, BINS, SIGMA_BINS), volumes.shape[2])
+    down, right = near(positions[..., 1], GRID[0], SIGMA_CELLS), near(positions[..., 0], GRID[1], SIGMA_CELLS)
     total = along.sum(-1) * down.sum(-1) * right.sum(-1)
     rows = torch.einsum("nkdhw,nkw->nkdh", volumes, right.to(volumes.dtype))
     return torch.einsum("nkdh,nkd,nkh->nk", rows.float(), along, down), total
 
 
 class Head(nn.Module):
-    """A volume per keypoint in each stage, ``slices`` deep; features and volumes are fused before the next stage.
+    """A volume per keypoint and stage, ``slices`` deep; features and volumes are fused before the next stage.
 
-    ``depth`` is the highest voxel's, learned by ``squares``. Or what would be the last volume is computed in one column
-    alone, at the ``peak`` of the last but one, which is flat; or in its place a number for each keypoint by
-    ``regression`` from features of the whole crop.
+    ``depth`` is that of the highest voxel, learned by ``squares``; or the last volume is computed only in one column,
+    at the ``peak`` of the previous, flat one; or it is a number per keypoint, by ``regression`` from features of the
+    whole crop.
     """
 
     def __init__(self, slices: Sequence[int], depth: Literal["squares", "peak", "regression"]) -> None:
         super().__init__()
-        self.depth, self.stem = depth, convolutions(SEEN + K, [1])
-        self.stages = nn.ModuleList(convolutions(WIDE, DILATIONS) for _ in slices)
-        self.volumes = nn.ModuleList(nn.Conv2d(WIDE, K * d, 1) for d in slices)
+        self.depth, self.stem = depth, convolutions(MAP_CHANNELS + K, [1])
+        self.stages = nn.ModuleList(convolutions(WIDTH, DILATIONS) for _ in slices)
+        self.volumes = nn.ModuleList(nn.Conv2d(WIDTH, K * d, 1) for d in slices)
         for layer in self.volumes:
             nn.init.normal_(layer.weight, std=0.001)
             nn.init.zeros_(layer.bias)
-        self.fuse = nn.ModuleList(nn.Conv2d(WIDE + K * d, WIDE, 1) for d in slices[:-1])
-        self.column = nn.Conv2d(WIDE, K * BINS, 1)
+        self.fuse = nn.ModuleList(nn.Conv2d(WIDTH + K * d, WIDTH, 1) for d in slices[:-1])
+        self.column = nn.Conv2d(WIDTH, K * BINS, 1)
         self.pooled = nn.Sequential(
-            nn.Conv2d(WIDE, 32, 4, 4), nn.Flatten(), nn.ReLU(), nn.Linear(2 * math.prod(GRID), K)
+            nn.Conv2d(WIDTH, 32, 4, 4), nn.Flatten(), nn.ReLU(), nn.Linear(2 * math.prod(GRID), K)
         )
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """(N, 58, h, w) to the stages' volumes (N, K, D, h, w), and what says depth: (N, K, D), or (N, K) numbers."""
+        """Map (N, 58, h, w) to the stages' volumes (N, K, D, h, w), and depth: (N, K, D) logits or (N, K) numbers."""
         x, volumes = self.stem(x), []
         for i, (stage, volume) in enumerate(zip(self.stages, self.volumes, strict=True)):
             features = stage(x)
@@ -70,31 +73,31 @@ class Head(nn.Module):
                 x = x + self.fuse[i](torch.cat([features, volumes[-1]], 1))
         volumes = [volume.unflatten(1, (K, -1)) for volume in volumes]
         if self.depth == "squares":
-            highest = volumes[-1].amax((3, 4)).relu()
-            return volumes, (highest + 1e-6).log().masked_fill(near(highest.argmax(-1), BINS, ALONG) < 0.5, -math.inf)
+            peaks = volumes[-1].amax((3, 4)).relu()
+            return volumes, (peaks + 1e-6).log().masked_fill(near(peaks.argmax(-1), BINS, SIGMA_BINS) < 0.5, -math.inf)
         if self.depth == "regression":
             return volumes, self.pooled(features)
-        peak = volumes[-1].flatten(2).argmax(-1)[:, None].expand(-1, WIDE, -1)
-        there = features.flatten(2).gather(2, peak)
-        column = torch.einsum("nck,kdc->nkd", there, self.column.weight.view(K, BINS, WIDE))
+        peak = volumes[-1].flatten(2).argmax(-1)[:, None].expand(-1, WIDTH, -1)
+        peak_features = features.flatten(2).gather(2, peak)
+        column = torch.einsum("nck,kdc->nkd", peak_features, self.column.weight.view(K, BINS, WIDTH))
         return volumes, column + self.column.bias.view(K, BINS)
 
-    def bins(self, said: Tensor) -> Tensor:
-        """(N, K) bins in depth, of what was said of it."""
-        return said * BINS / 4 + BINS / 2 if said.dim() == 2 else said.softmax(-1) @ torch.arange(BINS).float()
+    def bins(self, output: Tensor) -> Tensor:
+        """Convert depth outputs to (N, K) depth bins."""
+        return output * BINS / 4 + BINS / 2 if output.dim() == 2 else output.softmax(-1) @ torch.arange(BINS).float()
 
-    def loss(self, volumes: list[Tensor], said: Tensor, places: Tensor, bins: Tensor) -> Tensor:
-        """(N, K), of all stages."""
+    def loss(self, volumes: list[Tensor], output: Tensor, positions: Tensor, bins: Tensor) -> Tensor:
+        """Return the loss (N, K), summed over all stages."""
         loss = torch.zeros_like(bins)
         for volume in volumes:
-            hit, total = overlap(volume, places, bins)
+            hit, total = overlap(volume, positions, bins)
             if self.depth == "squares":
                 loss = loss + volume.square().sum((2, 3, 4)) - 2 * hit
             else:
                 loss = loss + volume.flatten(2).logsumexp(-1) - hit / total.clamp(min=0.1)
         if self.depth == "peak":
-            loss = loss - ((1 - (torch.arange(BINS) - bins[..., None]).abs()).relu() * said.log_softmax(-1)).sum(-1)
-        return loss if self.depth == "squares" else loss + (self.bins(said) - bins).abs()
+            loss = loss - ((1 - (torch.arange(BINS) - bins[..., None]).abs()).relu() * output.log_softmax(-1)).sum(-1)
+        return loss if self.depth == "squares" else loss + (self.bins(output) - bins).abs()
 
 
 HEADS: dict[str, Callable[[], Head]] = {
