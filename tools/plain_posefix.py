@@ -18,7 +18,7 @@ import torch
 from posefix.core import geometry
 from posefix.core.people import People
 from posefix.media.crops import crop_image
-from posefix.models.decode import LEAST_SCALE
+from posefix.models.decode import MIN_SCALE
 from posefix.models.network import PoseFixNetwork
 from posefix.training.data.augment import Appearance, random_maps
 from posefix.training.data.loader import TrainingBatches
@@ -117,7 +117,7 @@ class PlainRefiner:
         length = math.sqrt(geometry.BOX_AREA_TO_AREA * box[2] * box[3]) * zoom
         refined = people.keypoints[row].astype(np.float64)
         for k in range(len(refined)):
-            scale = max(length * 2 * people.skeleton.sigmas[k], LEAST_SCALE * stride.max())
+            scale = max(length * 2 * people.skeleton.sigmas[k], MIN_SCALE * stride.max())
             blur_y, blur_x = (
                 np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) * step / scale) ** 2)
                 for n, step in ((height, stride[1]), (width, stride[0]))
