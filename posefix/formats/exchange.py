@@ -20,7 +20,7 @@ from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
 from posefix.formats.source import Source
 
-MOST_WIDTHS = 10  # image widths; a larger median coordinate must be pixels, not a fraction
+MAX_WIDTHS = 10  # image widths; a larger median coordinate must be pixels, not a fraction
 
 
 def read(
@@ -147,7 +147,7 @@ def _people(path: Path, fmt: Format, parsed: ParsedFile, images: ImageIndex | No
 
 def _require_unit(path: Path, fmt: Format, found: np.ndarray) -> None:
     """Raise InputError if coordinates are pixels but should be fractions, or the other way round."""
-    if fmt.relative and found.size and np.median(found) > MOST_WIDTHS:
+    if fmt.relative and found.size and np.median(found) > MAX_WIDTHS:
         raise InputError(
             f"{path}: half of all coordinates are beyond {np.median(found):.0f}, so they are pixels; {fmt.title} gives "
             "fractions of the image's width and height"

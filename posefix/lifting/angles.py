@@ -16,7 +16,7 @@ from posefix.lifting.poses import Track3D
 from posefix.lifting.sampling import require_limbs, unit, y_up
 
 UP = np.array([0.0, 1.0, 0.0])
-LEAST_ELEVATION = 10.0  # degrees from the trunk's axis; closer arms have no plane of elevation
+MIN_ELEVATION = 10.0  # degrees from the trunk's axis; closer arms have no plane of elevation
 
 
 def joint_angles(track: Track3D, skeleton: Skeleton) -> tuple[tuple[str, ...], np.ndarray]:
@@ -56,7 +56,7 @@ def joint_angles(track: Track3D, skeleton: Skeleton) -> tuple[tuple[str, ...], n
         arm = unit(elbow - shoulder)
         elevation = angles[f"{side}_shoulder_elevation"] = _angle_between(arm, -trunk)
         plane = _degrees(_dot(arm, forward), outwards * _dot(arm, right))
-        angles[f"{side}_shoulder_plane"] = np.where(np.abs(elevation - 90) < 90 - LEAST_ELEVATION, plane, np.nan)
+        angles[f"{side}_shoulder_plane"] = np.where(np.abs(elevation - 90) < 90 - MIN_ELEVATION, plane, np.nan)
         angles[f"{side}_elbow_flexion"] = _angle_between(arm, wrist - elbow)
     return tuple(angles), np.stack(list(angles.values()), axis=1)
 

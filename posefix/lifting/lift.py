@@ -28,7 +28,7 @@ WINDOW, OVERLAP = 54, 27  # frames
 BATCH_SIZE = 64  # windows per forward pass
 FIELD_OF_VIEW = 60.0  # degrees, along the longer side of an image, for unknown cameras
 STILL_RATE = 30.0  # frames per second, as the network's input for single images
-LEAST_SPREAD = 1e-3  # metres
+MIN_SPREAD = 1e-3  # metres
 HALF_TRUST, FIT_STEPS = 0.5, 5  # distance from a ray with trust 0.5, in spreads; steps towards the rays
 
 
@@ -202,7 +202,7 @@ class Lifter:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Place poses (..., T, K, 4) along lines of sight (..., T, 3) in camera coordinates: keypoints and root."""
         valid = (xyc[..., 2] > 0) & np.isfinite(poses).all(-1)
-        spreads = np.maximum(poses[..., 3], LEAST_SPREAD)
+        spreads = np.maximum(poses[..., 3], MIN_SPREAD)
         weights = np.where(valid, 1 / spreads**2, 0)
         keypoints = np.einsum("...ji,...kj->...ki", views(directions), poses[..., :3])
         return self._fit_to_rays(keypoints, rays, spreads, weights)

@@ -14,7 +14,7 @@ from posefix.lifting.poses import MILLIMETRES
 
 PCK_LIMIT = 150.0  # mm, about half the size of a head
 AUC_LIMITS = np.linspace(0.0, PCK_LIMIT, 31)
-LEAST_KEYPOINTS = 3  # for a rotation
+MIN_KEYPOINTS = 3  # for a rotation
 
 
 def mpjpe(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -109,7 +109,7 @@ def aligned(predicted: np.ndarray, truth: np.ndarray, valid: np.ndarray | None =
     spread = np.maximum((source**2).sum((-2, -1)), np.finfo(np.float64).tiny)
     scale = ((stretch * proper).sum(-1) / spread)[..., None, None]
     result = scale * ((predicted - middles[0]) @ rotation) + middles[1]
-    return np.where(count >= LEAST_KEYPOINTS, result, np.nan)
+    return np.where(count >= MIN_KEYPOINTS, result, np.nan)
 
 
 def bones(skeleton: Skeleton) -> np.ndarray:

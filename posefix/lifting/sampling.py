@@ -11,7 +11,7 @@ from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import JOINTS, SIDES
 from posefix.lifting.poses import Track3D
 
-MOST_ROWS = 1000  # per frame of the track
+MAX_ROWS = 1000  # per frame of the track
 
 
 class Sampled(NamedTuple):
@@ -40,7 +40,7 @@ def evenly(track: Track3D, fps: float) -> Sampled:
     """
     step = int(np.gcd.reduce(np.diff(track.frames))) or 1
     first, last = track.frames[[0, -1]].tolist()
-    if last - first >= MOST_ROWS * step * len(track):
+    if last - first >= MAX_ROWS * step * len(track):
         raise InputError(
             f"track {track.track_id} has {len(track)} frames from {first} to {last}, too few for a file with a row for "
             "every frame; write .json, .npz or .csv"

@@ -21,7 +21,7 @@ from posefix.motion.training import OUTSIDE_WEIGHT, draw_rates
 from posefix.training.sequence_trainer import SequenceExperiment, SequenceTrainer
 from synth.tracks import corrupt_tracks
 
-SHORT_SHARE, LEAST_SHARE = 0.3, 0.15  # share of windows whose track is cut short; least share of frames left
+SHORT_SHARE, MIN_SHARE = 0.3, 0.15  # share of windows whose track is cut short; minimum share of frames left
 SINGLES = 2  # frames per window in steps of single images
 EPSILON = 1e-8  # m^2, added under the square root, for finite gradients
 DEFINITION_SPREAD = 0.01  # metres; less than in 2D, since the network cannot know it in depth
@@ -120,7 +120,7 @@ def draw_batch(scene: Scene, alone: bool, rng: np.random.Generator) -> LiftingBa
         tracks, keypoints, weights = cut
         fps = np.repeat(fps, SINGLES)
     else:
-        length = np.where(rng.random(n) < SHORT_SHARE, rng.uniform(LEAST_SHARE, 1, n), 1) * frames
+        length = np.where(rng.random(n) < SHORT_SHARE, rng.uniform(MIN_SHARE, 1, n), 1) * frames
         start = rng.random(n) * (frames - length)
         time = np.arange(frames)
         kept = (time >= start[:, None] - 0.5) & (time < (start + length)[:, None])

@@ -19,7 +19,7 @@ from posefix.media.opencv import cv2
 from posefix.report.drawing import POSE, keypoint_sides, limb_sides
 from posefix.report.pictures import embedded, render_page
 
-MOST_PICTURES = 300  # longer videos repeat the previous picture between these
+MAX_PICTURES = 300  # longer videos repeat the previous picture between these
 PICTURE_HEIGHT = 270  # px
 
 
@@ -108,7 +108,7 @@ def _plots(names: tuple[str, ...]) -> list[dict[str, Any]]:
 def _pictures(images: Images, frames: np.ndarray) -> list[dict[str, Any]]:
     """Return small pictures of evenly spaced frames, with the frame's index and full size."""
     pictures = []
-    for step in np.linspace(0, len(frames) - 1, min(len(frames), MOST_PICTURES)).astype(int).tolist():
+    for step in np.linspace(0, len(frames) - 1, min(len(frames), MAX_PICTURES)).astype(int).tolist():
         with suppress(InputError):  # the video is shorter than its results
             image = images[int(frames[step])]
             height, width = image.shape[:2]

@@ -23,7 +23,7 @@ MEMORY = 64  # past frames in a window of live video
 INPUT_WEIGHT, INPUT_DISTANCE = 0.5, 0.2
 BATCH_SIZE = 16  # windows per forward pass
 THIN_BOX = 0.05  # share of the longer side of a box that is added to its size, for thin boxes
-LEAST_SIZE = 1e-3  # px
+MIN_SIZE = 1e-3  # px
 MIN_FPS, MAX_FPS = 10.0, 120.0  # frames per second; the network's input is clipped to these
 FALLBACK_FILTER = "butterworth"  # filter for keypoints that the network lacks
 EVEN_TOLERANCE = 0.1  # tolerance of time stamps on an even grid, in frames
@@ -94,7 +94,7 @@ class TrackDenoiser:
         """Filter all keypoints (T, K, 3), since cuts and sizes need the whole pose; ``xy`` (T, K, 2) has NaN."""
         if self.latency is None:
             return smooth(times, keypoints, FALLBACK_FILTER, fill=len(times))
-        sizes = np.maximum(sizes_so_far(xy), LEAST_SIZE)
+        sizes = np.maximum(sizes_so_far(xy), MIN_SIZE)
         return np.dstack([one_euro(times, xy, sizes), np.where(np.isnan(xy[..., 0]), 0, keypoints[..., 2])])
 
     def _denoised(self, times: np.ndarray, track: np.ndarray) -> np.ndarray:
@@ -248,7 +248,7 @@ def normalized(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     extents = np.where(valid.any(2)[..., None], high - low, np.nan)  # (N, T, 2)
     extents[~valid.any((1, 2))] = 0
     sizes = np.nanmedian(sizes_of(extents), axis=1)
-    sizes = np.maximum(sizes, LEAST_SIZE)[:, None, None, None]
+    sizes = np.maximum(sizes, MIN_SIZE)[:, None, None, None]
     scaled = np.where(valid[..., None], (windows[..., :2] - centres) / sizes, 0)
     scores = np.minimum(windows[..., 2:], 1)  # heatmap peaks and visibility flags can exceed 1
     return np.concatenate([scaled, scores], axis=-1).astype(np.float32), centres, sizes

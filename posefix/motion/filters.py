@@ -15,7 +15,7 @@ METHODS = ("oneeuro", "savgol", "butterworth", "gaussian", "median")
 CUTOFF = 6.0  # Hz: most of human movement is slower (Winter, Biomechanics and Motor Control of Human Movement)
 HAMPEL_REACH = 3  # frames on each side
 HAMPEL_DEVIATIONS = 3.0  # standard deviations from the median, estimated from the median absolute deviation
-LEAST_DEVIATION = 0.02  # lower bound of the standard deviation, in sizes of the person
+MIN_DEVIATION = 0.02  # lower bound of the standard deviation, in sizes of the person
 WEAK_CONFIDENCE = 0.5  # times a keypoint's median confidence in the track; samples below are interpolated
 NEVER = 2**40  # frames; longer than any gap
 FILLED_CONFIDENCE = 0.5  # confidence of a filled keypoint, times its neighbours'
@@ -107,7 +107,7 @@ def outliers(times: np.ndarray, keypoints: np.ndarray, valid: np.ndarray, size: 
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * HAMPEL_REACH + 1, axis=0)
     medians = np.median(windows, axis=-1)
     deviations = 1.4826 * np.median(np.abs(windows - medians[..., None]), axis=-1)
-    limit = HAMPEL_DEVIATIONS * np.maximum(deviations, LEAST_DEVIATION * size)
+    limit = HAMPEL_DEVIATIONS * np.maximum(deviations, MIN_DEVIATION * size)
     is_outlier: np.ndarray = valid & (np.abs(dense - medians) > limit).any(-1)
     return is_outlier
 

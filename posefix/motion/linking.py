@@ -18,7 +18,7 @@ from posefix.evaluation.matching import keypoint_similarity
 from posefix.motion.filters import median_of_known
 from posefix.motion.tracks import LONGEST_GAP, frame_step
 
-LEAST_SIMILARITY = 0.1  # less similar poses are never linked
+MIN_SIMILARITY = 0.1  # less similar poses are never linked
 BOX_BUFFER = 0.3  # margin on each side of a box, as a share of its size
 DAMPING = 0.9  # of the velocity per frame, so that missing people come to rest
 NEWEST_SHARE = 0.5  # weight of the newest frame in the running mean of velocities
@@ -97,9 +97,9 @@ class Linker:
         elapsed = (frame - self._frames)[:, None]
         shift = self._velocities * (1 - DAMPING**elapsed) / (1 - DAMPING)
         similarity = self._similarity(shift, keypoints, scores, boxes)
-        similarity -= np.where(similarity >= LEAST_SIMILARITY, MISSING_COST * (elapsed - 1), 0)
-        tracks, matches = self._assign(np.where(similarity >= LEAST_SIMILARITY, -similarity, 0.0))
-        linked = similarity[tracks, matches] >= LEAST_SIMILARITY
+        similarity -= np.where(similarity >= MIN_SIMILARITY, MISSING_COST * (elapsed - 1), 0)
+        tracks, matches = self._assign(np.where(similarity >= MIN_SIMILARITY, -similarity, 0.0))
+        linked = similarity[tracks, matches] >= MIN_SIMILARITY
         tracks, matches = tracks[linked], matches[linked]
 
         ids, velocities = np.full(len(keypoints), -1, np.int64), np.zeros((len(keypoints), 2))

@@ -17,7 +17,7 @@ from posefix.refine.checks import people_of_arrays
 from posefix.refine.refiner import Poses, Refiner
 from posefix.refine.settings import RefineSettings
 
-LEAST_SCORE = 0.01  # least score of a proposed keypoint
+MIN_SCORE = 0.01  # minimum score of a proposed keypoint
 
 
 class OnlineDenoiser:
@@ -150,7 +150,7 @@ class OnlineRefiner:
             track_ids = self._linker.follow(self._frame, people.keypoints, people.scores, boxes)
         proposed, ks = self._proposer(track_ids, people.xyc)
         tracked: np.ndarray = np.any(ks > 0, axis=1)
-        scores = np.where(people.labelled, people.scores, np.maximum(ks, LEAST_SCORE))
+        scores = np.where(people.labelled, people.scores, np.maximum(ks, MIN_SCORE))
         poses = People(people.skeleton, proposed[..., :2], scores, people.image_ids)[tracked]
         refined = self.refiner.refine(poses, dict.fromkeys(poses.image_ids.tolist(), image), self.settings)
         smoother_input = np.zeros((*people.scores.shape, 4))

@@ -16,7 +16,7 @@ from posefix.media.images import ImageFolder
 from posefix.report.drawing import ANNOTATED, POSE, keypoint_sides
 from posefix.report.pictures import changed_people, embedded, render_page
 
-MOST_RESULTS = 100_000  # the impact of errors on AP is not measured for more, which would take too long
+MAX_RESULTS = 100_000  # the impact of errors on AP is not measured for more, which would take too long
 PEOPLE_SHOWN = 6  # best and worst each
 PANEL_HEIGHT = 300  # px
 LIBRARIES = ("torch", "numpy", "pycocotools")
@@ -64,6 +64,6 @@ def render(
             "change": change,
             "sides": keypoint_sides(truth.skeleton).tolist(),
             "people": [{**entry, "data": embedded(picture)} for entry, picture in drawn if picture is not None],
-            "impact": ap_impact(truth, after) if len(after) <= MOST_RESULTS else {},
+            "impact": ap_impact(truth, after) if len(after) <= MAX_RESULTS else {},
         }
     return render_page("report.html.j2", **page)

@@ -20,10 +20,10 @@ from posefix.report.drawing import POSE, keypoint_sides, people_view, side_by_si
 from posefix.report.pictures import embedded, render_page
 
 KEYPOINTS = ("left_wrist", "right_wrist", "left_ankle", "right_ankle")  # the fastest
-MOST_TRACKS = 8  # the longest
-MOST_POINTS = 900  # per line; longer tracks are reduced to the frames that changed most in their neighbourhood
-MOST_PICTURES = 3  # per track
-LEAST_CHANGE = 1.0  # px, mean over the keypoints of a pose
+MAX_TRACKS = 8  # the longest
+MAX_POINTS = 900  # per line; longer tracks are reduced to the frames that changed most in their neighbourhood
+MAX_PICTURES = 3  # per track
+MIN_CHANGE = 1.0  # px, mean over the keypoints of a pose
 PANEL_HEIGHT = 260  # px
 WIDTH, HEIGHT = 900, 80  # of a plot, in units of its SVG element
 
@@ -76,7 +76,7 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
         tracks = tracks_of(link(replace(before, track_ids=np.full(len(before), -1))), fps)
     filled = np.array([record is None for record in before.extra], bool)
     lines = [track for track in tracks if len(track) > 1]  # a single frame has no course to plot
-    longest = sorted(lines, key=len, reverse=True)[:MOST_TRACKS]
+    longest = sorted(lines, key=len, reverse=True)[:MAX_TRACKS]
     shown = [_shown_track(track, after, filled, round(fps / 2)) for track in longest]
     jobs = sorted((int(frame), i) for i, entry in enumerate(shown) for frame in entry.changed)
     views = SideViews(before.skeleton)
@@ -103,7 +103,7 @@ def _shown_track(track: Track, after: People, filled: np.ndarray, apart: int) ->
     old = np.where(missing[:, None, None], np.nan, track.keypoints[..., :2])
     distances = np.nan_to_num(np.linalg.norm(new - old, axis=-1))
     changes = distances.sum(1) / np.maximum((distances > 0).sum(1), 1)
-    plotted = [span[changes[span].argmax()] for span in np.array_split(np.arange(len(track)), MOST_POINTS) if len(span)]
+    plotted = [span[changes[span].argmax()] for span in np.array_split(np.arange(len(track)), MAX_POINTS) if len(span)]
     names = [name for name in KEYPOINTS if name in skeleton.keypoint_names] or skeleton.keypoint_names[:4]
     x, sides = _plot_x(track.frames), keypoint_sides(skeleton)
     plots = []
@@ -115,8 +115,8 @@ def _shown_track(track: Track, after: People, filled: np.ndarray, apart: int) ->
             plots.append(Plot(f"{name.replace('_', ' ')}, {'xy'[axis]}", sides[k], top, bottom, *map(_path, points)))
     ends = _plot_x(track.frames, frame_step(track.frames))
     gaps = "".join(f"M{x[i]:.1f} 0H{ends[i]:.1f}V{HEIGHT}H{x[i]:.1f}" for i in np.flatnonzero(missing))
-    peaks, properties = find_peaks(np.pad(changes, 1), height=LEAST_CHANGE, distance=max(apart, 1))
-    changed = track.frames[peaks[np.argsort(properties["peak_heights"])[-MOST_PICTURES:]] - 1]
+    peaks, properties = find_peaks(np.pad(changes, 1), height=MIN_CHANGE, distance=max(apart, 1))
+    changed = track.frames[peaks[np.argsort(properties["peak_heights"])[-MAX_PICTURES:]] - 1]
     return ShownTrack(track, refined, plots, gaps, int(missing.sum()), int((missing & has_result).sum()), changed)
 
 

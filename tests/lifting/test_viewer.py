@@ -16,7 +16,7 @@ from PIL import Image
 from posefix.core.errors import InputError
 from posefix.lifting.angles import joint_angles
 from posefix.lifting.poses import Poses3D, Track3D
-from posefix.lifting.viewer import MOST_PICTURES, write_viewer
+from posefix.lifting.viewer import MAX_PICTURES, write_viewer
 from posefix.report.drawing import POSE
 from tests.lifting_scenes import COCO, poses_of, walker
 
@@ -213,6 +213,6 @@ def test_gaps_single_images_and_nobody_have_a_page(opened: Callable[..., Any]) -
 def test_of_long_films_few_pictures_are_kept(tmp_path: Path) -> None:
     film = Film(1000)
     write_viewer(poses_of(walker(2000)), tmp_path / "long.html", film)
-    assert film.asked == sorted(set(film.asked)) and 0.4 * MOST_PICTURES < len(film.asked) < MOST_PICTURES
+    assert film.asked == sorted(set(film.asked)) and 0.4 * MAX_PICTURES < len(film.asked) < MAX_PICTURES
     page = (tmp_path / "long.html").read_text()
     assert "http" not in page.replace("http-equiv", "") and page.count('"/9j/') == len(film.asked)

@@ -28,8 +28,8 @@ NAMES = sorted(
     for path in resources.weights_dir().glob("*.safetensors")
     if not (MOTION.holds(path) or LIFTING.holds(path))
 )
-LEAST_GAIN = {"posefix-base": (0.03, 0.05), "posefix-small": (0.006, 0.015)}  # of mean OKS, and of the share above 0.75
-MOST_TORN = {"posefix-base": 0, "posefix-small": 1}  # of 51 people
+MIN_GAIN = {"posefix-base": (0.03, 0.05), "posefix-small": (0.006, 0.015)}  # of mean OKS, and of the share above 0.75
+MAX_TORN = {"posefix-base": 0, "posefix-small": 1}  # of 51 people
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -64,7 +64,7 @@ def test_estimated_poses_become_better(refiner: Refiner, photos: tuple, request:
     truth, images, found = photos
     refined = refiner.refine(found, images)
     before, after = similarity(found, truth), similarity(refined, truth)
-    mean, share = LEAST_GAIN[request.node.callspec.params["refiner"]]
+    mean, share = MIN_GAIN[request.node.callspec.params["refiner"]]
     assert after.mean() > before.mean() + mean
     assert (after > 0.75).mean() > (before > 0.75).mean() + share
 
@@ -125,7 +125,7 @@ def test_a_person_moves_as_a_whole_or_stays_as_a_whole(
     both = truth.labelled[rows] & truth.labelled[others]
     at_pose, at_box = ((near & both).sum(1) / np.maximum(both.sum(1), 1) for near in (pose, box))
     torn = (np.minimum(at_pose, at_box) > 0.25) & (both.sum(1) >= 4)
-    assert torn.sum() <= MOST_TORN[request.node.callspec.params["refiner"]]
+    assert torn.sum() <= MAX_TORN[request.node.callspec.params["refiner"]]
 
 
 def test_scores_tell_good_people_from_bad_ones(refiner: Refiner, photos: tuple) -> None:

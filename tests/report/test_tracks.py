@@ -11,7 +11,7 @@ import pytest
 
 from posefix.core.people import People
 from posefix.media.video import VideoFrames, write_video
-from posefix.report.tracks import MOST_PICTURES, write_tracks
+from posefix.report.tracks import MAX_PICTURES, write_tracks
 from tests.motion_scenes import video, walk
 
 FRAMES = 60
@@ -57,7 +57,7 @@ def test_pictures_are_of_the_frames_that_changed_most(film: VideoFrames, rng: np
     assert re.findall(r"alt=\"before and after in frame (\d+)", page) == ["6", "40"]
     keypoints += rng.normal(0, 3, keypoints.shape)
     page = page_of(film, people, people.with_keypoints(keypoints))
-    assert page.count("<img") == MOST_PICTURES and "<script" not in page
+    assert page.count("<img") == MAX_PICTURES and "<script" not in page
     assert all(link.startswith("data:") for link in re.findall(r'(?:src|href)="([^"]+)', page))
 
 
