@@ -9,13 +9,13 @@ from posefix.core.skeleton import Skeleton
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _GAP = re.compile(r"[^0-9a-zA-Z]+")
-_LONGEST = 100  # characters of a name that are looked at
+_MAX_LENGTH = 100  # characters of a name that are looked at
 
 
 @lru_cache(maxsize=4096)
 def plain(name: str) -> str:
     """Return a name in lower case, with underscores between words and the side in front: ``left_eye``."""
-    words = [word for word in _GAP.sub("_", _HUMP.sub("_", name[:_LONGEST])).lower().split("_") if word]
+    words = [word for word in _GAP.sub("_", _HUMP.sub("_", name[:_MAX_LENGTH])).lower().split("_") if word]
     if len(words) > 1 and words[-1] in ("left", "right"):
         words = [words[-1], *words[:-1]]
     return "_".join(words)

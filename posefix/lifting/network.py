@@ -24,8 +24,8 @@ from posefix.lifting.body import hips_of
 from posefix.models.sequence_checkpoint import SequenceCheckpoint
 from posefix.motion.network import FEATURES, features
 
-MIN_SPREAD, MAX_SPREAD, FIRST_SPREAD = 0.005, 1.0, 0.05  # metres
-FIRST_SCALE = 0.68  # metres per size of the person, sqrt(area): initial value
+MIN_SPREAD, MAX_SPREAD, INIT_SPREAD = 0.005, 1.0, 0.05  # metres
+INIT_SCALE = 0.68  # metres per size of the person, sqrt(area): initial value
 
 
 class LiftingConfig(StrictModel):
@@ -138,9 +138,9 @@ class LiftingNetwork(nn.Module):
         for block in self.blocks:
             x = block(x)
         output = self.out(F.gelu(self.norm(x + self.frame(inputs)))).to(tracks.dtype)
-        scale = FIRST_SCALE * output[..., :1, None].exp()
+        scale = INIT_SCALE * output[..., :1, None].exp()
         offset, spread = output[..., 1:].view(n, t, k, 4).split([3, 1], dim=-1)
-        log_spread = (spread[..., 0] + math.log(FIRST_SPREAD)).clamp(math.log(MIN_SPREAD), math.log(MAX_SPREAD))
+        log_spread = (spread[..., 0] + math.log(INIT_SPREAD)).clamp(math.log(MIN_SPREAD), math.log(MAX_SPREAD))
         return Lifted(F.pad(scale * positions, (0, 1)) + offset, log_spread)
 
     def _root(self, positions: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

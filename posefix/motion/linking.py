@@ -16,7 +16,7 @@ from posefix.core.errors import require
 from posefix.core.people import People
 from posefix.evaluation.matching import keypoint_similarity
 from posefix.motion.filters import median_of_known
-from posefix.motion.tracks import LONGEST_GAP, frame_step
+from posefix.motion.tracks import MAX_GAP, frame_step
 
 MIN_SIMILARITY = 0.1  # less similar poses are never linked
 BOX_BUFFER = 0.3  # margin on each side of a box, as a share of its size
@@ -29,12 +29,12 @@ def link(people: People) -> People:
     """Return people with track ids, linking those who have none.
 
     Image ids are frame numbers of one video, in any order. People without any estimate get no id. A track may have gaps
-    of up to ``LONGEST_GAP`` frames. People linked with others who already have ids get the most frequent of these ids,
+    of up to ``MAX_GAP`` frames. People linked with others who already have ids get the most frequent of these ids,
     unless it is taken in their frame.
     """
     if not (people.labelled.any(1) & (people.track_ids < 0)).any():
         return people
-    linker = Linker(people.skeleton.sigmas, LONGEST_GAP * frame_step(people.image_ids))
+    linker = Linker(people.skeleton.sigmas, MAX_GAP * frame_step(people.image_ids))
     rows = np.flatnonzero(people.labelled.any(1))
     rows = rows[np.argsort(people.image_ids[rows], kind="stable")]
     frames, starts = np.unique(people.image_ids[rows], return_index=True)
@@ -72,7 +72,7 @@ class Linker:
         longest_gap: number of frames that a person may be missing for.
     """
 
-    def __init__(self, sigmas: np.ndarray, longest_gap: int = LONGEST_GAP) -> None:
+    def __init__(self, sigmas: np.ndarray, longest_gap: int = MAX_GAP) -> None:
         self._assign = require("scipy.optimize", "video", "linking people").linear_sum_assignment
         self._sigmas, self._longest_gap = np.asarray(sigmas), longest_gap
         self._next_id = 1  # AlphaPose uses 0 for people without a track

@@ -23,9 +23,9 @@ from posefix.core.skeleton import Skeleton
 from posefix.models.sequence_checkpoint import SequenceCheckpoint
 
 FEATURES = 8  # per keypoint: x, y, movement (2), score, whether valid, log frame rate, whether the frame exists
-WIDTHS, FIRST_WIDTH = (0.25, 12.0), 1.5  # frames: range and initial value of the fit's window
+WIDTHS, INIT_WIDTH = (0.25, 12.0), 1.5  # frames: range and initial value of the fit's window
 LOGIT_BIAS = -3.0  # of unlikely choices
-TIME_UNIT, MIN_RIDGE, FIRST_RIDGE = 4.0, 1e-2, -2.0  # frames; minimum ridge of slope and curvature; initial logarithm
+TIME_UNIT, MIN_RIDGE, INIT_RIDGE = 4.0, 1e-2, -2.0  # frames; minimum ridge of slope and curvature; initial logarithm
 OUTPUTS = {  # channels per keypoint and frame
     "look": 1,  # log width of the fit's window
     "ridges": 2,  # log, of slope and curvature
@@ -36,7 +36,7 @@ OUTPUTS = {  # channels per keypoint and frame
     "spread": 1,  # log
     "depth": 1,
 }
-MIN_LOG_SPREAD, MAX_LOG_SPREAD, FIRST_LOG_SPREAD = math.log(0.003), math.log(1.0), -3.0
+MIN_LOG_SPREAD, MAX_LOG_SPREAD, INIT_LOG_SPREAD = math.log(0.003), math.log(1.0), -3.0
 
 
 class MotionConfig(StrictModel):
@@ -126,7 +126,7 @@ class MotionNetwork(nn.Module):
         if causal:
             in_window &= offsets <= latency
         positions = self._fit(out, tracks, offsets, in_window)
-        log_spread = (out["spread"][..., 0] + FIRST_LOG_SPREAD).clamp(MIN_LOG_SPREAD, MAX_LOG_SPREAD)
+        log_spread = (out["spread"][..., 0] + INIT_LOG_SPREAD).clamp(MIN_LOG_SPREAD, MAX_LOG_SPREAD)
         return Denoised(positions, log_spread, out["depth"][..., 0])
 
     def _fit(
@@ -136,7 +136,7 @@ class MotionNetwork(nn.Module):
         out = {name: value.transpose(1, 2) for name, value in out.items()}  # (N, K, T, ...)
         positions, valid = tracks[..., :2].transpose(1, 2), (tracks[..., 2] > 0).transpose(1, 2)
         mirrored = positions[:, self.flip]
-        width = (FIRST_WIDTH * out["look"].exp()).clamp(*WIDTHS)  # (N, K, T, 1)
+        width = (INIT_WIDTH * out["look"].exp()).clamp(*WIDTHS)  # (N, K, T, 1)
         kernel = (-0.5 * (offsets / width) ** 2).masked_fill(~in_window, -math.inf)  # (N, K, T, T')
         own_logits = out["own"][..., 0].masked_fill(~valid, -math.inf)
         pair_logits = (out["counterpart"][..., 0] + LOGIT_BIAS)[:, self.flip].masked_fill(
@@ -151,7 +151,7 @@ class MotionNetwork(nn.Module):
         moments = torch.stack([(total * power).sum(-1) for power in powers], dim=-1)
         sums = [own @ positions + counterpart @ mirrored + free * out["place"]]
         sums += [(own * power) @ positions + (counterpart * power) @ mirrored for power in powers[:2]]
-        ridges = MIN_RIDGE + (out["ridges"] + FIRST_RIDGE).exp()
+        ridges = MIN_RIDGE + (out["ridges"] + INIT_RIDGE).exp()
         return _parabola_at_zero(moments, torch.stack(sums, dim=-1), ridges).transpose(1, 2)
 
 

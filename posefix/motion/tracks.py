@@ -11,7 +11,7 @@ from posefix.core import geometry
 from posefix.core.errors import InputError, require_above_zero
 from posefix.core.people import People, concatenate
 
-LONGEST_GAP = 30  # frames that a person may be missing within a track
+MAX_GAP = 30  # frames that a person may be missing within a track
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Track:
 
 
 def tracks_of(
-    people: People, fps: float = 30.0, times: np.ndarray | None = None, longest_gap: int = LONGEST_GAP
+    people: People, fps: float = 30.0, times: np.ndarray | None = None, longest_gap: int = MAX_GAP
 ) -> list[Track]:
     """Return the tracks of all people with track ids, by ascending id.
 

@@ -24,7 +24,7 @@ from posefix.core.people import People
 from posefix.lifting.body import hips_of, limb_lengths, views
 from posefix.lifting.lift import Lifter
 from posefix.lifting.measures import bones, length_variation, mpjpe, n_mpjpe, p_mpjpe
-from posefix.lifting.network import FIRST_SCALE
+from posefix.lifting.network import INIT_SCALE
 from posefix.lifting.poses import Camera
 from posefix.lifting.training import Scene, denoised, draw_scene
 from posefix.motion.denoise import normalized
@@ -57,7 +57,7 @@ def flat(scene: Scene) -> np.ndarray:
 def constant_depth(scene: Scene) -> np.ndarray:
     """Put all keypoints at the depth of the hips."""
     positions = scene.found[..., :2] - scene.found[:, :, HIPS, :2].mean(2, keepdims=True)
-    return np.concatenate([FIRST_SCALE * positions, np.zeros_like(positions[..., :1])], axis=-1)
+    return np.concatenate([INIT_SCALE * positions, np.zeros_like(positions[..., :1])], axis=-1)
 
 
 def linear_map(known: Scene) -> Method:
@@ -85,7 +85,7 @@ def depth_of_the_denoiser(scene: Scene) -> np.ndarray:
         output = MOTION.load()(torch.from_numpy(windows), torch.from_numpy(scene.fps.astype(np.float32)))
     poses = torch.cat([output.keypoints, output.depths[..., None]], dim=-1).numpy()
     poses[..., :2] -= poses[:, :, HIPS, :2].mean(2, keepdims=True)
-    return FIRST_SCALE * poses
+    return INIT_SCALE * poses
 
 
 def lifted(lifter: Lifter, alone: bool) -> Method:
