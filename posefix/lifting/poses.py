@@ -125,7 +125,9 @@ def read_poses3d(path: Path) -> Poses3D:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a file of 3D poses ({error}); posefix lift writes them") from None
+        raise InputError(
+            f"{path}: not a JSON file of 3D poses ({error}); posefix lift --out NAME.json writes one"
+        ) from None
     skeleton = skeletons.from_dict(content.skeleton, f"{path}: skeleton")
     if not content.fps > 0:
         raise InputError(f"{path}: fps is {content.fps:g}, it must be above 0")

@@ -73,8 +73,9 @@ def _floats(name: str, values: np.ndarray, shape: tuple[int, ...], skeleton: Ske
     expected = ", ".join(map(str, ("N", *shape)))
     try:
         array = np.asarray(values, np.float32)
-    except (TypeError, ValueError, RuntimeError) as error:  # torch raises what says how to make it an array
-        raise InputError(f"{name} must be an array of numbers ({expected}) for {skeleton.name}: {error}") from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        found = error if hasattr(values, "detach") else f"found {type(values).__name__}"  # torch says what to do
+        raise InputError(f"{name} must be an array of numbers ({expected}) for {skeleton.name}: {found}") from None
     if array.shape == (0,):
         return np.zeros((0, *shape), np.float32)
     if array.shape[1:] != shape or array.ndim == 0:

@@ -230,7 +230,7 @@ def test_tables_fit_a_terminal_and_tell_files_of_the_same_name_apart(walks, tmp_
 def test_the_command_ends_in_one_sentence(walks, tmp_path: Path) -> None:
     write_poses3d(poses_of(walks), truth := tmp_path / "truth.json")
     (broken := tmp_path / "broken.json").write_text("{")
-    for found, says in ((broken, "not a file of 3D poses"), (tmp_path / "none.json", "cannot be read")):
+    for found, says in ((broken, "not a JSON file of 3D poses"), (tmp_path / "none.json", "cannot be read")):
         result = run(found, truth)
         assert result.exit_code == 2 and says in result.output and "Traceback" not in result.output
         assert len(result.output.strip().splitlines()) == 1

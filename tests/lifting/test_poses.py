@@ -47,7 +47,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
         (lambda c: c["tracks"][0]["keypoints"][0].pop(), "track 0: its keypoints are of different lengths"),
         (lambda c: c["tracks"][0]["times"].reverse(), "track 0: needs as many times as frames, both ascending"),
         (lambda c: c["tracks"][0]["camera"].update(focal=0), "focal length is 0"),
-        (lambda c: c.pop("skeleton"), "not a file of 3D poses"),
+        (lambda c: c.pop("skeleton"), "not a JSON file of 3D poses"),
         (lambda c: c.update(fps=0), "fps is 0"),
     ],
 )
