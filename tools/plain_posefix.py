@@ -244,8 +244,8 @@ def compare_synthesis(truth: People, draws: int, rng: np.random.Generator) -> tu
     statistics, neighbours, consistent = Statistics.load("posefix"), neighbours_of(truth), True
     counts = np.zeros((2, len(KS_BOUNDS)))
     for _ in range(draws):
-        drawn = [synthesize_pose(truth, row, neighbours, statistics, rng) for row in range(len(truth))]
-        poses, types = (np.stack(part) for part in zip(*drawn, strict=True))
+        samples = [synthesize_pose(truth, row, neighbours, statistics, rng) for row in range(len(truth))]
+        poses, types = (np.stack(array) for array in zip(*samples, strict=True))
         consistent &= bool((classify(poses, truth, neighbours)[0] == types).all())
         reference = synthesize(truth, neighbours, statistics, rng, impute=0.0).types
         for count, drawn_types in zip(counts, (types, reference), strict=True):

@@ -107,8 +107,8 @@ def refine(**options: Any) -> None:
         if plan.metrics is not None:
             write_atomically(plan.metrics, json.dumps(measured, indent=2) + "\n")
     except KeyboardInterrupt:
-        kept = f"; {plan.out} is written" if plan.out is not None else ""
-        raise KeyboardInterrupt(f"stopped while measuring{kept}") from None
+        note = f"; {plan.out} is written" if plan.out is not None else ""
+        raise KeyboardInterrupt(f"stopped while measuring{note}") from None
     if "gain" in measured:
         Console().print(summary_table(measured, title=escape(f"{plan.results.name}, {plan.checkpoint}")))
     click.echo(_summary(plan, len(refined.work.people), measured))
@@ -131,12 +131,12 @@ def _summary(plan: Plan, count: int, measured: dict[str, Any]) -> str:
     """
     if not measured["people"]:
         nothing = "without a keypoint to refine in an image that is there"
-        found = f"{counted(count, 'person', 'people')} {nothing}" if count else "no people"
-        return f"{plan.results}: {found}; there was nothing to refine"
-    told = "" if measured["estimator_ap"] is None else f" (--estimator_ap {measured['estimator_ap']:g})"
+        description = f"{counted(count, 'person', 'people')} {nothing}" if count else "no people"
+        return f"{plan.results}: {description}; there was nothing to refine"
+    accuracy = "" if measured["estimator_ap"] is None else f" (--estimator_ap {measured['estimator_ap']:g})"
     pictures = "image" if plan.video is None else "frame"
     lines = [
-        f"{counted(measured['people'], 'person', 'people')} in {counted(measured['images'], pictures)}{told}: "
+        f"{counted(measured['people'], 'person', 'people')} in {counted(measured['images'], pictures)}{accuracy}: "
         f"{measured['moved_keypoints']:.0%} of keypoints moved by more than half a pixel; "
         f"{measured['people_per_second']:.1f} people/s with {measured['engine']}",
         *(_note(name, many) for name in NOTES if (many := measured.get(name))),

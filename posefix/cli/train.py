@@ -64,10 +64,10 @@ def train(
     experiment = configuration.load(config, [*assignments, *overrides])
     folder = _folder(out, experiment.name, resume)
     experiment.require_data()
-    with process_group(device) as chosen:
+    with process_group(device) as process_device:
         evaluated = experiment.evaluation and experiment.training.evaluate_every
-        evaluate = RealResults(experiment, chosen) if evaluated else None
-        _run(Trainer(experiment, folder, chosen, evaluate), resume, minutes)
+        evaluate = RealResults(experiment, process_device) if evaluated else None
+        _run(Trainer(experiment, folder, process_device, evaluate), resume, minutes)
 
 
 def _folder(out: Path | None, name: str, resume: bool) -> Path:

@@ -28,8 +28,8 @@ def read_images(path: str | Path, content: Any) -> dict[int, ImageRecord]:
     """
     expected = "expected an object with images and annotations"
     if not isinstance(content, Mapping):
-        found = "a list, as results do" if isinstance(content, list) else checks.describe(content)
-        raise InputError(f"{path}: holds {found}, {expected}")
+        kind = "a list, as results do" if isinstance(content, list) else checks.describe(content)
+        raise InputError(f"{path}: holds {kind}, {expected}")
     for key in ("images", "annotations"):
         if not isinstance(content.get(key), list):
             raise InputError(f"{path}: has no list of {key}, {expected}")

@@ -118,9 +118,9 @@ def _read_list(path: Path) -> list[Any]:
     if isinstance(content, list):
         return content
     annotations = isinstance(content, Mapping) and "annotations" in content
-    found = "is an annotations file" if annotations else f"holds {describe(content)}"
+    problem = "is an annotations file" if annotations else f"holds {describe(content)}"
     expected = "results: a list" if annotations else "a list"
-    raise InputError(f"{path}: {found}, expected {expected} of records with image_id and keypoints")
+    raise InputError(f"{path}: {problem}, expected {expected} of records with image_id and keypoints")
 
 
 def _keypoints(record: Any, skeleton: Skeleton | None) -> Triples:

@@ -145,14 +145,14 @@ def _people(path: Path, fmt: Format, parsed: ParsedFile, images: ImageIndex | No
     )
 
 
-def _require_unit(path: Path, fmt: Format, found: np.ndarray) -> None:
+def _require_unit(path: Path, fmt: Format, xy: np.ndarray) -> None:
     """Raise InputError if coordinates are pixels but should be fractions, or the other way round."""
-    if fmt.relative and found.size and np.median(found) > MAX_WIDTHS:
+    if fmt.relative and xy.size and np.median(xy) > MAX_WIDTHS:
         raise InputError(
-            f"{path}: half of all coordinates are beyond {np.median(found):.0f}, so they are pixels; {fmt.title} gives "
+            f"{path}: half of all coordinates are beyond {np.median(xy):.0f}, so they are pixels; {fmt.title} gives "
             "fractions of the image's width and height"
         )
-    if fmt.pixels_by and found.any() and (found <= 1).all():
+    if fmt.pixels_by and xy.any() and (xy <= 1).all():
         raise InputError(
             f"{path}: all coordinates are within -1 and 1, so they are fractions of the image, expected pixels: "
             f"write it with {fmt.pixels_by}"

@@ -63,8 +63,8 @@ class ImageIndex:
             kind = "is a file" if os.path.exists(folder) else "does not exist"
             raise InputError(f"{folder}: {kind}, expected a folder of images")
         names = sorted(
-            os.path.relpath(os.path.join(place, name), folder).replace(os.sep, "/")
-            for place, _, files in os.walk(folder)
+            os.path.relpath(os.path.join(root, name), folder).replace(os.sep, "/")
+            for root, _, files in os.walk(folder)
             for name in files
             if os.path.splitext(name)[1].lower() in EXTENSIONS
         )

@@ -34,7 +34,7 @@ def people_in_object(people: str, key: str, person: Mapping[str, Any], version: 
     return Layout(
         flat_person(
             key,
-            new=lambda parsed, place: person,
+            new=lambda parsed, index: person,
             is_person=lambda record: isinstance(record, Mapping) and key in record,
             track="person_id",
         ),

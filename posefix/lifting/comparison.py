@@ -111,29 +111,29 @@ class _Sums:
     Attributes:
         totals: (T, 2 M + 3 B) float64: values of M measures per frame, 0 where undefined; whether they are defined; and
             :func:`posefix.lifting.measures.length_sums` of B bones.
-        usual: (B,) float64 mean lengths of the bones, metres.
+        means: (B,) float64 mean lengths of the bones, metres.
     """
 
     totals: np.ndarray
-    usual: np.ndarray
+    means: np.ndarray
 
     @classmethod
-    def of(cls, poses: Poses3D, track: Track3D, part: _Match, valid: np.ndarray, rooted: np.ndarray) -> _Sums:
+    def of(cls, poses: Poses3D, track: Track3D, match: _Match, valid: np.ndarray, rooted: np.ndarray) -> _Sums:
         """Measure the keypoints ``valid`` (T, K) and the roots ``rooted`` (T,) of a reference track."""
         truth, follows = track.keypoints.astype(np.float64), _follows(track)
         columns = {
-            name: measure(part.keypoints, truth, valid, *([follows] if name == "mpjve" else []))
+            name: measure(match.keypoints, truth, valid, *([follows] if name == "mpjve" else []))
             for name, measure in MEASURES.items()
         }
-        columns["root_error"] = np.where(rooted, MILLIMETRES * np.linalg.norm(part.root - track.root, axis=-1), np.nan)
-        expected = np.isfinite(truth).all(-1) & part.has
-        missing = expected & ~measured(part.keypoints, truth)
+        columns["root_error"] = np.where(rooted, MILLIMETRES * np.linalg.norm(match.root - track.root, axis=-1), np.nan)
+        expected = np.isfinite(truth).all(-1) & match.has
+        missing = expected & ~measured(match.keypoints, truth)
         with np.errstate(invalid="ignore"):
             columns["missing"] = 100 * missing.sum(1) / expected.sum(1)
         values = np.stack([columns[name] for name in PER_FRAME], axis=1)
-        lengths = limb_lengths(np.where(valid[..., None], part.keypoints, np.nan), bones(poses.skeleton))
-        sums, usual = length_sums(lengths)
-        return cls(np.hstack([np.nan_to_num(values), np.isfinite(values), sums]), usual)
+        lengths = limb_lengths(np.where(valid[..., None], match.keypoints, np.nan), bones(poses.skeleton))
+        sums, means = length_sums(lengths)
+        return cls(np.hstack([np.nan_to_num(values), np.isfinite(values), sums]), means)
 
     def resampled(self, starts: np.ndarray, block: int) -> np.ndarray:
         """Return (R, C) sums over blocks of frames that begin at ``starts`` (R, blocks)."""
@@ -144,15 +144,15 @@ class _Sums:
         return np.stack([blocks[rows].sum(0) for rows in starts])
 
 
-def _estimates(totals: Sequence[np.ndarray], parts: Sequence[_Sums], weights: np.ndarray) -> dict[str, np.ndarray]:
+def _estimates(totals: Sequence[np.ndarray], tracks: Sequence[_Sums], weights: np.ndarray) -> dict[str, np.ndarray]:
     """Return each measure (R,) from the sums (R, C) of each track, with multiplicities ``weights`` (tracks, R)."""
     m = len(PER_FRAME)
     merged = sum(total * weight[:, None] for total, weight in zip(totals, weights, strict=True))
-    per_track = np.stack([variations(total[:, 2 * m :], part.usual) for total, part in zip(totals, parts, strict=True)])
-    counts = weights * np.isfinite(per_track)
+    coeffs = np.stack([variations(total[:, 2 * m :], track.means) for total, track in zip(totals, tracks, strict=True)])
+    counts = weights * np.isfinite(coeffs)
     with np.errstate(invalid="ignore", divide="ignore"):
         quotients = merged[:, :m] / merged[:, m : 2 * m]
-        variation = (np.nan_to_num(per_track) * counts).sum(0) / counts.sum(0)
+        variation = (np.nan_to_num(coeffs) * counts).sum(0) / counts.sum(0)
     estimates = dict(zip(PER_FRAME, quotients.T, strict=True)) | {"length_variation": variation}
     return {name: estimates[name] for name in UNITS}
 
@@ -173,10 +173,10 @@ def _matched(truth: Poses3D, poses: Poses3D, name: str) -> list[_Match]:
         if not any(tracks):
             what = "images are" if photographs else "tracks have the ids"
             raise InputError(f"{name}: its {what} {_shortened(theirs)}, those of the reference {_shortened(ours)}")
-    parts = [_on_frames(ours, theirs, order) for ours, theirs in zip(truth.tracks, tracks, strict=True)]
-    if not any(_finite(part.keypoints).any() for part in parts):
+    matches = [_on_frames(ours, theirs, order) for ours, theirs in zip(truth.tracks, tracks, strict=True)]
+    if not any(_finite(match.keypoints).any() for match in matches):
         raise InputError(f"{name}: has no keypoint in any frame of the reference")
-    return parts
+    return matches
 
 
 def _on_frames(track: Track3D, other: Track3D | None, order: np.ndarray) -> _Match:
@@ -191,8 +191,8 @@ def _on_frames(track: Track3D, other: Track3D | None, order: np.ndarray) -> _Mat
 
 
 def _finite(points: np.ndarray) -> np.ndarray:
-    known: np.ndarray = np.isfinite(points).all(-1)
-    return known
+    finite: np.ndarray = np.isfinite(points).all(-1)
+    return finite
 
 
 def _follows(track: Track3D) -> np.ndarray:

@@ -122,8 +122,8 @@ ONE_PERSON: dict[str, Callable[[Poses3D, Track3D, Path], None]] = {
 
 def require_known_suffix(out: Path) -> None:
     """Raise InputError if no format has the suffix of ``out``, or if its writer is not installed."""
-    if out.suffix not in (known := {**EVERYBODY, **ONE_PERSON}):
-        raise InputError(f"{out}: the end of the name chooses the format of 3D poses; use one of {', '.join(known)}")
+    if out.suffix not in (writers := {**EVERYBODY, **ONE_PERSON}):
+        raise InputError(f"{out}: the end of the name chooses the format of 3D poses; use one of {', '.join(writers)}")
     if out.suffix == ".c3d":
         require("ezc3d", "c3d", "C3D")
 

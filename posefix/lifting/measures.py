@@ -132,20 +132,20 @@ def length_sums(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (T, 3 B) float64: deviations of the bones from their mean lengths, their squares, and 1 where the length is
         known; and (B,) the mean lengths.
     """
-    known = np.isfinite(lengths)
-    mean_lengths = np.where(known, lengths, 0).sum(0) / np.maximum(known.sum(0), 1)
-    deviations = np.where(known, lengths - mean_lengths, 0)
-    return np.hstack([deviations, deviations**2, known]), mean_lengths
+    valid = np.isfinite(lengths)
+    mean_lengths = np.where(valid, lengths, 0).sum(0) / np.maximum(valid.sum(0), 1)
+    deviations = np.where(valid, lengths - mean_lengths, 0)
+    return np.hstack([deviations, deviations**2, valid]), mean_lengths
 
 
 def variations(sums: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Return :func:`length_variation` (R,) from R sums (R, 3 B) of the rows of :func:`length_sums`."""
     offsets, squares, count = np.split(sums, 3, axis=1)
-    known = count > 0.5
+    valid = count > 0.5
     count = np.maximum(count, 1)
     spread = np.sqrt(np.maximum(squares / count - (offsets / count) ** 2, 0))
-    percent = np.where(known, 100 * spread / np.maximum(means + offsets / count, np.finfo(np.float64).tiny), 0)
-    return np.where(known.any(1), percent.sum(1) / np.maximum(known.sum(1), 1), np.nan)
+    percent = np.where(valid, 100 * spread / np.maximum(means + offsets / count, np.finfo(np.float64).tiny), 0)
+    return np.where(valid.any(1), percent.sum(1) / np.maximum(valid.sum(1), 1), np.nan)
 
 
 def _percent(distance: np.ndarray, limit: float) -> np.ndarray:
@@ -154,9 +154,9 @@ def _percent(distance: np.ndarray, limit: float) -> np.ndarray:
 
 def _mean(values: np.ndarray) -> np.ndarray:
     """Return the mean of the finite values along the last axis; NaN without any."""
-    known = np.isfinite(values)
-    total = np.where(known, values, 0).sum(-1)
-    mean: np.ndarray = np.where(known.any(-1), total / np.maximum(known.sum(-1), 1), np.nan)
+    finite = np.isfinite(values)
+    total = np.where(finite, values, 0).sum(-1)
+    mean: np.ndarray = np.where(finite.any(-1), total / np.maximum(finite.sum(-1), 1), np.nan)
     return mean
 
 

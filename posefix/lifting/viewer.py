@@ -68,14 +68,14 @@ def _page(poses: Poses3D, images: Images | None) -> dict[str, Any]:
 
 def _room(points: np.ndarray) -> dict[str, Any]:
     """Return the middle of keypoints (N, K, 3), their extent around it, and the height of the floor."""
-    known = points[np.isfinite(points).all(-1)]
-    if not len(known):
+    finite = points[np.isfinite(points).all(-1)]
+    if not len(finite):
         return {"middle": [0, 0, 3], "reach": 1, "floor": 1}
-    middle = np.median(known, axis=0)
+    middle = np.median(finite, axis=0)
     return {
         "middle": middle.tolist(),
-        "reach": float(np.percentile(np.linalg.norm(known - middle, axis=1), 98)),
-        "floor": float(np.percentile(known[:, 1], 99.5)),
+        "reach": float(np.percentile(np.linalg.norm(finite - middle, axis=1), 98)),
+        "floor": float(np.percentile(finite[:, 1], 99.5)),
     }
 
 

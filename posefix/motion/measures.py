@@ -191,12 +191,12 @@ def compare_clips(
     return {"before": first, "after": second, "gain": gains}
 
 
-def low_passed(keypoints: np.ndarray, there: np.ndarray, fps: float) -> np.ndarray:
+def low_passed(keypoints: np.ndarray, present: np.ndarray, fps: float) -> np.ndarray:
     """Apply a zero-phase, second-order Butterworth low-pass of ``CUTOFF`` to annotations.
 
     Args:
         keypoints: (T, K, 2) pixels; keypoints without annotation are filtered, too.
-        there: (T,) bool; frames without the person are interpolated.
+        present: (T,) bool; frames without the person are interpolated.
         fps: frames per second.
 
     Returns:
@@ -205,7 +205,7 @@ def low_passed(keypoints: np.ndarray, there: np.ndarray, fps: float) -> np.ndarr
     if len(keypoints) <= SHORT_TRACK or fps <= 2 * CUTOFF:
         return keypoints
     signal = require("scipy.signal", "video", "measuring videos")
-    valid = np.broadcast_to(there[:, None], keypoints.shape[:2])
+    valid = np.broadcast_to(present[:, None], keypoints.shape[:2])
     dense = interpolated(np.arange(len(keypoints)), keypoints, valid)
     filtered: np.ndarray = signal.filtfilt(*signal.butter(2, CUTOFF / (fps / 2)), dense, axis=0)
     return filtered

@@ -137,8 +137,8 @@ class OnlineRefiner:
             if self._smoother.latency:
                 raise InputError("People can be refined live only with a latency of 0; give arrays of keypoints")
             require_shared(keypoints, self.refiner.skeleton, "the checkpoint refines")
-            known = keypoints.to_skeleton(self.refiner.skeleton)
-            return with_refined(keypoints, known.with_keypoints(self(image, known.xyc, track_ids)[..., :2]))  # type: ignore[return-value]
+            shared = keypoints.to_skeleton(self.refiner.skeleton)
+            return with_refined(keypoints, shared.with_keypoints(self(image, shared.xyc, track_ids)[..., :2]))  # type: ignore[return-value]
         people: People = people_of_arrays(keypoints, None, self.refiner.skeleton)
         valid = np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)
         people = people.with_keypoints(

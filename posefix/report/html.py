@@ -59,11 +59,11 @@ def render(
     if kind_transitions.any():
         change = oks_change(truth.people, before, after)
         groups = before, after, truth.people
-        drawn = [] if images is None else changed_people(images, *groups, change, PEOPLE_SHOWN, PANEL_HEIGHT)
+        pictures = [] if images is None else changed_people(images, *groups, change, PEOPLE_SHOWN, PANEL_HEIGHT)
         page |= {
             "change": change,
             "sides": keypoint_sides(truth.skeleton).tolist(),
-            "people": [{**entry, "data": embedded(picture)} for entry, picture in drawn if picture is not None],
+            "people": [{**entry, "data": embedded(picture)} for entry, picture in pictures if picture is not None],
             "impact": ap_impact(truth, after) if len(after) <= MAX_RESULTS else {},
         }
     return render_page("report.html.j2", **page)

@@ -93,8 +93,8 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
     return len(shown)
 
 
-def _shown_track(track: Track, after: People, filled: np.ndarray, apart: int) -> ShownTrack:
-    """Plot a track, and choose the frames that changed most, at least ``apart`` frames from each other."""
+def _shown_track(track: Track, after: People, filled: np.ndarray, spacing: int) -> ShownTrack:
+    """Plot a track, and choose the frames that changed most, at least ``spacing`` frames from each other."""
     skeleton, has_result = after.skeleton, track.rows >= 0
     valid = has_result[:, None] & after.labelled[track.rows]
     refined = replace(track, keypoints=np.where(valid[..., None], after.xyc[track.rows], (np.nan, np.nan, 0)))
@@ -115,7 +115,7 @@ def _shown_track(track: Track, after: People, filled: np.ndarray, apart: int) ->
             plots.append(Plot(f"{name.replace('_', ' ')}, {'xy'[axis]}", sides[k], top, bottom, *map(_path, points)))
     ends = _plot_x(track.frames, frame_step(track.frames))
     gaps = "".join(f"M{x[i]:.1f} 0H{ends[i]:.1f}V{HEIGHT}H{x[i]:.1f}" for i in np.flatnonzero(missing))
-    peaks, properties = find_peaks(np.pad(changes, 1), height=MIN_CHANGE, distance=max(apart, 1))
+    peaks, properties = find_peaks(np.pad(changes, 1), height=MIN_CHANGE, distance=max(spacing, 1))
     changed = track.frames[peaks[np.argsort(properties["peak_heights"])[-MAX_PICTURES:]] - 1]
     return ShownTrack(track, refined, plots, gaps, int(missing.sum()), int((missing & has_result).sum()), changed)
 

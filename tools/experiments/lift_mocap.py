@@ -60,16 +60,16 @@ def constant_depth(scene: Scene) -> np.ndarray:
     return np.concatenate([INIT_SCALE * positions, np.zeros_like(positions[..., :1])], axis=-1)
 
 
-def linear_map(known: Scene) -> Method:
+def linear_map(training: Scene) -> Method:
     """Map 2D poses to 3D poses by ridge regression."""
-    x, y = flat(known)[:MAX_POSES], known.keypoints.reshape(-1, 3 * len(COCO))[:MAX_POSES]
+    x, y = flat(training)[:MAX_POSES], training.keypoints.reshape(-1, 3 * len(COCO))[:MAX_POSES]
     weights = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ y)
     return lambda scene: (flat(scene) @ weights).reshape(scene.keypoints.shape)
 
 
-def nearest_neighbour(known: Scene) -> Method:
+def nearest_neighbour(training: Scene) -> Method:
     """Return the 3D pose of the training pose with the most similar 2D pose."""
-    x, y = flat(known)[:MAX_POSES], known.keypoints.reshape(-1, len(COCO), 3)[:MAX_POSES]
+    x, y = flat(training)[:MAX_POSES], training.keypoints.reshape(-1, len(COCO), 3)[:MAX_POSES]
 
     def lift(scene: Scene) -> np.ndarray:
         nearest = [np.argmin((x**2).sum(1) - 2 * chunk @ x.T, axis=1) for chunk in np.array_split(flat(scene), 50)]
