@@ -108,9 +108,11 @@ def write_results(path: Path, content: ParsedFile) -> None:
 def image_id_of(record: Any) -> int:
     """Return the ``image_id`` of a record; ValueError with the end of a sentence if it has none."""
     require_object(record, "image_id")
-    if not is_image_id(record["image_id"]):
-        raise ValueError(f"has the image_id {describe(record['image_id'])}, expected an integer")
-    return int(record["image_id"])
+    image_id = record["image_id"]
+    if not is_image_id(image_id):
+        hint = "; --format alphapose reads file names" if isinstance(image_id, str) and not image_id.isdecimal() else ""
+        raise ValueError(f"has the image_id {describe(image_id)}, expected an integer{hint}")
+    return int(image_id)
 
 
 def _read_list(path: Path) -> list[Any]:
