@@ -238,8 +238,7 @@ def compare_synthesis(truth: People, draws: int, rng: np.random.Generator) -> tu
     """Compare poses drawn here and by ``synth``.
 
     Returns:
-        Whether ``synth``'s diagnosis of each keypoint drawn here is the drawn type, and the largest difference of the
-        frequencies of error types.
+        Whether ``synth`` diagnoses the types drawn here, and the largest difference of the types' frequencies.
     """
     statistics, neighbours, consistent = Statistics.load("posefix"), neighbours_of(truth), True
     counts = np.zeros((2, len(KS_BOUNDS)))

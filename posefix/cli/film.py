@@ -32,8 +32,7 @@ def read_frames(
 ) -> tuple[People, VideoFrames | None, ImageIndex | None]:
     """Read people whose image ids are frame numbers, or image ids; also the video, and an index of the frames' sizes.
 
-    ``size`` is the width and height of all frames if there are neither video nor images; ``read_options`` are the
-    options format, skeleton and on_error.
+    ``size`` is that of all frames, without video and images; ``read_options`` are format, skeleton and on_error.
 
     Raises:
         InputError: something cannot be read, or results are of frames that the video does not have.

@@ -115,8 +115,7 @@ def read_measured(
     """Read ground truth and at most ``most`` results, in order; report ignored results on stderr.
 
     Raises:
-        InputError: something cannot be read, the annotations list none of the images of a results file, or an output
-            cannot be written.
+        InputError: a file cannot be read or written, or the annotations list no image of a results file.
     """
     from posefix.core.skeleton import load
     from posefix.evaluation.coco import count_other_categories

@@ -7,8 +7,7 @@
 - ``cmu``: a dict from image name to an object with ``version`` and ``bodies``, each with ``joints``.
 - ``open``: the same with ``people`` and ``pose_keypoints_2d``, as in OpenPose.
 
-The latter two have 18 keypoints in the order of OpenPose's COCO model, and neither boxes nor person scores. Files of
-``sep-json`` hold one image each.
+The latter two have OpenPose's 18 keypoints, no boxes and no person scores. ``sep-json`` makes one file per image.
 
 Sources: AlphaPose, alphapose/utils/pPose_nms.py (write_json), alphapose/utils/writer.py, doc/output.md.
 """

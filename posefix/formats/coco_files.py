@@ -1,7 +1,6 @@
 """COCO results: a list of people, each a record with ``image_id`` and ``keypoints``.
 
-Detectron2's ``COCOEvaluator`` (which subtracts half a pixel, as COCO does) and MMPose's ``CocoMetric`` write the same
-records; their files are recognised by name.
+Detectron2's ``COCOEvaluator`` (COCO's pixel convention) and MMPose's ``CocoMetric`` write the same, known by name.
 
 Sources: https://cocodataset.org/#format-results; detectron2/evaluation/coco_evaluation.py;
 mmpose/evaluation/metrics/coco_metric.py.

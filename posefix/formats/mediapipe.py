@@ -7,8 +7,7 @@ width and height. MediaPipe itself writes no files; these dumps of its results a
 - of the solution, for its only person, ``{"pose_landmarks": [33 landmarks]}``, on the web ``poseLandmarks``, by
   ``MessageToDict`` ``landmark``; null if no person was found.
 
-Visibility is the score of a landmark, by default 1. z, presence and world landmarks are passed through. New files are
-those of the task in Python, with z 0.
+Scores are the visibility, by default 1. Everything else is passed through. New files are those of the Python task, z 0.
 
 Sources: mediapipe, tasks/python/vision/pose_landmarker.py, tasks/python/components/containers/landmark.py,
 tasks/web/vision/pose_landmarker/pose_landmarker_result.d.ts and python/solutions/pose.py.

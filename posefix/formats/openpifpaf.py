@@ -4,8 +4,7 @@
 
     {"keypoints": [x, y, confidence, ...], "bbox": [x, y, w, h], "score": 0.9, "category_id": 1}
 
-Tracked people have their track id as ``id_``. Keypoints of confidence 0 were not found. Records of objects, without
-keypoints, are passed through.
+Track ids are in ``id_``. Keypoints of confidence 0 were not found. Objects without keypoints are passed through.
 ``openpifpaf.video --json-output`` appends one line ``{"frame": 1, "predictions": [...]}`` per frame, from 1 on.
 
 Source: OpenPifPaf 0.12.14 and 0.13, openpifpaf/annotation.py (json_data), predict.py (out_name), video.py, stream.py.

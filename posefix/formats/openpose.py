@@ -27,8 +27,7 @@ PARTS = ("pose", "face", "hand_left", "hand_right")
 def people_in_object(people: str, key: str, person: Mapping[str, Any], version: Any) -> Layout:
     """Describe images as objects with a version and a list of people, each an object with a flat list of numbers.
 
-    ``people`` is the key of the list of people, ``key`` that of the numbers; ``person`` is a new person without
-    numbers.
+    ``people`` is the key of the list, ``key`` that of the numbers; ``person`` is a new person without numbers.
     """
 
     return Layout(

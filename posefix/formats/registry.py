@@ -63,8 +63,7 @@ def format_named(name: str) -> Format:
 def format_of(path: str | Path, format: str = "auto") -> str:
     """Return the name of the format of a path, detected if it is ``"auto"``.
 
-    A damaged JSON file, or one similar to COCO results, counts as COCO results, so that their reader says what is
-    wrong.
+    Damaged JSON files, and ones similar to COCO results, count as COCO results, whose reader says what is wrong.
 
     Raises:
         InputError: the path does not exist, the format does not exist, or the path looks like none.

@@ -53,8 +53,7 @@ def compare(
         is nothing to measure.
 
     Raises:
-        InputError: naming the file that has no track, frame or keypoint of the reference, several tracks with one id,
-            or photographs of several people without ids.
+        InputError: a file has no track, frame or keypoint of the reference, or its tracks cannot be told apart.
     """
     truth = replace(truth, tracks=tuple(track for track in truth.tracks if len(track)))
     files = [_matched(truth, poses, name) for name, poses in predictions]

@@ -129,8 +129,7 @@ def length_sums(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the terms, additive over frames, from which :func:`variations` computes the variation of lengths (T, B).
 
     Returns:
-        (T, 3 B) float64: deviations of the bones from their mean lengths, their squares, and 1 where the length is
-        known; and (B,) the mean lengths.
+        (T, 3 B) float64 deviations from the mean, their squares, and 1 where known; and (B,) the mean lengths.
     """
     valid = np.isfinite(lengths)
     mean_lengths = np.where(valid, lengths, 0).sum(0) / np.maximum(valid.sum(0), 1)

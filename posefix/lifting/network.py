@@ -4,8 +4,7 @@ Like VideoPose3D (Pavllo et al., CVPR 2019), it has a convolution over whole pos
 convolutions without padding, so each output sees exactly ``receptive_field`` frames. Features mark frames beyond the
 ends of a track, and keypoints without an estimate, as absent; a single image is a track of one frame. Unlike
 VideoPose3D, it normalises each frame by itself, so absent frames do not change statistics; it also takes confidences
-and the frame rate, and predicts the expected error of each keypoint. x and y are those of the input, times a scale per
-frame, plus an offset.
+and the frame rate, and predicts expected errors. x and y are those of the input, scaled per frame, plus an offset.
 """
 
 from __future__ import annotations
@@ -122,8 +121,7 @@ class LiftingNetwork(nn.Module):
         """Lift N tracks of T frames.
 
         Args:
-            tracks: (N, T, K, 3) x, y, score, centred on the track and in units of the person's size; score 0 where
-                there is no estimate.
+            tracks: (N, T, K, 3) x, y, score, centred and in units of the person's size; score 0: no estimate.
             fps: (N,) frames per second.
         """
         n, t, k = tracks.shape[:3]

@@ -15,8 +15,7 @@ UPPER, LOWER = [0, 1, 4, 5], [2, 3, 6, 7]  # limbs: upper arms and thighs; forea
 def root_of(keypoints: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the least-squares positions (..., 3) of poses (..., K, 3) seen along ``rays`` (..., K, 3).
 
-    Rays have depth 1. ``weights`` (..., K) are 0 where a keypoint is missing. NaN for fewer than four keypoints, and
-    for positions behind the camera.
+    Rays have depth 1; ``weights`` (..., K) are 0 for missing keypoints. NaN with fewer than four, or behind the camera.
     """
     u, v, w = rays[..., 0], rays[..., 1], weights / np.maximum(weights.sum(-1, keepdims=True), 1e-12)
     points = np.where(w[..., None] > 0, keypoints, 0)
@@ -35,8 +34,7 @@ def root_of(keypoints: np.ndarray, rays: np.ndarray, weights: np.ndarray) -> np.
 def smoothed_distance(root: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Smooth the distance of roots (T, 3) over time with a Gaussian, along their lines of sight.
 
-    Distance depends on the apparent size, which is noisier than the position in the image. ``times`` (T,) are seconds,
-    about evenly spaced.
+    Distance depends on the apparent size, which is noisy. ``times`` (T,) are seconds, about evenly spaced.
     """
     valid = np.isfinite(root).all(1)
     if len(root) < 2 or not valid.any():

@@ -1,7 +1,6 @@
 """Filter keypoints over time: zero-phase filters for whole tracks, and the causal One-Euro filter.
 
-Outliers (Hampel) and low-confidence samples are interpolated before filtering. Filters never cross a cut and respect
-uneven time stamps.
+Outliers (Hampel) and weak samples are interpolated first. Filters stop at cuts and respect uneven time stamps.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Link the people of successive frames into tracks.
 
 Tracks are extrapolated at constant velocity and assigned to the people of the next frame by the Hungarian algorithm.
-The similarity is the mean of OKS and the IoU of widened boxes (C-BIoU: Yang et al., WACV 2023), which finds fast people
-again.
+The similarity is the mean of OKS and the IoU of widened boxes, for fast people (C-BIoU: Yang et al., WACV 2023).
 """
 
 from __future__ import annotations
@@ -28,9 +27,8 @@ MISSING_COST = 0.01  # per missing frame, so that recent tracks come first
 def link(people: People) -> People:
     """Return people with track ids, linking those who have none.
 
-    Image ids are frame numbers of one video, in any order. People without any estimate get no id. A track may have gaps
-    of up to ``MAX_GAP`` frames. People linked with others who already have ids get the most frequent of these ids,
-    unless it is taken in their frame.
+    Image ids are a video's frame numbers, in any order. Gaps have up to ``MAX_GAP`` frames. Empty poses get no id.
+    Tracks with existing ids take the most frequent one, except in frames where somebody else has it.
     """
     if not (people.labelled.any(1) & (people.track_ids < 0)).any():
         return people

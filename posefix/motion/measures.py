@@ -178,8 +178,7 @@ def compare_clips(
     """Compare two results of the same clips, with 95 % bootstrap intervals over clips for the gains.
 
     Returns:
-        As :func:`posefix.evaluation.comparison.compare`, with an additional ``filled`` in ``gain``: the percentage of
-        frames that only ``after`` has.
+        As :func:`posefix.evaluation.comparison.compare`, and in ``gain`` ``filled``: % of frames only in ``after``.
     """
     sums, evaluations = [_sums(clips) for clips in (before, after)], [evaluate(*_merged(c)) for c in (before, after)]
     first, second = (_metrics(*pair) for pair in zip(sums, evaluations, strict=True))

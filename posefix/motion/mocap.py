@@ -75,8 +75,7 @@ class MotionCapture:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draw windows of motion of people with random builds, half of them mirrored.
 
-        Segments are drawn in proportion to their length. A window that exceeds its segment is reflected in time at the
-        ends.
+        Segments are drawn in proportion to their length. Windows longer than their segment are reflected in time.
 
         Args:
             fps: (N,) frames per second of the windows.

@@ -107,8 +107,7 @@ class MotionNetwork(nn.Module):
         """Denoise tracks.
 
         Args:
-            tracks: (N, T, K, 3) x, y, score, centred on the track and in units of the person's size; score 0 where
-                there is no estimate.
+            tracks: (N, T, K, 3) x, y, score, centred and in units of the person's size; score 0: no estimate.
             fps: (N,) frames per second.
             causal: hide later frames, except as ``latency`` allows; part of the training, for the ends of tracks.
             latency: number of later frames that positions are fitted to if ``causal``.

@@ -44,8 +44,7 @@ class OnlineDenoiser:
 
         Args:
             track_ids: (N,) identities.
-            keypoints: (N, K, 3) x, y in pixels and score; NaN or score 0 where there is no estimate. Further columns
-                are returned unchanged after the score.
+            keypoints: (N, K, 3) x, y in pixels and score; NaN or score 0: no estimate. Other columns are kept.
 
         Returns:
             Keypoints (N, K, 3) float32 of ``latency`` frames ago, or of the person's first frame, with their scores;

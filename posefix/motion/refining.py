@@ -1,7 +1,6 @@
 """Refine the people of a video: propose poses over time, refine them by the images, smooth the result.
 
-The refiner takes the denoised track as its input pose. The denoiser then smooths the refined track, weighting keypoints
-by the refiner's confidence.
+The refiner takes the denoised track as input. The denoiser then smooths the result, weighted by its confidences.
 """
 
 from __future__ import annotations

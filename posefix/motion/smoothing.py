@@ -54,8 +54,7 @@ def smooth_people(
 ) -> Smoothed:
     """Smooth all tracks of a video, after linking people without track ids.
 
-    Confidences are unchanged. Filled keypoints get half those of their neighbours, or less if ``denoise`` is less
-    confident.
+    Confidences are unchanged. Filled keypoints get half their neighbours', or less if ``denoise`` is less confident.
 
     Args:
         people: N people; image ids are frame numbers.

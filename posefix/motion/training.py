@@ -37,8 +37,7 @@ class MotionLoss(StrictModel):
 class MotionExperiment(SequenceExperiment):
     """Configuration of a training of the sequence denoiser.
 
-    In a share ``causal`` of the steps no frame sees a later one; in half of these, positions may be fitted to up to
-    ``latency`` later frames.
+    In a share ``causal`` of the steps no frame sees later ones; in half of these, fits see up to ``latency`` of them.
     """
 
     motion: MotionConfig = MotionConfig()

@@ -68,8 +68,7 @@ def draw_people(image: np.ndarray, people: People, style: Style = POSE, wrong: n
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        people: N people in pixels of this image. Keypoints may lie outside it or not be finite; those of score 0 and
-            their limbs are not drawn.
+        people: N people in pixels of this image. Keypoints with score 0 or not finite, and their limbs, are not drawn.
         style: colours and widths; lines grow with the size of the person.
         wrong: (N, K) bool, keypoints to ring in red.
 
@@ -179,8 +178,7 @@ def people_view(image: np.ndarray, *groups: People) -> np.ndarray | None:
 def following_views(image: np.ndarray, *groups: People, reach: int) -> np.ndarray | None:
     """Return boxes of one size that follow the people of a video smoothly.
 
-    A box covers everybody within ``reach`` frames before and after. So averaging the centres of these stretches over as
-    many frames keeps everybody inside.
+    A box covers everybody within ``reach`` frames, so averaging centres over as many frames keeps everybody inside.
 
     Args:
         image: (H, W, 3), a frame.

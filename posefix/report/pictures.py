@@ -39,8 +39,7 @@ def write_pictures(
 
     Args:
         folder: created if missing.
-        images: (H, W, 3) uint8 RGB images by id; pictures whose image raises InputError are skipped, and the index says
-            why.
+        images: (H, W, 3) uint8 RGB images by id; those that raise InputError are skipped, and the index says why.
         before: N results.
         after: the same N results, refined, in the same order.
         truth: annotated people who count (:attr:`posefix.evaluation.diagnosis.Diagnosis.truth`).

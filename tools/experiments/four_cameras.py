@@ -6,8 +6,7 @@
 MoveNet, whose ONNX files are in ``--weights``, estimates the man's pose in each view; its results are refined frame by
 frame and over time. ``--out`` gets all results, ``ESTIMATOR_WAY_camN.json`` and for all views ``ESTIMATOR_WAY.json``,
 and the reference in the axes of each camera, made of Thunder's poses refined over time: from all views
-(``reference.json``) and from all but the camera's own (``others.json``). Track N is the man as seen by camera N. It
-prints the uncertainty of the reference.
+(``reference.json``) and from all but the camera's own (``others.json``). Track N is seen by camera N. Prints errors.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
     POSEFIX_DATA=data python -m tools.experiments.volumetric pose2sim/Pose2Sim/Demo_SinglePerson --four four
 
-No image here has measured depth: heads learn the lifter's output for annotated 2D poses. ``--four`` is the output of
-``tools.experiments.four_cameras``.
+No image has measured depth: heads learn the lifter's output for annotated poses. ``--four``: output of four_cameras.
 """
 
 from __future__ import annotations
