@@ -81,8 +81,8 @@ class ImageFolder:
 
     ``upright`` rotates images by their EXIF data, as most estimators do; COCO ignores EXIF.
 
-    If the records give sizes, images of another size (except with width and height exchanged) raise an error, because
-    coordinates of the records would mean other places in them.
+    If the records give sizes, an image of another size raises an error, because coordinates of the records would mean
+    other places in it; one that has its record's size only after the rotation by its EXIF data is rotated.
 
     Raises:
         InputError: the folder does not exist or may not be read.
@@ -118,15 +118,18 @@ class ImageFolder:
         path = self.path(image_id)
         image = decode(path, self._upright)
         record = self._images.get(image_id) if self._images is not None else None
-        if record is not None and record.width > 0 and record.height > 0:
-            found, listed = image.shape[1::-1], (record.width, record.height)
-            if any(abs(a - b) > 1 for a, b in zip(sorted(found), sorted(listed), strict=True)):
-                raise InputError(
-                    f"{path}: has {found[0]} x {found[1]} pixels, but {listed[0]} x {listed[1]} in the annotations, so "
-                    "that poses would be looked for in the wrong place; give the images that were annotated, or take "
-                    "width and height out of the annotations if they are wrong"
-                )
-        return image
+        if record is None or record.width <= 0 or record.height <= 0:
+            return image
+        (height, width), listed = image.shape[:2], (record.width, record.height)
+        if _same_size((width, height), listed):
+            return image
+        if _same_size((height, width), listed):  # annotated as its EXIF data rotate it, or width and height exchanged
+            return image if self._upright else decode(path, upright=True)
+        raise InputError(
+            f"{path}: has {width} x {height} pixels, but {listed[0]} x {listed[1]} in the annotations, so that poses "
+            "would be looked for in the wrong place; give the images that were annotated, or take width and height out "
+            "of the annotations if they are wrong"
+        )
 
     def path(self, image_id: int) -> Path:
         """Find the file of an image; InputError when there is none, or several."""
@@ -165,6 +168,10 @@ class ImageFolder:
         record = self._images.get(image_id)
         file = file_of(self.folder, record) if record else None
         return [file] if file else []
+
+
+def _same_size(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return max(abs(one[0] - other[0]), abs(one[1] - other[1])) <= 1  # pixel, which rounding may take
 
 
 def require_all(image_ids: Iterable[int], exists: Callable[[int], bool], source: Path, problem: str) -> None:
