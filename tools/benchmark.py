@@ -160,8 +160,8 @@ def describe_machine(device: str) -> str:
 def show(records: list[Record], console: Console) -> None:
     """Print the measurements as a table."""
     energy = any("joules" in record for record in records)
-    headings = ("a second", "CPU ms", "GFLOP/s", "of peak", "MiB", *["J"] * energy)
-    table, last = titled_table("People or crops a second, and what each costs", "", *headings), None
+    headings = ("per second", "CPU ms", "GFLOP/s", "of peak", "MiB", *["J"] * energy)
+    table, last = titled_table("People or crops per second, and cost of each", "", *headings), None
     for record in records:
         if record["group"] != last:
             table.add_section()
@@ -212,7 +212,7 @@ def main(people: int, repeats: int, weights: Path, out: Path | None, checkpoint:
         table.add_row(name, *(f"{spent[stage]:.0%}" if stage in spent else "" for stage in STAGES))
     console.print(table)
     if joules() is None:
-        console.print("This machine does not tell how much energy it uses.")
+        console.print("This machine does not report its energy use.")
     if out is not None:
         result = {"machine": machine, "repeats": repeats, "same": offsets, "cases": records, "shares": stage_shares}
         write_atomically(out, json.dumps(result, indent=2))

@@ -13,7 +13,7 @@ from posefix.core.errors import require
 from posefix.core.skeleton import Skeleton
 from posefix.lifting.body import FOREARM, SHANK, SHOULDER, THIGH, TRUNK, UPPER_ARM
 from posefix.lifting.poses import Track3D
-from posefix.lifting.sampling import evenly, require_limbs, unit
+from posefix.lifting.sampling import require_limbs, resampled, unit
 from posefix.motion.filters import interpolated
 
 Direction = tuple[float, float, float]
@@ -94,7 +94,7 @@ def bvh(track: Track3D, skeleton: Skeleton, fps: float) -> str:
         InputError: the skeleton lacks joints of arms or legs.
     """
     require_limbs(skeleton, "BVH files")
-    sampled = evenly(track, fps)
+    sampled = resampled(track, fps)
     points = _points(sampled.keypoints, skeleton)
     rotations = _rotations(_points(interpolated(sampled.times, sampled.keypoints), skeleton))
     channels = [interpolated(sampled.times, sampled.root[:, None])[:, 0]]

@@ -16,7 +16,7 @@ from posefix.core.skeleton import Skeleton
 from posefix.lifting.angles import joint_angles
 from posefix.lifting.bvh import bvh
 from posefix.lifting.poses import MILLIMETRES, Poses3D, Track3D, write_poses3d
-from posefix.lifting.sampling import evenly
+from posefix.lifting.sampling import resampled
 
 
 def write_npz(poses: Poses3D, out: Path) -> None:
@@ -70,7 +70,7 @@ def marker_names(skeleton: Skeleton) -> list[str]:
 
 def write_trc(poses: Poses3D, track: Track3D, out: Path) -> None:
     """Write a track as TRC (OpenSim, Pose2Sim): metres, y up; unknown keypoints are empty, as OpenSim has it."""
-    names, sampled = marker_names(poses.skeleton), evenly(track, poses.fps)
+    names, sampled = marker_names(poses.skeleton), resampled(track, poses.fps)
     positions = (sampled.keypoints + sampled.root[:, None]).reshape(len(sampled.frames), -1)
     cells = np.where(np.isfinite(positions), np.char.mod("%.5f", positions), "")
     # OpenSim does not count an empty last cell; Pose2Sim allows no tab after it.
@@ -96,7 +96,7 @@ def write_c3d(poses: Poses3D, track: Track3D, out: Path) -> None:
         InputError: the file cannot be written, or ezc3d is not installed.
     """
     content = require("ezc3d", "c3d", "C3D").c3d()
-    sampled = evenly(track, poses.fps)
+    sampled = resampled(track, poses.fps)
     positions = (sampled.keypoints + sampled.root[:, None]) * MILLIMETRES
     points = content["parameters"]["POINT"]
     points["RATE"]["value"], points["UNITS"]["value"] = [sampled.rate], ["mm"]

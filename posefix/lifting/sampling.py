@@ -30,7 +30,7 @@ def y_up(points: np.ndarray) -> np.ndarray:
     return converted
 
 
-def evenly(track: Track3D, fps: float) -> Sampled:
+def resampled(track: Track3D, fps: float) -> Sampled:
     """Sample a track at every frame from its first to its last; ``fps`` refers to frame numbers.
 
     If the root is never known, it is put at the origin.

@@ -90,7 +90,7 @@ def draw_scene(motion: MotionCapture, skeleton: Skeleton, count: int, frames: in
     return Scene(fps, keypoints, root, projection.focal, projection.keypoints, tracks, corrupted.inside)
 
 
-def right(scene: Scene, rows: np.ndarray) -> Scene:
+def with_true_poses(scene: Scene, rows: np.ndarray) -> Scene:
     """Return the scene with true 2D poses in the tracks ``rows``."""
     tracks = scene.found.copy()
     tracks[rows, ..., :2] = scene.exact[rows]
@@ -162,7 +162,7 @@ class LiftingTrainer(SequenceTrainer):
         experiment = self.experiment
         scene = draw_scene(self.motion, self.skeleton, experiment.batch, experiment.frames, rng)
         draws = rng.random(experiment.batch)
-        scene = right(scene, draws < experiment.right)
+        scene = with_true_poses(scene, draws < experiment.right)
         if self.denoiser is not None:
             limit = experiment.right + (1 - experiment.right) * experiment.denoised
             scene = denoised(scene, self.denoiser, np.flatnonzero((draws >= experiment.right) & (draws < limit)))

@@ -16,7 +16,7 @@ from posefix.lifting.body import LIMBS, limb_lengths, limbs_of, views
 from posefix.lifting.lift import Lifter, camera_of
 from posefix.lifting.network import LIFTING, LiftingConfig, LiftingNetwork
 from posefix.lifting.placing import root_of, smoothed_distance, with_constant_limbs
-from posefix.lifting.training import LiftingExperiment, LiftingTrainer, draw_batch, draw_scene, right
+from posefix.lifting.training import LiftingExperiment, LiftingTrainer, draw_batch, draw_scene, with_true_poses
 from posefix.motion.tracks import Track
 from posefix.training import config
 from tests.motion_scenes import resumed, saved, standing
@@ -176,7 +176,7 @@ def test_scenes_are_of_standard_size_and_seen_where_they_are() -> None:
     np.testing.assert_allclose(seen, scene.exact, atol=1e-4)
     again = draw_scene(standing(), SKELETON, 16, 12, np.random.default_rng(0))
     np.testing.assert_array_equal(again.found, scene.found)
-    fixed = right(scene, np.arange(16) < 4)
+    fixed = with_true_poses(scene, np.arange(16) < 4)
     np.testing.assert_array_equal(fixed.found[:4, ..., :2], scene.exact[:4])
     np.testing.assert_array_equal(fixed.found[4:], scene.found[4:])
 

@@ -33,12 +33,12 @@ WAYS = (*WITH_IMAGES, "network", "oneeuro", "savgol", "butterworth", "gaussian",
     default="refine",
     help="With images: over time, live, frame by frame; or without.",
 )
-@option("--network", help="The sequence denoiser: a .safetensors file, or a shipped name; posefix-motion unless given.")
-@option("--checkpoint", help="The refiner; posefix-base unless given.")
+@option("--network", help="Sequence denoiser: a .safetensors file, or a shipped name; posefix-motion by default.")
+@option("--checkpoint", help="Refiner; posefix-base by default.")
 @option(
     "--latency",
     type=click.IntRange(0, 30),
-    help="Of --way network and live: from the past and so many later frames alone.",
+    help="For --way network and live: use only past frames and this many later ones.",
 )
 @option("--out", type=PATH, required=True, help="Folder for the refined results, named as they were.")
 @friendly

@@ -214,7 +214,7 @@ def filmed(refiner: Refiner, lifter: Lifter, demo: Path, four: Path, number: int
 def measured(depths: Depths, held: Crops, films: Sequence[CameraView]) -> list[str]:
     """Return errors in mm for raw and for refined poses, and P-MPJPE in mm."""
     errors = [1000 * np.abs(depths(held, i) - held.depths)[held.visibility > 0].mean() for i in (0, 1)]
-    aligned = [p_mpjpe(placed(pixels, depths(crops, 0), camera), truth) for crops, pixels, truth, camera in films]
+    aligned = [p_mpjpe(placed(pixels, depths(crops, 0), camera), target) for crops, pixels, target, camera in films]
     return [*(f"{value:.0f}" for value in errors), f"{np.mean(aligned):.1f}"]
 
 
