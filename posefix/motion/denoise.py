@@ -42,8 +42,8 @@ class TrackDenoiser:
 
     def __init__(self, network: MotionNetwork, skeleton: Skeleton, latency: int | None = None) -> None:
         self.network, self.skeleton, self.latency = network, skeleton, latency
-        self._from = network.skeleton.indices_from(skeleton)
-        self._unknown = np.setdiff1d(np.arange(len(skeleton)), self._from)
+        self._source = network.skeleton.indices_from(skeleton)
+        self._unknown = np.setdiff1d(np.arange(len(skeleton)), self._source)
 
     @classmethod
     def from_pretrained(
@@ -70,8 +70,8 @@ class TrackDenoiser:
         if len(self._unknown) and valid[:, self._unknown].any():
             filtered = self._filtered(times, keypoints, positions)[:, self._unknown]
             output[:, self._unknown], ks[:, self._unknown] = filtered, filtered[..., 2]
-        shared = self._from >= 0
-        columns, size = self._from[shared], person_size(positions)
+        shared = self._source >= 0
+        columns, size = self._source[shared], person_size(positions)
         spans = segments(times, keypoints, valid)
         if self.latency is not None and spans:
             spans = [slice(0, len(times))]  # a cut shows only in later frames

@@ -106,14 +106,14 @@ class Annotated:
 
     Attributes:
         people: T people; arbitrary in frames of a gap.
-        there: (T,) bool frames with an annotation.
-        seen: (T, K) bool annotated keypoints.
+        present: (T,) bool frames with an annotation.
+        labelled: (T, K) bool annotated keypoints.
         follows: (T,) bool frames that directly follow the row before.
     """
 
     people: People
-    there: np.ndarray
-    seen: np.ndarray
+    present: np.ndarray
+    labelled: np.ndarray
     follows: np.ndarray
 
     @cached_property
@@ -124,19 +124,19 @@ class Annotated:
     def position_sums(self, predictions: np.ndarray) -> dict[str, Any]:
         """Return the numerators and denominators of the measures of position."""
         truth, skeleton = self.people.keypoints.astype(np.float64), self.people.skeleton
-        detected, annotated = np.isfinite(predictions[:, 0, 0]), self.seen.any(1)
-        valid = self.seen & detected[:, None]
+        detected, annotated = np.isfinite(predictions[:, 0, 0]), self.labelled.any(1)
+        valid = self.labelled & detected[:, None]
         distance = np.linalg.norm(predictions - truth, axis=-1)
         side = self.people.boxes[:, 2:].max(1, keepdims=True)
         similarity = np.nan_to_num(keypoint_similarity(predictions, truth, self.scale[:, 0] ** 2, skeleton.sigmas))
-        oks = np.where(valid, similarity, 0).sum(1) / np.maximum(self.seen.sum(1), 1)
+        oks = np.where(valid, similarity, 0).sum(1) / np.maximum(self.labelled.sum(1), 1)
         nearer = np.linalg.norm(predictions - truth[:, skeleton.flip], axis=-1) < distance
         swapped = valid & (similarity < WRONG_KS) & nearer
         left_keypoints = np.flatnonzero((skeleton.flip > np.arange(len(skeleton))) & (skeleton.groups != "face"))
         return {
             "error": (distance / self.scale)[valid].sum(),
             "found": valid.sum(),
-            "keypoints": self.seen.sum(),
+            "keypoints": self.labelled.sum(),
             **{name: (valid & (distance <= share * side)).sum() for name, share in PCK.items()},
             "swapped": (swapped & swapped[:, skeleton.flip])[:, left_keypoints].sum(),
             "pairs": (valid & valid[:, skeleton.flip])[:, left_keypoints].sum(),
@@ -147,11 +147,11 @@ class Annotated:
 
     def movement_sums(self, predictions: np.ndarray, fps: float) -> dict[str, Any]:
         """Return the numerators and denominators of the measures of movement."""
-        valid = self.seen & np.isfinite(predictions[..., 0])
+        valid = self.labelled & np.isfinite(predictions[..., 0])
         pairs = valid[1:] & valid[:-1] & self.follows[1:, None]
         triples, quadruples = pairs[1:] & pairs[:-1], pairs[2:] & pairs[1:-1] & pairs[:-2]
         truth = self.people.keypoints.astype(np.float64)
-        smooth = low_passed(truth, self.there, fps)
+        smooth = low_passed(truth, self.present, fps)
         second, true_second, smooth_second = (np.diff(points, 2, axis=0) for points in (predictions, truth, smooth))
 
         def total(vectors: np.ndarray, mask: np.ndarray) -> float:
