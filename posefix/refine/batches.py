@@ -104,9 +104,9 @@ class Refinement:
     def apply(self, people: People, settings: RefineSettings) -> People:
         """Return people with refined keypoints and, depending on the settings, new person and keypoint scores.
 
-        People with a box but no input pose always get keypoint scores, since 0 would mean "no estimate".
+        Keypoints without an input estimate always get scores, since 0 would mean "no estimate".
         """
-        scored = np.isfinite(self.keypoint_scores) & (settings.keypoint_scores | ~people.labelled.any(1, keepdims=True))
+        scored = np.isfinite(self.keypoint_scores) & (settings.keypoint_scores | ~people.labelled)
         scores = np.where(scored, np.maximum(self.keypoint_scores, MIN_SCORE), people.scores)
         refined = people.with_keypoints(self.keypoints, scores)
         return rescored(refined, self.expected) if settings.rescore else refined

@@ -89,8 +89,8 @@ class Refiner:
             settings: how to refine; None takes the defaults.
 
         Returns:
-            (N, K, 3) float32, with the input scores unless the settings ask for new ones. For People, the same people:
-            keypoints unknown to this refiner or without an estimate stay as they are.
+            (N, K, 3) float32, with the input scores unless these are 0 or the settings ask for new ones. For People, the
+            same people: keypoints unknown to this refiner or without an estimate stay as they are.
 
         Raises:
             InputError: for other shapes or types.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
@@ -107,7 +107,8 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             refine_batches = partial(cluster.refine_batches, plan.cluster, cluster.Recipe.of(plan.checkpoint, refiner))
         refinement, count = refine(refine_batches, work, settings, journal, console)
         seconds = time.perf_counter() - started
-        after = refinement.apply(work.before, settings)
+        filled = np.where(work.before.labelled, work.before.scores, work.given.scores)  # of keypoints filled in, too
+        after = refinement.apply(replace(work.before, scores=filled), settings)
         if work.time is not None:
             after = work.time.settle(after, refinement.keypoint_scores)
         output = formats.as_held(formats.with_refined_rows(work.people, work.rows, after), work.people)

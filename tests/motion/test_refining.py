@@ -127,6 +127,14 @@ def test_the_command_refines_over_time_goes_on_and_can_be_told_not_to(
     assert [r["keypoints"] for r in together] != [r["keypoints"] for r in alone]
     assert len(run("filled.json", "--fill", "3")) == len(people) + 2
 
+    for record in records:  # AlphaPose's list, a format whose missing keypoints stay missing if they are not filled in
+        record["image_id"] = f"{record['image_id']}.jpg"
+    records[20]["keypoints"][27:30] = [0, 0, 0]
+    results.write_text(json.dumps(records))
+    assert run("missing.json")[20]["keypoints"][27:30] == [0, 0, 0]
+    found = run("wrist.json", "--fill", "3")[20]["keypoints"][27:30]
+    assert all(found) and found[2] == pytest.approx(0.5, abs=0.01)
+
 
 def test_live_the_answers_are_those_of_the_past_alone(motion: Path, rng: np.random.Generator) -> None:
     network = TrackDenoiser.from_pretrained(motion).network

@@ -308,6 +308,14 @@ def test_an_empty_list_of_poses_is_nobody(refiner: Refiner, rng: np.random.Gener
     assert refiner(images(rng, 1)[1], []).shape == (0, 17, 3)
 
 
+def test_missing_keypoints_that_were_placed_have_a_score(refiner: Refiner, rng: np.random.Generator) -> None:
+    people = random_people(rng, 3, images=1)
+    people.scores[:, 5] = people.keypoints[:, 5] = 0
+    refined = refiner.refine(people, images(rng))
+    assert (refined.scores[:, 5] > 0).all()
+    np.testing.assert_array_equal(np.delete(refined.scores, 5, 1), np.delete(people.scores, 5, 1))
+
+
 def test_missing_keypoints_stay_missing_where_the_format_cannot_hold_them(
     refiner: Refiner, rng: np.random.Generator, tmp_path: Path
 ) -> None:
