@@ -89,7 +89,7 @@ class Refiner:
             settings: how to refine; None takes the defaults.
 
         Returns:
-            (N, K, 3) float32, with the input scores unless these are 0 or the settings ask for new ones. For People, the
+            (N, K, 3) float32, with the input scores unless they are 0 or the settings ask for others. For People, the
             same people: keypoints unknown to this refiner or without an estimate stay as they are.
 
         Raises:
