@@ -23,7 +23,7 @@ from posefix.models.network import FusionNetwork, build_network
 from posefix.training.config import Config, data_path
 from posefix.training.data.cache import CachedBatches, fill_cache
 from posefix.training.data.loader import Batch, TrainingBatches, checked, training_loader
-from posefix.training.data.stores import FolderStore, observed_poses
+from posefix.training.data.stores import FolderStore
 from posefix.training.processes import stop_in_time
 from posefix.training.run_folder import MODEL_FILE, STATE_FILE, ResumableTraining
 
@@ -80,12 +80,11 @@ class Trainer(ResumableTraining):
         folder.mkdir(parents=True, exist_ok=True)
 
     def _training_people(self) -> TrainingBatches:
-        stores, observed = [], []
+        stores = []
         for source in self.config.train:
-            stores.append(FolderStore(data_path(source.annotations), data_path(source.images), self.skeleton))
-            results = [data_path(path) for path in source.observed]
-            observed.append(observed_poses(stores[-1].people, results) if results else None)
-        return TrainingBatches(self.config, stores, observed, self.config.training.batch)
+            observed = [data_path(path) for path in source.observed]
+            stores.append(FolderStore(data_path(source.annotations), data_path(source.images), self.skeleton, observed))
+        return TrainingBatches(self.config, stores, [store.observed for store in stores], self.config.training.batch)
 
     def _cached(self, people: TrainingBatches, folder: str) -> CachedBatches:
         """Create batches of the frozen backbone's outputs, which the first process computes if missing."""

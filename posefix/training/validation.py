@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from posefix import formats
 from posefix.core.skeleton import load
 from posefix.evaluation.comparison import compare
-from posefix.evaluation.ground_truth import GroundTruth
+from posefix.evaluation.ground_truth import GroundTruth, read_results
 from posefix.media.images import ImageFolder
 from posefix.models.checkpoint import Checkpoint
 from posefix.refine.refiner import Refiner
@@ -28,7 +27,7 @@ class RealResults:
         for source in config.evaluation:
             truth = GroundTruth.read(data_path(source.annotations), skeleton)
             ids = source.fold.images(truth.image_ids) if source.fold else truth.image_ids
-            people = formats.read(data_path(source.results), default=skeleton)
+            people = read_results(data_path(source.results), truth)
             people = people[np.isin(people.image_ids, ids)]
             folder = ImageFolder(data_path(source.images), truth.images)
             folder.require(np.unique(people.image_ids))

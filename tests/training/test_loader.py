@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from posefix import formats
 from posefix.core import geometry
 from posefix.core.skeleton import load
 from posefix.evaluation.matching import oks, thresholds_passed
+from posefix.formats import ImageIndex
 from posefix.models.interface import InputPose
 from posefix.training.config import Config, Fold
 from posefix.training.data.inputs import Inputs
 from posefix.training.data.loader import TrainingBatches, training_loader
-from posefix.training.data.stores import FolderStore, match_boxes, observed_poses
+from posefix.training.data.stores import FolderStore, match_boxes
 from tests.tiny import random_people, tiny_config, write_world
 
 PLAIN = {"scale": 0.0, "rotation": 0.0, "shift": 0.0, "flip": 0.0, "photometric": 0.0, "pose_box": 0.0}
@@ -122,11 +124,16 @@ def test_targets_lie_where_the_people_are_drawn(world: dict[str, Path]) -> None:
 
 
 def test_an_estimators_own_results_can_be_the_input(world: dict[str, Path]) -> None:
-    store = FolderStore(world["annotations"], world["images"], load("coco17"))
-    observed = observed_poses(store.people, [world["results"]])
-    assert (observed[1][0] > 0).any(1).mean() > 0.5
-    offset = np.abs(observed[0][0] - store.people.keypoints)[(observed[1][0] > 0).any(1)]
-    assert np.median(offset) < 6
+    listed = ImageIndex.of_annotations(world["annotations"])
+    given = [world["results"], world["images"] / "openpose"]
+    formats.write(formats.read(given[0], images=listed), given[1], "openpose")
+    store = FolderStore(world["annotations"], world["images"], load("coco17"), given)
+    observed = store.observed
+    for keypoints, scores in zip(*observed, strict=True):  # also of another format and skeleton
+        matched = (scores > 0).any(1)
+        assert matched.mean() > 0.5
+        assert np.median(np.abs(keypoints - store.people.keypoints)[matched]) < 6
+    observed = observed[0][:1], observed[1][:1]
     config: Config = tiny_config(
         train=[{"annotations": "a", "images": "b", "observed": ["r"]}], synthesis={"observed": 1.0}, augmentation=PLAIN
     )

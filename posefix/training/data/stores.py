@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from posefix import formats
 from posefix.core import geometry
 from posefix.core.people import People
 from posefix.core.skeleton import Skeleton
-from posefix.evaluation.ground_truth import GroundTruth
+from posefix.evaluation.ground_truth import GroundTruth, read_results
 from posefix.evaluation.matching import match_people
 from posefix.media.images import ImageFolder
 
@@ -24,33 +23,36 @@ class FolderStore:
         people: all people with annotated keypoints, without other fields of the annotations.
         image_ids: (I,) int64, all images of the set, sorted.
         images: the images by id.
+        observed: what :func:`observed_poses` gives for ``observed``, results files; None without any.
 
     Raises:
-        InputError: for annotations that cannot be read, or missing images.
+        InputError: for annotations or results that cannot be read, or missing images.
     """
 
-    def __init__(self, annotations: Path, images: Path, skeleton: Skeleton) -> None:
+    def __init__(self, annotations: Path, images: Path, skeleton: Skeleton, observed: Sequence[Path] = ()) -> None:
         truth = GroundTruth.read(annotations, skeleton)
         self.people = replace(truth.people, extra=())
         self.image_ids = truth.image_ids
         self.images = ImageFolder(images, truth.images)
         self.images.require(np.unique(self.people.image_ids))
+        self.observed = observed_poses(truth, observed) if observed else None
 
 
-def observed_poses(people: People, results: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
+def observed_poses(truth: GroundTruth, results: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """Read estimators' poses of people, matched by identical boxes, or else by OKS.
 
     Args:
-        people: N people of ground truth.
-        results: R results files on the same images.
+        truth: ground truth of N people.
+        results: R results files of any format on the same images.
 
     Returns:
         keypoints (R, N, K, 2) float32 and scores (R, N, K) float32; scores are 0 without a match.
     """
+    people = truth.people
     keypoints = np.zeros((len(results), *people.keypoints.shape), np.float32)
     scores = np.zeros((len(results), *people.scores.shape), np.float32)
     for r, path in enumerate(results):
-        estimates = formats.read(path, default=people.skeleton)
+        estimates = read_results(path, truth)
         by_box = match_boxes(people, estimates)
         matched = np.where(by_box >= 0, by_box, match_people(people, estimates))
         rows = np.flatnonzero(matched >= 0)
