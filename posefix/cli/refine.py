@@ -31,6 +31,7 @@ NOTES = {  # on measurements that are not 0
     "other_categories": "{have} a category_id that the annotations do not have: they are refined, but do not count in "
     "the measures, as in COCO's tools",
     "unlisted_annotations": "{annotations} of images that the annotations do not list: left out",
+    "estimated": "{have} a box and no pose: the pose was estimated from the image",
     "filled": "{missing} filled in",
     "unfilled": "{missing} not filled in: the format has no place for them here",
     "without_extent": "{people} without a box and with fewer than three keypoints: left unchanged",

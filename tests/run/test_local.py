@@ -184,6 +184,13 @@ def test_keypoint_scores_that_are_no_probabilities_are_said(world: dict[str, Pat
         assert result.exit_code == 0 and ("1 person has keypoint scores far above 1" in result.output) == says
 
 
+def test_people_who_had_a_box_alone_are_told(world: dict[str, Path], tmp_path: Path) -> None:
+    records = json.loads(world["results"].read_text())
+    records[1] |= {"keypoints": [0] * 51, "bbox": [20, 20, 60, 80]}
+    world["results"].write_text(json.dumps(records))
+    assert "1 person has a box and no pose" in run(world, "--out", tmp_path / "out.json").stdout
+
+
 def test_results_made_on_upright_images_are_refined_on_those(
     world: dict[str, Path], tmp_path: Path, rng: np.random.Generator
 ) -> None:
