@@ -96,6 +96,7 @@ def test_convert_names_both_formats_and_writes(tmp_path: Path) -> None:
     sample, out = SAMPLES / "coco" / "estimator.json", tmp_path / "annotations.json"
     run = CliRunner().invoke(main, ["convert", str(sample), "--to", "coco-annotations", "--out", str(out)])
     assert run.exit_code == 0 and "COCO results to COCO annotations" in run.output
+    assert "not kept by COCO annotations: scores of keypoints, scores of people" in run.output
     assert len(formats.read(out, "coco-annotations")) == len(formats.read(sample))
 
 
