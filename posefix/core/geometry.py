@@ -11,6 +11,7 @@ import numpy as np
 
 BOX_PADDING = 1.25  # size of a crop relative to the person's box (Xiao et al., ECCV 2018; PoseFix)
 POSE_BOX_PADDING = 0.15  # padding of a box made from a pose, on each side, as a share of the pose's extent
+MIN_KEYPOINTS = 3  # of a pose whose bounding box says how large the person is
 STRAY_DISTANCE = 4.0  # keypoints further from the median than this multiple of the pose's spread are outliers
 BOX_AREA_TO_AREA = 0.515  # a person's area, the s^2 of OKS, as a share of the box area: the mean over COCO's people
 MIN_BOX_SIZE = 4.0  # px; smaller boxes are widened to this

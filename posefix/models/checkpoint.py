@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
-from posefix.core.files import write_atomically
 from posefix.core.resources import validated
 from posefix.core.skeleton import Skeleton
 from posefix.models.config import ModelConfig
 from posefix.models.network import FusionNetwork, PoseFixNetwork, build_network
-from posefix.models.weights import read_weights, resolve
+from posefix.models.weights import read_weights, resolve, write_weights
 
 DEFAULT = "posefix-base"
 METADATA_KEY = "posefix"
@@ -36,16 +34,12 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, half: bool = False) -> None:
     """Write a checkpoint atomically; ``half`` stores floats as fp16."""
-    tensors = {
-        name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous().clone()
-        for name, value in checkpoint.network.state_dict().items()
-    }
-    metadata = {
+    description = {
         "config": {**checkpoint.experiment, "model": checkpoint.config.model_dump(mode="json")},
         "skeleton": checkpoint.skeleton.to_dict(),
         "facts": checkpoint.training_info,
     }
-    write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(metadata)}))
+    write_weights(path, checkpoint.network, METADATA_KEY, description, half)
 
 
 def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError
-from posefix.core.files import write_atomically
 from posefix.core.resources import StrictModel, validated
-from posefix.models.weights import read_weights, resolve
+from posefix.models.weights import read_weights, resolve, write_weights
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -54,17 +52,13 @@ class SequenceCheckpoint(Generic[Network]):
         half: bool = False,
     ) -> None:
         """Write a network and how it was trained, atomically; ``half`` stores floats as fp16."""
-        tensors = {
-            name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous().clone()
-            for name, value in network.state_dict().items()
-        }
-        metadata = {
+        description = {
             self.field: network.config.model_dump(mode="json"),  # type: ignore[union-attr,operator]
             "skeleton": network.skeleton.to_dict(),  # type: ignore[union-attr,operator]
             "experiment": experiment,
             "training_info": training_info,
         }
-        write_atomically(path, save(tensors, {self.key: json.dumps(metadata)}))
+        write_weights(path, network, self.key, description, half)
 
     def holds(self, path: Path) -> bool:
         """Return whether a file is a checkpoint of this kind; InputError when it is no checkpoint at all."""

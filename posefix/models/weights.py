@@ -1,15 +1,21 @@
-"""Find and read files of weights."""
+"""Find, read and write files of weights."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
 
 from posefix.core import resources
 from posefix.core.errors import InputError
+from posefix.core.files import write_atomically
 
 
 def resolve(name_or_path: str | Path) -> Path:
@@ -44,3 +50,20 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         if not torch.isfinite(value).all():
             raise InputError(f"{path}: {name} has values that are not finite; the file is damaged")
     return weights, metadata
+
+
+def write_weights(path: Path, network: nn.Module, key: str, description: Mapping[str, Any], half: bool = False) -> None:
+    """Write a network's weights as safetensors, atomically.
+
+    Args:
+        path: the file.
+        network: its state dict is written.
+        key: of the description in the metadata.
+        description: written as JSON.
+        half: store floats as fp16.
+    """
+    tensors = {
+        name: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous().clone()
+        for name, value in network.state_dict().items()
+    }
+    write_atomically(path, save(tensors, {key: json.dumps(description)}))

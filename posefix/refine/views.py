@@ -10,8 +10,6 @@ import numpy as np
 from posefix.core import geometry
 from posefix.core.people import MAX_COORDINATE, People
 
-MIN_KEYPOINTS = 3  # minimum number of keypoints of a pose with a usable extent
-
 
 @dataclass(frozen=True, eq=False)
 class Views:
@@ -31,12 +29,12 @@ class Views:
     def of(cls, people: People, rows: np.ndarray, frame_size: tuple[int, int], padding: float) -> Views:
         """Create the views of the people at ``rows``, in that order; ``padding`` is the crop's size over the box's.
 
-        People without a box and with fewer than ``MIN_KEYPOINTS`` keypoints have no view.
+        People without a box and with fewer than 3 keypoints have no view.
         """
         selected = people[rows]
         elsewhere, loose = geometry.contradicted_boxes(selected.boxes, selected.keypoints, selected.scores)
         extents = geometry.pose_boxes(selected.keypoints, selected.labelled)
-        extents[selected.labelled.sum(1) < MIN_KEYPOINTS] = 0
+        extents[selected.labelled.sum(1) < geometry.MIN_KEYPOINTS] = 0
         usable = geometry.known_boxes(selected.boxes) & (np.abs(selected.boxes) <= MAX_COORDINATE).all(1) & ~loose
         first_boxes = np.where(usable[:, None], selected.boxes, extents)
         person = np.repeat(np.arange(len(rows)), geometry.known_boxes(first_boxes) * (1 + elsewhere))

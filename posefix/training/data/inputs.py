@@ -31,7 +31,6 @@ SMALLER_WITHIN = 3.0  # OKS scales; only smaller errors can be reduced, larger o
 MIN_QUALITY = 1e-3  # lower bound of an estimator's quality
 QUALITIES = 7  # number of qualities from 0 to 1 whose accuracy is measured in each batch
 BOX_PROBABILITY, BOX_NOISE = 0.65, 0.05  # probability that a box is given; std of its errors relative to its size
-MIN_KEYPOINTS = 3  # minimum number of keypoints of a pose with a usable extent
 OTHER_NOISE = 1.0  # OKS scales; maximum std of the errors of neighbours' keypoints
 OTHER_MISSING, ALL_MISSING = 0.25, 0.2  # probability that one neighbour is missing, and that all are
 
@@ -162,7 +161,7 @@ class InputPoses:
         noisy = np.concatenate([centre - size / 2, size], axis=1)
         has_box = rng.random((n, 1)) < BOX_PROBABILITY
         extents = geometry.pose_boxes(keypoints, scores > 0)
-        posed = ((scores > 0).sum(1) >= MIN_KEYPOINTS)[:, None]
+        posed = ((scores > 0).sum(1) >= geometry.MIN_KEYPOINTS)[:, None]
         return np.where(has_box, noisy, 0.0), np.where(has_box | ~posed, noisy, extents)
 
     def others(

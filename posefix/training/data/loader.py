@@ -182,7 +182,9 @@ class TrainingBatches(Batches):
         """Draw the boxes (B, 4) to crop: the annotated ones, or for some people the extent of the input pose."""
         padding = rng.choice([0.0, geometry.POSE_BOX_PADDING])
         posed = geometry.pose_boxes(keypoints, scores > 0, padding)
-        use_pose = (rng.random(len(rows)) < self.config.augmentation.pose_box) & ((scores > 0).sum(1) >= 3)
+        use_pose = (rng.random(len(rows)) < self.config.augmentation.pose_box) & (
+            (scores > 0).sum(1) >= geometry.MIN_KEYPOINTS
+        )
         return np.where(use_pose[:, None], posed, self.inputs.boxes[rows])
 
     def _crop(self, row: int, matrix: np.ndarray) -> np.ndarray:
