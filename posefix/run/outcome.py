@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from posefix.core import geometry
 from posefix.core.errors import counted
 from posefix.core.files import write_atomically
+from posefix.core.people import People
 from posefix.evaluation.coco import count_other_categories, evaluate
 from posefix.evaluation.comparison import compare
 from posefix.media.video import DEFAULT_FPS, VideoFrames
@@ -20,6 +22,7 @@ from posefix.run.local import Refined
 from posefix.run.plan import Plan
 
 BOOTSTRAP_SEED = 0
+MANY = 0.1  # of the people
 MAX_CONFIDENCE = 1.5  # heatmap peaks can exceed 1 a little; larger scores are no probabilities
 
 
@@ -63,6 +66,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "estimator_ap": refined.estimator_ap,
         "not_finite": work.people.source.parsed.not_finite,
         "scores_beyond_one": int((before.scores > MAX_CONFIDENCE).any(1).sum()),
+        "outside": _outside(before, work.images.size) if isinstance(work.images, VideoFrames) else 0,
         "contradicted_boxes": work.batches.contradicted_boxes,
         "estimated": 0 if work.time else int((~before.labelled.any(1) & after.labelled.any(1)).sum()),
         "filled": work.filled[0],
@@ -71,6 +75,14 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "without_extent": len(before) - refined_before - work.batches.people,
         "rescored": int((after.person_scores != before.person_scores).sum()),
     }
+
+
+def _outside(people: People, size: tuple[int, int]) -> int:
+    """Count people whose pose has its middle outside frames of a ``size`` (width, height), if they are many."""
+    boxes = geometry.pose_boxes(people.keypoints, people.labelled)
+    middles = (boxes[:, :2] + boxes[:, 2:] / 2)[geometry.known_boxes(boxes)]
+    count = int(((middles < 0) | (middles > size)).any(1).sum())
+    return count if count > MANY * len(people) else 0  # estimators go on with people who leave the frame
 
 
 def draw(plan: Plan, refined: Refined) -> str:
