@@ -135,7 +135,7 @@ class ImageFolder:
         """Find the file of an image; InputError when there is none, or several."""
         candidates = self._candidates(image_id)
         if len(candidates) > 1:
-            names = " and ".join(sorted(p.name for p in candidates)[:2])
+            names = " and ".join(sorted(p.relative_to(self.folder).as_posix() for p in candidates)[:2])
             raise InputError(f"{self.folder}: image_id {image_id} is claimed by {len(candidates)} files, {names}")
         if not candidates:
             if self._images is None:

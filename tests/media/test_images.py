@@ -159,6 +159,9 @@ def test_numbers_are_looked_for_in_the_folders_below_if_there_are_none_above(tmp
     assert below.path(5) == tmp_path / "train" / "5.jpg" and below.name(6) == "val/2017/6.jpg"
     above = ImageFolder(filled(tmp_path, "6.jpg"))
     assert above.path(6) == tmp_path / "6.jpg" and 5 not in above
+    twice = ImageFolder(filled(tmp_path / "twice", "train/5.jpg", "val/5.jpg"))
+    with pytest.raises(InputError, match=r"claimed by 2 files, train/5.jpg and val/5.jpg"):
+        twice.path(5)
 
 
 def test_a_number_twice_is_an_error_only_when_asked_for(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def subject(rng: np.random.Generator, images: int = 12, **changes: object) -> Si
     noise = rng.normal(0, 2, before.keypoints.shape)
     after = before.with_keypoints(before.keypoints + noise)
     metrics = compare(truth, before, after, rng=np.random.default_rng(0))
-    metrics = {**metrics, "images": images}
+    metrics = {**metrics, "measured_images": images}
     fields = {
         "title": "results.json",
         "truth": truth,
@@ -81,7 +81,7 @@ def test_results_that_match_nobody_are_told_so(rng: np.random.Generator) -> None
     about = subject(rng)
     away = about.before.with_keypoints(about.before.keypoints + 9000)
     metrics = compare(about.truth, away, away, rng=np.random.default_rng(0))
-    metrics = {**metrics, "images": 12}
+    metrics = {**metrics, "measured_images": 12}
     page = page_of(subject(np.random.default_rng(0), truth=about.truth, before=away, after=away, metrics=metrics))
     assert "lies near one of the" in page and "What became of each error" not in page
 
@@ -94,13 +94,14 @@ def test_few_images_are_no_verdict(rng: np.random.Generator) -> None:
 
 def page_of_images(rng: np.random.Generator, images: int) -> str:
     about = subject(rng)
-    return page_of(about, metrics={**about.metrics, "images": images})
+    counts = {"images": 500, "measured_images": images}  # of all results; of those with annotations
+    return page_of(about, metrics={**about.metrics, **counts})
 
 
 def test_an_empty_list_of_results_is_told_so(rng: np.random.Generator) -> None:
     about = subject(rng)
     nobody = about.before[[]]
-    metrics = {**compare(about.truth, nobody, nobody, rng=np.random.default_rng(0)), "images": 0}
+    metrics = {**compare(about.truth, nobody, nobody, rng=np.random.default_rng(0)), "measured_images": 0}
     page = page_of(about, before=nobody, after=nobody, metrics=metrics)
     assert "The results are an empty list" in page and "All of COCO" not in page
 
@@ -111,7 +112,7 @@ def test_keypoints_that_nobody_annotated_are_not_called_right(rng: np.random.Gen
         annotation["keypoints"][2:15:3] = [0] * 5
         annotation["num_keypoints"] = sum(v > 0 for v in annotation["keypoints"][2::3])
     truth, people = truth_of(dataset), people_of(records)
-    metrics = compare(truth, people, people, rng=np.random.default_rng(0)) | {"images": 12}
+    metrics = compare(truth, people, people, rng=np.random.default_rng(0)) | {"measured_images": 12}
     page = page_of(subject(rng), truth=truth, before=people, after=people, metrics=metrics)
     assert "face, before" not in page and "<title>nose" not in page and "<title>left_hip" in page
     assert "upper, before" in page
@@ -121,7 +122,7 @@ def test_no_annotated_people_is_told_so(rng: np.random.Generator) -> None:
     about = subject(rng)
     dataset = {**about.truth.coco.dataset, "annotations": []}
     truth = truth_of(dataset)
-    metrics = compare(truth, about.before, about.before[[]], rng=np.random.default_rng(0)) | {"images": 12}
+    metrics = compare(truth, about.before, about.before[[]], rng=np.random.default_rng(0)) | {"measured_images": 12}
     page = page_of(subject(rng, truth=truth, before=about.before, after=about.before, metrics=metrics))
     assert "There is nothing to compare" in page and "nothing can be compared" in page
 
