@@ -129,7 +129,7 @@ class ImageIndex:
         if record is None or self._folder is None:
             return None
         file = file_of(self._folder, record)
-        size = _size_of(file, self.upright) if file else None
+        size = size_of(file, self.upright) if file else None
         if size is not None:
             self.records[image_id] = ImageRecord(record.file_name, *size)
         return size
@@ -213,7 +213,8 @@ def without_extension(name: str) -> str:
     return stem if extension.lower() in EXTENSIONS else name
 
 
-def _size_of(path: Path, upright: bool) -> tuple[int, int] | None:
+def size_of(path: Path, upright: bool) -> tuple[int, int] | None:
+    """Read width and height of an image, after its EXIF rotation if ``upright``, from its header; None without one."""
     try:
         with Image.open(path) as image:
             rotated = upright and image.getexif().get(_ORIENTATION, 1) in _TURNED

@@ -14,7 +14,7 @@ from posefix.core.errors import InputError
 from posefix.core.files import read_bytes
 from posefix.core.people import People
 from posefix.formats.coco import ImageRecord
-from posefix.formats.images import EXTENSIONS, file_of, number_of
+from posefix.formats.images import EXTENSIONS, file_of, number_of, size_of
 from posefix.media.opencv import cv2
 
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # begins a segment, or ends the image
@@ -84,6 +84,9 @@ class ImageFolder:
     If the records give sizes, an image of another size raises an error, because coordinates of the records would mean
     other places in it; one that has its record's size only after the rotation by its EXIF data is rotated.
 
+    Attributes:
+        lying: ids of images read so far that only their EXIF data rotate by 90 degrees, which was ignored.
+
     Raises:
         InputError: the folder does not exist or may not be read.
     """
@@ -93,6 +96,7 @@ class ImageFolder:
     ) -> None:
         self.folder, self._upright = Path(folder), upright
         self._images = images
+        self.lying: set[int] = set()
         if not os.path.isdir(self.folder):
             kind = "is a file" if os.path.exists(self.folder) else "does not exist"
             raise InputError(f"{folder}: {kind}, expected a folder of images")
@@ -119,6 +123,8 @@ class ImageFolder:
         image = decode(path, self._upright)
         record = self._images.get(image_id) if self._images is not None else None
         if record is None or record.width <= 0 or record.height <= 0:
+            if not self._upright and size_of(path, upright=True) == image.shape[:2] != image.shape[1::-1]:
+                self.lying.add(image_id)
             return image
         (height, width), listed = image.shape[:2], (record.width, record.height)
         if _same_size((width, height), listed):
