@@ -139,5 +139,5 @@ def test_command_writes_the_picture_and_says_what_became_of_the_errors(tmp_path)
 
 
 def test_command_says_in_one_sentence_what_is_wrong(tmp_path):
-    result = CliRunner().invoke(main, ["--out", str(tmp_path), "--checkpoint", str(tmp_path / "none.safetensors")])
+    result = CliRunner().invoke(main, ["--out", str(tmp_path), "--checkpoint", "none.safetensors"])
     assert result.exit_code == 2 and "none.safetensors" in result.output and "Traceback" not in result.output
