@@ -34,6 +34,7 @@ NOTES = {  # on measurements that are not 0
     "other_categories": "{have} a category_id that the annotations do not have: they are refined, but do not count in "
     "the measures, as in COCO's tools",
     "unlisted_annotations": "{annotations} of images that the annotations do not list: left out",
+    "lacking_keypoints": "{keypoints} of the annotations that the results do not have: in AP they count as wrong",
     "estimated": "{have} a box and no pose: the pose was estimated from the image",
     "filled": "{missing} filled in",
     "unfilled": "{missing} not filled in: the format has no place for them here",
@@ -157,6 +158,7 @@ def _note(name: str, count: int) -> str:
         missing=counted(count, "missing person was", "missing people were"),
         annotations=counted(count, "annotation"),
         images=counted(count, "image"),
+        keypoints=counted(count, "keypoint"),
     )
 
 

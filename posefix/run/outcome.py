@@ -40,6 +40,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         metrics["unlisted_annotations"] = work.truth.unlisted_annotations
         annotated = np.unique(work.truth.people.image_ids)
         metrics["annotated_images"] = len(annotated)
+        metrics["lacking_keypoints"] = int((before.skeleton.indices_from(work.people.skeleton) < 0).sum())
         metrics["measured_images"] = int(np.isin(annotated, before.image_ids).sum())
         if settings.rescore:
             unscored = replace(after, person_scores=before.person_scores)

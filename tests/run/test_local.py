@@ -184,6 +184,17 @@ def test_keypoint_scores_that_are_no_probabilities_are_said(world: dict[str, Pat
         assert result.exit_code == 0 and ("1 person has keypoint scores far above 1" in result.output) == says
 
 
+def test_annotated_keypoints_that_the_results_do_not_have_are_told(world: dict[str, Path], tmp_path: Path) -> None:
+    records = [{**r, "keypoints": r["keypoints"][33:45]} for r in json.loads(world["results"].read_text())]
+    world["results"].write_text(json.dumps(records))
+    legs = [f"{side}_{joint}" for joint in ("hip", "knee") for side in ("left", "right")]
+    points = [{"name": name, "sigma": 0.1, "group": "lower"} for name in legs]
+    spec = {"name": "legs", "keypoints": points, "mappings": {"coco17": {name: name for name in legs}}}
+    (tmp_path / "legs.yaml").write_text(json.dumps(spec))
+    told = run(world, "--annotations", world["annotations"], "--skeleton", tmp_path / "legs.yaml").stdout
+    assert "13 keypoints of the annotations that the results do not have" in told
+
+
 def test_people_who_had_a_box_alone_are_told(world: dict[str, Path], tmp_path: Path) -> None:
     records = json.loads(world["results"].read_text())
     records[1] |= {"keypoints": [0] * 51, "bbox": [20, 20, 60, 80]}
