@@ -55,7 +55,7 @@ class BatchRefiner:
     @torch.inference_mode()
     def _refine_views(self, views: Views, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return keypoints (V, K, 2) in the original image, expected OKS (V,) and keypoint scores (V, K)."""
-        pose = input_pose(self.people, views, self.others, self.engine.device, self.settings.believed_ap(self.people))
+        pose = input_pose(self.people, views, self.others, self.engine.device, self.settings.assumed_ap(self.people))
         evidence = self.engine.encode(crops, self.settings.flip_test)
         proposal = decide(Forward(self.engine, evidence, self.margin), pose, self.settings.passes)
         moved = (proposal.keypoints != pose.keypoints).any(-1, keepdim=True).cpu().numpy()

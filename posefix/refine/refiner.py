@@ -137,9 +137,9 @@ class Refiner:
         check_people(people, self.skeleton)
         return BatchPlan.of(people, self.config, settings.batch_size)
 
-    def told_ap(self, people: People, settings: RefineSettings) -> float | None:
+    def assumed_ap(self, people: People, settings: RefineSettings) -> float | None:
         """Return the estimator's AP in percent that the network is given; None if the network takes none."""
-        return settings.believed_ap(people) if self.config.head == "fusion" else None
+        return settings.assumed_ap(people) if self.config.head == "fusion" else None
 
     def refine_batches(
         self,

@@ -30,7 +30,7 @@ class RefineSettings:
         keypoint_scores: replace keypoint scores by the expected similarity to the truth (KS) times the probability
             that the keypoint is in the image.
         estimator_ap: AP of the estimator on similar people, in percent, 1 to 100; None for the default of
-            :meth:`believed_ap`. The higher it is, the less readily keypoints move.
+            :meth:`assumed_ap`. The higher it is, the less readily keypoints move.
 
     Raises:
         InputError: when a value is out of range.
@@ -58,7 +58,7 @@ class RefineSettings:
         if self.on_error not in ("stop", "skip"):
             raise InputError(f"on_error must be 'stop' or 'skip', got {self.on_error!r:.40}")
 
-    def believed_ap(self, people: People) -> float:
+    def assumed_ap(self, people: People) -> float:
         """Return the assumed AP of the estimator in percent: as set, or the default of the people's file format."""
         if self.estimator_ap is not None:
             return float(self.estimator_ap)

@@ -63,7 +63,7 @@ def measure_results(
         unscored = replace(refined, person_scores=people.person_scores)
         halves = gains_by_score(truth.people, people, refined)
         measured = {"once": gains(people, refined), "keypoints_only": gains(people, unscored), "halves": halves}
-        yield f"{folder.name}/{path.stem}", {**measured, "estimator_ap": refiner.told_ap(people, settings)}
+        yield f"{folder.name}/{path.stem}", {**measured, "estimator_ap": refiner.assumed_ap(people, settings)}
     if not with_truth:
         return
     exact = displaced(truth.people, 0.0, np.random.default_rng(0))
@@ -74,7 +74,7 @@ def measure_results(
         refined = refiner.refine(people, images, settings)
         yield (
             f"{folder.name}/{name}",
-            {"once": gains(people, refined), "estimator_ap": refiner.told_ap(people, settings)},
+            {"once": gains(people, refined), "estimator_ap": refiner.assumed_ap(people, settings)},
         )
 
 

@@ -117,7 +117,7 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             journal.remove()
     after = output[work.rows].to_skeleton(after.skeleton)
     problems = [*work.people.source.problems, *refinement.problems]
-    estimator_ap = refiner.told_ap(work.given, settings)
+    estimator_ap = refiner.assumed_ap(work.given, settings)
     return Refined(work, after, problems, count, seconds, refiner.engine.name, estimator_ap)
 
 

@@ -41,8 +41,8 @@ def test_numbers_of_numpy_are_numbers() -> None:
 def test_an_estimator_is_as_good_as_its_format_says_unless_it_is_told(name: str | None, usual: float) -> None:
     people = random_people(np.random.default_rng(0), 2)
     people.source = Source(FORMATS[name], None, {}) if name else None
-    assert RefineSettings().believed_ap(people) == usual
-    assert RefineSettings(estimator_ap=np.float32(40)).believed_ap(people) == 40
+    assert RefineSettings().assumed_ap(people) == usual
+    assert RefineSettings(estimator_ap=np.float32(40)).assumed_ap(people) == 40
 
 
 def test_settings_stay_as_they_were_made() -> None:
