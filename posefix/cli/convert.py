@@ -84,7 +84,8 @@ def convert(
     summary = f"{counted(len(exported), 'person', 'people')} in {counted(image_count, 'image')}"
     click.echo(f"{summary}, {title} to {target.title}: {out}")
     names = {"scores": "scores of keypoints", "boxes": "boxes", "person_scores": "scores of people"}
-    if lost := [name for part, name in names.items() if part in source.format.holds - target.holds]:
+    unkept = source.format.holds - target.holds
+    if lost := [name for part, name in names.items() if part in unkept and getattr(exported, part).any()]:
         click.echo(f"not kept by {target.title}: {', '.join(lost)}")
     if len(people) and converted.skeleton != people.skeleton:
         shared = (people.skeleton.indices_from(converted.skeleton) >= 0).sum()

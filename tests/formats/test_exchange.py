@@ -98,6 +98,11 @@ def test_convert_names_both_formats_and_writes(tmp_path: Path) -> None:
     assert run.exit_code == 0 and "COCO results to COCO annotations" in run.output
     assert "not kept by COCO annotations: scores of keypoints, scores of people" in run.output
     assert len(formats.read(out, "coco-annotations")) == len(formats.read(sample))
+    records = [{**record, "bbox": None} for record in json.loads(sample.read_text())]
+    (tmp_path / "boxless.json").write_text(json.dumps(records))
+    argv = [str(tmp_path / "boxless.json"), "--to", "openpose", "--out", str(tmp_path / "openpose")]
+    run = CliRunner().invoke(main, ["convert", *argv])
+    assert run.exit_code == 0 and "not kept by OpenPose: scores of people" in run.output
 
 
 @pytest.mark.parametrize(
