@@ -88,6 +88,7 @@ def test_results_that_match_nobody_are_told_so(rng: np.random.Generator) -> None
 
 def test_few_images_are_no_verdict(rng: np.random.Generator) -> None:
     assert "too few to tell a gain from chance" in page_of_images(rng, 3)
+    assert "interval" in page_of_images(rng, 3) and "The interval" not in page_of_images(rng, 1)
     many = page_of_images(rng, 500)
     assert "too few" not in many and ("beyond what chance explains" in many or "cannot be told" in many)
 

@@ -73,3 +73,5 @@ def test_people_of_a_single_frame_are_counted_but_not_plotted(film: VideoFrames,
     people = people[(people.track_ids == 1) | (people.image_ids == 7)]
     page = page_of(film, people, people)
     assert "Track 1:" in page and "Track 2:" not in page and "The 1 longest of 2 tracks." in page
+    page = page_of(film, people[:1], people[:1])
+    assert "Nobody is in more than one frame." in page and "longest" not in page and "no people" not in page
