@@ -3,7 +3,7 @@
 import * as ort from "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/ort.wasm.bundle.min.mjs";
 
 const WIDTH = 192, HEIGHT = 256; // px of the crop
-const PADDING = 1.25; // how much wider than the person's box the crop is
+const FRAME = [188, 252], PADDING = 1.25; // px of the crop that the person's box, so much enlarged, fits into
 const POSE_BOX_PADDING = 0.15; // share of a pose's extent that its box is wider on each side
 const MEDIAPIPE = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]; // COCO's keypoints among its landmarks
 
@@ -17,11 +17,12 @@ const MEDIAPIPE = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28
  */
 export async function refine(session, image, pose, box = boxOf(pose)) {
   const [x, y, width, height] = box;
-  const scale = Math.min(WIDTH / width, HEIGHT / height) / PADDING; // pixels of the crop for one of the image
+  const scale = Math.min(FRAME[0] / width, FRAME[1] / height) / PADDING; // pixels of the crop for one of the image
   const left = (WIDTH - 1) / 2 - scale * (x + width / 2), top = (HEIGHT - 1) / 2 - scale * (y + height / 2);
   const place = (x, y) => [scale * x + left, scale * y + top];
+  const factor = Math.max(Math.floor(1 / scale), 1), shift = scale * (factor - 1) / 2; // of blocks averaged first
   const found = await session.run({
-    crops: new ort.Tensor("uint8", crop(image, scale, left, top), [1, HEIGHT, WIDTH, 3]),
+    crops: new ort.Tensor("uint8", crop(shrink(image, factor), factor * scale, left + shift, top + shift), [1, HEIGHT, WIDTH, 3]),
     poses: new ort.Tensor("float32", pose.flatMap(([x, y, score]) => [...place(x, y), score]), [1, 17, 3]),
     boxes: new ort.Tensor("float32", [...place(x, y), ...place(x + width, y + height)], [1, 4]),
   });
@@ -37,6 +38,24 @@ export function boxOf(pose) {
   const [width, height] = [0, 1].map((axis) => Math.max(high[axis] - low[axis], 4));
   const [right, down] = [POSE_BOX_PADDING * width, POSE_BOX_PADDING * height];
   return [low[0] - right, low[1] - down, width + 2 * right, height + 2 * down];
+}
+
+/** Average blocks of factor x factor pixels, so that large people do not alias. */
+function shrink(image, factor) {
+  if (factor === 1) return image;
+  const small = new ImageData(Math.floor(image.width / factor), Math.floor(image.height / factor));
+  for (let y = 0, at = 0; y < small.height; y++) {
+    for (let x = 0; x < small.width; x++) {
+      for (let channel = 0; channel < 4; channel++, at++) {
+        let sum = 0;
+        for (let v = y * factor; v < (y + 1) * factor; v++) {
+          for (let u = x * factor; u < (x + 1) * factor; u++) sum += image.data[4 * (v * image.width + u) + channel];
+        }
+        small.data[at] = sum / factor ** 2;
+      }
+    }
+  }
+  return small;
 }
 
 /** Cut out RGB bytes (HEIGHT, WIDTH, 3) by the map `scale * p + (left, top)`: bilinear, black outside the image. */

@@ -38,7 +38,8 @@ class ExportedRefiner(nn.Module):
         """Refine N people.
 
         Args:
-            crops: (N, H, W, 3) uint8 RGB: the person's box, widened by ``box_padding`` and to the crop's aspect ratio.
+            crops: (N, H, W, 3) uint8 RGB: the person's box, enlarged by ``box_padding`` to fit the middle of the crop,
+                less 2 pixels on each side (``frame_size``).
             poses: (N, K, 3) float32 x, y in pixels of the crop and confidence. Keypoints with confidence 0 or with a
                 value that is not finite have no estimate.
             boxes: (N, 4) float32 x0, y0, x1, y1 of the person in pixels of the crop; must not be empty.
