@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from posefix import __version__
 from posefix.cli.convert import convert
 from posefix.cli.diagnose import diagnose
 from posefix.cli.evaluate import evaluate
@@ -18,7 +19,7 @@ from posefix.cli.train import train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="posefix")
+@click.version_option(__version__)
 def main() -> None:
     """Refine human poses, whatever estimator they come from."""
 
