@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.people import MAX_COORDINATE, People
 from posefix.core.skeleton import Skeleton
 
 FRACTIONS = (-0.5, 1.5)  # coordinates all in this range are normalised: no pose is this small in pixels
+MAX_CHECKED = 1000  # people whose boxes are compared with their poses
+MIN_CORNERS, IOU_MARGIN = 10, 0.1  # people with corners as boxes, and the IoU by which these must fit better
 
 
 def people_of_arrays(keypoints: np.ndarray, boxes: np.ndarray | None, skeleton: Skeleton) -> People:
@@ -67,6 +70,25 @@ def check_people(people: People, skeleton: Skeleton) -> None:
             f"all coordinates are between {coordinates.min():g} and {coordinates.max():g}, fractions of the image; "
             "multiply them by its width and height: keypoints must be in pixels"
         )
+    if boxes_are_corners(people[:MAX_CHECKED]):
+        raise InputError(
+            "the boxes fit the poses as x0, y0, x1, y1, but must be x, y, width, height: subtract x0 and y0 from the "
+            "last two numbers, or leave the boxes out"
+        )
+
+
+def boxes_are_corners(people: People) -> bool:
+    """Return whether boxes were given as x0, y0, x1, y1 in place of x, y, width, height.
+
+    True if at least ``MIN_CORNERS`` people's poses fit the box better in that way, and hardly any the other way.
+    """
+    extents = geometry.pose_boxes(people.keypoints, people.labelled, padding=0.0)
+    corners = np.concatenate([people.boxes[:, :2], people.boxes[:, 2:] - people.boxes[:, :2]], axis=1)
+    overlaps = [
+        np.where(geometry.known_boxes(boxes), geometry.iou(boxes, extents), 0) for boxes in (people.boxes, corners)
+    ]
+    gain = overlaps[1] - overlaps[0]
+    return bool((gain > IOU_MARGIN).sum() >= max(MIN_CORNERS, 10 * (gain < -IOU_MARGIN).sum()))
 
 
 def _floats(name: str, values: np.ndarray, shape: tuple[int, ...], skeleton: Skeleton) -> np.ndarray:

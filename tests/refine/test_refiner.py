@@ -285,6 +285,16 @@ def test_what_is_wrong_with_arrays_is_said(
         refiner(photo, triples, people.boxes[:, :3])
 
 
+def test_boxes_given_as_corners_are_refused(refiner: Refiner, rng: np.random.Generator) -> None:
+    people = random_people(rng, 20)
+    corners = np.concatenate([people.boxes[:, :2], people.boxes[:, :2] + people.boxes[:, 2:]], axis=1)
+    with pytest.raises(InputError, match="fit the poses as x0, y0, x1, y1"):
+        refiner.refine(replace(people, boxes=corners), images(rng))
+    some = np.where(np.arange(20)[:, None] < 12, corners, people.boxes)
+    for boxes in (people.boxes, some, np.zeros_like(corners)):  # not if others contradict it
+        assert len(refiner.refine(replace(people, boxes=boxes), images(rng))) == 20
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
