@@ -26,7 +26,7 @@ NOTES = {  # on measurements that are not 0
     "outside": "{have} a pose outside of the video's frames: results must be in pixels of this video",
     "contradicted_boxes": "{have} a box that is elsewhere than their pose, or far larger: the pose's place, or both "
     "places, were used (boxes must be x, y, width, height)",
-    "lying_images": "{images} with an EXIF rotation, which is ignored for COCO results: if the estimator saw them "
+    "rotated_images": "{images} with an EXIF rotation, which is ignored for COCO results: if the estimator saw them "
     "rotated, use --upright",
     "not_finite": "{have} keypoints that are NaN or infinite: those count as not detected",
     "scores_beyond_one": "{have} keypoint scores far above 1. Scores should be confidences from 0 to 1; with other "

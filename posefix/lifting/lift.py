@@ -67,7 +67,7 @@ class Lifter:
 
     def __init__(self, network: LiftingNetwork, skeleton: Skeleton, height: float = HEIGHT) -> None:
         require_above_zero(height, "height")
-        self.network, self.skeleton, self._given = network, network.skeleton, skeleton
+        self.network, self.skeleton, self._input_skeleton = network, network.skeleton, skeleton
         self._source = network.skeleton.indices_from(skeleton)
         self._flip = network.skeleton.flip
         self._limbs = limbs_of(network.skeleton)
@@ -98,8 +98,8 @@ class Lifter:
         Raises:
             InputError: when shapes or types are not these.
         """
-        people = people_of_arrays(keypoints, None, self._given)
-        check_people(people, self._given)
+        people = people_of_arrays(keypoints, None, self._input_skeleton)
+        check_people(people, self._input_skeleton)
         camera = camera_of(width, height)
         positions = [track.positions[0] for track in self.people(people, lambda image_id: camera).tracks]
         return np.array(positions, np.float32).reshape(len(people), len(self.skeleton), 3)

@@ -85,7 +85,7 @@ class ImageFolder:
     other places in it; one that has its record's size only after the rotation by its EXIF data is rotated.
 
     Attributes:
-        lying: ids of images read so far that only their EXIF data rotate by 90 degrees, which was ignored.
+        rotated: ids of images read so far that only their EXIF data rotate by 90 degrees, which was ignored.
 
     Raises:
         InputError: the folder does not exist or may not be read.
@@ -96,7 +96,7 @@ class ImageFolder:
     ) -> None:
         self.folder, self._upright = Path(folder), upright
         self._images = images
-        self.lying: set[int] = set()
+        self.rotated: set[int] = set()
         if not os.path.isdir(self.folder):
             kind = "is a file" if os.path.exists(self.folder) else "does not exist"
             raise InputError(f"{folder}: {kind}, expected a folder of images")
@@ -124,7 +124,7 @@ class ImageFolder:
         record = self._images.get(image_id) if self._images is not None else None
         if record is None or record.width <= 0 or record.height <= 0:
             if not self._upright and size_of(path, upright=True) == image.shape[:2] != image.shape[1::-1]:
-                self.lying.add(image_id)
+                self.rotated.add(image_id)
             return image
         (height, width), listed = image.shape[:2], (record.width, record.height)
         if _same_size((width, height), listed):

@@ -70,14 +70,14 @@ def check_people(people: People, skeleton: Skeleton) -> None:
             f"all coordinates are between {coordinates.min():g} and {coordinates.max():g}, fractions of the image; "
             "multiply them by its width and height: keypoints must be in pixels"
         )
-    if boxes_are_corners(people[:MAX_CHECKED]):
+    if _boxes_are_corners(people[:MAX_CHECKED]):
         raise InputError(
             "the boxes fit the poses as x0, y0, x1, y1, but must be x, y, width, height: subtract x0 and y0 from the "
             "last two numbers, or leave the boxes out"
         )
 
 
-def boxes_are_corners(people: People) -> bool:
+def _boxes_are_corners(people: People) -> bool:
     """Return whether boxes were given as x0, y0, x1, y1 in place of x, y, width, height.
 
     True if at least ``MIN_CORNERS`` people's poses fit the box better in that way, and hardly any the other way.

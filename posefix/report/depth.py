@@ -55,7 +55,7 @@ class SideViews:
             return picture
         low, high = finite.min(0), finite.max(0)
         size = np.array([round(ASPECT * height), height])
-        pixels = (side_views - (low + high) / 2) * (FILLED * size / (high - low)).min() + size / 2
+        pixels = (side_views - (low + high) / 2) * (FILLED * size / np.maximum(high - low, 1e-3)).min() + size / 2
         valid = np.isfinite(pixels).all(-1)
         people = People(lifted.skeleton, np.nan_to_num(pixels), valid.astype(np.float32), np.arange(len(valid)))
         for row, label in enumerate(LABELS):

@@ -22,7 +22,7 @@ from posefix.run.local import Refined
 from posefix.run.plan import Plan
 
 BOOTSTRAP_SEED = 0
-MANY = 0.1  # of the people
+MIN_OUTSIDE = 0.1  # share of people outside the frames below which nothing is said
 MAX_CONFIDENCE = 1.5  # heatmap peaks can exceed 1 a little; larger scores are no probabilities
 
 
@@ -65,7 +65,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "flip_test": settings.flip_test,
         "passes": settings.passes,
         "estimator_ap": refined.estimator_ap,
-        "lying_images": 0 if isinstance(work.images, VideoFrames) else len(work.images.lying),
+        "rotated_images": 0 if isinstance(work.images, VideoFrames) else len(work.images.rotated),
         "not_finite": work.people.source.parsed.not_finite,
         "scores_beyond_one": int((before.scores > MAX_CONFIDENCE).any(1).sum()),
         "outside": _outside(before, work.images.size) if isinstance(work.images, VideoFrames) else 0,
@@ -84,7 +84,7 @@ def _outside(people: People, size: tuple[int, int]) -> int:
     boxes = geometry.pose_boxes(people.keypoints, people.labelled)
     middles = (boxes[:, :2] + boxes[:, 2:] / 2)[geometry.known_boxes(boxes)]
     count = int(((middles < 0) | (middles > size)).any(1).sum())
-    return count if count > MANY * len(people) else 0  # estimators go on with people who leave the frame
+    return count if count > MIN_OUTSIDE * len(people) else 0  # estimators go on with people who leave the frame
 
 
 def draw(plan: Plan, refined: Refined) -> str:
