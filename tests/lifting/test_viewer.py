@@ -22,6 +22,7 @@ from tests.lifting_scenes import COCO, poses_of, walker
 
 FRAMES = 40
 GROUND = 30, 90, 60
+DRAWN = "new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"  # a frame of the browser
 
 
 class Film:
@@ -52,6 +53,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         tab.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
         tab.goto((tmp_path / "walk.html").as_uri())
+        tab.evaluate(DRAWN)
         return tab
 
     yield show
