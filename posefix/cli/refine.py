@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from posefix.cli import options as shared
-from posefix.cli.options import PATH, friendly, option
+from posefix.cli.options import FINITE_POSITIVE, PATH, friendly, option
 from posefix.core.errors import counted
 
 if TYPE_CHECKING:
@@ -53,10 +53,11 @@ NOTES = {  # on measurements that are not 0
     "--temporal",
     type=click.Choice(["auto", "off"]),
     default="auto",
-    help="For videos: auto also uses the neighbouring frames, off refines each frame by itself. To smooth without "
-    "images, use posefix smooth.",
+    help="For videos and --fps: auto also uses the neighbouring frames, off refines each frame by itself. To smooth "
+    "without images, use posefix smooth.",
 )
-@option("--fill", type=click.IntRange(0), default=0, help="For videos: fill gaps of up to this many frames.")
+@option("--fps", type=FINITE_POSITIVE, help="The --images are this many frames per second of one video.")
+@option("--fill", type=click.IntRange(0), default=0, help="For videos and --fps: fill gaps of up to this many frames.")
 @option("--annotations", type=PATH, help="COCO annotations: measure AP before and after; give file names.")
 @shared.CHECKPOINT
 @shared.TEST_BATCH

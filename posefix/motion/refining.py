@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, require_above_zero
 from posefix.core.people import People, with_refined
-from posefix.media.video import VideoFrames
+from posefix.media.images import ImageFolder
+from posefix.media.video import DEFAULT_FPS, VideoFrames
 from posefix.motion.denoise import TrackDenoiser
 from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
 from posefix.motion.smoothing import Smoothed, smooth_people
@@ -29,18 +30,31 @@ class VideoTime:
 
     Attributes:
         network: the denoiser.
-        times: (F,) seconds of the frames.
+        fps: frames per second, used without ``times``.
+        times: (F,) seconds of the frames, or None.
         fill: longest gap of people and keypoints to fill, in frames.
     """
 
     network: MotionNetwork
-    times: np.ndarray
+    fps: float = DEFAULT_FPS
+    times: np.ndarray | None = None
     fill: int = 0
 
     @classmethod
-    def of(cls, video: VideoFrames, network: str | Path = DEFAULT, fill: int = 0) -> VideoTime:
-        """Load the network; raise InputError if it is unusable, or if the video's times go back."""
-        return cls(MOTION.load(network), video.times, fill)
+    def of(
+        cls, frames: VideoFrames | ImageFolder, fps: float | None = None, network: str | Path = DEFAULT, fill: int = 0
+    ) -> VideoTime:
+        """Load the network for a video, or for images whose ids are frame numbers, ``fps`` of them per second.
+
+        Raises:
+            InputError: the network is unusable, the video's times go back, or images have no ``fps``.
+        """
+        if isinstance(frames, VideoFrames):
+            return cls(MOTION.load(network), times=frames.times, fill=fill)
+        if fps is None:
+            raise InputError("images need fps, the number of frames per second")
+        require_above_zero(fps, "fps")
+        return cls(MOTION.load(network), fps, fill=fill)
 
     def propose(self, people: People) -> Smoothed:
         """Link people and denoise their tracks, before a look at the images.
@@ -50,7 +64,7 @@ class VideoTime:
         Raises:
             InputError: two people in a frame have the same track id.
         """
-        proposed = smooth_people(people, TrackDenoiser(self.network, people.skeleton), times=self.times, fill=self.fill)
+        proposed = self._smoothed(people, self.fill)
         refined_before = was_rescored(proposed.people)[:, None, None]
         keypoints = np.where(refined_before, proposed.before(people).keypoints, proposed.people.keypoints)
         return replace(proposed, people=proposed.people.with_keypoints(keypoints))
@@ -60,28 +74,33 @@ class VideoTime:
         scored = np.isfinite(keypoint_scores).all(1)
         confidences = np.where(scored[:, None], np.maximum(keypoint_scores, MIN_SCORE), refined.scores)
         tracks = refined.with_keypoints(refined.keypoints, confidences)
-        smoothed = smooth_people(tracks, TrackDenoiser(self.network, refined.skeleton), times=self.times)
+        smoothed = self._smoothed(tracks)
         return refined.with_keypoints(np.where(scored[:, None, None], smoothed.people.keypoints, refined.keypoints))
+
+    def _smoothed(self, people: People, fill: int = 0) -> Smoothed:
+        return smooth_people(people, TrackDenoiser(self.network, people.skeleton), self.fps, self.times, fill)
 
 
 def refine_video(
     refiner: Refiner,
     people: People,
-    video: VideoFrames,
+    video: VideoFrames | ImageFolder,
     settings: RefineSettings | None = None,
     network: str | Path = DEFAULT,
     fill: int = 0,
+    fps: float | None = None,
 ) -> People:
     """Refine the people of a video, using the frames before and after each frame.
 
     Args:
         refiner: refines the images.
-        people: of any skeleton that shares keypoints with the refiner's; image ids are frame numbers from 0. People
-            without a track id are linked from frame to frame.
+        people: of any skeleton that shares keypoints with the refiner's; image ids are frame numbers, in a video from
+            0. People without a track id are linked from frame to frame.
         video: the frames.
         settings: options of refining; None takes the defaults.
         network: the sequence denoiser, by name or path.
         fill: fill in people and keypoints that are missing in at most this many consecutive frames.
+        fps: frames per second, for an :class:`ImageFolder`; a video tells its own times.
 
     Returns:
         The same people with track ids and refined keypoints, and new people in filled frames.
@@ -90,10 +109,11 @@ def refine_video(
         InputError: as :meth:`posefix.Refiner.refine`; or two people in a frame have the same track id.
     """
     check_types(people, {})
-    if not isinstance(video, VideoFrames):
-        raise InputError(f"video must be posefix.VideoFrames(path), found {type(video).__name__}")
+    if not isinstance(video, (VideoFrames, ImageFolder)):
+        problem = "video must be posefix.VideoFrames(path), or posefix.ImageFolder(folder) with fps"
+        raise InputError(f"{problem}, found {type(video).__name__}")
     settings = settings or RefineSettings()
-    video_time = VideoTime.of(video, network, fill)
+    video_time = VideoTime.of(video, fps, network, fill)
     proposed = video_time.propose(people).people
     inputs = proposed.to_skeleton(refiner.skeleton)
     refinement = Refinement.of(inputs)

@@ -12,6 +12,7 @@ from scipy.signal import find_peaks
 from posefix.core.errors import InputError
 from posefix.core.files import write_atomically
 from posefix.core.people import People
+from posefix.media.images import ImageFolder
 from posefix.media.video import DEFAULT_FPS, VideoFrames
 from posefix.motion.linking import link
 from posefix.motion.tracks import Track, frame_step, tracks_of
@@ -54,13 +55,16 @@ class ShownTrack:
     pictures: list[tuple[int, str]] = field(default_factory=list)  # frame and base64 of a JPEG
 
 
-def write_tracks(path: str | Path, video: VideoFrames, before: People, after: People) -> int:
+def write_tracks(
+    path: str | Path, frames: VideoFrames | ImageFolder, fps: float | None, before: People, after: People
+) -> int:
     """Write an HTML page with plots of wrists and ankles over time, and pictures of the frames that changed most.
 
     Args:
         path: of the page.
-        video: the frames.
-        before: N people in frames of the video; those whose ``extra`` is None were filled in.
+        frames: the video, or images whose ids are frame numbers.
+        fps: frames per second, None for 25.
+        before: N people in these frames; those whose ``extra`` is None were filled in.
         after: the same N people, refined.
 
     Returns:
@@ -69,7 +73,7 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
     Raises:
         InputError: the page cannot be written.
     """
-    fps = video.fps or DEFAULT_FPS
+    fps = fps or DEFAULT_FPS
     try:
         tracks = tracks_of(link(before), fps)
     except InputError:  # inconsistent track ids
@@ -82,13 +86,18 @@ def write_tracks(path: str | Path, video: VideoFrames, before: People, after: Pe
     views = SideViews(before.skeleton)
     for frame, i in jobs:  # in order, so that the video is decoded once
         with suppress(InputError):  # the video is shorter than its results
-            entry, image = shown[i], video[frame]
+            entry, image = shown[i], frames[frame]
             row = int(np.searchsorted(entry.track.frames, frame))
             people = before[[entry.track.rows[row]]], after[[entry.track.rows[row]]]
             picture = side_by_side(image, *people, box=people_view(image, *people), height=PANEL_HEIGHT)
             picture = views.beside(picture, (entry.track, entry.after), row, image, PANEL_HEIGHT)
             entry.pictures.append((frame, embedded(picture)))
-    page = {"name": video.path.name, "tracks": shown, "total": len(tracks), "colors": POSE[:3]}
+    page = {
+        "name": (frames.path if isinstance(frames, VideoFrames) else frames.folder).name,
+        "tracks": shown,
+        "total": len(tracks),
+        "colors": POSE[:3],
+    }
     write_atomically(path, render_page("tracks.html.j2", **page, width=WIDTH, height=HEIGHT))
     return len(shown)
 

@@ -44,7 +44,7 @@ class Work:
         batches: batches of those who were not refined before.
         images: their images.
         truth: ground truth, if any.
-        time: temporal model of a video, if used.
+        time: temporal model of a video or frames, if used.
         filled: number of people filled in, and number of those who could not be.
     """
 
@@ -144,11 +144,8 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     )
     require_shared(people, skeleton, f"{plan.results}: the checkpoint refines")
     images = images or ImageFolder.of_people(plan.images, people, plan.upright)
-    if settings.on_error == "stop":
-        images.require(np.unique(people.image_ids[formats.refinable(people, skeleton)]))
-    input_people, time, filled = people, None, (0, 0)
-    if isinstance(images, VideoFrames) and plan.temporal:
-        time = VideoTime.of(images, fill=plan.fill)
+    time = VideoTime.of(images, plan.fps, fill=plan.fill) if plan.over_time else None
+    input_people, filled = people, (0, 0)
     try:
         if time is not None:
             proposal = time.propose(people)
@@ -159,6 +156,8 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         batches = refiner.plan(given, settings)
     except InputError as error:
         raise InputError(f"{plan.results}: {error}") from None
+    if settings.on_error == "stop":
+        images.require(np.unique(given.image_ids))
     before = input_people[rows].to_skeleton(skeleton)
     return Work(people, rows, before, given, batches, images, truth, time, filled)
 

@@ -45,8 +45,8 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         if settings.rescore:
             unscored = replace(after, person_scores=before.person_scores)
             metrics["without_rescoring"] = evaluate(work.truth, unscored).metrics()
-        if isinstance(work.images, VideoFrames) and len(work.truth.people):
-            rate = work.images.fps or DEFAULT_FPS
+        if (plan.video or plan.fps) and len(work.truth.people):
+            rate = plan.fps or work.images.fps or DEFAULT_FPS
             sides = {"before": before, "after": after}
             metrics["video"] = {side: measure_clips([Clip(work.truth, people, rate)]) for side, people in sides.items()}
     refined_before = int(was_rescored(before).sum())
@@ -88,25 +88,28 @@ def _outside(people: People, size: tuple[int, int]) -> int:
 
 
 def draw(plan: Plan, refined: Refined) -> str:
-    """Write before/after pictures, or a video with both poses and a page of its tracks; returns what was written.
+    """Write before/after pictures, or a video with both poses, and a page of tracks; returns what was written.
 
     With annotations the pictures show the people whose OKS changed most, for better and for worse. A video is decoded
     again, since a frame's refined poses are known only after its batch.
     """
     folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
-    if isinstance(images, VideoFrames):
-        from posefix.report.tracks import write_tracks
-
+    video = isinstance(images, VideoFrames)
+    name, fps = (images.path.stem, images.fps) if video else (images.folder.name, plan.fps)
+    if video:
         inside = (before.image_ids >= 0) & (before.image_ids < images.length)
-        if not inside.all():
-            before, after = before[inside], after[inside]
-        video, page = (folder / f"{plan.video.stem}_{name}" for name in ("before_after.mp4", "tracks.html"))
-        count = write_comparison(video, images, before, after, images.fps)
-        tracks = write_tracks(page, images, before, after)
-        return f"{video}: {counted(count, 'frame')}\n{page}: {counted(tracks, 'track')}"
-    truth = refined.work.truth.people if refined.work.truth else None
-    written = write_pictures(folder, images, before, after, truth)
-    return f"{folder}: {counted(sum('file' in entry for entry in written), 'picture')}"
+        before, after = (before, after) if inside.all() else (before[inside], after[inside])
+        path = folder / f"{name}_before_after.mp4"
+        drawn = f"{path}: {counted(write_comparison(path, images, before, after, fps), 'frame')}"
+    else:
+        written = write_pictures(folder, images, before, after, refined.work.truth and refined.work.truth.people)
+        drawn = f"{folder}: {counted(sum('file' in entry for entry in written), 'picture')}"
+    if not video and plan.fps is None:
+        return drawn
+    from posefix.report.tracks import write_tracks
+
+    page = folder / f"{name}_tracks.html"
+    return f"{drawn}\n{page}: {counted(write_tracks(page, images, fps, before, after), 'track')}"
 
 
 def report(plan: Plan, refined: Refined, measured: dict[str, Any], command: str) -> None:

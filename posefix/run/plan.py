@@ -25,6 +25,7 @@ class Plan:
         results: an estimator's results, a file or a folder.
         images: folder of their images; or
         video: their video.
+        fps: frames per second, if the images are the frames of a video, numbered in their names.
         annotations: COCO ground truth of the same images.
         out: path of the refined results, in the input format.
         metrics: path of the metrics, JSON.
@@ -39,13 +40,14 @@ class Plan:
         skeleton: of the results, if the format does not define it; a name or a YAML file.
         upright: the results are of images rotated by their EXIF data, although in COCO's format.
         resume: continue an interrupted run.
-        temporal: for a video, use neighbouring frames (:mod:`posefix.motion.refining`).
+        temporal: for a video or frames, use neighbouring frames (:mod:`posefix.motion.refining`).
         fill: maximum number of frames for which missing people are filled in.
     """
 
     results: Path
     images: Path | None = None
     video: Path | None = None
+    fps: float | None = None
     annotations: Path | None = None
     out: Path | None = None
     metrics: Path | None = None
@@ -76,8 +78,11 @@ class Plan:
             )
         if (self.images is None) == (self.video is None):
             raise InputError("give either --images FOLDER or --video_path FILE")
-        if self.fill and not (self.video and self.temporal):
-            raise InputError("--fill is for people of a video: give --video_path, and --temporal auto")
+        if self.fps is not None and self.video is not None:
+            raise InputError("--fps is for frames in --images; a video tells its own times")
+        if self.fill and not self.over_time:
+            frames = "--video_path, or --images with --fps"
+            raise InputError(f"--fill is for people of a video: give {frames}, and --temporal auto")
         if self.cluster is not None:
             require("ray", "ray", "--cluster")
             if not re.fullmatch("ray(://.+)?", self.cluster):
@@ -101,13 +106,18 @@ class Plan:
         for path in filter(None, (self.metrics, index, self.report)):
             require_writable(path)
 
+    @property
+    def over_time(self) -> bool:
+        """Whether neighbouring frames are used."""
+        return self.temporal and (self.video is not None or self.fps is not None)
+
     def signature(self, settings: RefineSettings, engine: str, device: str) -> str:
         """Hash everything that the results of a run depend on: the content of its inputs, and its options."""
         source = self.video or self.images
         options: dict[str, object] = {"engine": engine, "device": device, "source": str(source and source.resolve())}
         decisive = "batch_size", "flip_test", "passes", "on_error", "estimator_ap"
         options |= {name: getattr(settings, name) for name in decisive}
-        options |= {name: getattr(self, name) for name in ("format", "skeleton", "upright", "temporal", "fill")}
+        options |= {name: getattr(self, name) for name in ("format", "skeleton", "upright", "temporal", "fill", "fps")}
         digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
         for path in (
             *self._result_files(),

@@ -6,6 +6,7 @@ import json
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from posefix.cli.refine import refine
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
+from posefix.media.images import ImageFolder
 from posefix.media.video import VideoFrames, write_video
 from posefix.models.checkpoint import save_checkpoint
 from posefix.motion.denoise import TrackDenoiser, denoise_live
@@ -45,6 +47,16 @@ def film(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     write_video(path, 30, (rng.integers(0, 256, (240, 320, 3), dtype=np.uint8) for _ in range(FRAMES)))
     return path
+
+
+@pytest.fixture
+def frames(film: Path, tmp_path: Path) -> Path:
+    """The film's frames as images that count from 0."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, frame in VideoFrames(film):
+        cv2.imwrite(str(folder / f"{index:06d}.png"), frame[..., ::-1])
+    return folder
 
 
 @pytest.fixture
@@ -88,6 +100,17 @@ def test_gaps_are_filled_and_who_was_refined_before_stays(
         np.testing.assert_array_equal(done.keypoints[same][0], people.keypoints[i])
 
 
+def test_frames_in_a_folder_are_refined_as_their_film(
+    people: People, film: Path, frames: Path, motion: Path, refiner: Refiner
+) -> None:
+    as_film = refine_video(refiner, people, VideoFrames(film), network=motion, fill=2)
+    as_images = refine_video(refiner, people, ImageFolder(frames), network=motion, fill=2, fps=30)
+    np.testing.assert_array_equal(as_images.image_ids, as_film.image_ids)
+    np.testing.assert_allclose(as_images.keypoints, as_film.keypoints, atol=1e-3)
+    with pytest.raises(InputError, match="need fps"):
+        refine_video(refiner, people, ImageFolder(frames), network=motion)
+
+
 def test_what_is_before_has_the_places_of_the_file(people: People, film: Path, motion: Path) -> None:
     time = VideoTime.of(VideoFrames(film), motion, fill=2)
     proposal = time.propose(people)
@@ -99,7 +122,7 @@ def test_what_is_before_has_the_places_of_the_file(people: People, film: Path, m
 
 
 def test_the_command_refines_over_time_goes_on_and_can_be_told_not_to(
-    people: People, film: Path, tmp_path: Path
+    people: People, film: Path, frames: Path, tmp_path: Path
 ) -> None:
     checkpoint, results = tmp_path / "tiny.safetensors", tmp_path / "results.json"
     save_checkpoint(checkpoint, tiny_checkpoint())
@@ -114,8 +137,8 @@ def test_the_command_refines_over_time_goes_on_and_can_be_told_not_to(
     ]
     results.write_text(json.dumps(records))
 
-    def run(out: str, *more: str) -> list[dict]:
-        options = ["--detection_json", results, "--video_path", film, "--checkpoint", checkpoint, "--device", "cpu"]
+    def run(out: str, *more: object, source: tuple[object, ...] = ("--video_path", film)) -> list[dict]:
+        options = ["--detection_json", results, *source, "--checkpoint", checkpoint, "--device", "cpu"]
         result = CliRunner().invoke(refine, [str(o) for o in [*options, "--out", tmp_path / out, *more]])
         assert result.exit_code == 0, result.output
         assert len(people) == 58 or "filled in" in result.output
@@ -126,6 +149,10 @@ def test_the_command_refines_over_time_goes_on_and_can_be_told_not_to(
     assert [r["image_id"] for r in together] == [r["image_id"] for r in records]
     assert [r["keypoints"] for r in together] != [r["keypoints"] for r in alone]
     assert len(run("filled.json", "--fill", "3")) == len(people) + 2
+    as_images = run("images.json", "--visualize", tmp_path / "shown", source=("--images", frames, "--fps", 30))
+    assert (tmp_path / "shown" / "frames_tracks.html").is_file()
+    for one, other in zip(as_images, together, strict=True):
+        np.testing.assert_allclose(one["keypoints"], other["keypoints"], atol=0.01)
 
     for record in records:  # AlphaPose's list, a format whose missing keypoints stay missing if they are not filled in
         record["image_id"] = f"{record['image_id']}.jpg"

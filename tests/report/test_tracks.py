@@ -26,7 +26,7 @@ def film(tmp_path: Path) -> VideoFrames:
 
 def page_of(film: VideoFrames, before: People, after: People) -> str:
     path = film.path.parent / "page.html"
-    write_tracks(path, film, before, after)
+    write_tracks(path, film, film.fps, before, after)
     return path.read_text(encoding="utf-8")
 
 
