@@ -23,6 +23,8 @@ UPRIGHT = "For results in COCO's format that were made on images rotated by thei
 WRONG_AP = 5  # AP difference to the assumed accuracy of the estimator from which on --estimator_ap is suggested,
 MIN_IMAGES, MIN_COVERED = 20, 0.8  # if measured on this many images, and this share of those with people
 NOTES = {  # on measurements that are not 0
+    "unknown_estimator": "--estimator_ap was assumed: if your estimator's AP is higher, give it, or right poses may "
+    "get worse",
     "outside": "{have} a pose outside of the video's frames: results must be in pixels of this video",
     "contradicted_boxes": "{have} a box that is elsewhere than their pose, or far larger: the pose's place, or both "
     "places, were used (boxes must be x, y, width, height)",

@@ -49,6 +49,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
             rate = plan.fps or work.images.fps or DEFAULT_FPS
             sides = {"before": before, "after": after}
             metrics["video"] = {side: measure_clips([Clip(work.truth, people, rate)]) for side, people in sides.items()}
+    known = (settings.estimator_ap or work.people.source.format.estimator_ap) is not None
     refined_before = int(was_rescored(before).sum())
     distance = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
     return {
@@ -65,6 +66,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "flip_test": settings.flip_test,
         "passes": settings.passes,
         "estimator_ap": refined.estimator_ap,
+        "unknown_estimator": int(not known and work.truth is None and refined.estimator_ap is not None),
         "rotated_images": 0 if isinstance(work.images, VideoFrames) else len(work.images.rotated),
         "not_finite": work.people.source.parsed.not_finite,
         "scores_beyond_one": int((before.scores > MAX_CONFIDENCE).any(1).sum()),

@@ -62,7 +62,7 @@ def test_the_whole_path_with_ground_truth(world: dict[str, Path], tmp_path: Path
 
 
 def test_how_good_the_estimator_turns_out_to_be_is_said_if_it_was_told_otherwise(
-    world: dict[str, Path], rng: np.random.Generator
+    world: dict[str, Path], rng: np.random.Generator, tmp_path: Path
 ) -> None:
     people = random_people(rng, 60)
     people.image_ids = np.arange(60) % 30 + 1
@@ -73,6 +73,8 @@ def test_how_good_the_estimator_turns_out_to_be_is_said_if_it_was_told_otherwise
     said = "the estimator reaches 100 AP here, but 55 was assumed: try --estimator_ap 100"
     assert said in run(world, "--annotations", world["annotations"]).output
     assert "was assumed" not in run(world, "--annotations", world["annotations"], "--estimator_ap", 97).output
+    assert "--estimator_ap was assumed" in run(world, "--out", tmp_path / "out.json").output
+    assert "was assumed" not in run(world, "--out", tmp_path / "out.json", "--estimator_ap", 55).output
     write_results(world["results"], people[people.image_ids <= 23], rng, noise=0)  # on 23 images of 30
     assert "was assumed" not in run(world, "--annotations", world["annotations"]).output
     write_results(world["results"], people, rng, noise=0)
@@ -80,8 +82,11 @@ def test_how_good_the_estimator_turns_out_to_be_is_said_if_it_was_told_otherwise
     assert "was assumed" not in run(world, "--annotations", world["annotations"]).output
 
 
-def test_a_network_that_cannot_be_told_how_good_the_estimator_is_says_nothing_of_it(world: dict[str, Path]) -> None:
+def test_a_network_that_cannot_be_told_how_good_the_estimator_is_says_nothing_of_it(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
     assert "estimator_ap" not in run(world, "--annotations", world["annotations"]).output
+    assert "estimator_ap" not in run(world, "--out", tmp_path / "out.json").output
 
 
 def test_without_annotations_images_are_found_by_number(world: dict[str, Path], tmp_path: Path) -> None:
