@@ -29,7 +29,7 @@ class Observation(NamedTuple):
 
     truth: People  # N annotated people
     keypoints: np.ndarray  # (N, K, 2) pixels, the estimates for ``truth``
-    given: np.ndarray  # (N, K) bool, mask of valid estimates; the others are not counted
+    valid: np.ndarray  # (N, K) bool, mask of valid estimates; the others are not counted
     neighbours: Neighbours  # the other people in their images
 
 
@@ -52,7 +52,7 @@ def fit_statistics(observations: Iterable[Observation], description: str = "") -
         points = np.asarray(observation.keypoints, np.float32)
         candidates = Candidates.of(observation.truth, observation.neighbours)
         all_types, exponents = candidates.decide(points[..., 0], points[..., 1])
-        types = np.where(observation.truth.labelled & observation.given, all_types, np.int8(ErrorType.UNLABELLED))
+        types = np.where(observation.truth.labelled & observation.valid, all_types, np.int8(ErrorType.UNLABELLED))
         visible = np.digitize(observation.truth.labelled.sum(1), [low for low, _ in VISIBLE[1:]])
         overlaps = np.digitize(observation.neighbours.overlaps, [low for low, _ in OVERLAPS[1:]])
         for mask, table, values in (

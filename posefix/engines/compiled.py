@@ -238,7 +238,7 @@ def to_onnx(module: nn.Module, *example: torch.Tensor, **options: Any) -> bytes:
     """Export a module to ONNX by tracing it on examples; ``options`` are those of :func:`torch.onnx.export`."""
     require("onnx", "onnx", "an export to ONNX")
     fastpath = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # torch's fused transformer layer cannot be cached_onnx
+    torch.backends.mha.set_fastpath_enabled(False)  # torch's fused transformer layer cannot be exported
     try:
         with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
             warnings.simplefilter("ignore")  # this exporter is deprecated, but the new one supports fewer operators

@@ -44,14 +44,14 @@ class Diagnosis:
     def types(self) -> np.ndarray:
         """Error types (T, K) int8 :class:`synth.ErrorType`; UNLABELLED without annotation or matched result."""
         types = np.full(self.truth.scores.shape, ErrorType.UNLABELLED, np.int8)
-        rows = np.flatnonzero(self.found)
+        rows = np.flatnonzero(self.detected)
         if len(rows):
             keypoints = self.results.keypoints[self.matched[rows]]
             types[rows], _ = classify(keypoints, self.truth[rows], self.neighbours.take(rows))
         return types
 
     @property
-    def found(self) -> np.ndarray:
+    def detected(self) -> np.ndarray:
         """Mask (T,) bool of people with a matched result."""
         return self.matched >= 0
 
@@ -70,8 +70,8 @@ class Diagnosis:
         """
         skeleton = self.truth.skeleton
         scores = np.zeros(len(self.truth))
-        scores[self.found] = self.results.person_scores[self.matched[self.found]]
-        ranked = np.sort(scores[self.found])
+        scores[self.detected] = self.results.person_scores[self.matched[self.detected]]
+        ranked = np.sort(scores[self.detected])
         thirds = 3 * np.searchsorted(ranked, scores) // max(len(ranked), 1)
 
         def by(labels: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -107,8 +107,8 @@ class Diagnosis:
 
         return {
             "people": len(self.truth),
-            "found": int(self.found.sum()),
-            "missed": int((~self.found).sum()),
+            "found": int(self.detected.sum()),
+            "missed": int((~self.detected).sum()),
             "background": int(self.background.sum()),
             "unknown_images": self.unknown_images,
             "errors": named(self.counts()),

@@ -28,7 +28,7 @@ def report_errors(truth: GroundTruth, results: Mapping[str, People]) -> dict[str
     diagnoses = {name: diagnose(truth, people) for name, people in results.items()}
     report: dict[str, Any] = {"diagnoses": []}
     for name, diagnosis in diagnoses.items():
-        impact = {"impact": ap_impact(truth, diagnosis.results)} if diagnosis.found.any() else {}
+        impact = {"impact": ap_impact(truth, diagnosis.results)} if diagnosis.detected.any() else {}
         report["diagnoses"].append({"file": name, **diagnosis.to_dict(), **impact})
     first, *others = diagnoses.values()
     if others:
@@ -47,12 +47,12 @@ def fit_errors(truth: GroundTruth, results: Mapping[str, People], description: s
     observations = []
     for name, people in results.items():
         diagnosis = diagnose(truth, people)
-        rows = np.flatnonzero(diagnosis.found)
+        rows = np.flatnonzero(diagnosis.detected)
         matched = people[diagnosis.matched[rows]]
         observations.append(
             Observation(diagnosis.truth[rows], matched.keypoints, matched.scores > 0, diagnosis.neighbours.take(rows))
         )
-        if not (observations[-1].truth.labelled & observations[-1].given).any():
+        if not (observations[-1].truth.labelled & observations[-1].valid).any():
             raise InputError(f"{name}: no result matches an annotated person, so there is nothing to measure")
     return fit_statistics(observations, description)
 
@@ -74,7 +74,7 @@ def ap_impact(truth: GroundTruth, results: People) -> dict[str, Metrics]:
     corrected["scores"] = replace(results, person_scores=optimal_scores(diagnosis))
     corrected["background"] = results[~diagnosis.background]
     impact = {name: evaluate(truth, people).metrics() for name, people in corrected.items()}
-    missed = {a["id"] for a, found in zip(diagnosis.truth.extra, diagnosis.found, strict=True) if not found}
+    missed = {a["id"] for a, found in zip(diagnosis.truth.extra, diagnosis.detected, strict=True) if not found}
     impact["missed people"] = evaluate(truth.ignoring(missed), results).metrics()
     return impact
 

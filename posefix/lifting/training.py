@@ -70,7 +70,7 @@ class Scene:
     root: np.ndarray  # (N, T, 3) float32 metres of standard size, the mid-hip from the camera
     focal: np.ndarray  # (N,) float32
     exact: np.ndarray  # (N, T, K, 2) float32, true 2D poses
-    found: np.ndarray  # (N, T, K, 3) float32 x, y, score, corrupted
+    tracks: np.ndarray  # (N, T, K, 3) float32 x, y, score, corrupted as an estimator does
     inside: np.ndarray  # (N, T, K) bool: within the image
 
 
@@ -92,25 +92,25 @@ def draw_scene(motion: MotionCapture, skeleton: Skeleton, count: int, frames: in
 
 def with_true_poses(scene: Scene, rows: np.ndarray) -> Scene:
     """Return the scene with true 2D poses in the tracks ``rows``."""
-    tracks = scene.found.copy()
+    tracks = scene.tracks.copy()
     tracks[rows, ..., :2] = scene.exact[rows]
-    return replace(scene, found=tracks)
+    return replace(scene, tracks=tracks)
 
 
 def denoised(scene: Scene, network: MotionNetwork, rows: np.ndarray) -> Scene:
     """Return the scene with the tracks ``rows`` denoised by the sequence denoiser."""
-    tracks = scene.found.copy()
+    tracks = scene.tracks.copy()
     if len(rows):
         windows, centres, sizes = normalized(tracks[rows])
         with torch.inference_mode():
             output = network(torch.from_numpy(windows), torch.from_numpy(scene.fps[rows].astype(np.float32)))
         tracks[rows, ..., :2] = output.keypoints.numpy() * sizes + centres
-    return replace(scene, found=tracks)
+    return replace(scene, tracks=tracks)
 
 
 def draw_batch(scene: Scene, alone: bool, rng: np.random.Generator) -> LiftingBatch:
     """Cut the tracks of a scene short, or into single frames, and normalise them."""
-    tracks, keypoints, fps = scene.found, scene.keypoints, scene.fps
+    tracks, keypoints, fps = scene.tracks, scene.keypoints, scene.fps
     weights = np.where(scene.inside, 1.0, OUTSIDE_WEIGHT)
     n, frames = tracks.shape[:2]
     if alone:

@@ -40,12 +40,12 @@ class Smoothed:
     filled: int
     unfilled: int
 
-    def before(self, given: People) -> People:
-        """Return ``people`` with the keypoints and scores of the ``given`` input people; new people are unchanged."""
+    def before(self, input_people: People) -> People:
+        """Return ``people`` with the keypoints and scores of the input people; new people are unchanged."""
         existing = self.rows >= 0
         columns = {name: getattr(self.people, name).copy() for name in ("keypoints", "scores")}
         for name, values in columns.items():
-            values[existing] = getattr(given, name)[self.rows[existing]]
+            values[existing] = getattr(input_people, name)[self.rows[existing]]
         return replace(self.people, **columns)
 
 

@@ -40,7 +40,7 @@ class Work:
         people: all people in the results, as in the file.
         rows: (R,) int64 rows of the people who can be refined.
         before: these R people in the refiner's skeleton.
-        given: the refiner's input for them; in a video, their positions as expected from neighbouring frames.
+        refiner_input: the refiner's input for them; in a video, their positions as expected from neighbouring frames.
         batches: batches of those who were not refined before.
         images: their images.
         truth: ground truth, if any.
@@ -51,7 +51,7 @@ class Work:
     people: People
     rows: np.ndarray
     before: People
-    given: People
+    refiner_input: People
     batches: BatchPlan
     images: ImageFolder | VideoFrames
     truth: GroundTruth | None
@@ -107,7 +107,9 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             refine_batches = partial(cluster.refine_batches, plan.cluster, cluster.Recipe.of(plan.checkpoint, refiner))
         refinement, count = refine(refine_batches, work, settings, journal, console)
         seconds = time.perf_counter() - started
-        filled = np.where(work.before.labelled, work.before.scores, work.given.scores)  # of keypoints filled in, too
+        filled = np.where(
+            work.before.labelled, work.before.scores, work.refiner_input.scores
+        )  # of keypoints filled in, too
         after = refinement.apply(replace(work.before, scores=filled), settings)
         if work.time is not None:
             after = work.time.settle(after, refinement.keypoint_scores)
@@ -117,7 +119,7 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             journal.remove()
     after = output[work.rows].to_skeleton(after.skeleton)
     problems = [*work.people.source.problems, *refinement.problems]
-    estimator_ap = refiner.assumed_ap(work.given, settings)
+    estimator_ap = refiner.assumed_ap(work.refiner_input, settings)
     return Refined(work, after, problems, count, seconds, refiner.engine.name, estimator_ap)
 
 
@@ -152,14 +154,14 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
             people, input_people = proposal.people, proposal.before(people)
             filled = proposal.filled, proposal.unfilled
         rows = formats.refinable(people, skeleton)
-        given = people[rows].to_skeleton(skeleton)
-        batches = refiner.plan(given, settings)
+        refiner_input = people[rows].to_skeleton(skeleton)
+        batches = refiner.plan(refiner_input, settings)
     except InputError as error:
         raise InputError(f"{plan.results}: {error}") from None
     if settings.on_error == "stop":
-        images.require(np.unique(given.image_ids))
+        images.require(np.unique(refiner_input.image_ids))
     before = input_people[rows].to_skeleton(skeleton)
-    return Work(people, rows, before, given, batches, images, truth, time, filled)
+    return Work(people, rows, before, refiner_input, batches, images, truth, time, filled)
 
 
 def refine(
@@ -172,7 +174,7 @@ def refine(
         refinement.add(batch)
     resumed = done = sum(batch.people for batch in finished)
     total = work.batches.people
-    batches = refine_batches(work.given, work.images, settings, work.batches.part(len(finished)))
+    batches = refine_batches(work.refiner_input, work.images, settings, work.batches.part(len(finished)))
     try:
         with people_progress(console, total, resumed) as advance:
             for batch in batches:

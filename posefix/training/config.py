@@ -18,7 +18,7 @@ from posefix.core.resources import StrictModel, validated
 from posefix.models.config import ModelConfig
 
 DATA = "../shared/data"  # default of $POSEFIX_DATA
-NOT_DECISIVE: dict[str, bool | set[str]] = {  # options that do not influence the losses
+FREE_OPTIONS: dict[str, bool | set[str]] = {  # options that do not influence the losses
     "name": True,
     "evaluation": True,
     "model": {"keep_margin"},
@@ -166,10 +166,10 @@ class Config(StrictModel):
     training: TrainingConfig = TrainingConfig()
     evaluation: tuple[EvaluationSource, ...] = ()
 
-    def decisive(self) -> dict[str, Any]:
-        """Return the options that influence the losses, by dotted name."""
+    def fixed_options(self) -> dict[str, Any]:
+        """Return the options that a resumed run must share, those that influence the losses, by dotted name."""
         options: dict[str, Any] = {}
-        for group, value in self.model_dump(mode="json", exclude=NOT_DECISIVE).items():
+        for group, value in self.model_dump(mode="json", exclude=FREE_OPTIONS).items():
             options |= {f"{group}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {group: value}
         return options
 

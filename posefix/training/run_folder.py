@@ -60,8 +60,10 @@ class ResumableTraining(ABC):
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
             configuration = getattr(self, self.CONFIGURATION)
-            saved_options = validated(type(configuration), json.loads(state[self.CONFIGURATION]), str(path)).decisive()
-            for name, value in configuration.decisive().items():
+            saved_options = validated(
+                type(configuration), json.loads(state[self.CONFIGURATION]), str(path)
+            ).fixed_options()
+            for name, value in configuration.fixed_options().items():
                 if saved_options[name] != value:
                     message = (
                         f"{path}: was trained with another {name} ({saved_options[name]!r:.200}, now {value!r:.200})"

@@ -40,8 +40,8 @@ class SequenceExperiment(StrictModel):
     learning_rate: float = Field(default=1e-3, gt=0)
     seed: int = 0
 
-    def decisive(self) -> dict[str, Any]:
-        """Return the options that influence the losses: all."""
+    def fixed_options(self) -> dict[str, Any]:
+        """Return the options that a resumed run must share: all."""
         return self.model_dump(mode="json")
 
 

@@ -38,7 +38,7 @@ def perfect(truth: GroundTruth) -> People:
 
 def test_the_truth_is_good_and_all_of_it_is_found(truth) -> None:
     found = diagnose(truth, perfect(truth))
-    assert found.found.all() and not found.background.any()
+    assert found.detected.all() and not found.background.any()
     assert found.counts()[ErrorType.GOOD] == found.truth.labelled.sum() > 0
     impact = ap_impact(truth, found.results)
     assert impact["as it is"]["AP"] == pytest.approx(100)
@@ -50,7 +50,7 @@ def test_synthesised_errors_are_found_again(truth, rng: np.random.Generator) -> 
     results = perfect(truth).with_keypoints(drawn.keypoints, drawn.scores)
     order = rng.permutation(len(results))
     found = diagnose(truth, results[order])
-    own = np.flatnonzero(found.found)
+    own = np.flatnonzero(found.detected)
     rows = order[found.matched[own]]
     ids = np.array([record["id"] for record in people.extra])
     same = ids[rows] == [record["id"] for record in found.truth[own].extra]
@@ -62,7 +62,7 @@ def test_real_results_are_read_as_by_an_independent_implementation(data_root) ->
     folder = data_root / "coco"
     results = read(folder / "results" / "val" / "movenet-lightning.json")
     found = diagnose(GroundTruth.read(folder / "annotations" / "person_keypoints_val.json"), results)
-    assert found.found.sum() == 443
+    assert found.detected.sum() == 443
     np.testing.assert_array_equal(found.counts(), [2953, 861, 262, 225, 670])
 
 
@@ -73,7 +73,7 @@ def test_every_breakdown_adds_up_and_corrections_correct(seed: int) -> None:
     found = diagnose(truth, people_of(records))
     for rows in found.breakdown().values():
         np.testing.assert_array_equal(sum(rows.values()), found.counts())
-    assert not found.background[found.matched[found.found]].any()
+    assert not found.background[found.matched[found.detected]].any()
     better = found
     for kind in KINDS[1:]:
         better = better.with_results(better.corrected(kind))
@@ -88,7 +88,7 @@ def test_every_breakdown_adds_up_and_corrections_correct(seed: int) -> None:
     impact = {name: metrics["AP"] for name, metrics in ap_impact(truth, found.results).items()}
     assert all(impact[name] >= impact["as it is"] - 1e-9 for name in ("scores", "background", "missed people"))
     best = optimal_scores(found)
-    assert (best[found.background] < 0).all() and (best[found.matched[found.found]] >= 0.1).all()
+    assert (best[found.background] < 0).all() and (best[found.matched[found.detected]] >= 0.1).all()
 
 
 def test_nothing_found_is_said_and_numbers_are_written(tmp_path, rng: np.random.Generator) -> None:
@@ -159,7 +159,7 @@ def test_other_categories_count_for_nothing_here_too(truth) -> None:
     people = perfect(truth)
     people.extra = [{"category_id": 1 + i % 2} for i in range(len(people))]
     found = diagnose(truth, people)
-    assert not np.isin(found.matched[found.found], np.arange(1, len(people), 2)).any()
+    assert not np.isin(found.matched[found.detected], np.arange(1, len(people), 2)).any()
     assert ap_impact(truth, people)["as it is"] == evaluate(truth, people).metrics()
 
 

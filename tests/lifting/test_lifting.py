@@ -175,10 +175,10 @@ def test_scenes_are_of_standard_size_and_seen_where_they_are() -> None:
     seen = placed[..., :2] / placed[..., 2:] * scene.focal[:, None, None, None]
     np.testing.assert_allclose(seen, scene.exact, atol=1e-4)
     again = draw_scene(standing(), SKELETON, 16, 12, np.random.default_rng(0))
-    np.testing.assert_array_equal(again.found, scene.found)
+    np.testing.assert_array_equal(again.tracks, scene.tracks)
     fixed = with_true_poses(scene, np.arange(16) < 4)
-    np.testing.assert_array_equal(fixed.found[:4, ..., :2], scene.exact[:4])
-    np.testing.assert_array_equal(fixed.found[4:], scene.found[4:])
+    np.testing.assert_array_equal(fixed.tracks[:4, ..., :2], scene.exact[:4])
+    np.testing.assert_array_equal(fixed.tracks[4:], scene.tracks[4:])
 
 
 def test_batches_hold_tracks_that_begin_and_end_and_single_frames() -> None:

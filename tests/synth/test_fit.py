@@ -89,7 +89,7 @@ def test_several_estimators_count_together(rng: np.random.Generator) -> None:
     both = Observation(
         people,
         np.concatenate([part.keypoints for part in parts]),
-        np.concatenate([part.given for part in parts]),
+        np.concatenate([part.valid for part in parts]),
         neighbours_of(people),
     )
     both.neighbours.overlaps[:] = np.concatenate([part.neighbours.overlaps for part in parts])
@@ -98,8 +98,8 @@ def test_several_estimators_count_together(rng: np.random.Generator) -> None:
 
 def test_keypoints_that_were_not_given_count_as_nothing(rng: np.random.Generator) -> None:
     seen = observed(groups_of_three(rng, 1500), KNOWN, rng)
-    gone = rng.random(seen.given.shape) < 1 / 3
-    held = seen._replace(keypoints=np.where(gone[..., None], 0, seen.keypoints), given=seen.given & ~gone)
+    gone = rng.random(seen.valid.shape) < 1 / 3
+    held = seen._replace(keypoints=np.where(gone[..., None], 0, seen.keypoints), valid=seen.valid & ~gone)
     tables = [fit_statistics([s]).probabilities(np.array([15]), np.array([2]), COCO) for s in (seen, held)]
     assert np.abs(tables[0] - tables[1]).max() < 0.04
     assert tables[1][..., ErrorType.MISS].max() < 0.35

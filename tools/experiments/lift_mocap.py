@@ -46,9 +46,11 @@ def exact(scene: Scene) -> Scene:
 
 def flat(scene: Scene) -> np.ndarray:
     """Return (N T, 2 K) 2D poses from the mid-hip, scaled to size 1; missing keypoints are at the mid-hip."""
-    valid = scene.found[..., 2:] > 0
-    hips = np.where(valid, scene.found[..., :2], 0)[:, :, HIPS].sum(2, keepdims=True)
-    positions = np.where(valid, scene.found[..., :2] - hips / np.maximum(valid[:, :, HIPS].sum(2, keepdims=True), 1), 0)
+    valid = scene.tracks[..., 2:] > 0
+    hips = np.where(valid, scene.tracks[..., :2], 0)[:, :, HIPS].sum(2, keepdims=True)
+    positions = np.where(
+        valid, scene.tracks[..., :2] - hips / np.maximum(valid[:, :, HIPS].sum(2, keepdims=True), 1), 0
+    )
     size = np.sqrt((positions**2).mean((2, 3), keepdims=True)) + 1e-6
     vectors: np.ndarray = (positions / size).reshape(-1, 2 * len(COCO))
     return vectors
@@ -56,7 +58,7 @@ def flat(scene: Scene) -> np.ndarray:
 
 def constant_depth(scene: Scene) -> np.ndarray:
     """Put all keypoints at the depth of the hips."""
-    positions = scene.found[..., :2] - scene.found[:, :, HIPS, :2].mean(2, keepdims=True)
+    positions = scene.tracks[..., :2] - scene.tracks[:, :, HIPS, :2].mean(2, keepdims=True)
     return np.concatenate([INIT_SCALE * positions, np.zeros_like(positions[..., :1])], axis=-1)
 
 
@@ -80,7 +82,7 @@ def nearest_neighbour(training: Scene) -> Method:
 
 def depth_of_the_denoiser(scene: Scene) -> np.ndarray:
     """Return positions and depth as predicted by the sequence denoiser."""
-    windows, _, _ = normalized(scene.found)
+    windows, _, _ = normalized(scene.tracks)
     with torch.inference_mode():
         output = MOTION.load()(torch.from_numpy(windows), torch.from_numpy(scene.fps.astype(np.float32)))
     poses = torch.cat([output.keypoints, output.depths[..., None]], dim=-1).numpy()
@@ -93,7 +95,7 @@ def lifted(lifter: Lifter, alone: bool) -> Method:
 
     def lift(scene: Scene) -> np.ndarray:
         poses_of_tracks = []
-        for xyc, focal, fps in zip(scene.found, scene.focal, scene.fps, strict=True):
+        for xyc, focal, fps in zip(scene.tracks, scene.focal, scene.fps, strict=True):
             camera = Camera(float(focal * PIXELS), (0.0, 0.0))
             pixels = xyc * [PIXELS, PIXELS, 1]
             if alone:
