@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from posefix.models.interface import InputPose
-from posefix.refine.decisions import Proposal, best_views, further_passes, most_passed
+from posefix.refine.decisions import Proposal, best_views, decide, further_passes, most_passed
 
 EXPECTED = torch.tensor([0.9, 0.8, 0.6, 0.3])
 
@@ -64,6 +64,17 @@ def test_a_whole_person_is_taken_from_the_proposal_that_promises_most() -> None:
     assert passes_of(chosen) == [1, 2, 3, 1]
     assert (chosen.keypoints == chosen.keypoints[:, :1] + pose().keypoints - pose().keypoints[:, :1]).all()
     torch.testing.assert_close(chosen.expected, EXPECTED + torch.tensor([1.0, 2, 3, 1]))
+
+
+def test_a_strong_estimators_pose_stays_unless_another_promises_much_more() -> None:
+    passed = torch.tensor([0.75, 0.75, 0.95, -1])  # of the refined poses; -1 of the input: there is none
+
+    def forward(given: InputPose) -> tuple[Proposal, Proposal]:
+        refined = Proposal(given.keypoints + 1, given.scores, EXPECTED, passed.clamp(min=0))
+        return refined, Proposal(given.keypoints, given.scores, EXPECTED, torch.tensor([0.7, 0.7, 0.7, -1]))
+
+    accuracies = torch.tensor([0.55, 0.9, 0.9, 1.0])
+    assert passes_of(decide(forward, pose()._replace(accuracy=accuracies), passes=1)) == [1, 0, 1, 1]
 
 
 def test_of_two_views_the_second_must_be_much_better() -> None:
