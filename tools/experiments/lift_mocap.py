@@ -41,7 +41,7 @@ Method = Callable[[Scene], np.ndarray]  # returns (N, T, K, 3) metres along the 
 
 def exact(scene: Scene) -> Scene:
     """Return the scene with true 2D poses, all of score 1."""
-    return replace(scene, found=np.concatenate([scene.exact, np.ones_like(scene.exact[..., :1])], axis=-1))
+    return replace(scene, tracks=np.concatenate([scene.exact, np.ones_like(scene.exact[..., :1])], axis=-1))
 
 
 def flat(scene: Scene) -> np.ndarray:
