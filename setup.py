@@ -16,7 +16,7 @@ RAY = ["ray[client]>=2.10; python_version < '3.15'"]  # which has no wheels for 
 ONNX = ["onnxruntime>=1.17", "onnx>=1.15,<2"]
 TEST = [
     "pytest>=8,<10",
-    "hypothesis>=6.100,<7",
+    "hypothesis>=6.131,<7",
     "ruff>=0.6,<1",
     "mypy>=1.11,<3",
     "types-PyYAML",

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+settings.load_profile("ci")  # the same examples each time, however long each takes
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as for what a script starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.update(COLUMNS="80", TERM="xterm")
+for name in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from posefix.core import geometry
@@ -84,7 +84,6 @@ def test_flipped_maps_flip_the_points(
     np.testing.assert_allclose(geometry.flip_matrices(both, width, flipped), matrices, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(seeds, st.floats(-0.2, 0.5))
 def test_pose_box_holds_every_point_of_an_ordinary_pose(seed: int, padding: float) -> None:
     """Ordinary: twelve keypoints all around, 60 to 95 px from the middle, so that the same box holds the rest.

@@ -31,9 +31,10 @@ WALKER = 2  # id of the page's photo
 
 
 @pytest.fixture(scope="module")
-def onnxruntime_web(request: pytest.FixtureRequest) -> Path:
-    """Folder of npm's package, downloaded once."""
-    cache = request.config.cache.mkdir("onnxruntime-web")
+def onnxruntime_web(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of npm's package, downloaded once if pytest has a cache."""
+    kept = getattr(request.config, "cache", None)
+    cache = kept.mkdir("onnxruntime-web") if kept else tmp_path_factory.mktemp("onnxruntime-web")
     folder = cache / VERSION / "package"
     if not folder.exists():
         if not shutil.which("npm"):
@@ -43,7 +44,8 @@ def onnxruntime_web(request: pytest.FixtureRequest) -> Path:
         if packed.returncode:
             pytest.skip(f"npm has no onnxruntime-web at hand: {packed.stderr.strip().splitlines()[-1:]}")
         with tarfile.open(cache / f"onnxruntime-web-{VERSION}.tgz") as package:
-            package.extractall(folder.parent, filter="data")
+            package.extractall(cache / "part", filter="data")
+        (cache / "part").rename(folder.parent)  # whole, or not there
     return folder
 
 

@@ -82,7 +82,7 @@ def test_a_forked_engine_says_so_in_place_of_waiting_for_ever(name: str) -> None
     process = context.Process(target=forked, args=(said,))
     process.start()
     try:
-        assert "spawn" in said.get(timeout=20)
+        assert "spawn" in said.get(timeout=180)
     finally:
         process.kill()
 

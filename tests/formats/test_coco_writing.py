@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from posefix.core.skeleton import load
@@ -35,7 +35,6 @@ person = st.builds(
 result_lists = st.lists(person, max_size=4)
 
 
-@settings(deadline=None)
 @given(result_lists)
 def test_unchanged_people_give_the_json_that_was_read(content: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +43,6 @@ def test_unchanged_people_give_the_json_that_was_read(content: list) -> None:
         assert out.read_text() == json.dumps(content) + "\n"
 
 
-@settings(deadline=None)
 @given(result_lists, st.integers(0, 2**32 - 1))
 def test_what_is_written_is_what_is_read_again(content: list, seed: int) -> None:
     rng = np.random.default_rng(seed)

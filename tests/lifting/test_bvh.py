@@ -58,7 +58,7 @@ def check(track: Track3D, folder: Path) -> Any:
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_bones_have_the_directions_of_any_pose(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     rng = np.random.default_rng(seed)

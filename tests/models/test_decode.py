@@ -27,7 +27,7 @@ def one_hot_maps(points: torch.Tensor) -> torch.Tensor:
     return torch.zeros(*points.shape[:2], MAP[0] * MAP[1]).scatter_add_(2, indices, weights).view(2, -1, *MAP)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6))
 def test_the_expectation_of_the_target_is_the_keypoint_anywhere(seed: int) -> None:
     points = random_points(seed)
@@ -35,7 +35,7 @@ def test_the_expectation_of_the_target_is_the_keypoint_anywhere(seed: int) -> No
     assert (decoded - points).abs().max() < 0.02
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.floats(3, 9))
 def test_the_peak_of_a_rendered_heatmap_is_the_keypoint_anywhere(seed: int, sigma: float) -> None:
     points = random_points(seed)
@@ -96,7 +96,7 @@ def test_between_two_modes_the_decoder_takes_the_greater_and_not_the_middle() ->
     assert similarity.numpy() == pytest.approx(0.6, abs=0.08)  # less what the pixels of the map blur
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.floats(0.1, 12))
 def test_a_mode_between_pixels_is_decoded_between_them_however_small_the_scale(seed: int, scale: float) -> None:
     points = random_points(seed, margin=8)

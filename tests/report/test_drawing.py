@@ -70,7 +70,7 @@ def test_lines_grow_with_the_person() -> None:
     assert inked[1] / inked[0] > 9  # length alone would be 6
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.float32, (2, 17, 2), elements=st.floats(width=32, allow_nan=True, allow_infinity=True)))
 def test_any_coordinates_can_be_drawn(keypoints: np.ndarray) -> None:
     people = People(SKELETON, keypoints, np.ones((2, 17)), np.zeros(2))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from posefix.core.errors import InputError
@@ -89,7 +89,6 @@ def test_small_people_are_enlarged(tmp_path) -> None:
     assert places[1] > places[0] + 40
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 2), st.integers(0, 12), st.floats(10, 70))
 def test_the_view_follows_people_smoothly(seed: int, count: int, reach: int, size: float) -> None:
     """Of one size and in the frame always; everybody who is in the frame is in the view."""

@@ -42,7 +42,7 @@ def reference(point, person: int, j: int, people: People) -> tuple[ErrorType, fl
     return (ErrorType.INVERSION if whose == "counterpart" else ErrorType.SWAP), best
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), per_image=st.integers(1, 5), spread=st.sampled_from([0.0, 5.0, 40.0]))
 def test_classify_is_the_rules_read_literally(seed, per_image, spread):
     rng = np.random.default_rng(seed)

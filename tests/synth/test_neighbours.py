@@ -26,7 +26,7 @@ def scattered(rng: np.random.Generator, n: int, images: int) -> People:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 30), images=st.integers(1, 12))
 def test_neighbours_are_the_others_of_the_image(seed, n, images):
     people = scattered(np.random.default_rng(seed), n, images)
@@ -45,7 +45,7 @@ def test_neighbours_are_the_others_of_the_image(seed, n, images):
         assert not neighbours.labelled[person, m:].any()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_batch_is_found_alike_and_cut_from_the_whole(seed):
     rng = np.random.default_rng(seed)

@@ -54,7 +54,7 @@ def exponents(points: np.ndarray, centres: np.ndarray, areas: np.ndarray, sigmas
     return distance2 / (2 * areas[:, None] * (2 * sigmas) ** 2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**32 - 1),
     per_image=st.sampled_from([1, 2, 5, 12]),
@@ -226,7 +226,7 @@ def test_dropout_withholds_inputs_and_keeps_types(rng):
     assert not synthesize(people, neighbours, POSEFIX, rng, dropout=1.0).scores.any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32 - 1), mirrored=st.booleans(), size=st.floats(10, 500))
 def test_the_template_finds_its_own_images_under_similarity(seed, mirrored, size):
     rng = np.random.default_rng(seed)
@@ -330,7 +330,7 @@ def test_clean_people_have_no_error_and_half_of_them_no_noise(rng):
     assert (offsets[clean].max(1) == 0).mean() == pytest.approx(0.5, abs=4.5 * np.sqrt(0.25 / clean.sum()))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 20.0]))
 def test_clean_people_in_a_crowd_are_diagnosed_as_good(seed, spread):
     rng = np.random.default_rng(seed)

@@ -107,7 +107,7 @@ tables = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(spec=tables, seed=st.integers(0, 1000))
 def test_saved_and_loaded_statistics_are_the_same(tmp_path_factory, spec, seed):
     statistics = Statistics.from_dict({"description": "drawn", **spec})
