@@ -107,10 +107,8 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
             refine_batches = partial(cluster.refine_batches, plan.cluster, cluster.Recipe.of(plan.checkpoint, refiner))
         refinement, count = refine(refine_batches, work, settings, journal, console)
         seconds = time.perf_counter() - started
-        filled = np.where(
-            work.before.labelled, work.before.scores, work.refiner_input.scores
-        )  # of keypoints filled in, too
-        after = refinement.apply(replace(work.before, scores=filled), settings)
+        scores = np.where(work.before.labelled, work.before.scores, work.refiner_input.scores)  # also if filled in
+        after = refinement.apply(replace(work.before, scores=scores), settings)
         if work.time is not None:
             after = work.time.settle(after, refinement.keypoint_scores)
         output = formats.as_held(formats.with_refined_rows(work.people, work.rows, after), work.people)

@@ -60,14 +60,10 @@ class ResumableTraining(ABC):
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
             configuration = getattr(self, self.CONFIGURATION)
-            saved_options = validated(
-                type(configuration), json.loads(state[self.CONFIGURATION]), str(path)
-            ).fixed_options()
+            saved = validated(type(configuration), json.loads(state[self.CONFIGURATION]), str(path)).fixed_options()
             for name, value in configuration.fixed_options().items():
-                if saved_options[name] != value:
-                    message = (
-                        f"{path}: was trained with another {name} ({saved_options[name]!r:.200}, now {value!r:.200})"
-                    )
+                if saved[name] != value:
+                    message = f"{path}: was trained with another {name} ({saved[name]!r:.200}, now {value!r:.200})"
                     raise InputError(f"{message}; choose another --out to start anew")
             for name in self.PARTS:
                 getattr(self, name).load_state_dict(state[name])

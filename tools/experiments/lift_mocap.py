@@ -46,11 +46,9 @@ def exact(scene: Scene) -> Scene:
 
 def flat(scene: Scene) -> np.ndarray:
     """Return (N T, 2 K) 2D poses from the mid-hip, scaled to size 1; missing keypoints are at the mid-hip."""
-    valid = scene.tracks[..., 2:] > 0
-    hips = np.where(valid, scene.tracks[..., :2], 0)[:, :, HIPS].sum(2, keepdims=True)
-    positions = np.where(
-        valid, scene.tracks[..., :2] - hips / np.maximum(valid[:, :, HIPS].sum(2, keepdims=True), 1), 0
-    )
+    xy, valid = scene.tracks[..., :2], scene.tracks[..., 2:] > 0
+    hips = np.where(valid, xy, 0)[:, :, HIPS].sum(2, keepdims=True)
+    positions = np.where(valid, xy - hips / np.maximum(valid[:, :, HIPS].sum(2, keepdims=True), 1), 0)
     size = np.sqrt((positions**2).mean((2, 3), keepdims=True)) + 1e-6
     vectors: np.ndarray = (positions / size).reshape(-1, 2 * len(COCO))
     return vectors
