@@ -41,9 +41,11 @@ def fit_statistics(observations: Iterable[Observation], description: str = "") -
         description: origin of the observations.
 
     Raises:
-        ValueError: when no keypoint is annotated.
+        ValueError: when no keypoint is annotated and estimated.
     """
     observations = list(observations)
+    if not any((observation.truth.labelled & observation.valid).any() for observation in observations):
+        raise ValueError("no keypoint is annotated and estimated: there is nothing to fit")
     parts, part = np.unique(observations[0].truth.skeleton.parts(), return_inverse=True)
     counts = np.zeros((len(VISIBLE), len(OVERLAPS), len(parts), 1 + len(ERRORS)))
     possible_counts = np.zeros_like(counts)  # keypoints of a type in ALWAYS that could have had each type
@@ -64,8 +66,6 @@ def fit_statistics(observations: Iterable[Observation], description: str = "") -
         for error, samples in distances.items():
             inner, outer = RINGS[error]
             samples.append(np.clip((np.sqrt(exponents[types == error]) - inner) / (outer - inner), 0, 1))
-    if not counts.any():
-        raise ValueError("no keypoint is annotated: there is nothing to fit")
     means = {error.name.lower(): _mean(np.concatenate(samples)) for error, samples in distances.items()}
     rules = _rules(_frequencies(counts, possible_counts), [str(name) for name in parts])
     return Statistics(description=description, distance=Distance(**means), **rules)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from posefix.cli.film import on_film, read_frames
 from posefix.cli.options import FINITE_POSITIVE, PATH, FiniteRange, friendly, option
+from posefix.cli.video import on_video, read_frames
 from posefix.core.errors import InputError, counted, require
 from posefix.core.files import require_outputs
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @option("--fov", type=FiniteRange(1, 170), default=60.0, help="Field of view along the longer side, in degrees.")
 @option("--height", type=FiniteRange(0.3, 3), default=1.75, help="Body height of the people, in metres.")
 @option("--checkpoint", default="posefix-lift", help="Weights: a .safetensors file, or a shipped name.")
-@on_film
+@on_video
 @friendly
 def lift(
     results: Path,
@@ -60,7 +60,7 @@ def lift(
     require_outputs([out, viewer], (results, images, video))
     if single and video:
         raise InputError("--single is for photographs; leave it out to lift a video")
-    people, film, index = read_frames(results, video, images, size, **read_options)
+    people, video_frames, index = read_frames(results, video, images, size, **read_options)
     if not people.labelled.any():
         raise InputError(f"{results}: has no people to lift")
     lifter = Lifter.from_pretrained(checkpoint, people.skeleton, height)
@@ -71,13 +71,13 @@ def lift(
         poses = lifter.people(people, cameras.of_image.__getitem__)
     else:
         try:
-            tracks = tracks_of(link(people), fps, film.times if film else None)
+            tracks = tracks_of(link(people), fps, video_frames.times if video_frames else None)
         except InputError as error:
             raise InputError(f"{results}: {error}") from None
         poses = lifter.tracks(tracks, next(iter(cameras.of_image.values())))
     written = write(poses, out)
     if viewer:
-        write_viewer(poses, viewer, film or (ImageFolder.of_people(images, people) if images else None))
+        write_viewer(poses, viewer, video_frames or (ImageFolder.of_people(images, people) if images else None))
     skipped = 0 if single else len(people) - sum(int((track.rows >= 0).sum()) for track in tracks)
     for sentence in _warnings(people.source.problems, cameras, skipped):
         click.echo(sentence, err=True)

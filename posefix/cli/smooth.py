@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from posefix.cli.film import on_film, read_frames
 from posefix.cli.options import FINITE_POSITIVE, PATH, friendly, option
+from posefix.cli.video import on_video, read_frames
 from posefix.core.errors import InputError, counted
 from posefix.core.files import require_outputs
 
@@ -22,7 +22,7 @@ METHODS = ("network", "oneeuro", "savgol", "butterworth", "gaussian", "median")
 @option("--latency", type=click.IntRange(0, 30), help="Use only past frames and this many later ones, as in live use.")
 @option("--fill", type=click.IntRange(0), default=0, help="Fill gaps of up to this many frames, with low scores.")
 @option("--fps", type=FINITE_POSITIVE, default=30.0, help="Frames per second.")
-@on_film
+@on_video
 @friendly
 def smooth(
     results: Path,
@@ -52,8 +52,8 @@ def smooth(
     if cutoff is not None and method == "network":
         raise InputError("--cutoff is for filters: choose one with --smooth")
     require_outputs([out], (results, images, video), folder=results.is_dir())
-    people, film, _ = read_frames(results, video, images, **read_options)
-    times = film.times if film else None
+    people, video_frames, _ = read_frames(results, video, images, **read_options)
+    times = video_frames.times if video_frames else None
     denoise: Denoiser
     if method == "network":
         from posefix.motion.denoise import TrackDenoiser

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError, require_above_zero
@@ -19,7 +18,7 @@ from posefix.lifting.body import HEIGHT, limbs_of, views
 from posefix.lifting.network import DEFAULT, LIFTING, LiftingNetwork
 from posefix.lifting.placing import MIN_KEYPOINTS, root_of, smoothed_distance, with_constant_limbs
 from posefix.lifting.poses import Camera, Poses3D, Track3D
-from posefix.motion.denoise import MAX_FPS, MIN_FPS, by_windows, normalized, on_even_grid
+from posefix.motion.denoise import by_windows, in_batches, normalized, on_even_grid
 from posefix.motion.filters import interpolated, segments
 from posefix.motion.tracks import Track
 from posefix.refine.checks import check_people, people_of_arrays
@@ -173,17 +172,9 @@ class Lifter:
         """
         windows = normalized(windows)[0]
         mirrored = windows[:, :, self._flip] * np.array([-1, 1, 1], np.float32)
-        rate = torch.full((len(windows),), float(np.clip(fps, MIN_FPS, MAX_FPS)))
-        outputs = []
-        for inputs in (windows, mirrored):
-            batches = torch.split(torch.from_numpy(inputs), BATCH_SIZE)
-            with torch.inference_mode():
-                lifted = [self.network(batch, rate[: len(batch)]) for batch in batches]
-            keypoints = torch.cat([pose.keypoints for pose in lifted]).numpy()
-            spreads = torch.cat([pose.log_spread.exp() for pose in lifted]).numpy()
-            outputs.append(np.concatenate([keypoints, spreads[..., None]], axis=-1))
-        unmirrored = outputs[1][:, :, self._flip] * np.array([-1, 1, 1, 1], np.float32)
-        poses: np.ndarray = self._factor * (outputs[0] + unmirrored) / 2
+        lifted, lifted_mirrored = (in_batches(self.network, x, fps, BATCH_SIZE) for x in (windows, mirrored))
+        unmirrored = lifted_mirrored[:, :, self._flip] * np.array([-1, 1, 1, 1], np.float32)
+        poses: np.ndarray = self._factor * (lifted + unmirrored) / 2
         return poses
 
     def _directions(self, xyc: np.ndarray, rays: np.ndarray) -> np.ndarray:

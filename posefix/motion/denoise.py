@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from posefix.core import geometry
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import require
 from posefix.core.skeleton import Skeleton
-from posefix.motion.filters import interpolated, one_euro, person_size, segments, sizes_so_far, smooth
+from posefix.motion.filters import even_grid, interpolated, one_euro, person_size, segments, sizes_so_far, smooth
 from posefix.motion.network import DEFAULT, MOTION, MotionNetwork
 
 WINDOW, OVERLAP = 96, 32  # frames
@@ -123,9 +124,8 @@ def on_even_grid(
     Returns:
         (T, K, C), interpolated to ``times``.
     """
-    step = float(np.median(np.diff(times)))
-    grid = np.linspace(times[0], times[-1], round((times[-1] - times[0]) / step) + 1)
-    if len(grid) == len(times) and np.abs(grid - times).max() < EVEN_TOLERANCE * step:
+    step, grid = even_grid(times, EVEN_TOLERANCE)
+    if grid is None:
         return function(track, 1 / step)
     valid = track[..., 2] > 0
     nearest = np.clip(np.searchsorted(times, grid - step / 2), 0, len(times) - 1)
@@ -208,13 +208,18 @@ def denoise_frame(network: MotionNetwork, windows: np.ndarray, fps: float, frame
 def denoise_windows(network: MotionNetwork, windows: np.ndarray, fps: float) -> np.ndarray:
     """Denoise N windows (N, T, K, 3): (N, T, K, 3) pixels, as :func:`denoise`."""
     windows, centres, sizes = normalized(windows)
+    pixels: np.ndarray = in_batches(network, windows, fps, BATCH_SIZE) * sizes
+    pixels[..., :2] += centres
+    return pixels
+
+
+def in_batches(network: nn.Module, windows: np.ndarray, fps: float, batch_size: int) -> np.ndarray:
+    """Run a network on normalised windows (N, T, K, 3): (N, T, K, D + 1) float32 positions and spreads."""
     rate = torch.full((len(windows),), float(np.clip(fps, MIN_FPS, MAX_FPS)))
     with torch.inference_mode():
-        batches = torch.split(torch.from_numpy(windows), BATCH_SIZE)
-        tracks = [network(batch, rate[: len(batch)]) for batch in batches]
-    pixels = torch.cat([torch.cat([t.keypoints, t.log_spread.exp()[..., None]], -1) for t in tracks]).numpy() * sizes
-    pixels[..., :2] += centres
-    return np.asarray(pixels)
+        outputs = [network(batch, rate[: len(batch)]) for batch in torch.split(torch.from_numpy(windows), batch_size)]
+        values = [torch.cat([output.keypoints, output.log_spread.exp()[..., None]], dim=-1) for output in outputs]
+        return np.asarray(torch.cat(values).numpy())
 
 
 def certainty(spread: np.ndarray, scale: np.ndarray) -> np.ndarray:

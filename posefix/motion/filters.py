@@ -175,12 +175,22 @@ def _filtered(times: np.ndarray, xy: np.ndarray, method: str, cutoff: float, siz
         return xy
     if method == "oneeuro":
         return one_euro(times, xy, np.full(len(times), size), cutoff)
+    step, grid = even_grid(times, EVEN_TOLERANCE)
+    if grid is None:
+        return _on_grid(xy, method, cutoff * step)
+    spline = require("scipy.interpolate", "video", "smoothing").make_interp_spline
+    return np.asarray(spline(grid, _on_grid(spline(times, xy, k=3)(grid), method, cutoff * step), k=3)(times))
+
+
+def even_grid(times: np.ndarray, tolerance: float) -> tuple[float, np.ndarray | None]:
+    """Return the median step of times (T,), s, and evenly spaced times from the first to the last.
+
+    The grid is None if the times are even themselves, within ``tolerance`` steps.
+    """
     step = float(np.median(np.diff(times)))
     grid = np.linspace(times[0], times[-1], round((times[-1] - times[0]) / step) + 1)
-    is_even = len(grid) == len(times) and np.abs(grid - times).max() < EVEN_TOLERANCE * step
-    spline = require("scipy.interpolate", "video", "smoothing").make_interp_spline
-    filtered = _on_grid(xy if is_even else spline(times, xy, k=3)(grid), method, cutoff * step)
-    return filtered if is_even else np.asarray(spline(grid, filtered, k=3)(times))
+    is_even = len(grid) == len(times) and np.abs(grid - times).max() < tolerance * step
+    return step, None if is_even else grid
 
 
 def _on_grid(xy: np.ndarray, method: str, cutoff: float) -> np.ndarray:

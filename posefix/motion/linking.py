@@ -102,7 +102,8 @@ class Linker:
 
         ids, velocities = np.full(len(keypoints), -1, np.int64), np.zeros((len(keypoints), 2))
         ids[matches] = self._ids[tracks]
-        motion = _displacement(self._keypoints[tracks], self._scores[tracks], keypoints[matches], scores[matches])
+        shared = (self._scores[tracks] > 0) & (scores[matches] > 0)
+        motion = median_of_known(keypoints[matches] - self._keypoints[tracks], shared)
         velocities[matches] = (1 - NEWEST_SHARE) * self._velocities[tracks] + NEWEST_SHARE * motion / elapsed[tracks]
         is_new = ids < 0
         ids[is_new] = self._next_id + np.arange(is_new.sum())
@@ -137,8 +138,3 @@ class Linker:
 
 def _widened(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[..., :2] - BOX_BUFFER * boxes[..., 2:], (1 + 2 * BOX_BUFFER) * boxes[..., 2:]], -1)
-
-
-def _displacement(old: np.ndarray, old_scores: np.ndarray, new: np.ndarray, new_scores: np.ndarray) -> np.ndarray:
-    """Return the median displacement (N, 2) px of the keypoints that both poses have; 0 if they share none."""
-    return median_of_known(new - old, (old_scores > 0) & (new_scores > 0))

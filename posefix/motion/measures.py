@@ -87,7 +87,8 @@ class Clip:
         for track in tracks_of(people, self.fps):
             in_frame = track.rows >= 0
             rows = np.where(in_frame, matched[track.rows], -1)
-            predictions = np.where((rows >= 0)[:, None, None], results.keypoints[rows], np.nan)
+            predictions = np.full((len(rows), *results.keypoints.shape[1:]), np.nan)
+            predictions[rows >= 0] = results.keypoints[rows[rows >= 0]]
             labelled = in_frame[:, None] & people.labelled[track.rows]
             truth = Annotated(people[track.rows], in_frame, labelled, np.diff(track.frames, prepend=-1) == step)
             ids = results.track_ids[rows[rows >= 0]]

@@ -33,8 +33,8 @@ class OnlineDenoiser:
     """
 
     def __init__(self, network: MotionNetwork, fps: float, latency: int = 0) -> None:
-        if latency not in range(MEMORY):
-            raise InputError(f"latency must be 0 to {MEMORY - 1} frames, got {latency}")
+        if not isinstance(latency, int | np.integer) or latency not in range(MEMORY):
+            raise InputError(f"latency must be a whole number of frames from 0 to {MEMORY - 1}, got {latency!r:.40}")
         require_above_zero(fps, "fps")
         self.network, self.fps, self.latency = network, fps, latency
         self._tracks: dict[int, np.ndarray] = {}  # (MEMORY, K, 3 or more) each
@@ -98,6 +98,9 @@ class OnlineRefiner:
         network: the sequence denoiser, or its name or path.
         settings: settings of the refiner; None takes the defaults.
         latency: number of frames by which the result is delayed, so that smoothing can use these later frames, too.
+
+    Raises:
+        InputError: as :class:`OnlineDenoiser`; or the network is unusable, or for another skeleton than the refiner's.
     """
 
     def __init__(

@@ -93,12 +93,12 @@ class Refiner:
             same people: keypoints unknown to this refiner or without an estimate stay as they are.
 
         Raises:
-            InputError: for other shapes or types.
+            InputError: as :meth:`refine`; or for other shapes or types, or people of several images.
         """
         if not isinstance(keypoints, People):
             people = people_of_arrays(keypoints, boxes, self.skeleton)
             refined = self.refine(people, dict.fromkeys(people.image_ids.tolist(), image), settings)
-            return np.concatenate([refined.keypoints, refined.scores[..., None]], axis=-1)
+            return refined.xyc
         ids = np.unique(keypoints.image_ids).tolist()
         if len(ids) > 1:
             raise InputError(f"people of {len(ids)} images were given with one image; use Refiner.refine for several")

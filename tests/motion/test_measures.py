@@ -91,6 +91,11 @@ def test_frames_without_a_result_are_missing_and_break_movement(truth: GroundTru
     assert found["acceleration"] is None and found["position_error"] == approx(0)
 
 
+def test_without_any_result_all_frames_are_missing(truth: GroundTruth, exact: People) -> None:
+    found = measure_clips([Clip(truth, exact[:0])])
+    assert found["missing"] == 100 and found["pck20"] == 0 and found["position_error"] is None
+
+
 def test_of_several_results_of_one_person_the_best_scored_counts(truth: GroundTruth, exact: People) -> None:
     worse = moved(exact, np.array([30.0, 0]))
     both = replace(concatenate([worse, exact]), person_scores=np.repeat([0.4, 0.8], len(exact)), track_ids=None)

@@ -183,7 +183,7 @@ def test_live_the_answers_are_those_of_the_past_alone(motion: Path, rng: np.rand
         before, after = whole, denoise_live(network, changed, 30.0, latency)[..., :2]
         np.testing.assert_array_equal(before[: 25 - latency], after[: 25 - latency])
         assert (before[25 - latency] != after[25 - latency]).any()
-    for latency in (-1, 1.5, 64):
+    for latency in (-1, 1.0, 1.5, 64):
         with pytest.raises(InputError, match="latency"):
             OnlineDenoiser(network, 30, latency)
     for shape in ((1, 16, 3), (1, 17, 2), (17, 3)):

@@ -110,3 +110,5 @@ def test_there_is_nothing_to_fit_without_keypoints(rng: np.random.Generator) -> 
     people.scores[:] = 0
     with pytest.raises(ValueError, match="nothing to fit"):
         fit_statistics([observed(people, KNOWN, rng)])
+    with pytest.raises(ValueError, match="nothing to fit"):
+        fit_statistics([])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from posefix.media.video import VideoFrames
 
 
-def on_film(command: Command) -> Command:
+def on_video(command: Command) -> Command:
     """Add the argument and options of :func:`read_frames`, except ``size``."""
     results = click.argument("results", type=PATH)
     video = option("--video_path", "video", type=PATH, help="The video: its size, and time stamps instead of --fps.")
@@ -42,19 +42,19 @@ def read_frames(
 
     if size and (video or images):
         raise InputError("--size is for where there is neither a video nor images, which tell it themselves")
-    film = VideoFrames(video) if video else None
+    video_frames = VideoFrames(video) if video else None
     index = None
-    if video and film:
-        index = formats.ImageIndex.of_video(video, film.size)
+    if video and video_frames:
+        index = formats.ImageIndex.of_video(video, video_frames.size)
     elif images:
         index = formats.ImageIndex.of_folder(images)
     elif size:
         index = formats.ImageIndex({}, "--size", video=size)
     people = formats.read(results, images=index, **read_options)
-    if film and (outside := (people.image_ids < 0) | (people.image_ids >= film.length)).any():
+    if video_frames and (outside := (people.image_ids < 0) | (people.image_ids >= video_frames.length)).any():
         first = people.image_ids[outside][0]
-        problem = f"frame {first} is not in the video, which has {film.length} frames from 0 on"
+        problem = f"frame {first} is not in the video, which has {video_frames.length} frames from 0 on"
         if read_options["on_error"] == "stop":
             raise InputError(f"{results}: {problem}; --on_error skip goes on at its rate")
         click.echo(f"{problem}: {outside.sum()} people beyond it are assumed to continue at its rate", err=True)
-    return people, film, index
+    return people, video_frames, index
