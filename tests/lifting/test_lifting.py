@@ -34,6 +34,13 @@ def network(causal: bool = False) -> LiftingNetwork:
     return made
 
 
+@pytest.mark.parametrize("size", [(640, 480), (480, 640)])
+def test_the_field_of_view_is_along_the_longer_side(size: tuple[int, int]) -> None:
+    rays = camera_of(*size, 90).rays(np.array([(0, 0), size]))
+    np.testing.assert_allclose(rays[:, np.argmax(size)], [-1, 1])
+    np.testing.assert_allclose(rays[:, np.argmin(size)], [-0.75, 0.75])
+
+
 def track(frames: int = 40, seed: int = 0) -> Track:
     rng = np.random.default_rng(seed)
     pose = rng.uniform((250, 100), (390, 400), (17, 2))

@@ -204,6 +204,20 @@ def test_images_of_another_size_than_annotated_are_refused_or_rotated(tmp_path: 
         shape(16, 12)
 
 
+@pytest.mark.parametrize("upright", [False, True])
+def test_images_whose_exif_rotation_is_ignored_are_counted_and_square_ones_are_not(
+    tmp_path: Path, upright: bool
+) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", (8, 6)).save(tmp_path / "1.jpg", exif=exif)
+    Image.new("RGB", (8, 6)).save(tmp_path / "2.jpg")
+    Image.new("RGB", (8, 8)).save(tmp_path / "3.jpg")
+    images = ImageFolder(tmp_path, upright=upright)
+    assert [images[i].shape[:2] for i in (1, 2, 3)] == [(8, 6) if upright else (6, 8), (6, 8), (8, 8)]
+    assert images.rotated == (set() if upright else {1})
+
+
 def test_missing_images_are_counted_and_the_first_five_named(tmp_path: Path) -> None:
     images = ImageFolder(filled(tmp_path, "3.png"))
     wanted = np.array([3, 90, 80, 70, 60, 50, 40, 40])

@@ -20,7 +20,7 @@ from posefix.media.images import ImageFolder
 from posefix.media.video import VideoFrames, write_video
 from posefix.models.checkpoint import save_checkpoint
 from posefix.motion.denoise import TrackDenoiser, denoise_live
-from posefix.motion.network import MOTION, MotionConfig, MotionNetwork
+from posefix.motion.network import DEFAULT, MOTION, MotionConfig, MotionNetwork
 from posefix.motion.online import OnlineDenoiser, OnlineRefiner
 from posefix.motion.refining import VideoTime, refine_video
 from posefix.refine.refiner import Refiner
@@ -100,6 +100,24 @@ def test_gaps_are_filled_and_who_was_refined_before_stays(
         np.testing.assert_array_equal(done.keypoints[same][0], people.keypoints[i])
 
 
+def test_a_settled_keypoint_keeps_less_of_its_error_the_less_the_image_confirms_it() -> None:
+    time, truth = VideoTime(MOTION.load(DEFAULT)), np.repeat(walk((80, 120), (0, 0), 1), FRAMES, axis=0)
+    refined = People(COCO, truth, np.ones((FRAMES, 17)), np.arange(FRAMES), track_ids=np.ones(FRAMES))
+    refined.keypoints[15, 9] += 30
+    scores, errors = np.full((FRAMES, 17), 0.9, np.float32), []
+    for scores[15, 9] in (0.9, 0.3, 0.0):
+        errors.append(np.linalg.norm(time.settle(refined, scores).keypoints[15, 9] - truth[15, 9]))
+    assert errors[2] < 0.5 * errors[1] < 0.25 * errors[0]
+
+
+def test_missing_keypoints_are_found_where_the_people_can_hold_them(
+    people: People, film: Path, motion: Path, refiner: Refiner
+) -> None:
+    people.keypoints[7, 9], people.scores[7, 9] = 0, 0
+    done = refine_video(refiner, people, VideoFrames(film), network=motion)
+    assert done.keypoints[7, 9].all()
+
+
 def test_frames_in_a_folder_are_refined_as_their_film(
     people: People, film: Path, frames: Path, motion: Path, refiner: Refiner
 ) -> None:
@@ -112,7 +130,7 @@ def test_frames_in_a_folder_are_refined_as_their_film(
 
 
 def test_what_is_before_has_the_places_of_the_file(people: People, film: Path, motion: Path) -> None:
-    time = VideoTime.of(VideoFrames(film), motion, fill=2)
+    time = VideoTime.of(VideoFrames(film), network=motion, fill=2)
     proposal = time.propose(people)
     before = proposal.before(people)
     old = proposal.rows >= 0

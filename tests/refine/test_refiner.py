@@ -101,12 +101,13 @@ def test_scores_boxes_and_the_rest_come_back_as_they_were(refiner: Refiner, rng:
     assert refined.extra == people.extra
 
 
-@pytest.mark.parametrize("case", ["outside", "origin", "identical", "no scores", "nobody", "far"])
+@pytest.mark.parametrize("case", ["outside", "negative", "origin", "identical", "no scores", "nobody", "far"])
 def test_strange_people_give_finite_poses(refiner: Refiner, rng: np.random.Generator, case: str) -> None:
     people = random_people(rng, 0 if case == "nobody" else 4)
-    if case == "outside":
-        people.keypoints += 5000
-        people.boxes[:, :2] += 5000
+    if case in ("outside", "negative"):
+        shift = 5000 if case == "outside" else -5000
+        people.keypoints += shift
+        people.boxes[:, :2] += shift
     if case == "origin":
         people.keypoints[:], people.scores[:], people.boxes[:] = 0, 0, 0
     if case == "identical":
@@ -194,9 +195,10 @@ def test_the_network_sees_the_pose_and_the_image() -> None:
         assert (network(crops, poses.flip(0), heights) - logits).abs().max() > 1e-4
 
 
-def test_poses_absurdly_far_out_are_refused_in_one_sentence(refiner: Refiner) -> None:
+@pytest.mark.parametrize("side", [1, -1])
+def test_poses_absurdly_far_out_are_refused_in_one_sentence(refiner: Refiner, side: int) -> None:
     keypoints = np.zeros((1, 17, 3), np.float32)
-    keypoints[0, 3] = 2 * MAX_COORDINATE, 0, 1
+    keypoints[0, 3] = side * 2 * MAX_COORDINATE, 0, 1
     with pytest.raises(ValueError, match="must lie within"):
         refiner(np.zeros((40, 40, 3), np.uint8), keypoints)
 
@@ -268,6 +270,7 @@ def test_out_of_memory_on_a_gpu_names_the_batch_size(head: str, rng: np.random.G
     [
         (lambda triples: triples * [1 / 120, 1 / 120, 1], "fractions of the image"),
         (lambda triples: np.where(np.arange(17)[:, None] == 3, np.nan, triples), "left_ear of person 0 is NaN"),
+        (lambda triples: np.where(np.arange(51).reshape(17, 3) == 11, np.nan, triples), "left_ear of person 0 is NaN"),
         (lambda triples: triples[:, :16], r"\(N, 17, 3\).*got \(3, 16, 3\)"),
         (lambda triples: triples[0], r"\(N, 17, 3\).*got \(17, 3\)"),
         (lambda triples: [["a"]], "array of numbers"),
