@@ -171,24 +171,17 @@ class _Method(nn.Module):
     def __init__(self, network: nn.Module, name: str, spec: TreeSpec, options: dict[str, bool]) -> None:
         super().__init__()
         self.network, self._name, self._spec, self._options = network, name, spec, options
-
-    @property
-    def identity(self) -> str:
-        """Name and options of the method."""
-        return f"{self._name} {self._options}"
+        self.identity = f"{name} {options}"
 
     def to_onnx(self, example: list[torch.Tensor]) -> bytes:
         """Export for any number of people."""
         names = [f"input{i}" for i in range(len(example))]
         return to_onnx(self, *example, input_names=names, dynamic_axes={name: {0: "people"} for name in names})
 
-    def call(self, tensors: list[torch.Tensor]) -> Any:
-        """Call the method, with crops (N, 3, H, W)."""
-        return getattr(self.network, self._name)(*tree_unflatten(tensors, self._spec), **self._options)
-
     def forward(self, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Call the method, with crops (N, H, W, 3) as they lie in memory."""
-        outputs = self.call([a.permute(0, 3, 1, 2) if a.dtype == torch.uint8 else a for a in arrays])
+        tensors = [array.permute(0, 3, 1, 2) if array.dtype == torch.uint8 else array for array in arrays]
+        outputs = getattr(self.network, self._name)(*tree_unflatten(tensors, self._spec), **self._options)
         return tuple(tree_flatten(outputs)[0])
 
 

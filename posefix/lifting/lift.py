@@ -62,6 +62,9 @@ class Lifter:
         network: the lifting network.
         skeleton: skeleton of the 2D poses.
         height: body height of the people, in metres.
+
+    Raises:
+        InputError: the skeleton has too few of COCO's keypoints, or the height is not above 0.
     """
 
     def __init__(self, network: LiftingNetwork, skeleton: Skeleton, height: float = HEIGHT) -> None:
@@ -128,7 +131,8 @@ class Lifter:
         xyc = self._network_pose(np.where(people.labelled[..., None], people.xyc, 0).astype(np.float64))[:, None]
         cameras = [camera(image_id) for image_id in people.image_ids.tolist()]
         poses = self._lift(xyc, STILL_RATE)
-        keypoints, root = self._in_camera(poses, xyc, rays := _rays(xyc, cameras), self._directions(xyc, rays))
+        rays = np.array([c.rays(pose[..., :2]) for c, pose in zip(cameras, xyc, strict=True)]).reshape(xyc.shape)
+        keypoints, root = self._in_camera(poses, xyc, rays, self._directions(xyc, rays))
         arrays = _known_arrays(keypoints, root, poses, xyc[..., 2] <= 0)
         times = np.zeros(1)
         rows = zip(people.track_ids.tolist(), people.image_ids[:, None], *arrays, cameras, strict=True)
@@ -143,12 +147,16 @@ class Lifter:
         rays = camera.rays(xyc[..., :2])
         directions = self._directions(xyc, rays)
         spans = segments(track.times, track.keypoints, valid)
+
+        def lift(xyc: np.ndarray, fps: float) -> np.ndarray:
+            return by_windows(xyc, partial(self._lift, fps=fps), WINDOW, OVERLAP)
+
         for span in spans:
             directions[span] = interpolated(track.times[span], directions[span, None])[:, 0]
             if span.stop - span.start < 2:
                 poses[span] = self._lift(xyc[None, span], STILL_RATE)[0]
             else:
-                poses[span] = on_even_grid(track.times[span], xyc[span], self._by_windows)
+                poses[span] = on_even_grid(track.times[span], xyc[span], lift)
         keypoints, root = self._in_camera(poses, xyc, rays, directions)
         for span in spans:
             dense = interpolated(track.times[span], root[span, None])[:, 0]
@@ -161,9 +169,6 @@ class Lifter:
         """Convert poses (..., K', 3) to the network's skeleton (..., K, 3); missing keypoints get score 0."""
         converted: np.ndarray = np.where((self._source >= 0)[:, None], keypoints[..., self._source, :], 0)
         return converted
-
-    def _by_windows(self, track: np.ndarray, fps: float) -> np.ndarray:
-        return by_windows(track, partial(self._lift, fps=fps), window=WINDOW, overlap=OVERLAP)
 
     def _lift(self, windows: np.ndarray, fps: float) -> np.ndarray:
         """Lift windows (N, T, K, 3) to (N, T, K, 4): metres along the line of sight, and expected errors.
@@ -241,12 +246,6 @@ def cameras_of(people: People, index: ImageIndex | None, field_of_view: float) -
     return Cameras(
         {image_id: camera_of(*sizes[image_id], field_of_view) for image_id in ids}, len(guessed), (width, height)
     )
-
-
-def _rays(xyc: np.ndarray, cameras: Sequence[Camera]) -> np.ndarray:
-    """Return rays (N, T, K, 3) through the pixels (N, T, K, 3) of N people, each with their own camera."""
-    focal, centres = np.array([c.focal for c in cameras]), np.array([c.centre for c in cameras])
-    return Camera(1.0, (0.0, 0.0)).rays((xyc[..., :2] - centres[:, None, None]) / focal[:, None, None, None])
 
 
 def _known_arrays(

@@ -116,8 +116,6 @@ def refine_video(
     video_time = VideoTime.of(video, fps, network, fill)
     proposed = video_time.propose(people).people
     inputs = proposed.to_skeleton(refiner.skeleton)
-    refinement = Refinement.of(inputs)
-    for batch in refiner.refine_batches(inputs, video, settings):
-        refinement.add(batch)
+    refinement = Refinement.of(inputs, refiner.refine_batches(inputs, video, settings))
     settled = video_time.settle(refinement.apply(inputs, settings), refinement.keypoint_scores)
     return with_refined(proposed, settled, missing=people.source is None or people.source.format.completed)

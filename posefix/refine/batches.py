@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,10 +90,13 @@ class Refinement:
     problems: list[str]  # one message per person whose image could not be used
 
     @classmethod
-    def of(cls, people: People) -> Refinement:
-        """Start with nothing refined."""
+    def of(cls, people: People, batches: Iterable[RefinedBatch] = ()) -> Refinement:
+        """Collect the results of batches; more can be added."""
         expected, scores = (np.full(shape, np.nan, np.float32) for shape in (len(people), people.scores.shape))
-        return cls(people.keypoints.copy(), expected, scores, [])
+        refinement = cls(people.keypoints.copy(), expected, scores, [])
+        for batch in batches:
+            refinement.add(batch)
+        return refinement
 
     def add(self, batch: RefinedBatch) -> None:
         """Add the result of a batch."""

@@ -38,6 +38,9 @@ class Refiner:
         engine: runs the network: one of :data:`posefix.engines.ENGINES`, or an engine object.
         precision: of engines that support several: ``f32``, ``bf16``, or ``auto`` for the faster one.
 
+    Raises:
+        InputError: when the engine or the device cannot be used.
+
     Example::
 
         refiner = Refiner.from_pretrained()
@@ -126,9 +129,7 @@ class Refiner:
         check_types(people, images)
         require_shared(people, self.skeleton, "the checkpoint refines")
         input_people = people.to_skeleton(self.skeleton)
-        refinement = Refinement.of(input_people)
-        for batch in self.refine_batches(input_people, images, settings):
-            refinement.add(batch)
+        refinement = Refinement.of(input_people, self.refine_batches(input_people, images, settings))
         holds_missing = people.source is None or people.source.format.completed
         return with_refined(people, refinement.apply(input_people, settings), missing=holds_missing)
 

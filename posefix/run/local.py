@@ -166,10 +166,8 @@ def refine(
     refine_batches: RefineBatches, work: Work, settings: RefineSettings, journal: Journal | None, console: Console
 ) -> tuple[Refinement, int]:
     """Refine all people, resuming after the journal; returns the refinement, and the number of people of this run."""
-    refinement = Refinement.of(work.before)
     finished = [] if journal is None else journal.finished
-    for batch in finished:
-        refinement.add(batch)
+    refinement = Refinement.of(work.before, finished)
     resumed = done = sum(batch.people for batch in finished)
     total = work.batches.people
     batches = refine_batches(work.refiner_input, work.images, settings, work.batches.part(len(finished)))

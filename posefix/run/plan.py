@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posefix.core.errors import InputError, require
-from posefix.core.files import make_folder, require_distinct, require_writable
+from posefix.core.files import make_folder, require_distinct, require_outputs
 from posefix.models.checkpoint import DEFAULT
 from posefix.models.weights import resolve
 from posefix.refine.settings import RefineSettings
@@ -101,10 +101,8 @@ class Plan:
         require_distinct((journal, self.out, self.metrics, self.visualize, index, self.report), inputs)
         if self.visualize is not None:
             make_folder(self.visualize)
-        if self.out is not None:
-            require_writable(self.out, folder=self.results.is_dir())
-        for path in filter(None, (self.metrics, index, self.report)):
-            require_writable(path)
+        require_outputs([self.out], folder=self.results.is_dir())
+        require_outputs([self.metrics, index, self.report])
 
     @property
     def over_time(self) -> bool:
