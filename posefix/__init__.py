@@ -76,7 +76,7 @@ __all__ = [
     "write",
 ]
 
-_ROOMS = {  # where a name is that is imported when it is first asked for
+_MODULES = {  # of names that are imported when they are first asked for
     "ImageFolder": "posefix.media.images",
     "Lifter": "posefix.lifting.lift",
     "OnlineRefiner": "posefix.motion.online",
@@ -98,4 +98,4 @@ def __getattr__(name: str) -> Any:
     """Import what a name needs when it is first asked for: torch comes with the refiner alone."""
     if name not in __all__:
         raise AttributeError(f"module 'posefix' has no attribute {name!r}")
-    return getattr(import_module(_ROOMS.get(name, "posefix.formats.memory")), name)
+    return getattr(import_module(_MODULES.get(name, "posefix.formats.memory")), name)

@@ -177,8 +177,11 @@ def to_transformers(people: People, like: Any) -> list[Any]:
 
 
 def _labels(person: Mapping[str, Any]) -> np.ndarray:
-    """Return (k,) indices of a person's keypoints among COCO's 17 or COCO-WholeBody's 133."""
-    return as_array(person["labels"] if "labels" in person else range(len(person["keypoints"])))
+    """Return (k,) indices of a person's keypoints among COCO's 17 or COCO-WholeBody's 133; ValueError if negative."""
+    labels = as_array(person["labels"] if "labels" in person else range(len(person["keypoints"])))
+    if labels.min(initial=0) < 0:
+        raise ValueError(f"a label is {labels.min()}, expected the index of a keypoint")
+    return labels
 
 
 def _read_transformers(people: Sequence[Mapping[str, Any]]) -> People:

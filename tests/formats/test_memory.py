@@ -235,6 +235,7 @@ def _vitpose(count: int = 17, **more: object) -> dict:
             "got list: .*must be of integer",
         ),
         (lambda: posefix.from_transformers([_vitpose(200)]), "out of bounds for axis"),
+        (lambda: posefix.from_transformers([_vitpose(labels=torch.arange(17) - 1)]), "a label is -1"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_one_sentence(call, message: str) -> None:
