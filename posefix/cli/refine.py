@@ -39,7 +39,7 @@ NOTES = {  # on measurements that are not 0
     "lacking_keypoints": "{keypoints} of the annotations that the results do not have: in AP they count as wrong",
     "estimated": "{have} a box and no pose: the pose was estimated from the image",
     "filled": "{missing} filled in",
-    "unfilled": "{missing} not filled in: the format has no place for them here",
+    "unfilled": "{missing} not filled in: there is no image, or the format has no place for them here",
     "without_extent": "{people} without a box and with fewer than three keypoints: left unchanged",
     "refined_before": "{have} an original_score: they were refined before and stay unchanged",
 }
@@ -58,7 +58,7 @@ NOTES = {  # on measurements that are not 0
     help="For videos and --fps: auto also uses the neighbouring frames, off refines each frame by itself. To smooth "
     "without images, use posefix smooth.",
 )
-@option("--fps", type=FINITE_POSITIVE, help="The --images are this many frames per second of one video.")
+@option("--fps", type=FINITE_POSITIVE, help="The --images are numbered frames of a video with this rate.")
 @option("--fill", type=click.IntRange(0), default=0, help="For videos and --fps: fill gaps of up to this many frames.")
 @option("--annotations", type=PATH, help="COCO annotations: measure AP before and after; give file names.")
 @shared.CHECKPOINT

@@ -18,7 +18,7 @@ from posefix.formats.coco import ImageRecord
 from posefix.formats.images import ImageIndex, ids_of
 from posefix.formats.parsed_file import Format, OnError, ParsedFile
 from posefix.formats.registry import FORMATS, format_named, format_of, sniff
-from posefix.formats.source import Source
+from posefix.formats.source import Source, absent
 
 MAX_WIDTHS = 10  # image widths; a larger median coordinate must be pixels, not a fraction
 
@@ -225,8 +225,7 @@ def _content(people: People, fmt: Format) -> ParsedFile:
 
 def writable(people: People) -> np.ndarray:
     """Return (N,) bool: people with an estimate, in existing images, whom any format can hold."""
-    absent = people.source.absent if people.source else ()
-    return people.labelled.any(1) & ~np.isin(people.image_ids, list(absent))
+    return people.labelled.any(1) & ~absent(people)
 
 
 def fitted(people: People, fmt: Format) -> People:

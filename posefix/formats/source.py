@@ -51,8 +51,13 @@ def refinable(people: People, skeleton: Skeleton) -> np.ndarray:
 
     They have an estimate of a keypoint in it, or their format has missing ones completed; and their image exists.
     """
-    absent = np.isin(people.image_ids, list(people.source.absent))
-    return np.flatnonzero(~absent & (people.source.format.completed | people.to_skeleton(skeleton).labelled.any(1)))
+    estimated = people.source.format.completed | people.to_skeleton(skeleton).labelled.any(1)
+    return np.flatnonzero(estimated & ~absent(people))
+
+
+def absent(people: People) -> np.ndarray:
+    """Return (N,) bool: people of images that do not exist, whose image ids and coordinates may be meaningless."""
+    return np.isin(people.image_ids, list(people.source.absent) if people.source else [])
 
 
 def takes_new(people: People, image_ids: np.ndarray) -> np.ndarray:

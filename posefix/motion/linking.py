@@ -14,6 +14,7 @@ from posefix.core import geometry
 from posefix.core.errors import require
 from posefix.core.people import People
 from posefix.evaluation.matching import keypoint_similarity
+from posefix.formats.source import absent
 from posefix.motion.filters import median_of_known
 from posefix.motion.tracks import MAX_GAP, frame_step
 
@@ -27,13 +28,15 @@ MISSING_COST = 0.01  # per missing frame, so that recent tracks come first
 def link(people: People) -> People:
     """Return people with track ids, linking those who have none.
 
-    Image ids are a video's frame numbers, in any order. Gaps have up to ``MAX_GAP`` frames. Empty poses get no id.
+    Image ids are a video's frame numbers, in any order. Gaps have up to ``MAX_GAP`` frames. Empty poses, and people
+    of images that do not exist, get no id.
     Tracks with existing ids take the most frequent one, except in frames where somebody else has it.
     """
-    if not (people.labelled.any(1) & (people.track_ids < 0)).any():
+    known = people.labelled.any(1) & ~absent(people)
+    if not (known & (people.track_ids < 0)).any():
         return people
-    linker = Linker(people.skeleton.sigmas, MAX_GAP * frame_step(people.image_ids))
-    rows = np.flatnonzero(people.labelled.any(1))
+    linker = Linker(people.skeleton.sigmas, MAX_GAP * frame_step(people.image_ids[~absent(people)]))
+    rows = np.flatnonzero(known)
     rows = rows[np.argsort(people.image_ids[rows], kind="stable")]
     frames, starts = np.unique(people.image_ids[rows], return_index=True)
     boxes = geometry.pose_boxes(people.keypoints, people.labelled)

@@ -33,12 +33,14 @@ class VideoTime:
         fps: frames per second, used without ``times``.
         times: (F,) seconds of the frames, or None.
         fill: longest gap of people and keypoints to fill, in frames.
+        images: the images, if the frames are images: people are not filled in where there is none.
     """
 
     network: MotionNetwork
     fps: float = DEFAULT_FPS
     times: np.ndarray | None = None
     fill: int = 0
+    images: ImageFolder | None = None
 
     @classmethod
     def of(
@@ -54,7 +56,7 @@ class VideoTime:
         if fps is None:
             raise InputError("images need fps, the number of frames per second")
         require_above_zero(fps, "fps")
-        return cls(MOTION.load(network), fps, fill=fill)
+        return cls(MOTION.load(network), fps, fill=fill, images=frames)
 
     def propose(self, people: People) -> Smoothed:
         """Link people and denoise their tracks, before a look at the images.
@@ -78,7 +80,8 @@ class VideoTime:
         return refined.with_keypoints(np.where(scored[:, None, None], smoothed.people.keypoints, refined.keypoints))
 
     def _smoothed(self, people: People, fill: int = 0) -> Smoothed:
-        return smooth_people(people, TrackDenoiser(self.network, people.skeleton), self.fps, self.times, fill)
+        denoiser = TrackDenoiser(self.network, people.skeleton)
+        return smooth_people(people, denoiser, self.fps, self.times, fill, self.images)
 
 
 def refine_video(

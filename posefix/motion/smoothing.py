@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from posefix.formats.source import takes_new
 from posefix.motion.filters import FILLED_CONFIDENCE, interpolated, missing_run, smooth
 from posefix.motion.linking import link
 from posefix.motion.tracks import Track, tracks_of, with_tracks
+
+if TYPE_CHECKING:
+    from posefix.media.images import ImageFolder
 
 # Maps times (T,) and keypoints (T, K, 3) of a Track to keypoints (T, K, 3) in all frames, also missing ones, and their
 # confidences (T, K); NaN where there is no estimate.
@@ -30,7 +34,8 @@ class Smoothed:
         tracks: after smoothing.
         linked: number of input people who had no track id and now have one.
         filled: number of filled frames, summed over people.
-        unfilled: number of frames that could not be filled because the file has no place for new people there.
+        unfilled: number of frames that could not be filled because the file has no place for new people there, or for
+            want of an image.
     """
 
     people: People
@@ -50,7 +55,12 @@ class Smoothed:
 
 
 def smooth_people(
-    people: People, denoise: Denoiser, fps: float = 30.0, times: np.ndarray | None = None, fill: int = 0
+    people: People,
+    denoise: Denoiser,
+    fps: float = 30.0,
+    times: np.ndarray | None = None,
+    fill: int = 0,
+    images: ImageFolder | None = None,
 ) -> Smoothed:
     """Smooth all tracks of a video, after linking people without track ids.
 
@@ -62,6 +72,7 @@ def smooth_people(
         fps: frames per second, used without ``times``.
         times: (F,) seconds of the frames of the video.
         fill: longest gap of people and keypoints to fill, in frames.
+        images: people are filled in only in frames that have one of these.
 
     Raises:
         InputError: as :func:`posefix.motion.tracks.tracks_of`, or ``fill`` is not a whole number from 0 on.
@@ -73,7 +84,8 @@ def smooth_people(
     for track in tracks_of(linked, fps, times):
         smoothed = _smoothed(track, denoise, fill)
         fillable = (track.rows < 0) & np.isfinite(smoothed[..., 0]).any(1)
-        no_place = fillable & ~takes_new(people, track.frames)
+        has_image = np.array([images is None or frame in images for frame in track.frames.tolist()])
+        no_place = fillable & ~(has_image & takes_new(people, track.frames))
         smoothed[no_place] = (np.nan, np.nan, 0)
         filled, unfilled = filled + int((fillable & ~no_place).sum()), unfilled + int(no_place.sum())
         tracks.append(replace(track, keypoints=smoothed))

@@ -10,6 +10,7 @@ import numpy as np
 from posefix.core import geometry
 from posefix.core.errors import InputError, require_above_zero
 from posefix.core.people import People, concatenate
+from posefix.formats.source import absent
 
 MAX_GAP = 30  # frames that a person may be missing within a track
 
@@ -41,7 +42,8 @@ def tracks_of(
 ) -> list[Track]:
     """Return the tracks of all people with track ids, by ascending id.
 
-    Image ids are frame numbers. If results exist for every n-th frame only, the others are not gaps.
+    Image ids are frame numbers. If results exist for every n-th frame only, the others are not gaps. People of images
+    that do not exist are in no track.
 
     Args:
         people: N people; :func:`posefix.motion.linking.link` gives them track ids.
@@ -50,10 +52,13 @@ def tracks_of(
         longest_gap: frames of longer gaps are left out of the track.
 
     Raises:
-        InputError: two people in a frame have the same track id, times do not ascend, or ``fps`` is not above 0.
+        InputError: two people in a frame have the same track id, the images' names do not end in distinct numbers,
+            times do not ascend, or ``fps`` is not above 0.
     """
     require_above_zero(fps, "fps")
-    rows = np.flatnonzero(people.track_ids >= 0)
+    require_frame_numbers(people)
+    exist = ~absent(people)
+    rows = np.flatnonzero(exist & (people.track_ids >= 0))
     rows = rows[np.lexsort((people.image_ids[rows], people.track_ids[rows]))]
     ids, frames = people.track_ids[rows], people.image_ids[rows]
     duplicates = np.flatnonzero((np.diff(ids) == 0) & (np.diff(frames) == 0))
@@ -68,9 +73,18 @@ def tracks_of(
         if len(bad := np.flatnonzero(~(np.diff(times) > 0))):
             early, late = times[bad[0] : bad[0] + 2]
             raise InputError(f"frame {bad[0] + 1} is at {late:g} s, frame {bad[0]} at {early:g} s: times must ascend")
-    step = frame_step(people.image_ids)
+    step = frame_step(people.image_ids[exist])
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
     return [_track(people, group, step, longest_gap, fps, times) for group in np.split(rows, starts[1:]) if len(group)]
+
+
+def require_frame_numbers(people: People) -> None:
+    """Raise InputError if image ids are only positions in the sorted names of several images."""
+    if people.source and people.source.synthetic_ids and len(np.unique(people.image_ids[~absent(people)])) > 1:
+        raise InputError(
+            "the images' names do not all end in different numbers, which must count the frames of one video: rename "
+            "the images and results (frame_0001.jpg), or give one video at a time"
+        )
 
 
 def with_tracks(people: People, tracks: Sequence[Track]) -> tuple[People, np.ndarray]:

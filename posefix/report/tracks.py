@@ -93,7 +93,7 @@ def write_tracks(
             picture = views.beside(picture, (entry.track, entry.after), row, image, PANEL_HEIGHT)
             entry.pictures.append((frame, embedded(picture)))
     page = {
-        "name": (frames.path if isinstance(frames, VideoFrames) else frames.folder).name,
+        "name": (frames.path if isinstance(frames, VideoFrames) else frames.folder.resolve()).name,
         "tracks": shown,
         "total": len(tracks),
         "colors": POSE[:3],

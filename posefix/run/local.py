@@ -22,6 +22,7 @@ from posefix.formats import ImageIndex
 from posefix.media.images import ImageFolder
 from posefix.media.video import VideoFrames
 from posefix.motion.refining import VideoTime
+from posefix.motion.tracks import require_frame_numbers
 from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
@@ -147,6 +148,8 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     time = VideoTime.of(images, plan.fps, fill=plan.fill) if plan.over_time else None
     input_people, filled = people, (0, 0)
     try:
+        if plan.fps is not None:
+            require_frame_numbers(people)
         if time is not None:
             proposal = time.propose(people)
             people, input_people = proposal.people, proposal.before(people)

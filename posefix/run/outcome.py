@@ -97,7 +97,7 @@ def draw(plan: Plan, refined: Refined) -> str:
     """
     folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
     video = isinstance(images, VideoFrames)
-    name, fps = (images.path.stem, images.fps) if video else (images.folder.name, plan.fps)
+    name, fps = (images.path.stem, images.fps) if video else (images.folder.resolve().name, plan.fps)
     if video:
         inside = (before.image_ids >= 0) & (before.image_ids < images.length)
         before, after = (before, after) if inside.all() else (before[inside], after[inside])

@@ -16,6 +16,8 @@ from posefix.cli.refine import refine
 from posefix.core.errors import InputError
 from posefix.core.people import People
 from posefix.core.skeleton import load
+from posefix.formats import FORMATS, Source, read, write
+from posefix.formats.coco import ImageRecord
 from posefix.media.images import ImageFolder
 from posefix.media.video import VideoFrames, write_video
 from posefix.models.checkpoint import save_checkpoint
@@ -127,6 +129,25 @@ def test_frames_in_a_folder_are_refined_as_their_film(
     np.testing.assert_allclose(as_images.keypoints, as_film.keypoints, atol=1e-3)
     with pytest.raises(InputError, match="need fps"):
         refine_video(refiner, people, ImageFolder(frames), network=motion)
+
+
+def test_a_frame_without_an_image_is_not_filled(people: People, frames: Path, motion: Path, refiner: Refiner) -> None:
+    (frames / "000010.png").unlink()
+    here = people[people.image_ids != 10]
+    done = refine_video(refiner, here, ImageFolder(frames), network=motion, fill=2, fps=30)
+    assert len(done) == len(here) + 1 and 10 not in done.image_ids
+
+
+def test_people_of_absent_images_are_in_no_track(people: People, frames: Path, motion: Path, tmp_path: Path) -> None:
+    people.source = Source(FORMATS["alphapose"], None, {i: ImageRecord(f"{i:06d}.png") for i in range(FRAMES)})
+    write(people, tmp_path / "raw.json")
+    (frames / "000015.png").unlink()
+    found = read(tmp_path / "raw.json", images=frames, on_error="skip")
+    smoothed = VideoTime.of(ImageFolder(frames), 30, motion).propose(found)
+    absent = smoothed.people.image_ids < 0
+    assert absent.sum() == 2
+    np.testing.assert_array_equal(smoothed.people.keypoints[absent], found.keypoints[found.image_ids < 0])
+    assert all((track.frames >= 0).all() for track in smoothed.tracks)
 
 
 def test_what_is_before_has_the_places_of_the_file(people: People, film: Path, motion: Path) -> None:

@@ -140,6 +140,19 @@ def test_frames_that_a_list_does_not_have_are_named_like_the_others(people: Peop
     assert names == [f"frame_{i:04d}.jpg" for i in range(40)]
 
 
+@pytest.mark.parametrize("name", ["{}_left.jpg", "morning/{}.jpg"])
+def test_names_that_do_not_count_the_frames_are_refused(name: str, people: People, tmp_path: Path) -> None:
+    names = [name.format(i) for i in people.image_ids.tolist()]
+    names[-1] = name.format(1).replace("morning", "evening")
+    keypoints = np.dstack([people.keypoints, people.scores])
+    records = [
+        {"image_id": name, "keypoints": xyc.ravel().tolist()} for name, xyc in zip(names, keypoints, strict=True)
+    ]
+    (tmp_path / "raw.json").write_text(json.dumps([{**r, "category_id": 1, "score": 2} for r in records]))
+    result = run(tmp_path / "raw.json", "--out", tmp_path / "new.json")
+    assert result.exit_code == 2 and "do not all end in different numbers" in result.output, result.output
+
+
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
