@@ -281,6 +281,17 @@ def test_who_is_aside_does_not_turn_in_a_gap() -> None:
     assert shift[31] < 3 * shift[20:31].max() + 0.1
 
 
+def test_the_distance_of_a_track_jitters_less_than_that_of_its_frames() -> None:
+    noisy = track()
+    noisy.keypoints[..., :2] += np.random.default_rng(1).normal(0, 5, noisy.keypoints[..., :2].shape)
+    lifter = Lifter(network(), SKELETON)
+    people = People(SKELETON, noisy.keypoints[..., :2], noisy.keypoints[..., 2], noisy.frames)
+    together = lifter.tracks([noisy], CAMERA).tracks[0].root
+    alone = np.concatenate([one.root for one in lifter.people(people, lambda image_id: CAMERA).tracks])
+    jitter = [np.abs(np.diff(np.linalg.norm(root, axis=1), 2)).mean() for root in (together, alone)]
+    assert jitter[0] < 0.2 * jitter[1]
+
+
 def test_distances_are_not_smoothed_across_a_cut() -> None:
     lifter, given, far = Lifter(network(), SKELETON), track(30), track(30)
     far.keypoints[..., :2] = (far.keypoints[..., :2] - CAMERA.centre) / 4 + (100, 100)
