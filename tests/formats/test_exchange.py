@@ -190,6 +190,10 @@ def test_pictures_lie_as_their_exif_says_but_not_for_coco(tmp_path: Path) -> Non
     assert ImageIndex.of_folder(lying).size(1) == ImageIndex.of_folder(upright).size(1) == (WIDTH, HEIGHT)
     assert ImageFolder(lying)[1].shape == (WIDTH, HEIGHT, 3)
     np.testing.assert_array_equal(ImageFolder(lying, upright=True)[1], ImageFolder(upright)[1])
+    results = tmp_path / "alphapose-results.json"
+    results.write_text(json.dumps([{"image_id": "1.png", "category_id": 1, "keypoints": [5, 6, 0.5] * 17, "score": 1}]))
+    by_name = formats.read(results, images=ImageIndex.of_folder(lying))
+    np.testing.assert_array_equal(ImageFolder.of_people(lying, by_name)[1], ImageFolder(upright)[1])
 
 
 def test_frame_numbers_mean_the_images_that_have_them() -> None:

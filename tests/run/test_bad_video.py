@@ -97,9 +97,10 @@ def test_what_is_beyond_the_end_can_be_skipped(
         assert not moved[-1]
 
 
-def test_results_in_pixels_of_a_larger_video_are_noticed(world: dict[str, Path], people: People) -> None:
-    for scale, noticed in ((1, False), (3, True)):
-        result, out = run("refine", world, "film.mp4", people.with_keypoints(scale * people.keypoints))
+def test_results_in_pixels_of_another_video_are_noticed(world: dict[str, Path], people: People) -> None:
+    places = people.keypoints
+    for keypoints, noticed in ((places, False), (3 * places, True), (places - [2000, 0], True)):
+        result, out = run("refine", world, "film.mp4", people.with_keypoints(keypoints))
         assert result.exit_code == 0, result.output
         assert ("a pose outside of the video's frames" in result.stdout) == noticed
         out.unlink()
