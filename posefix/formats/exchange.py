@@ -51,6 +51,8 @@ def read(
     Raises:
         InputError: the format is unknown or another one, a person cannot be used, or a name means no image or several.
     """
+    if on_error not in ("stop", "skip"):
+        raise InputError(f"on_error must be 'stop' or 'skip', got {on_error!r:.40}")
     path = Path(path)
     fmt = format_named(format_of(path, format))
     if isinstance(images, str | Path):

@@ -53,7 +53,7 @@ def tracks_of(
 
     Raises:
         InputError: two people in a frame have the same track id, the images' names do not end in distinct numbers,
-            times do not ascend, or ``fps`` is not above 0.
+            times are empty or do not ascend, or ``fps`` is not above 0.
     """
     require_above_zero(fps, "fps")
     require_frame_numbers(people)
@@ -70,6 +70,8 @@ def tracks_of(
         )
     if times is not None:
         times = np.asarray(times, np.float64)
+        if not len(times):
+            raise InputError("times are empty: give the time of every frame, or None and fps")
         if len(bad := np.flatnonzero(~(np.diff(times) > 0))):
             early, late = times[bad[0] : bad[0] + 2]
             raise InputError(f"frame {bad[0] + 1} is at {late:g} s, frame {bad[0]} at {early:g} s: times must ascend")

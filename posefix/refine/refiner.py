@@ -39,7 +39,7 @@ class Refiner:
         precision: of engines that support several: ``f32``, ``bf16``, or ``auto`` for the faster one.
 
     Raises:
-        InputError: when the engine or the device cannot be used.
+        InputError: when the engine or the device cannot be used, or ``keep_margin`` is not 0 to 1.
 
     Example::
 
@@ -58,6 +58,8 @@ class Refiner:
         self.config, self.skeleton = checkpoint.config, checkpoint.skeleton
         self.training_info = checkpoint.training_info
         self.keep_margin = self.config.keep_margin if keep_margin is None else keep_margin
+        if not 0 <= self.keep_margin <= 1:
+            raise InputError(f"keep_margin must be 0 to 1, got {self.keep_margin!r:.40}")
         if isinstance(engine, str):
             engine = create_engine(engine, checkpoint.network, device, precision)
         self.engine, self.device = engine, engine.device

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from posefix.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class RefineSettings:
             :meth:`assumed_ap`. The higher it is, the less readily keypoints move.
 
     Raises:
-        InputError: when a value is out of range.
+        InputError: when a value is out of range or of the wrong type.
     """
 
     batch_size: int = 64
@@ -50,6 +52,9 @@ class RefineSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number from 1 on, got {value!r:.40}")
+        for name in ("flip_test", "rescore", "keypoint_scores"):
+            if not isinstance(value := getattr(self, name), bool | np.bool_):
+                raise InputError(f"{name} must be True or False, got {value!r:.40}")
         if self.passes > MAX_PASSES:
             raise InputError(f"passes must be 1 to {MAX_PASSES}, got {self.passes}")
         ap = self.estimator_ap

@@ -40,6 +40,11 @@ from tests.tiny import save_checkpoint, tiny_checkpoint
 # ---- names of images
 
 
+def test_another_way_to_treat_errors_is_refused() -> None:
+    with pytest.raises(InputError, match="on_error must be 'stop' or 'skip', got 'ignore'"):
+        formats.read(SAMPLES / "coco" / "letter.json", on_error="ignore")  # type: ignore[arg-type]
+
+
 def test_names_mean_images_with_and_without_folders_and_extension() -> None:
     records = {7: ImageRecord("a/walk.jpg"), 8: ImageRecord("b/walk.jpg"), 9: ImageRecord("b/run.png")}
     index = ImageIndex(records, "the images")

@@ -79,6 +79,11 @@ def test_times_that_go_back_are_refused(people: People) -> None:
         tracks_of(people, times=np.r_[0:5, 3, 6:20] / 30)
 
 
+def test_empty_times_are_refused(people: People) -> None:
+    with pytest.raises(InputError, match="times are empty"):
+        tracks_of(people, times=np.zeros(0))
+
+
 def test_beyond_the_end_of_a_video_its_times_go_on(people: People) -> None:
     times = np.arange(20) / 15
     np.testing.assert_allclose(tracks_of(people, times=times[:12])[0].times, times)

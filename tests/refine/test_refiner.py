@@ -92,6 +92,12 @@ def test_a_margin_of_one_moves_nothing(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(refined.keypoints, people.keypoints, atol=1e-4)
 
 
+@pytest.mark.parametrize("margin", [float("nan"), -0.1, 2])
+def test_a_margin_out_of_range_is_refused(margin: float) -> None:
+    with pytest.raises(InputError, match="keep_margin must be 0 to 1"):
+        Refiner(tiny_checkpoint(), keep_margin=margin)
+
+
 def test_scores_boxes_and_the_rest_come_back_as_they_were(refiner: Refiner, rng: np.random.Generator) -> None:
     people = random_people(rng, 4)
     people.extra = [{"track_id": i} for i in range(4)]
