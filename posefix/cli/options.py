@@ -119,7 +119,7 @@ def read_measured(
     """
     from posefix.core.skeleton import load
     from posefix.evaluation.coco import count_other_categories
-    from posefix.evaluation.ground_truth import GroundTruth, read_results, unlisted
+    from posefix.evaluation.ground_truth import GroundTruth, read_results, uncovered, unlisted
 
     if most is not None and len(results) > most:
         raise click.UsageError(f"give at most {most} files of results, not {len(results)}")
@@ -135,6 +135,9 @@ def read_measured(
         if count := unlisted(people, truth):
             message = f"{count} of {len(people)} results are of images that {annotations} does not list"
             click.echo(f"{name}: {message}; they are left out", err=True)
+        if len(people) and (count := uncovered(people, truth)):
+            message = f"{counted(count, 'image')} with annotated people and no results"
+            click.echo(f"{name}: {message}: these people count as missed", err=True)
         if count := count_other_categories(people, truth):
             message = f"{count} of {len(people)} results have a category_id that {annotations} does not annotate"
             click.echo(f"{name}: {message}; they do not count, as in COCO's tools", err=True)

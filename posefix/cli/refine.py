@@ -25,7 +25,9 @@ MIN_IMAGES, MIN_COVERED = 20, 0.8  # if measured on this many images, and this s
 NOTES = {  # on measurements that are not 0
     "unknown_estimator": "--estimator_ap was assumed: if your estimator's AP is higher, give it, or right poses may "
     "get worse",
-    "outside": "{have} a pose outside of the video's frames: results must be in pixels of this video",
+    "outside": "{have} a pose outside of the image or frame: results must be in pixels of these images or this video",
+    "certain": "{have} a confidence of 1 for every keypoint, which marks the pose as certain, so that it changes "
+    "less: if your estimator has no confidences, write 0.5",
     "contradicted_boxes": "{have} a box that is elsewhere than their pose, or far larger: the pose's place, or both "
     "places, were used (boxes must be x, y, width, height)",
     "rotated_images": "{images} with an EXIF rotation, which is ignored for COCO results: if the estimator saw them "
@@ -36,6 +38,7 @@ NOTES = {  # on measurements that are not 0
     "other_categories": "{have} a category_id that the annotations do not have: they are refined, but do not count in "
     "the measures, as in COCO's tools",
     "unlisted_annotations": "{annotations} of images that the annotations do not list: left out",
+    "uncovered": "{images} with annotated people and no results: these people count as missed",
     "lacking_keypoints": "{keypoints} of the annotations that the results do not have: in AP they count as wrong",
     "estimated": "{have} a box and no pose: the pose was estimated from the image",
     "filled": "{missing} filled in",

@@ -23,6 +23,7 @@ from posefix.formats import ImageIndex
 from posefix.formats.coco import ImageRecord, read_images
 from posefix.formats.records import track_id_of
 
+MANY_UNCOVERED = 0.2  # share of annotated images without results from which on it is reported
 _UNREAD = frozenset({"segmentation", "caption"})  # unused fields that take most of the memory
 _Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
@@ -228,3 +229,10 @@ def read_results(path: Path, truth: GroundTruth, format: str = "auto") -> People
 def unlisted(people: People, truth: GroundTruth) -> int:
     """Count the results on images that the ground truth does not list, which are not evaluated."""
     return int((~np.isin(people.image_ids, truth.image_ids)).sum())
+
+
+def uncovered(people: People, truth: GroundTruth) -> int:
+    """Count the images with annotated people but without results, if they are many: their people count as missed."""
+    annotated = np.unique(truth.people.image_ids)
+    count = int((~np.isin(annotated, people.image_ids)).sum())
+    return count if count > MANY_UNCOVERED * len(annotated) else 0

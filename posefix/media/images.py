@@ -155,6 +155,19 @@ class ImageFolder:
         """Return the path of an image relative to the folder; raises InputError as :meth:`path`."""
         return self.path(image_id).relative_to(self.folder).as_posix()
 
+    def sizes(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return width and height (N, 2) float64 of images (N,), from records or file headers; NaN if unknown."""
+        ids, inverse = np.unique(image_ids, return_inverse=True)
+        return np.array([self._size(i) for i in ids.tolist()]).reshape(-1, 2)[inverse]
+
+    def _size(self, image_id: int) -> tuple[float, float]:
+        record = self._images.get(image_id) if self._images is not None else None
+        if record is not None and record.width > 0 and record.height > 0:
+            return record.width, record.height
+        candidates = self._candidates(image_id)
+        size = size_of(candidates[0], self._upright) if candidates else None
+        return (np.nan, np.nan) if size is None else size
+
     def part(self, image_ids: list[int]) -> ImageFolder:
         """Restrict to some images, so that the object is small to send to another machine."""
         part = copy(self)

@@ -85,6 +85,10 @@ class VideoFrames:
                 self._index, self._frame = decoded
             return self._frame
 
+    def sizes(self, frames: np.ndarray) -> np.ndarray:
+        """Return width and height (N, 2) float64 of frames (N,), which are all of one size."""
+        return np.full((len(frames), 2), self.size, np.float64)
+
     @property
     def length(self) -> int:
         """Actual number of frames in the file, counted without decoding."""

@@ -13,7 +13,10 @@ from posefix.core.files import write_atomically
 from posefix.core.people import People
 from posefix.evaluation.coco import count_other_categories, evaluate
 from posefix.evaluation.comparison import compare
+from posefix.evaluation.ground_truth import uncovered
+from posefix.media.images import ImageFolder
 from posefix.media.video import DEFAULT_FPS, VideoFrames
+from posefix.models.description import CERTAIN
 from posefix.motion.measures import Clip, measure_clips
 from posefix.refine.rescoring import was_rescored
 from posefix.refine.settings import RefineSettings
@@ -42,6 +45,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         metrics["annotated_images"] = len(annotated)
         metrics["lacking_keypoints"] = int((before.skeleton.indices_from(work.people.skeleton) < 0).sum())
         metrics["measured_images"] = int(np.isin(annotated, before.image_ids).sum())
+        metrics["uncovered"] = uncovered(before, work.truth)
         if settings.rescore:
             unscored = replace(after, person_scores=before.person_scores)
             metrics["without_rescoring"] = evaluate(work.truth, unscored).metrics()
@@ -49,6 +53,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
             rate = plan.fps or work.images.fps or DEFAULT_FPS
             sides = {"before": before, "after": after}
             metrics["video"] = {side: measure_clips([Clip(work.truth, people, rate)]) for side, people in sides.items()}
+    fusion = refined.estimator_ap is not None
     known = (settings.estimator_ap or work.people.source.format.estimator_ap) is not None
     refined_before = int(was_rescored(before).sum())
     distance = np.linalg.norm(after.keypoints - before.keypoints, axis=-1)[before.labelled]
@@ -66,11 +71,12 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "flip_test": settings.flip_test,
         "passes": settings.passes,
         "estimator_ap": refined.estimator_ap,
-        "unknown_estimator": int(not known and work.truth is None and refined.estimator_ap is not None),
+        "unknown_estimator": int(not known and work.truth is None and fusion),
         "rotated_images": 0 if isinstance(work.images, VideoFrames) else len(work.images.rotated),
         "not_finite": work.people.source.parsed.not_finite,
         "scores_beyond_one": int((before.scores > MAX_CONFIDENCE).any(1).sum()),
-        "outside": _outside(before, work.images.size) if isinstance(work.images, VideoFrames) else 0,
+        "certain": _certain(before) if fusion and "scores" in work.people.source.format.holds else 0,
+        "outside": _outside(before, work.images),
         "contradicted_boxes": work.batches.contradicted_boxes,
         "estimated": 0 if work.time else int((~before.labelled.any(1) & after.labelled.any(1)).sum()),
         "filled": work.filled[0],
@@ -81,12 +87,18 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
     }
 
 
-def _outside(people: People, size: tuple[int, int]) -> int:
-    """Count people whose pose has its middle outside frames of a ``size`` (width, height), if they are many."""
+def _outside(people: People, images: ImageFolder | VideoFrames) -> int:
+    """Count people whose pose has its middle outside its image, if they are many."""
     boxes = geometry.pose_boxes(people.keypoints, people.labelled)
-    middles = (boxes[:, :2] + boxes[:, 2:] / 2)[geometry.known_boxes(boxes)]
-    count = int(((middles < 0) | (middles > size)).any(1).sum())
+    middles = np.where(geometry.known_boxes(boxes)[:, None], boxes[:, :2] + boxes[:, 2:] / 2, np.nan)
+    count = int(((middles < 0) | (middles > images.sizes(people.image_ids))).any(1).sum())
     return count if count > MIN_OUTSIDE * len(people) else 0  # estimators go on with people who leave the frame
+
+
+def _certain(people: People) -> int:
+    """Count people whose keypoints all have confidence 1, which the fusion head takes for certain."""
+    confident = (people.scores >= CERTAIN) & (people.scores <= MAX_CONFIDENCE)
+    return int(((confident | ~people.labelled).all(1) & people.labelled.any(1)).sum())
 
 
 def draw(plan: Plan, refined: Refined) -> str:

@@ -68,6 +68,13 @@ def test_results_of_unlisted_images_and_other_categories_are_counted(files, stra
     assert f"1 of {len(records) + 1} {says}" in found.stderr and not expected.stderr
 
 
+def test_images_without_results_are_counted(files) -> None:
+    truth, results, records = files
+    results.write_text(json.dumps(records[:1]))
+    found = run(evaluate, results, "--annotations", truth, "--json")
+    assert found.exit_code == 0 and "images with annotated people and no results: these" in found.stderr
+
+
 def test_no_results_at_all_are_measured_and_said(files) -> None:
     truth, results, _ = files
     results.write_text("[]")

@@ -102,7 +102,7 @@ def test_results_in_pixels_of_another_video_are_noticed(world: dict[str, Path], 
     for keypoints, noticed in ((places, False), (3 * places, True), (places - [2000, 0], True)):
         result, out = run("refine", world, "film.mp4", people.with_keypoints(keypoints))
         assert result.exit_code == 0, result.output
-        assert ("a pose outside of the video's frames" in result.stdout) == noticed
+        assert ("a pose outside of the image or frame" in result.stdout) == noticed
         out.unlink()
 
 

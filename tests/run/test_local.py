@@ -43,6 +43,22 @@ def test_without_rescoring_nothing_but_keypoints_changes(world: dict[str, Path],
     assert "AP" in json.loads(metrics.read_text())["without_rescoring"]
 
 
+def test_results_in_pixels_of_other_images_and_certain_poses_are_noticed(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
+    save_checkpoint(world["checkpoint"], fusion_checkpoint())
+    records = json.loads(world["results"].read_text())
+    outside, certain = "10 people have a pose outside", "10 people have a confidence of 1 for every keypoint"
+
+    for factor, confidence in ((1, 0.9), (1, 1), (20, 0.9)):
+        for record in records:
+            xyc = np.reshape(record["keypoints"], (-1, 3)) * [factor, factor, 0] + [0, 0, confidence]
+            record["keypoints"] = xyc.ravel().tolist()
+        world["results"].write_text(json.dumps(records))
+        output = run(world, "--out", tmp_path / "out.json").stdout
+        assert (outside in output) == (factor > 1) and (certain in output) == (confidence == 1), output
+
+
 def test_the_whole_path_with_ground_truth(world: dict[str, Path], tmp_path: Path) -> None:
     out, metrics, pictures = tmp_path / "refined.json", tmp_path / "metrics.json", tmp_path / "pictures"
     result = run(
