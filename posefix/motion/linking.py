@@ -35,7 +35,7 @@ def link(people: People) -> People:
     known = people.labelled.any(1) & ~absent(people)
     if not (known & (people.track_ids < 0)).any():
         return people
-    linker = Linker(people.skeleton.sigmas, MAX_GAP * frame_step(people.image_ids[~absent(people)]))
+    linker = Linker(people.skeleton.sigmas, frame_step(people.image_ids[~absent(people)]))
     rows = np.flatnonzero(known)
     rows = rows[np.argsort(people.image_ids[rows], kind="stable")]
     frames, starts = np.unique(people.image_ids[rows], return_index=True)
@@ -70,12 +70,12 @@ class Linker:
 
     Args:
         sigmas: (K,) the skeleton's OKS sigmas.
-        longest_gap: number of frames that a person may be missing for.
+        step: difference of the numbers of successive frames.
     """
 
-    def __init__(self, sigmas: np.ndarray, longest_gap: int = MAX_GAP) -> None:
+    def __init__(self, sigmas: np.ndarray, step: int = 1) -> None:
         self._assign = require("scipy.optimize", "video", "linking people").linear_sum_assignment
-        self._sigmas, self._longest_gap = np.asarray(sigmas), longest_gap
+        self._sigmas, self._step = np.asarray(sigmas), step
         self._next_id = 1  # AlphaPose uses 0 for people without a track
         k = len(self._sigmas)
         self._ids, self._frames = np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -94,8 +94,8 @@ class Linker:
             boxes: (N, 4) xywh around the keypoints, computed if not given.
         """
         boxes = geometry.pose_boxes(keypoints, scores > 0) if boxes is None else boxes
-        self._forget(self._ids[frame - self._frames > self._longest_gap + 1])
-        elapsed = (frame - self._frames)[:, None]
+        self._forget(self._ids[frame - self._frames > (MAX_GAP + 1) * self._step])
+        elapsed = (frame - self._frames)[:, None] / self._step
         shift = self._velocities * (1 - DAMPING**elapsed) / (1 - DAMPING)
         similarity = self._similarity(shift, keypoints, scores, boxes)
         similarity -= np.where(similarity >= MIN_SIMILARITY, MISSING_COST * (elapsed - 1), 0)

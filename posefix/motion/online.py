@@ -112,7 +112,8 @@ class OnlineRefiner:
         latency: int = 0,
     ) -> None:
         self.refiner = refiner
-        self.settings = replace(settings or RefineSettings(batch_size=8, workers=1), keypoint_scores=True)
+        defaults = RefineSettings(batch_size=8, workers=1)
+        self.settings = replace(defaults if settings is None else RefineSettings.given(settings), keypoint_scores=True)
         network = network if isinstance(network, MotionNetwork) else MOTION.load(network)
         if network.skeleton != refiner.skeleton:
             raise InputError("the refiner and the sequence denoiser are for different skeletons")

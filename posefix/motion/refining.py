@@ -115,7 +115,7 @@ def refine_video(
     if not isinstance(video, (VideoFrames, ImageFolder)):
         problem = "video must be posefix.VideoFrames(path), or posefix.ImageFolder(folder) with fps"
         raise InputError(f"{problem}, found {type(video).__name__}")
-    settings = settings or RefineSettings()
+    settings = RefineSettings.given(settings)
     video_time = VideoTime.of(video, fps, network, fill)
     proposed = video_time.propose(people).people
     inputs = proposed.to_skeleton(refiner.skeleton)

@@ -53,7 +53,7 @@ def tracks_of(
 
     Raises:
         InputError: two people in a frame have the same track id, the images' names do not end in distinct numbers,
-            times are empty or do not ascend, or ``fps`` is not above 0.
+            times are no numbers or do not ascend, or ``fps`` is not above 0.
     """
     require_above_zero(fps, "fps")
     require_frame_numbers(people)
@@ -69,9 +69,9 @@ def tracks_of(
             f"{frames[duplicates[0]]}: give each person an id of their own, or remove the ids"
         )
     if times is not None:
-        times = np.asarray(times, np.float64)
-        if not len(times):
-            raise InputError("times are empty: give the time of every frame, or None and fps")
+        times = np.asarray(times)
+        if times.ndim != 1 or not len(times) or times.dtype.kind not in "iuf":
+            raise InputError("times must be the seconds of all frames of the video, one number for each")
         if len(bad := np.flatnonzero(~(np.diff(times) > 0))):
             early, late = times[bad[0] : bad[0] + 2]
             raise InputError(f"frame {bad[0] + 1} is at {late:g} s, frame {bad[0]} at {early:g} s: times must ascend")
@@ -143,9 +143,12 @@ def _track(
 ) -> Track:
     """Build the track of the people in rows ``group``, ordered by time."""
     known_frames = people.image_ids[group]
-    gaps = np.flatnonzero((np.diff(known_frames) > step) & (np.diff(known_frames) <= (longest_gap + 1) * step))
-    missing = [np.arange(known_frames[gap] + step, known_frames[gap + 1], step) for gap in gaps]
-    frames = np.sort(np.concatenate([known_frames, *missing]))
+    counts = np.rint(np.diff(known_frames) / step).astype(int) - 1  # missing frames between successive known ones
+    gaps = np.flatnonzero((counts > 0) & (counts <= longest_gap))
+    missing = [
+        np.linspace(known_frames[gap], known_frames[gap + 1], counts[gap] + 2).round()[1:-1] for gap in gaps.tolist()
+    ]
+    frames = np.sort(np.concatenate([known_frames, *missing]).astype(np.int64))
     indices = np.searchsorted(frames, known_frames)
     rows = np.full(len(frames), -1, np.int64)
     rows[indices] = group

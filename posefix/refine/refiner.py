@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,11 +59,13 @@ class Refiner:
         self.config, self.skeleton = checkpoint.config, checkpoint.skeleton
         self.training_info = checkpoint.training_info
         self.keep_margin = self.config.keep_margin if keep_margin is None else keep_margin
-        if not 0 <= self.keep_margin <= 1:
+        margin = self.keep_margin
+        if isinstance(margin, bool) or not isinstance(margin, Real) or not 0 <= margin <= 1:
             raise InputError(f"keep_margin must be 0 to 1, got {self.keep_margin!r:.40}")
         if isinstance(engine, str):
             engine = create_engine(engine, checkpoint.network, device, precision)
-        self.engine, self.device = engine, engine.device
+        self.engine: Engine = engine
+        self.device = engine.device
 
     @classmethod
     def from_pretrained(
@@ -127,7 +130,7 @@ class Refiner:
         Raises:
             InputError: for an unusable image, or people who cannot be refined.
         """
-        settings = settings or RefineSettings()
+        settings = RefineSettings.given(settings)
         check_types(people, images)
         require_shared(people, self.skeleton, "the checkpoint refines")
         input_people = people.to_skeleton(self.skeleton)
@@ -155,7 +158,7 @@ class Refiner:
 
         ``plan`` is the result of :meth:`plan`, or the remaining part of it.
         """
-        settings = settings or RefineSettings()
+        settings = RefineSettings.given(settings)
         if settings.estimator_ap is not None and self.config.head != "fusion":
             raise InputError("estimator_ap needs a network with the fusion head, which this checkpoint does not have")
         plan = self.plan(people, settings) if plan is None else plan

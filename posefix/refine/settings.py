@@ -63,6 +63,13 @@ class RefineSettings:
         if self.on_error not in ("stop", "skip"):
             raise InputError(f"on_error must be 'stop' or 'skip', got {self.on_error!r:.40}")
 
+    @classmethod
+    def given(cls, settings: RefineSettings | None) -> RefineSettings:
+        """Return the settings, or the defaults for None; InputError for anything else."""
+        if settings is not None and not isinstance(settings, cls):
+            raise InputError(f"settings must be posefix.RefineSettings, got {settings!r:.40}")
+        return settings or cls()
+
     def assumed_ap(self, people: People) -> float:
         """Return the assumed AP of the estimator in percent: as set, or the default of the people's file format."""
         if self.estimator_ap is not None:

@@ -98,7 +98,7 @@ def refine_file(plan: Plan, settings: RefineSettings, console: Console) -> Refin
     with ExitStack() as stack:
         journal = None
         if plan.out is not None:
-            signature = plan.signature(settings, refiner.engine.name, str(refiner.device))
+            signature = plan.signature(settings, refiner.engine.name, str(refiner.device), work.refiner_input)
             journal = stack.enter_context(Journal(plan.out, signature, plan.resume, work.before.scores.shape))
             if plan.resume and not journal.finished:
                 console.print(f"{plan.out}: nothing to resume, starting anew", markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from posefix.core.errors import InputError, require
 from posefix.core.files import make_folder, require_distinct, require_outputs
+from posefix.core.people import People
 from posefix.models.checkpoint import DEFAULT
 from posefix.models.weights import resolve
 from posefix.refine.settings import RefineSettings
@@ -109,14 +110,19 @@ class Plan:
         """Whether neighbouring frames are used."""
         return self.temporal and (self.video is not None or self.fps is not None)
 
-    def signature(self, settings: RefineSettings, engine: str, device: str) -> str:
-        """Hash everything that the results of a run depend on: the content of its inputs, and its options."""
+    def signature(self, settings: RefineSettings, engine: str, device: str, people: People) -> str:
+        """Hash everything that the results of a run depend on: the content of its inputs, and its options.
+
+        ``people`` are those to refine: which ones, and in which order, also depends on the images that are there.
+        """
         source = self.video or self.images
         options: dict[str, object] = {"engine": engine, "device": device, "source": str(source and source.resolve())}
         decisive = "batch_size", "flip_test", "passes", "on_error", "estimator_ap"
         options |= {name: getattr(settings, name) for name in decisive}
         options |= {name: getattr(self, name) for name in ("format", "skeleton", "upright", "temporal", "fill", "fps")}
         digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
+        for ids in (people.image_ids, people.track_ids):
+            digest.update(ids.tobytes())
         for path in (
             *self._result_files(),
             resolve(self.checkpoint),

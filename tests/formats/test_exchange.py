@@ -24,8 +24,9 @@ from posefix.formats.coco import ImageRecord
 from posefix.formats.images import number_of
 from posefix.formats.probe import HEAD
 from posefix.media.images import ImageFolder
+from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
-from posefix.run.local import refine_file
+from posefix.run.local import read, refine_file
 from posefix.run.plan import Plan
 from tests.format_samples import (
     HEIGHT,
@@ -296,13 +297,33 @@ def test_a_run_whose_output_lies_among_the_results_goes_on(identity: Path, tmp_p
         tmp_path / "photos", [f"{key}.png" for key in FORMATS["openpose"].read(source, None, "stop").images]
     )
     plan = Plan(source, images=photos, checkpoint=str(identity), out=source / "better", device="cpu")
-    settings = RefineSettings()
-    before = plan.signature(settings, "torch", "cpu")
+    people = formats.read(source, images=photos)
+
+    def signature(some: People) -> str:
+        return plan.signature(RefineSettings(), "torch", "cpu", some)
+
+    before = signature(people)
     (source / "better.progress").write_text("some lines")
     (source / ".DS_Store").write_text("a folder's looks")
-    assert plan.signature(settings, "torch", "cpu") == before
+    assert signature(people) == before
     (source / "street_000000000003_keypoints.json").write_text('{"people": []}')
-    assert plan.signature(settings, "torch", "cpu") != before
+    assert signature(people) != before
+
+
+def test_a_run_does_not_go_on_once_other_images_are_there(identity: Path, tmp_path: Path) -> None:
+    source = shutil.copytree(SAMPLES / "openpose" / "street", tmp_path / "poses")
+    keys = FORMATS["openpose"].read(source, None, "stop").images
+    photos, out = drawn_photos(tmp_path / "photos", [f"{key}.png" for key in keys]), tmp_path / "out"
+    plan = Plan(source, images=photos, checkpoint=str(identity), out=out, device="cpu", resume=True)
+    settings = RefineSettings(on_error="skip", batch_size=1)
+    shown = sorted(photos.iterdir())
+    shown[0].rename(tmp_path / "away.png")
+    work = read(plan, settings, Refiner.from_pretrained(identity, "cpu"))
+    signature = plan.signature(settings, "torch", "cpu", work.refiner_input)
+    (tmp_path / "out.progress").write_text(json.dumps({"work": signature}) + "\n")
+    (tmp_path / "away.png").rename(shown[0])
+    with pytest.raises(InputError, match="is of another run"):
+        refine_file(plan, settings, Console(quiet=True))
 
 
 @pytest.mark.parametrize(

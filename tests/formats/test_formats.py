@@ -164,7 +164,7 @@ def crowds(draw: st.DrawFn) -> People:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(people=crowds())
 def test_reading_is_the_inverse_of_writing(name: str, people: People, tmp_path: Path) -> None:
     one = FORMATS[name]

@@ -67,6 +67,13 @@ def test_every_fifth_frame_is_enough(rng: np.random.Generator) -> None:
     assert switches(some.track_ids, linked(some), some.image_ids) == 0
 
 
+@pytest.mark.parametrize("factor", [5, 100, 33_367])
+def test_only_the_order_and_gaps_of_frame_numbers_count(factor: int, rng: np.random.Generator) -> None:
+    people = video(SCENES["fast"], rng)
+    seen = people[(people.image_ids < 12) | (people.image_ids > 15)]
+    np.testing.assert_array_equal(linked(replace(seen, image_ids=factor * seen.image_ids)), linked(seen))
+
+
 def test_elsewhere_and_long_after_it_is_somebody_else(rng: np.random.Generator) -> None:
     cut = np.concatenate([walk((80, 200), (2, 0), 20), walk((500, 300), (2, 0), 20)])
     people = video({1: cut}, rng)

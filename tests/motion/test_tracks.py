@@ -57,6 +57,14 @@ def test_results_of_every_fifth_frame_have_no_gaps(people: People) -> None:
     np.testing.assert_allclose(track.times, np.array([0, 5, 10, 15]) / 30)
 
 
+def test_numbers_that_are_rounded_have_no_gaps_and_missing_frames_lie_between(people: People) -> None:
+    milliseconds = np.array([0, 33, 67, 100, 133, 167, 200, 233, 267, 300])
+    some = people[(people.track_ids == 4) & (people.image_ids < 10) & (people.image_ids != 4)]
+    track = tracks_of(replace(some, image_ids=milliseconds[some.image_ids]), fps=1000)[0]
+    assert len(track) == 10 and (track.rows < 0).sum() == 1
+    np.testing.assert_allclose(track.frames, milliseconds, atol=1)
+
+
 def test_filled_frames_become_people_in_their_place(people: People) -> None:
     alone = people[(people.track_ids == 4) & (people.image_ids != 7)]
     (track,) = tracks_of(alone)
@@ -79,9 +87,10 @@ def test_times_that_go_back_are_refused(people: People) -> None:
         tracks_of(people, times=np.r_[0:5, 3, 6:20] / 30)
 
 
-def test_empty_times_are_refused(people: People) -> None:
-    with pytest.raises(InputError, match="times are empty"):
-        tracks_of(people, times=np.zeros(0))
+@pytest.mark.parametrize("times", [[], 0.5, "abc", [[0, 1], [2, 3]], ["0", "1"]], ids=str)
+def test_times_that_are_no_series_of_numbers_are_refused(people: People, times: object) -> None:
+    with pytest.raises(InputError, match="times must be the seconds of all frames"):
+        tracks_of(people, times=times)  # type: ignore[arg-type]
 
 
 def test_beyond_the_end_of_a_video_its_times_go_on(people: People) -> None:

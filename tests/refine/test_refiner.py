@@ -92,10 +92,16 @@ def test_a_margin_of_one_moves_nothing(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(refined.keypoints, people.keypoints, atol=1e-4)
 
 
-@pytest.mark.parametrize("margin", [float("nan"), -0.1, 2])
+@pytest.mark.parametrize("margin", [float("nan"), -0.1, 2, "0.5", True, [0.5]])
 def test_a_margin_out_of_range_is_refused(margin: float) -> None:
     with pytest.raises(InputError, match="keep_margin must be 0 to 1"):
         Refiner(tiny_checkpoint(), keep_margin=margin)
+
+
+@pytest.mark.parametrize("settings", [{}, {"flip_test": False}, "fast", 0, RefineSettings])
+def test_settings_of_another_type_are_refused(refiner: Refiner, settings: object, rng: np.random.Generator) -> None:
+    with pytest.raises(InputError, match="settings must be posefix"):
+        refiner.refine(random_people(rng, 2), images(rng), settings)  # type: ignore[arg-type]
 
 
 def test_scores_boxes_and_the_rest_come_back_as_they_were(refiner: Refiner, rng: np.random.Generator) -> None:
