@@ -38,7 +38,10 @@ def evaluate(as_json: bool, video: bool, fps: float | None, **inputs: Any) -> No
     elif "gain" in metrics:
         title = f"{names[0]} to {names[1]}"
         Console().print(summary_table(metrics, escape(title), LOWER_IS_BETTER if video else ()))
-        if filled := metrics["gain"].get("filled"):
+        gain = metrics["gain"]
+        if all(gain[name] == gain[name.replace("_low", "_high")] for name in gain if name.endswith("_low")):
+            click.echo(f"no intervals: they need more than one {'video' if video else 'image'}")
+        if filled := gain.get("filled"):
             click.echo(f"{names[1]} has the person in {filled:.2f} % more of the annotated frames")
     else:
         width = max(map(len, metrics)) + 1

@@ -158,6 +158,13 @@ class GroundTruth:
         """Names and sizes of the images by id; raises InputError if an image has no ``file_name``."""
         return read_images(self.name, self.coco.dataset)
 
+    def frames(self) -> ImageIndex:
+        """Index the images as frames of a video, whose numbers are the ids; InputError for malformed images."""
+        images = self.coco.dataset["images"]
+        named = all(image.get("file_name") for image in images)
+        size = next(((image.get("width") or 0, image.get("height") or 0) for image in images), (0, 0))
+        return ImageIndex(self.images if named else {}, self.name, video=size, frames=True)
+
     @cached_property
     def people(self) -> People:
         """All people with annotated keypoints on the listed images, without crowds.
@@ -206,15 +213,18 @@ class GroundTruth:
         return GroundTruth({**self.coco.dataset, **changed}, self.skeleton, self.name)
 
 
-def read_results(path: Path, truth: GroundTruth, format: str = "auto") -> People:
+def read_results(path: Path, truth: GroundTruth, format: str = "auto", frames: bool = False) -> People:
     """Read results of any format in the ground truth's skeleton; people without a keypoint in it are dropped.
+
+    The images may be ``frames`` of a video: names in the results can then refer to their numbers.
 
     Raises:
         InputError: the file cannot be used, its skeleton shares no keypoint with the ground truth's, or none of its
             results is on a listed image.
     """
     skeleton = truth.skeleton
-    people = formats.read(path, format, default=skeleton, images=lambda: ImageIndex(truth.images, truth.name))
+    index = truth.frames if frames else lambda: ImageIndex(truth.images, truth.name)
+    people = formats.read(path, format, default=skeleton, images=index)
     require_shared(people, skeleton, f"{path}: measured are")
     people = people[formats.refinable(people, skeleton)].to_skeleton(skeleton)
     if len(people) and unlisted(people, truth) == len(people):

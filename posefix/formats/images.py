@@ -29,6 +29,7 @@ class ImageIndex:
         folder: of the files, to read sizes from.
         video: (width, height) of a video whose frames are the images; ids are frame numbers from 0.
         numbered: whether ids are the data set's own, so that they can be matched with ids in results.
+        frames: whether ids are frame numbers.
         upright: whether sizes are those after EXIF rotation, as estimators see images; COCO ignores it.
     """
 
@@ -40,8 +41,10 @@ class ImageIndex:
         video: tuple[int, int] | None = None,
         numbered: bool = True,
         upright: bool = False,
+        frames: bool = False,
     ) -> None:
         self.records, self.what, self.numbered, self.upright = dict(records), what, numbered, upright
+        self.frames = frames
         self._folder, self.video = folder, video
         self._by_name: dict[str, list[int]] = {}
         for image_id, record in self.records.items():
@@ -54,10 +57,11 @@ class ImageIndex:
         return cls(read_images(path, read_json(path)), str(path), folder)
 
     @classmethod
-    def of_folder(cls, folder: Path) -> ImageIndex:
-        """Index the images in a folder and its subfolders, sorted by name; raise InputError if it does not exist.
+    def of_folder(cls, folder: Path, frames: bool = False) -> ImageIndex:
+        """Index the images in a folder and its subfolders, sorted by name.
 
-        Ids are the numbers at the end of the names if these are distinct, else positions.
+        Ids are the numbers at the end of the names if these are distinct, else positions; InputError if they are not
+        and the images are the ``frames`` of a video, or if the folder does not exist.
         """
         if not os.path.isdir(folder):
             kind = "is a file" if os.path.exists(folder) else "does not exist"
@@ -69,13 +73,18 @@ class ImageIndex:
             if os.path.splitext(name)[1].lower() in EXTENSIONS
         )
         ids, numbered = ids_of(names)
+        if frames and not numbered:
+            raise InputError(
+                f"{folder}: the images' names do not all end in different numbers, which must count the frames of one "
+                "video: rename them (frame_0001.jpg)"
+            )
         records = {i: ImageRecord(name) for i, name in zip(ids, names, strict=True)}
-        return cls(records, str(folder), folder, numbered=numbered, upright=True)
+        return cls(records, str(folder), folder, numbered=numbered, upright=True, frames=frames)
 
     @classmethod
     def of_video(cls, path: Path, size: tuple[int, int]) -> ImageIndex:
         """Index the frames of a video."""
-        return cls({}, str(path), video=size)
+        return cls({}, str(path), video=size, frames=True)
 
     def match(
         self,
@@ -87,14 +96,14 @@ class ImageIndex:
     ) -> np.ndarray:
         """Return the ids (M,) int64 of the images that M keys refer to.
 
-        A name refers to the image with this name or a path that ends in it, with or without extension; in a video, to
-        the frame whose number, counted from ``first_frame``, it ends in. An index refers to the n-th image or frame if
+        A name refers to the image with this name or a path that ends in it, with or without extension. If no name
+        does, names of frames refer to the frame whose number they end in. An index refers to the n-th image or frame if
         the indices are those of all images or image names count from 0 or 1, else to the image whose name ends in it.
 
         Args:
             keys: names, indices or ids.
             kind: kind of the keys.
-            first_frame: number of a video's first frame in names.
+            first_frame: number in names of the first frame of a video, which is frame 0.
             any_file_name: whether a single name can be the results' own, for the only image.
             skip: give names without an image negative ids instead of raising.
 
@@ -103,11 +112,11 @@ class ImageIndex:
         """
         if kind == "id":
             return np.array(keys, np.int64)
-        if self.video is not None:
-            return self._by_frame_number(keys, first_frame)
-        if kind == "index":
+        if kind == "index" and self.video is None:
             return self._by_index([int(key) for key in keys])
-        matches = [self._by_name_and_folder(str(key)) for key in keys]
+        matches = [] if kind == "index" else [self._by_name_and_folder(str(key)) for key in keys]
+        if self.frames and not any(matches):
+            return self._by_frame_number(keys, 0 if self.video is None else first_frame)
         if any_file_name and not matches[0] and len(keys) == len(self.records) == 1:
             return np.array(list(self.records), np.int64)
         if not skip:

@@ -78,4 +78,8 @@ def format_of(path: str | Path, format: str = "auto") -> str:
         first = probe.json[0] if isinstance(probe.json, list) and probe.json else probe.json
         if first is None or (isinstance(first, Mapping) and coco_keys & first.keys()):
             return "coco"
+    if probe.is_folder and not probe.names:
+        raise InputError(f"{path}: the folder is empty")
+    if files := [file.path.name for file in probe.files("") if os.path.isfile(file.path) and sniff(file.path)]:
+        raise InputError(f"{path}: is a folder of results, such as {files[0]}: give one of them at a time")
     raise InputError(f"{path}: is of no known format; name it with --format: {', '.join(FORMATS)}")

@@ -179,7 +179,12 @@ class ImageFolder:
     def require(self, image_ids: Iterable[int]) -> None:
         """Raise InputError, with the number and the first five, if any of the ids has no image."""
         listed = "" if self._images is None else " that the annotations list"
-        require_all(image_ids, self.__contains__, self.folder, f"have no image here{listed}")
+
+        def describe(image_id: int) -> str:
+            record = None if self._images is None else self._images.get(image_id)
+            return f"{image_id} ({record.file_name})" if record and record.file_name else str(image_id)
+
+        require_all(image_ids, self.__contains__, self.folder, f"have no image here{listed}", describe)
 
     def _candidates(self, image_id: int) -> list[Path]:
         if self._images is None:
@@ -193,11 +198,17 @@ def _same_size(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return max(abs(one[0] - other[0]), abs(one[1] - other[1])) <= 1  # pixel, which rounding may take
 
 
-def require_all(image_ids: Iterable[int], exists: Callable[[int], bool], source: Path, problem: str) -> None:
+def require_all(
+    image_ids: Iterable[int],
+    exists: Callable[[int], bool],
+    source: Path,
+    problem: str,
+    describe: Callable[[int], str] = str,
+) -> None:
     """Raise InputError, with the number and the first five, for the ids that do not exist."""
     wanted = sorted({int(i) for i in image_ids})
     if missing := [i for i in wanted if not exists(i)]:
-        first = f"{'the first five' if len(missing) > 5 else 'namely'} {', '.join(map(str, missing[:5]))}"
+        first = f"{'the first five' if len(missing) > 5 else 'namely'} {', '.join(map(describe, missing[:5]))}"
         raise InputError(f"{source}: {len(missing)} of {len(wanted)} image_ids {problem}, {first}")
 
 

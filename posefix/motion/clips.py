@@ -49,4 +49,4 @@ def _clip(annotations: Path, results: Path, skeleton: Skeleton, fps: float, form
     truth = GroundTruth.read(annotations, skeleton)
     if not len(truth.people):
         raise InputError(f"{annotations}: has no person with keypoints")
-    return Clip(truth, read_results(results, truth, format), fps)
+    return Clip(truth, read_results(results, truth, format, frames=True), fps)

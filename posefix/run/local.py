@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,10 +20,11 @@ from posefix.core.errors import InputError
 from posefix.core.people import People, require_shared
 from posefix.evaluation.ground_truth import GroundTruth
 from posefix.formats import ImageIndex
+from posefix.formats.coco import ImageRecord
+from posefix.formats.images import number_of
 from posefix.media.images import ImageFolder
 from posefix.media.video import VideoFrames
 from posefix.motion.refining import VideoTime
-from posefix.motion.tracks import require_frame_numbers
 from posefix.refine.batches import BatchPlan, RefinedBatch, Refinement
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
@@ -127,12 +129,15 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
     skeleton = refiner.skeleton
     truth = GroundTruth.read(plan.annotations, skeleton) if plan.annotations else None
     images: ImageFolder | VideoFrames | None = None
+    index: ImageIndex | Callable[[], ImageIndex]
     if plan.video is not None:
         images = VideoFrames(plan.video)
-        index = partial(ImageIndex.of_video, plan.video, images.size)
+        index = ImageIndex.of_video(plan.video, images.size)
+    elif plan.fps is not None:
+        index = ImageIndex.of_folder(plan.images, frames=True)
     elif truth is not None:
         images = ImageFolder(plan.images, truth.images, plan.upright)
-        index = partial(ImageIndex, truth.images, str(plan.annotations), plan.images, upright=plan.upright)
+        index = ImageIndex(truth.images, str(plan.annotations), plan.images, upright=plan.upright)
     else:
         index = partial(ImageIndex.of_folder, plan.images)
     people = formats.read(
@@ -143,13 +148,16 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         images=index,
         on_error=settings.on_error,
     )
+    if plan.fps is not None and isinstance(index, ImageIndex):
+        by_number = people.source.format.kind == "id"
+        images = ImageFolder(plan.images, index.records, upright=plan.upright or not by_number)
+        _require_frame_numbers(people.source.images if by_number else {}, plan.results)
+        _require_frame_numbers(truth.frames().records if truth else {}, plan.annotations)
     require_shared(people, skeleton, f"{plan.results}: the checkpoint refines")
     images = images or ImageFolder.of_people(plan.images, people, plan.upright)
     time = VideoTime.of(images, plan.fps, fill=plan.fill) if plan.over_time else None
     input_people, filled = people, (0, 0)
     try:
-        if plan.fps is not None:
-            require_frame_numbers(people)
         if time is not None:
             proposal = time.propose(people)
             people, input_people = proposal.people, proposal.before(people)
@@ -163,6 +171,16 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         images.require(np.unique(refiner_input.image_ids))
     before = input_people[rows].to_skeleton(skeleton)
     return Work(people, rows, before, refiner_input, batches, images, truth, time, filled)
+
+
+def _require_frame_numbers(images: Mapping[int, ImageRecord], path: Path | None) -> None:
+    """Raise InputError unless the ids of images are the numbers at the end of their names, if they have names."""
+    for image_id, record in images.items():
+        if record.file_name and number_of(record.file_name) != image_id:
+            raise InputError(
+                f"{path}: image {image_id} is {record.file_name}: with --fps, ids must be frame numbers, as at the end "
+                "of the names"
+            )
 
 
 def refine(

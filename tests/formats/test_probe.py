@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from posefix import formats
+from posefix.core.errors import InputError
 
 OPENED: list[str] = []
 sys.addaudithook(lambda event, given: OPENED.append(str(given[0])) if event == "open" else None)
@@ -31,3 +32,14 @@ def test_a_long_file_with_file_names_that_are_not_unicode_is_recognised(tmp_path
     path = tmp_path / "results.json"
     path.write_text(json.dumps([person] * 2000))
     assert formats.sniff(path) == "alphapose"
+
+
+def test_a_folder_without_results_or_with_several_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the folder is empty"):
+        formats.read(tmp_path)
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(InputError, match="is of no known format"):
+        formats.read(tmp_path)
+    (tmp_path / "clip.json").write_text('[{"image_id": 1, "category_id": 1, "keypoints": [1, 2, 1], "score": 1}]')
+    with pytest.raises(InputError, match=r"is a folder of results, such as clip\.json: give one of them at a time"):
+        formats.read(tmp_path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ import pytest
 from posefix.core.people import People, concatenate
 from posefix.core.skeleton import load
 from posefix.evaluation.ground_truth import GroundTruth
+from posefix.formats import FORMATS, Source, write
+from posefix.formats.coco import ImageRecord
+from posefix.motion.clips import read_clips
 from posefix.motion.measures import LOWER_IS_BETTER, RATIOS, Clip, compare_clips, low_passed, measure_clips
 from tests.motion_scenes import video, walk
 
@@ -50,6 +55,20 @@ def truth() -> GroundTruth:
 @pytest.fixture
 def exact(rng: np.random.Generator) -> People:
     return video(WALKS, rng, noise=0)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_named_results_are_matched_with_frames_by_number(
+    truth: GroundTruth, exact: People, named: bool, tmp_path: Path
+) -> None:
+    exact.source = Source(FORMATS["openpose"], None, {i: ImageRecord(f"film_{i:012d}") for i in range(30)})
+    write(exact, tmp_path / "poses")
+    images = [image if named else {"id": image["id"]} for image in truth.coco.dataset["images"]]
+    (tmp_path / "truth.json").write_text(
+        json.dumps({**truth.coco.dataset, "images": images}, default=np.ndarray.tolist)
+    )
+    clips = read_clips(tmp_path / "truth.json", tmp_path / "poses", truth.skeleton)
+    assert measure_clips(clips)["pck05"] == 100
 
 
 def test_the_truth_has_no_error(truth: GroundTruth, exact: People) -> None:

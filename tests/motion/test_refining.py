@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from posefix.cli.refine import refine
 from posefix.core.errors import InputError
@@ -28,7 +29,7 @@ from posefix.motion.refining import VideoTime, refine_video
 from posefix.refine.refiner import Refiner
 from posefix.refine.settings import RefineSettings
 from tests.motion_scenes import video, walk
-from tests.tiny import COCO, tiny_checkpoint
+from tests.tiny import COCO, tiny_checkpoint, write_annotations
 
 FRAMES = 30
 
@@ -200,6 +201,67 @@ def test_the_command_refines_over_time_goes_on_and_can_be_told_not_to(
     assert run("missing.json")[20]["keypoints"][27:30] == [0, 0, 0]
     found = run("wrist.json", "--fill", "3")[20]["keypoints"][27:30]
     assert all(found) and found[2] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.fixture
+def command(frames: Path, people: People, tmp_path: Path) -> Callable[..., Result]:
+    """Refine AlphaPose's results of a film, whose names have a prefix, by the frames in a folder."""
+    save_checkpoint(tmp_path / "tiny.safetensors", tiny_checkpoint())
+    people.source = Source(FORMATS["alphapose"], None, {i: ImageRecord(f"film_{i}.jpg") for i in range(FRAMES)})
+    write(people, tmp_path / "raw.json")
+
+    def run(*more: object) -> Result:
+        options = ["--detection_json", tmp_path / "raw.json", "--images", frames, "--out", tmp_path / "refined.json"]
+        options += ["--checkpoint", tmp_path / "tiny.safetensors", "--device", "cpu", *more]
+        return CliRunner().invoke(refine, [str(option) for option in options])
+
+    return run
+
+
+def test_names_in_results_are_matched_with_frames_by_number(
+    people: People, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    write(people[people.image_ids != 10], tmp_path / "raw.json", "alphapose")
+    result = command("--fps", 30, "--fill", 2)
+    assert result.exit_code == 0, result.output
+    refined = json.loads((tmp_path / "refined.json").read_text())
+    assert sum(record["image_id"] == "film_10.jpg" for record in refined) == 2
+    assert "filled in" in result.output and "not filled in" not in result.output
+
+
+def test_frames_that_are_not_numbered_are_refused_over_time_or_not(
+    frames: Path, command: Callable[..., Result]
+) -> None:
+    (frames / "000004.png").rename(frames / "last.png")
+    for temporal in ("auto", "off"):
+        result = command("--fps", 30, "--temporal", temporal)
+        assert result.exit_code == 2 and "do not all end in different numbers" in result.stderr
+
+
+def test_annotations_whose_ids_are_no_frame_numbers_are_refused(
+    people: People, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    people.areas[:] = 1e4
+    write_annotations(tmp_path / "truth.json", people, images=FRAMES)
+    truth = json.loads((tmp_path / "truth.json").read_text())
+    for image in truth["images"]:
+        image["file_name"] = f"{image['id']:06d}.png"
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    measured = command("--fps", 30, "--annotations", tmp_path / "truth.json")
+    assert measured.exit_code == 0 and "AP before" in measured.output, measured.output
+    truth["images"][3]["file_name"] = "000013.png"
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    refused = command("--fps", 30, "--annotations", tmp_path / "truth.json")
+    assert refused.exit_code == 2 and "is 000013.png: with --fps, ids must be frame numbers" in refused.stderr
+
+
+def test_another_frame_rate_is_another_run(frames: Path, command: Callable[..., Result]) -> None:
+    whole = (frames / "000020.png").read_bytes()
+    (frames / "000020.png").write_bytes(whole[:100])
+    assert command("--fps", 30, "--test_batch", 4).exit_code == 2
+    (frames / "000020.png").write_bytes(whole)
+    assert "is of another run" in command("--fps", 25, "--test_batch", 4, "--resume").stderr
+    assert command("--fps", 30, "--test_batch", 4, "--resume").exit_code == 0
 
 
 def test_live_the_answers_are_those_of_the_past_alone(motion: Path, rng: np.random.Generator) -> None:
