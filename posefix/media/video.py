@@ -96,10 +96,10 @@ class VideoFrames:
 
     @cached_property
     def times(self) -> np.ndarray:
-        """Times of the frames, (F,) float64 seconds, from the file's time stamps or else ``fps``; nothing is decoded.
+        """Times of the frames, (F,) float64 seconds from the first on, from the file's time stamps or else ``fps``.
 
-        Stamps close to an even grid are snapped to it: films of 24 frames per second may have stamps of 30 (pulldown),
-        and containers round.
+        Nothing is decoded. Stamps close to an even grid are snapped to it: films of 24 frames per second may have
+        stamps of 30 (pulldown), and containers round.
 
         Raises:
             InputError: times go back, as in concatenated videos.
@@ -111,15 +111,15 @@ class VideoFrames:
             early, late = dts[back[0] + 1], dts[back[0]]
             raise InputError(
                 f"{self.path}: times go back from {late:g} s to {early:g} s after frame {back[0]}; convert it to MP4 "
-                "(ffmpeg -i), or do without its times"
+                "(ffmpeg -i), or give the frames per second (--fps)"
             )
-        times = np.sort(pts)
+        times: np.ndarray = np.sort(pts) - pts.min(initial=np.inf)
         if len(times) < 3:
             return times
         indices = np.arange(len(times))
-        step, start = np.polyfit(indices, times, 1)
-        even = start + step * indices
-        return even if np.abs(even - times).max() < PULLDOWN * step else times
+        step, start = np.polyfit(indices, times, 1).tolist()
+        off = np.abs(start + step * indices - times).max()
+        return indices * step if off < PULLDOWN * step else times
 
     @cached_property
     def _stamps(self) -> np.ndarray:

@@ -208,6 +208,23 @@ def test_frames_are_at_the_times_that_the_file_says(tmp_path) -> None:
     np.testing.assert_allclose(VideoFrames(tmp_path / "uneven.mp4").times, stamps / 25, atol=1e-4)
 
 
+def test_times_begin_with_0(tmp_path: Path) -> None:
+    """Also where the straight line through uneven stamps begins before, and where the stamps begin later."""
+    stamps = np.arange(20) + (np.arange(20) + 1) // 4  # 24 frames per second in 30
+    for first in (0, 40):
+        with av.open(str(tmp_path / "pulldown.ts"), "w", format="mpegts") as container:
+            stream = container.add_stream("mpeg2video", 30)
+            stream.width, stream.height, stream.codec_context.time_base = 64, 48, Fraction(1, 30)
+            for pixels, stamp in zip(shades(), (first + stamps).tolist(), strict=True):
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame.pts, frame.time_base = stamp, Fraction(1, 30)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        times = VideoFrames(tmp_path / "pulldown.ts").times
+        np.testing.assert_allclose(times, times[1] * np.arange(20), atol=1e-9)
+        assert 1 / times[1] == pytest.approx(24, abs=0.5)
+
+
 def test_times_that_go_back_are_said(tmp_path: Path) -> None:
     """Two transport streams, one behind the other: every frame is there, but nobody knows when."""
     with av.open(str(tmp_path / "twice.ts"), "w", format="mpegts") as container:
