@@ -134,7 +134,7 @@ def track_labels(poses: Poses3D) -> list[int]:
     return ids if len(set(ids)) == len(ids) and min(ids, default=0) >= 0 else list(range(len(ids)))
 
 
-def write(poses: Poses3D, out: Path) -> list[Path]:
+def write(poses: Poses3D, out: str | Path) -> list[Path]:
     """Write poses in the format given by the suffix of ``out``.
 
     A ``.bvh``, ``.trc`` or ``.c3d`` file holds one person. Several people get a file each, with the track id, or a
@@ -146,6 +146,7 @@ def write(poses: Poses3D, out: Path) -> list[Path]:
     Raises:
         InputError: no format has this suffix, there is nobody, or a file cannot be written.
     """
+    out = Path(out)
     require_known_suffix(out)
     if out.suffix != ".json" and not any(map(len, poses.tracks)):
         raise InputError(f"{out}: cannot be written, there are no people in these poses")

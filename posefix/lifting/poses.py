@@ -114,14 +114,14 @@ def write_poses3d(poses: Poses3D, out: Path) -> None:
     write_atomically(out, msgspec.json.encode(_File(poses.skeleton.to_dict(), poses.fps, tracks)))
 
 
-def read_poses3d(path: Path) -> Poses3D:
+def read_poses3d(path: str | Path) -> Poses3D:
     """Read a file of :func:`write_poses3d`.
 
     Raises:
         InputError: the file is not valid; names the file and the track.
     """
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=_File)
+        content = msgspec.json.decode(Path(path).read_bytes(), type=_File)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

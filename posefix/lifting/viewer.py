@@ -23,7 +23,7 @@ MAX_PICTURES = 300  # longer videos repeat the previous picture between these
 PICTURE_HEIGHT = 270  # px
 
 
-def write_viewer(poses: Poses3D, out: Path, images: Images | None = None) -> None:
+def write_viewer(poses: Poses3D, out: str | Path, images: Images | None = None) -> None:
     """Write a self-contained HTML file that shows poses in any browser.
 
     Args:
@@ -35,7 +35,7 @@ def write_viewer(poses: Poses3D, out: Path, images: Images | None = None) -> Non
         InputError: the page cannot be written, or jinja2 is not installed.
     """
     film = _page(poses, images) if any(np.isfinite(track.keypoints).all(-1).any() for track in poses.tracks) else None
-    write_atomically(out, render_page("depth.html.j2", name=out.stem, film=film, colors=POSE[:3]))
+    write_atomically(out, render_page("depth.html.j2", name=Path(out).stem, film=film, colors=POSE[:3]))
 
 
 def _page(poses: Poses3D, images: Images | None) -> dict[str, Any]:

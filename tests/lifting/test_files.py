@@ -13,7 +13,8 @@ import pytest
 from posefix.core.errors import InputError
 from posefix.core.skeleton import load
 from posefix.lifting.files import EVERYBODY, ONE_PERSON, require_known_suffix, write
-from posefix.lifting.poses import Poses3D
+from posefix.lifting.poses import Poses3D, read_poses3d
+from posefix.lifting.viewer import write_viewer
 from tests.lifting_scenes import poses_of, walker
 
 
@@ -112,6 +113,15 @@ def test_images_of_no_video_get_no_row_for_every_frame(tmp_path: Path, suffix: s
     with pytest.raises(InputError, match="track 7 has 3 frames from 3 to 1099511627776, too few"):
         write(poses_of(track), tmp_path / f"walk{suffix}")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_may_be_text(tmp_path: Path) -> None:
+    poses = poses_of(walker(3))
+    for name in ("walk.json", "walk.bvh", "walk.csv"):
+        assert write(poses, str(tmp_path / name)) == [tmp_path / name]
+    assert len(read_poses3d(str(tmp_path / "walk.json")).tracks) == 1
+    write_viewer(poses, str(tmp_path / "walk.html"))
+    assert "walk" in (tmp_path / "walk.html").read_text()
 
 
 def test_unknown_names_and_nobody_get_a_sentence(tmp_path: Path) -> None:
