@@ -64,6 +64,7 @@ THREADS = option("--threads", type=click.IntRange(1, 1024), help="CPU cores for 
 IMAGES = option("--images", type=PATH, help="Folder of the images.")
 JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+OUTSIDE = "{have} a pose outside of the image or frame: results must be in pixels of these images or this video"
 OUT_OF_MEMORY = "the GPU is out of memory; set smaller batches with --test_batch or --train_batch, or use --device cpu"
 
 

@@ -25,7 +25,7 @@ MIN_IMAGES, MIN_COVERED = 20, 0.8  # if measured on this many images, and this s
 NOTES = {  # on measurements that are not 0
     "unknown_estimator": "--estimator_ap was assumed: if your estimator's AP is higher, give it, or right poses may "
     "get worse",
-    "outside": "{have} a pose outside of the image or frame: results must be in pixels of these images or this video",
+    "outside": shared.OUTSIDE,
     "certain": "{have} a confidence of 1 for every keypoint, which marks the pose as certain, so that it changes "
     "less: if your estimator has no confidences, write 0.5",
     "contradicted_boxes": "{have} a box that is elsewhere than their pose, or far larger: the pose's place, or both "
@@ -61,7 +61,12 @@ NOTES = {  # on measurements that are not 0
     help="For videos and --fps: auto also uses the neighbouring frames, off refines each frame by itself. To smooth "
     "without images, use posefix smooth.",
 )
-@option("--fps", type=FINITE_POSITIVE, help="The --images are numbered frames of a video with this rate.")
+@option(
+    "--fps",
+    type=FINITE_POSITIVE,
+    help="Frames per second: the --images are numbered frames of a video; with --video_path, in place of its time "
+    "stamps, for slow motion.",
+)
 @option("--fill", type=click.IntRange(0), default=0, help="For videos and --fps: fill gaps of up to this many frames.")
 @option("--annotations", type=PATH, help="COCO annotations: measure AP before and after; give file names.")
 @shared.CHECKPOINT

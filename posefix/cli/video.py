@@ -3,36 +3,56 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from posefix.cli.options import FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, Command, option
-from posefix.core.errors import InputError
+from posefix.cli.options import FINITE_POSITIVE, FORMAT, IMAGES, ON_ERROR, PATH, RESULTS_SKELETON, Command, option
+from posefix.core.errors import InputError, UnknownSizeError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from posefix.core.people import People
     from posefix.formats import ImageIndex
     from posefix.media.video import VideoFrames
 
 
+DEFAULT_FPS = 30.0
+
+
+class VideoResults(NamedTuple):
+    """The people of a video, the video, an index of its frames' sizes, and the frames' rate, or their times (F,)."""
+
+    people: People
+    video: VideoFrames | None
+    image_index: ImageIndex | None
+    fps: float
+    times: np.ndarray | None
+
+
 def on_video(command: Command) -> Command:
-    """Add the argument and options of :func:`read_frames`, except ``size``."""
+    """Add the argument and options of :func:`read_frames`."""
     results = click.argument("results", type=PATH)
-    video = option("--video_path", "video", type=PATH, help="The video: its size, and time stamps instead of --fps.")
-    return results(video(IMAGES(FORMAT(RESULTS_SKELETON(ON_ERROR(command))))))
+    video = option("--video_path", "video", type=PATH, help="The video: its size and its time stamps.")
+    rate = f"by default the video's time stamps, or {DEFAULT_FPS:g}. Give it for slow motion, also with a video."
+    fps = option("--fps", type=FINITE_POSITIVE, help=f"Frames per second as filmed: {rate}")
+    size = option("--size", type=click.IntRange(1), nargs=2, help="Width and height of the images, if you have none.")
+    return results(fps(video(IMAGES(size(FORMAT(RESULTS_SKELETON(ON_ERROR(command))))))))
 
 
 def read_frames(
     results: Path,
     video: Path | None,
     images: Path | None,
-    size: tuple[int, int] | None = None,
+    fps: float | None,
+    size: tuple[int, int] | None,
     **read_options: Any,
-) -> tuple[People, VideoFrames | None, ImageIndex | None]:
-    """Read people whose image ids are frame numbers, or image ids; also the video, and an index of the frames' sizes.
+) -> VideoResults:
+    """Read people whose image ids are frame numbers, or image ids, and what is known of the frames.
 
-    ``size`` is that of all frames, without video and images; ``read_options`` are format, skeleton and on_error.
+    ``fps`` counts in place of the video's time stamps; ``size`` is that of all frames, without video and images;
+    ``read_options`` are format, skeleton and on_error.
 
     Raises:
         InputError: something cannot be read, or results are of frames that the video does not have.
@@ -50,11 +70,15 @@ def read_frames(
         index = formats.ImageIndex.of_folder(images)
     elif size:
         index = formats.ImageIndex({}, "--size", video=size)
-    people = formats.read(results, images=index, **read_options)
+    try:
+        people = formats.read(results, images=index, **read_options)
+    except UnknownSizeError as error:
+        raise InputError(f"{error.problem}; give --video_path, --images or --size") from None
     if video_frames and (outside := (people.image_ids < 0) | (people.image_ids >= video_frames.length)).any():
         first = people.image_ids[outside][0]
         problem = f"frame {first} is not in the video, which has {video_frames.length} frames from 0 on"
         if read_options["on_error"] == "stop":
             raise InputError(f"{results}: {problem}; --on_error skip goes on at its rate")
         click.echo(f"{problem}: {outside.sum()} people beyond it are assumed to continue at its rate", err=True)
-    return people, video_frames, index
+    times = video_frames.times if video_frames and fps is None else None
+    return VideoResults(people, video_frames, index, fps or DEFAULT_FPS, times)

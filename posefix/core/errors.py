@@ -16,6 +16,18 @@ class InputError(ValueError):
     """
 
 
+class UnknownSizeError(InputError):
+    """The size of an image is needed, and not known.
+
+    Attributes:
+        problem: the message without the advice at its end.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}; give the images, the video or annotations")
+        self.problem = problem
+
+
 def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Import a module that belongs to an optional extra of this package.
 

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from posefix.core import geometry
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 
 COLUMNS = ("keypoints", "scores", "image_ids", "boxes", "person_scores", "areas", "original_scores", "track_ids")
 MAX_COORDINATE = 1e6  # px; larger coordinates are invalid
+FRACTIONS = (-0.5, 1.5)  # coordinates all in this range are normalised: no pose is this small in pixels
+MIN_OUTSIDE = 0.1  # share of people outside their images below which nothing is said
 UNKNOWN_CONFIDENCE = 0.5  # assumed for keypoints without scores; 1 would mean that all are certain
 
 
@@ -134,6 +137,33 @@ def require_shared(people: People, skeleton: Skeleton, what: str) -> None:
     """Raise InputError, with a message that starts with ``what``, if people share no keypoint with a skeleton."""
     if len(people) and (skeleton.indices_from(people.skeleton) < 0).all():
         raise InputError(f"{what} {skeleton.name} poses, which have no keypoint of {people.skeleton.name}")
+
+
+def require_pixels(people: People) -> None:
+    """Raise InputError unless coordinates and scores are finite, and coordinates in pixels: not huge, or fractions."""
+    invalid = np.argwhere(~(np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)))
+    if len(invalid):
+        person, keypoint = invalid[0].tolist()
+        raise InputError(
+            f"the {people.skeleton.keypoint_names[keypoint]} of person {person} is NaN or infinite: coordinates and "
+            "scores must be finite; give a keypoint without estimate score 0 at (0, 0)"
+        )
+    if len(people) and np.abs(people.keypoints).max() > MAX_COORDINATE:
+        raise InputError(f"keypoints must lie within +-{MAX_COORDINATE:,.0f} px of the image's corner")
+    coordinates = people.keypoints[people.labelled]
+    if coordinates.any() and coordinates.min() > FRACTIONS[0] and coordinates.max() < FRACTIONS[1]:
+        raise InputError(
+            f"all coordinates are between {coordinates.min():g} and {coordinates.max():g}, fractions of the image; "
+            "multiply them by its width and height: keypoints must be in pixels"
+        )
+
+
+def count_outside(people: People, sizes: np.ndarray) -> int:
+    """Count people whose pose has its middle outside their image, of size (N, 2) px, if they are many; else 0."""
+    boxes = geometry.pose_boxes(people.keypoints, people.labelled)
+    middles = np.where(geometry.known_boxes(boxes)[:, None], boxes[:, :2] + boxes[:, 2:] / 2, np.nan)
+    count = int(((middles < 0) | (middles > sizes)).any(1).sum())
+    return count if count > MIN_OUTSIDE * len(people) else 0  # estimators go on with people who leave the frame
 
 
 def with_refined(people: People, refined: People, missing: bool = False) -> People:

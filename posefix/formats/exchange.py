@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from posefix.core import geometry
-from posefix.core.errors import InputError
+from posefix.core.errors import InputError, UnknownSizeError
 from posefix.core.people import MAX_COORDINATE, People, Records, require_shared
 from posefix.core.skeleton import Skeleton, load
 from posefix.formats import coco_files
@@ -177,9 +177,9 @@ def _sizes(path: Path | str, fmt: Format, records: Mapping[int, ImageRecord], im
     for image_id in np.unique(image_ids).tolist():
         record = records.get(image_id, ImageRecord(""))
         if record.width <= 0 or record.height <= 0:
-            raise InputError(
+            raise UnknownSizeError(
                 f"{path}: {fmt.title} gives coordinates as fractions of the image, and the size of "
-                f"{record.file_name or f'image {image_id}'} is not known; give the images or annotations"
+                f"{record.file_name or f'image {image_id}'} is not known"
             )
     return np.array([(records[i].width, records[i].height) for i in image_ids.tolist()], np.float64).reshape(-1, 2)
 

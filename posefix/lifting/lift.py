@@ -11,7 +11,7 @@ import numpy as np
 
 from posefix.core import skeleton as skeletons
 from posefix.core.errors import InputError, require_above_zero
-from posefix.core.people import People
+from posefix.core.people import People, require_pixels
 from posefix.core.skeleton import Skeleton
 from posefix.formats.images import ImageIndex
 from posefix.lifting.body import HEIGHT, limbs_of, views
@@ -20,8 +20,8 @@ from posefix.lifting.placing import MIN_KEYPOINTS, root_of, smoothed_distance, w
 from posefix.lifting.poses import Camera, Poses3D, Track3D
 from posefix.motion.denoise import by_windows, in_batches, normalized, on_even_grid
 from posefix.motion.filters import interpolated, segments
-from posefix.motion.tracks import Track
-from posefix.refine.checks import check_people, people_of_arrays
+from posefix.motion.tracks import Track, frame_rate
+from posefix.refine.checks import people_of_arrays
 
 WINDOW, OVERLAP = 54, 27  # frames
 BATCH_SIZE = 64  # windows per forward pass
@@ -85,11 +85,11 @@ class Lifter:
         """Load the network by shipped name or path; InputError when it cannot be used."""
         return cls(LIFTING.load(name_or_path), skeleton or skeletons.load("coco17"), height)
 
-    def __call__(self, keypoints: np.ndarray, width: float, height: float) -> np.ndarray:
+    def __call__(self, keypoints: np.ndarray | People, width: float, height: float) -> np.ndarray:
         """Lift the people of one photograph.
 
         Args:
-            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 means no estimate.
+            keypoints: (N, K, 3) x, y in pixels and score; a score of 0 means no estimate. Or the people, N in all.
             width: width of the photograph, in pixels.
             height: height of the photograph, in pixels.
 
@@ -98,10 +98,10 @@ class Lifter:
             where unknown.
 
         Raises:
-            InputError: when shapes or types are not these.
+            InputError: when shapes or types are not these, or as :meth:`people`.
         """
-        people = people_of_arrays(keypoints, None, self._input_skeleton)
-        check_people(people, self._input_skeleton)
+        skeleton = self._input_skeleton
+        people = keypoints if isinstance(keypoints, People) else people_of_arrays(keypoints, None, skeleton)
         camera = camera_of(width, height)
         positions = [track.positions[0] for track in self.people(people, lambda image_id: camera).tracks]
         return np.array(positions, np.float32).reshape(len(people), len(self.skeleton), 3)
@@ -116,9 +116,7 @@ class Lifter:
             tracks: tracks with keypoints in pixels, of the lifter's skeleton.
             camera: the camera of all frames.
         """
-        steps = [np.diff(track.frames) / np.diff(track.times) for track in tracks]
-        rates = np.concatenate([*steps, np.zeros(0)])
-        rate = float(np.median(rates)) if len(rates) else STILL_RATE
+        rate = frame_rate(tracks) or STILL_RATE
         return Poses3D(self.skeleton, round(rate, 3), tuple(self._track(track, camera) for track in tracks))
 
     def people(self, people: People, camera: Callable[[int], Camera]) -> Poses3D:
@@ -127,7 +125,16 @@ class Lifter:
         Args:
             people: N people, whose skeleton is that of the lifter.
             camera: of an image id.
+
+        Raises:
+            InputError: the skeleton is another one, or coordinates are not finite, or not in pixels.
         """
+        if people.skeleton.keypoint_names != self._input_skeleton.keypoint_names:
+            raise InputError(
+                f"this lifter is for {self._input_skeleton.name} poses, not {people.skeleton.name}: make one with "
+                "Lifter.from_pretrained(skeleton=people.skeleton)"
+            )
+        require_pixels(people)
         xyc = self._network_pose(np.where(people.labelled[..., None], people.xyc, 0).astype(np.float64))[:, None]
         cameras = [camera(image_id) for image_id in people.image_ids.tolist()]
         poses = self._lift(xyc, STILL_RATE)

@@ -48,15 +48,18 @@ class VideoTime:
     ) -> VideoTime:
         """Load the network for a video, or for images whose ids are frame numbers, ``fps`` of them per second.
 
+        A video's time stamps count unless ``fps`` is given.
+
         Raises:
             InputError: the network is unusable, the video's times go back, or images have no ``fps``.
         """
-        if isinstance(frames, VideoFrames):
-            return cls(MOTION.load(network), times=frames.times, fill=fill)
-        if fps is None:
+        images = None if isinstance(frames, VideoFrames) else frames
+        if fps is not None:
+            require_above_zero(fps, "fps")
+            return cls(MOTION.load(network), fps, fill=fill, images=images)
+        if not isinstance(frames, VideoFrames):
             raise InputError("images need fps, the number of frames per second")
-        require_above_zero(fps, "fps")
-        return cls(MOTION.load(network), fps, fill=fill, images=frames)
+        return cls(MOTION.load(network), times=frames.times, fill=fill)
 
     def propose(self, people: People) -> Smoothed:
         """Link people and denoise their tracks, before a look at the images.
@@ -103,7 +106,7 @@ def refine_video(
         settings: options of refining; None takes the defaults.
         network: the sequence denoiser, by name or path.
         fill: fill in people and keypoints that are missing in at most this many consecutive frames.
-        fps: frames per second, for an :class:`ImageFolder`; a video tells its own times.
+        fps: frames per second, for an :class:`ImageFolder`, or in place of a video's time stamps, as for slow motion.
 
     Returns:
         The same people with track ids and refined keypoints, and new people in filled frames.

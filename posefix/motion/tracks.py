@@ -9,7 +9,7 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError, require_above_zero
-from posefix.core.people import People, concatenate
+from posefix.core.people import People, concatenate, require_pixels
 from posefix.formats.source import absent
 
 MAX_GAP = 30  # frames that a person may be missing within a track
@@ -53,11 +53,12 @@ def tracks_of(
 
     Raises:
         InputError: two people in a frame have the same track id, the images' names do not end in distinct numbers,
-            times are no numbers or do not ascend, or ``fps`` is not above 0.
+            times are no numbers or do not ascend, ``fps`` is not above 0, or coordinates are not pixels.
     """
     require_above_zero(fps, "fps")
     require_frame_numbers(people)
     exist = ~absent(people)
+    require_pixels(people[exist])
     rows = np.flatnonzero(exist & (people.track_ids >= 0))
     rows = rows[np.lexsort((people.image_ids[rows], people.track_ids[rows]))]
     ids, frames = people.track_ids[rows], people.image_ids[rows]
@@ -78,6 +79,18 @@ def tracks_of(
     step = frame_step(people.image_ids[exist])
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
     return [_track(people, group, step, longest_gap, fps, times) for group in np.split(rows, starts[1:]) if len(group)]
+
+
+def frame_rate(tracks: Sequence[Track]) -> float | None:
+    """Return the frames per second of tracks, the median over their frames; None if no track has two."""
+    rates = [np.diff(track.frames) / np.diff(track.times) for track in tracks if len(track) > 1]
+    return float(np.median(np.concatenate(rates))) if rates else None
+
+
+def of_photographs(tracks: Sequence[Track]) -> bool:
+    """Return whether most people are in tracks of a single frame, as happens with photographs instead of frames."""
+    counts = [int((track.rows >= 0).sum()) for track in tracks]
+    return 2 * counts.count(1) > sum(counts)
 
 
 def require_frame_numbers(people: People) -> None:

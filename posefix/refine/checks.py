@@ -6,10 +6,9 @@ import numpy as np
 
 from posefix.core import geometry
 from posefix.core.errors import InputError
-from posefix.core.people import MAX_COORDINATE, People
+from posefix.core.people import People, require_pixels
 from posefix.core.skeleton import Skeleton
 
-FRACTIONS = (-0.5, 1.5)  # coordinates all in this range are normalised: no pose is this small in pixels
 MAX_CHECKED = 1000  # people whose boxes are compared with their poses
 MIN_CORNERS, IOU_MARGIN = 10, 0.1  # people with corners as boxes, and the IoU by which these must fit better
 
@@ -55,21 +54,7 @@ def check_people(people: People, skeleton: Skeleton) -> None:
             f"the checkpoint refines {skeleton.name} poses ({len(skeleton)} keypoints), "
             f"not {people.skeleton.name} ({len(people.skeleton)})"
         )
-    invalid = np.argwhere(~(np.isfinite(people.keypoints).all(-1) & np.isfinite(people.scores)))
-    if len(invalid):
-        person, keypoint = invalid[0].tolist()
-        raise InputError(
-            f"the {skeleton.keypoint_names[keypoint]} of person {person} is NaN or infinite: coordinates and scores "
-            "must be finite; give a keypoint without estimate score 0 at (0, 0)"
-        )
-    if len(people) and np.abs(people.keypoints).max() > MAX_COORDINATE:
-        raise InputError(f"keypoints must lie within +-{MAX_COORDINATE:,.0f} px of the image's corner")
-    coordinates = people.keypoints[people.labelled]
-    if coordinates.any() and coordinates.min() > FRACTIONS[0] and coordinates.max() < FRACTIONS[1]:
-        raise InputError(
-            f"all coordinates are between {coordinates.min():g} and {coordinates.max():g}, fractions of the image; "
-            "multiply them by its width and height: keypoints must be in pixels"
-        )
+    require_pixels(people)
     if _boxes_are_corners(people[:MAX_CHECKED]):
         raise InputError(
             "the boxes fit the poses as x0, y0, x1, y1, but must be x, y, width, height: subtract x0 and y0 from the "
@@ -101,5 +86,6 @@ def _floats(name: str, values: np.ndarray, shape: tuple[int, ...], skeleton: Ske
     if array.shape == (0,):
         return np.zeros((0, *shape), np.float32)
     if array.shape[1:] != shape or array.ndim == 0:
-        raise InputError(f"{name} must be ({expected}) for {skeleton.name}, got {array.shape}")
+        one = f"; for one person, give {name}[None]" if array.shape == shape else ""
+        raise InputError(f"{name} must be ({expected}) for {skeleton.name}, got {array.shape}{one}")
     return array

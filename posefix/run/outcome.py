@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from posefix.core import geometry
 from posefix.core.errors import counted
 from posefix.core.files import write_atomically
-from posefix.core.people import People
+from posefix.core.people import People, count_outside
 from posefix.evaluation.coco import count_other_categories, evaluate
 from posefix.evaluation.comparison import compare
 from posefix.evaluation.ground_truth import uncovered
-from posefix.media.images import ImageFolder
 from posefix.media.video import DEFAULT_FPS, VideoFrames
 from posefix.models.description import CERTAIN
 from posefix.motion.measures import Clip, measure_clips
@@ -25,7 +23,6 @@ from posefix.run.local import Refined
 from posefix.run.plan import Plan
 
 BOOTSTRAP_SEED = 0
-MIN_OUTSIDE = 0.1  # share of people outside the frames below which nothing is said
 MAX_CONFIDENCE = 1.5  # heatmap peaks can exceed 1 a little; larger scores are no probabilities
 
 
@@ -76,7 +73,7 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "not_finite": work.people.source.parsed.not_finite,
         "scores_beyond_one": int((before.scores > MAX_CONFIDENCE).any(1).sum()),
         "certain": _certain(before) if fusion and "scores" in work.people.source.format.holds else 0,
-        "outside": _outside(before, work.images),
+        "outside": count_outside(before, work.images.sizes(before.image_ids)),
         "contradicted_boxes": work.batches.contradicted_boxes,
         "estimated": 0 if work.time else int((~before.labelled.any(1) & after.labelled.any(1)).sum()),
         "filled": work.filled[0],
@@ -85,14 +82,6 @@ def measure(plan: Plan, settings: RefineSettings, refined: Refined) -> dict[str,
         "without_extent": len(before) - refined_before - work.batches.people,
         "rescored": int((after.person_scores != before.person_scores).sum()),
     }
-
-
-def _outside(people: People, images: ImageFolder | VideoFrames) -> int:
-    """Count people whose pose has its middle outside its image, if they are many."""
-    boxes = geometry.pose_boxes(people.keypoints, people.labelled)
-    middles = np.where(geometry.known_boxes(boxes)[:, None], boxes[:, :2] + boxes[:, 2:] / 2, np.nan)
-    count = int(((middles < 0) | (middles > images.sizes(people.image_ids))).any(1).sum())
-    return count if count > MIN_OUTSIDE * len(people) else 0  # estimators go on with people who leave the frame
 
 
 def _certain(people: People) -> int:
@@ -109,7 +98,7 @@ def draw(plan: Plan, refined: Refined) -> str:
     """
     folder, before, after, images = plan.visualize, refined.work.before, refined.people, refined.work.images
     video = isinstance(images, VideoFrames)
-    name, fps = (images.path.stem, images.fps) if video else (images.folder.resolve().name, plan.fps)
+    name, fps = (images.path.stem, images.fps) if video else (images.folder.resolve().name, None)
     if video:
         inside = (before.image_ids >= 0) & (before.image_ids < images.length)
         before, after = (before, after) if inside.all() else (before[inside], after[inside])
@@ -123,7 +112,7 @@ def draw(plan: Plan, refined: Refined) -> str:
     from posefix.report.tracks import write_tracks
 
     page = folder / f"{name}_tracks.html"
-    return f"{drawn}\n{page}: {counted(write_tracks(page, images, fps, before, after), 'track')}"
+    return f"{drawn}\n{page}: {counted(write_tracks(page, images, plan.fps or fps, before, after), 'track')}"
 
 
 def report(plan: Plan, refined: Refined, measured: dict[str, Any], command: str) -> None:

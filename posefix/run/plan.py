@@ -26,7 +26,8 @@ class Plan:
         results: an estimator's results, a file or a folder.
         images: folder of their images; or
         video: their video.
-        fps: frames per second, if the images are the frames of a video, numbered in their names.
+        fps: frames per second, if the images are the frames of a video, numbered in their names; or in place of the
+            video's time stamps.
         annotations: COCO ground truth of the same images.
         out: path of the refined results, in the input format.
         metrics: path of the metrics, JSON.
@@ -79,8 +80,6 @@ class Plan:
             )
         if (self.images is None) == (self.video is None):
             raise InputError("give either --images FOLDER or --video_path FILE")
-        if self.fps is not None and self.video is not None:
-            raise InputError("--fps is for frames in --images; a video tells its own times")
         if self.fill and not self.over_time:
             frames = "--video_path, or --images with --fps"
             raise InputError(f"--fill is for people of a video: give {frames}, and --temporal auto")

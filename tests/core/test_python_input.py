@@ -16,10 +16,19 @@ from posefix.motion.online import OnlineDenoiser
 from posefix.motion.smoothing import filter_by, smooth_people
 from posefix.motion.tracks import tracks_of
 from posefix.refine.refiner import Refiner
+from tests.motion_scenes import walk
 from tests.tiny import tiny_checkpoint
 
 NOBODY = posefix.People.empty(load("coco17"))
 MEDIAN = filter_by("median", 6.0)
+STANDING = walk((300, 200), (1, 0), 9)
+
+
+def walker(keypoints: np.ndarray) -> posefix.People:
+    """One person in nine frames."""
+    return posefix.People(load("coco17"), keypoints, np.ones((9, 17)), np.arange(9), track_ids=np.ones(9))
+
+
 MISUSES: dict[str, Callable[[Path], object]] = {
     "people must be posefix.People": lambda path: posefix.write(np.zeros((1, 17, 3)), path / "out.json"),
     "video must be posefix.VideoFrames": lambda path: posefix.refine_video(
@@ -34,6 +43,17 @@ MISUSES: dict[str, Callable[[Path], object]] = {
     "height must be a number above 0, got 0": lambda path: Lifter.from_pretrained(height=0),
     "height must be a number above 0, got -1": lambda path: Lifter.from_pretrained(height=-1),
     "the size of images must be": lambda path: camera_of(0, 0),
+    "between 0.* fractions of the image": lambda path: smooth_people(walker(STANDING / 480), MEDIAN),
+    "between 0.* and 0.* fractions of": lambda path: tracks_of(walker(STANDING / 480)),
+    "between 0.*, fractions of the image": lambda path: Lifter.from_pretrained()(walker(STANDING / 480), 640, 480),
+    "NaN or infinite": lambda path: smooth_people(walker(np.where(STANDING > 320, np.nan, STANDING)), MEDIAN),
+    "is NaN or": lambda path: Lifter.from_pretrained()(walker(np.where(STANDING > 320, np.inf, STANDING)), 640, 480),
+    "this lifter is for body25 poses, not coco17": lambda path: Lifter.from_pretrained(skeleton=load("body25"))(
+        walker(STANDING), 640, 480
+    ),
+    r"got \(17, 3\); for one person, give keypoints\[None\]": lambda path: Lifter.from_pretrained()(
+        walker(STANDING).xyc[0], 640, 480
+    ),
     "field_of_view must be": lambda path: camera_of(640, 480, 180),
 }
 

@@ -312,6 +312,12 @@ def test_the_rate_is_that_of_the_times() -> None:
     assert Lifter(network(), SKELETON).tracks([fast], CAMERA).fps == pytest.approx(60)
 
 
+def test_people_are_lifted_as_their_arrays() -> None:
+    rng, lifter = np.random.default_rng(3), Lifter(network(), SKELETON)
+    people = People(SKELETON, rng.uniform(100, 400, (3, 17, 2)), np.ones((3, 17)), np.zeros(3))
+    np.testing.assert_array_equal(lifter(people, 640, 480), lifter(people.xyc, 640, 480))
+
+
 def test_skeletons_without_shoulders_are_refused_and_widths_are_odd() -> None:
     hand = replace(SKELETON, name="hand", keypoint_names=tuple(f"finger_{i}" for i in range(17)))
     with pytest.raises(InputError, match="skeleton hand: lifting needs"):

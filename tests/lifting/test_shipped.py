@@ -17,6 +17,7 @@ from posefix.lifting.lift import Lifter
 from posefix.lifting.measures import p_mpjpe
 from posefix.lifting.poses import Camera, Poses3D, read_poses3d
 from posefix.lifting.training import Scene, draw_scene
+from posefix.media.video import write_video
 from posefix.motion.tracks import Track
 from tests.motion_scenes import standing
 
@@ -92,7 +93,7 @@ def test_tracks_are_linked_and_lifted(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "poses.json"
     result = run(results, "--out", out, "--size", 800, 480, "--fps", 25)
     assert result.exit_code == 0, result.output
-    assert "80 poses of 2 tracks lifted" in result.output
+    assert "80 poses of 2 tracks at 25 frames/s lifted" in result.output
     poses = read_poses3d(out)
     assert poses.fps == 25
     assert [len(track) for track in poses.tracks] == [FRAMES, FRAMES]
@@ -138,6 +139,56 @@ def test_bad_input_gets_a_sentence(results: Path, tmp_path: Path, arguments: lis
     assert not (tmp_path / "poses.json").exists()
 
 
+def scaled(results: Path, x: float, y: float) -> Path:
+    """Results with other coordinates."""
+    records = json.loads(results.read_text())
+    for record in records:
+        record["keypoints"] = (np.array(record["keypoints"]).reshape(17, 3) * (x, y, 1)).ravel().tolist()
+    results.write_text(json.dumps(records))
+    return results
+
+
+@pytest.mark.parametrize("how", ["--single", "--fps=25"])
+def test_fractions_of_the_image_are_refused(results: Path, tmp_path: Path, how: str) -> None:
+    result = run(scaled(results, 1 / 800, 1 / 480), "--out", tmp_path / "poses.json", "--size", 800, 480, how)
+    assert result.exit_code == 2
+    assert result.output.startswith(f"Error: {results}: all coordinates are between")
+    assert not (tmp_path / "poses.json").exists()
+
+
+@pytest.mark.parametrize("how", ["--single", "--fps=25"])
+def test_poses_outside_the_frames_are_noticed(results: Path, tmp_path: Path, how: str) -> None:
+    arguments = ["--out", tmp_path / "poses.json", "--size", 800, 480, how]
+    assert not run(results, *arguments).stderr
+    result = run(scaled(results, 3, 3), *arguments)
+    assert result.exit_code == 0 and "80 people have a pose outside of the image or frame" in result.stderr
+
+
+def test_a_given_rate_counts_in_place_of_the_time_stamps(results: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    write_video(tmp_path / "film.mp4", 50, [np.zeros((480, 800, 3), np.uint8)] * FRAMES)
+    for options, rate in (([], 50), (["--fps", 240], 240)):
+        result = run(results, "--out", tmp_path / "poses.json", "--video_path", tmp_path / "film.mp4", *options)
+        assert f"2 tracks at {rate} frames/s" in result.output, result.output
+        poses = read_poses3d(tmp_path / "poses.json")
+        np.testing.assert_allclose(poses.tracks[0].times, np.arange(FRAMES) / rate, atol=1e-4)
+        assert poses.fps == pytest.approx(rate, rel=1e-3)
+
+
+def test_photographs_that_are_lifted_as_a_video_are_noticed(results: Path, tmp_path: Path) -> None:
+    records = json.loads(results.read_text())[::2]
+    for i, record in enumerate(records):
+        record["image_id"] = 1 + 100 * i**2
+        record["keypoints"][0::3] = [x + 400 * i for x in record["keypoints"][0::3]]  # nobody is in two
+    results.write_text(json.dumps(records))
+    result = run(results, "--out", tmp_path / "poses.bvh")
+    assert result.exit_code == 0 and len(list(tmp_path.glob("*.bvh"))) == FRAMES
+    assert "are these photographs? --single" in result.stderr
+    assert f"poses.bvh: a file for each of {FRAMES} tracks" in result.stderr
+    result = run(results, "--out", tmp_path / "poses.json", "--single")
+    assert "photographs" not in result.stderr and "a file for each" not in result.stderr
+
+
 def test_an_empty_file_and_two_people_with_one_id_are_named(results: Path, tmp_path: Path) -> None:
     records = json.loads(results.read_text())
     for record in records:
@@ -160,7 +211,7 @@ def test_who_is_left_out_is_counted_and_photographs_are_no_video(results: Path, 
         record["keypoints"] = [0] * 51
     results.write_text(json.dumps(records))
     result = run(results, "--out", tmp_path / "poses.json", "--size", 800, 480)
-    assert "of 2 tracks lifted" in result.output and "3 people without" in result.output
+    assert "of 2 tracks at" in result.output and "3 people without" in result.output
     folder = tmp_path / "photos"
     folder.mkdir()
     for frame in range(FRAMES):

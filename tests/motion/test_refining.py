@@ -132,6 +132,17 @@ def test_frames_in_a_folder_are_refined_as_their_film(
         refine_video(refiner, people, ImageFolder(frames), network=motion)
 
 
+def test_a_given_rate_counts_in_place_of_the_time_stamps(
+    people: People, film: Path, motion: Path, refiner: Refiner
+) -> None:
+    stamped, same, slow = (
+        refine_video(refiner, people, VideoFrames(film), network=motion, fps=fps).keypoints for fps in (None, 30, 240)
+    )
+    np.testing.assert_allclose(same, stamped, atol=1e-3)
+    assert np.abs(slow - stamped).max() > 0.01
+    assert VideoTime.of(VideoFrames(film), 240, motion).propose(people).tracks[0].times[1] == 1 / 240
+
+
 def test_a_frame_without_an_image_is_not_filled(people: People, frames: Path, motion: Path, refiner: Refiner) -> None:
     (frames / "000010.png").unlink()
     here = people[people.image_ids != 10]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,35 @@ def test_bad_input_is_one_sentence(
     result = run(tmp_path / "raw.json", "--out", tmp_path / "new.json", *options)
     assert result.exit_code == 2 and message in result.output, result.output
     assert not (tmp_path / "new.json").exists() and not isinstance(result.exception, (KeyError, ValueError))
+
+
+def test_a_given_rate_counts_in_place_of_the_time_stamps(people: People, film: Path, tmp_path: Path) -> None:
+    formats.write(people, tmp_path / "raw.json")
+    for options, rate in ((["--video_path", film], 30), (["--video_path", film, "--fps", 240], 240), ([], 30)):
+        result = run(tmp_path / "raw.json", "--out", tmp_path / "new.json", "--smooth", "savgol", *options)
+        assert f"smoothed by savgol at {rate} frames/s" in result.output, result.output
+
+
+def test_fractions_need_a_size_which_can_be_given(people: People, film: Path, tmp_path: Path) -> None:
+    known = {i: ImageRecord("", 640, 480) for i in range(40)}
+    people.source = formats.Source(FORMATS["coco"], None, known, video="film")
+    formats.write(people, tmp_path / "labels", "ultralytics-labels")
+    result = run(tmp_path / "labels", "--out", tmp_path / "none")
+    assert result.exit_code == 2 and "is not known; give --video_path, --images or --size" in result.output
+    for name, options in (("sized", ["--size", 640, 480]), ("filmed", ["--video_path", film, "--fps", 30])):
+        assert run(tmp_path / "labels", "--out", tmp_path / name, *options).exit_code == 0
+    for file in (tmp_path / "sized").iterdir():
+        assert file.read_text() == (tmp_path / "filmed" / file.name).read_text()
+
+
+def test_photographs_are_noticed(people: People, tmp_path: Path) -> None:
+    alone = replace(people[people.track_ids == 2], track_ids=np.full(40, -1), image_ids=1 + 100 * np.arange(40) ** 2)
+    alone.keypoints[..., 0] += 400 * np.arange(40)[:, None]  # nobody is in two
+    formats.write(alone, tmp_path / "photos.json")
+    formats.write(people, tmp_path / "film.json")
+    for name, noticed in (("photos", True), ("film", False)):
+        result = run(tmp_path / f"{name}.json", "--out", tmp_path / "new.json", "--smooth", "median")
+        assert ("these look like photographs" in result.stderr) == noticed
 
 
 def test_nobody_is_filled_in_where_somebody_without_an_id_stands(people: People, tmp_path: Path) -> None:

@@ -106,6 +106,20 @@ def test_results_in_pixels_of_another_video_are_noticed(world: dict[str, Path], 
         out.unlink()
 
 
+@pytest.mark.parametrize("command", ["refine", "smooth"])
+def test_a_given_rate_needs_no_times(command: str, world: dict[str, Path], people: People, tmp_path: Path) -> None:
+    more = ["--visualize", tmp_path] if command == "refine" else []
+    result, out = run(command, world, "back.ts", people, "--fps", 240, *more)
+    assert result.exit_code == 0 and out.exists(), result.output
+
+
+@pytest.mark.parametrize("command", ["refine", "smooth"])
+def test_fractions_of_the_frames_are_refused(command: str, world: dict[str, Path], people: People) -> None:
+    result, out = run(command, world, "film.mp4", people.with_keypoints(people.keypoints / 160))
+    assert result.exit_code == 2 and not out.exists()
+    assert f"Error: {world['results.json']}: all coordinates are between" in result.stderr
+
+
 def test_each_frame_by_itself_needs_neither_ids_nor_times(
     world: dict[str, Path], people: People, tmp_path: Path
 ) -> None:
