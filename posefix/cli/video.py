@@ -69,7 +69,7 @@ def read_frames(
     elif images:
         index = formats.ImageIndex.of_folder(images)
     elif size:
-        index = formats.ImageIndex({}, "--size", video=size)
+        index = formats.ImageIndex({}, "--size", video=size, frames=True)
     try:
         people = formats.read(results, images=index, **read_options)
     except UnknownSizeError as error:

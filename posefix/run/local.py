@@ -148,7 +148,7 @@ def read(plan: Plan, settings: RefineSettings, refiner: Refiner) -> Work:
         images=index,
         on_error=settings.on_error,
     )
-    if plan.fps is not None and isinstance(index, ImageIndex):
+    if plan.video is None and plan.fps is not None and isinstance(index, ImageIndex):
         by_number = people.source.format.kind == "id"
         images = ImageFolder(plan.images, index.records, upright=plan.upright or not by_number)
         _require_frame_numbers(people.source.images if by_number else {}, plan.results)
