@@ -26,7 +26,7 @@ BLOCKS = {
     for section in SECTIONS
     for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", section, flags=re.MULTILINE | re.DOTALL))
 }
-SETUP, IMAGE, FILE = ("# Python", 0), ("One image", 0), ("A file", 0)
+SETUP, IMAGE, FILE = ("# Python", 0), [("One image", 0), ("One image", 1)], ("A file", 0)
 FORMS = {library.name: library for library in STAND_INS + REAL}
 
 
@@ -138,13 +138,17 @@ def objects(library: Library, count: int, rng: np.random.Generator) -> Any:
 
 
 def test_every_block_of_the_page_is_run() -> None:
-    assert {case.block for case in CASES} | {SETUP, IMAGE, FILE} == set(BLOCKS)
+    assert {case.block for case in CASES} | {SETUP, *IMAGE, FILE} == set(BLOCKS)
 
 
-def test_block_of_one_image(names: dict[str, Any], image: np.ndarray, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("block", IMAGE)
+def test_blocks_of_one_image(
+    block: tuple[str, int], names: dict[str, Any], image: np.ndarray, rng: np.random.Generator
+) -> None:
     keypoints = np.concatenate([rng.uniform(10, 110, (2, 17, 2)), rng.uniform(0.1, 1, (2, 17, 1))], axis=2)
-    prepared = {**names, "image": image, "keypoints": keypoints}
-    exec(compile(BLOCKS[IMAGE], PAGE.name, "exec"), prepared)
+    boxes = np.tile([5.0, 5, 110, 110], (2, 1))
+    prepared = {**names, "image": image, "keypoints": keypoints, "boxes": boxes}
+    exec(compile(BLOCKS[block], PAGE.name, "exec"), prepared)
     better = prepared["better"]
     assert better.shape == keypoints.shape and (better[..., :2] != keypoints[..., :2]).any()
     np.testing.assert_allclose(better[..., 2], keypoints[..., 2], atol=1e-6)
