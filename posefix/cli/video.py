@@ -78,6 +78,7 @@ def read_frames(
         first = people.image_ids[outside][0]
         problem = f"frame {first} is not in the video, which has {video_frames.length} frames from 0 on"
         if read_options["on_error"] == "stop":
+            video_frames.require_from_zero(people.image_ids)
             raise InputError(f"{results}: {problem}; --on_error skip goes on at its rate")
         click.echo(f"{problem}: {outside.sum()} people beyond it are assumed to continue at its rate", err=True)
     times = video_frames.times if video_frames and fps is None else None

@@ -173,7 +173,9 @@ class ImageIndex:
 
     def _by_frame_number(self, keys: Sequence[int | str], first: int) -> np.ndarray:
         numbers = [key + first if isinstance(key, int) else number_of(key) for key in keys]
-        self._refuse(keys, [number is None or number < first for number in numbers], "do not end in a frame number")
+        self._refuse(keys, [number is None for number in numbers], "do not end in a frame number")
+        early = [number is not None and number < first for number in numbers]
+        self._refuse(keys, early, f"count frames from 0, but in this format from {first}")
         return np.array(numbers, np.int64) - first
 
     def _refuse(self, keys: Sequence[int | str], wrong: Sequence[bool], what: str) -> None:

@@ -134,10 +134,19 @@ class VideoFrames:
         Frames are counted only if the file's own frame count is too small or missing.
         """
         wanted = {int(i) for i in indices}
+        self.require_from_zero(np.array(sorted(wanted)))
         count = self.frame_count
         if count is None or max(wanted, default=0) >= count:
             count = sum(1 for _ in self)
         require_all(wanted, range(count).__contains__, self.path, f"are not among its {count} frames from 0 on")
+
+    def require_from_zero(self, indices: np.ndarray) -> None:
+        """Raise InputError if frame numbers (N,) go from 1 to the number of frames, as if counted from 1."""
+        if len(indices) and indices.min() == 1 and indices.max() == self.length:
+            raise InputError(
+                f"{self.path}: has frames 0 to {self.length - 1}, and the results frames 1 to {self.length}: frames "
+                "count from 0, so subtract 1 from the numbers in the results"
+            )
 
     def _open(self) -> Any:
         if not os.path.isfile(self.path):

@@ -97,6 +97,14 @@ def test_what_is_beyond_the_end_can_be_skipped(
         assert not moved[-1]
 
 
+@pytest.mark.parametrize("command", ["refine", "smooth"])
+def test_frames_that_count_from_one_are_recognised(command: str, world: dict[str, Path], people: People) -> None:
+    people.image_ids += 1
+    result, out = run(command, world, "film.mp4", people)
+    assert result.exit_code == 2 and "subtract 1 from the numbers in the results" in result.stderr, result.output
+    assert not out.exists()
+
+
 def test_results_in_pixels_of_another_video_are_noticed(world: dict[str, Path], people: People) -> None:
     places = people.keypoints
     for keypoints, noticed in ((places, False), (3 * places, True), (places - [2000, 0], True)):
