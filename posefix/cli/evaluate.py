@@ -26,26 +26,31 @@ def evaluate(as_json: bool, video: bool, fps: float | None, **inputs: Any) -> No
     from rich.console import Console
     from rich.markup import escape
 
-    from posefix.motion.measures import LOWER_IS_BETTER
-    from posefix.report.tables import summary_table
+    from posefix.motion.measures import LOWER_IS_BETTER, UNITS
+    from posefix.report.tables import summary_table, with_unit
 
     if fps and not video:
         raise InputError("--fps is for videos: add --video")
     names = [Path(path).name for path in inputs["results"]]
+    units = UNITS if video else None
     metrics = _measure_videos(fps=fps or 30.0, **inputs) if video else _measure_images(**inputs)
     if as_json:
         click.echo(json.dumps(metrics))
     elif "gain" in metrics:
         title = f"{names[0]} to {names[1]}"
-        Console().print(summary_table(metrics, escape(title), LOWER_IS_BETTER if video else ()))
+        Console().print(summary_table(metrics, escape(title), LOWER_IS_BETTER if video else (), units))
         gain = metrics["gain"]
-        if all(gain[name] == gain[name.replace("_low", "_high")] for name in gain if name.endswith("_low")):
+        if any(gain.values()) and all(
+            gain[name] == gain[name.replace("_low", "_high")] for name in gain if name.endswith("_low")
+        ):
             click.echo(f"no intervals: they need more than one {'video' if video else 'image'}")
         if filled := gain.get("filled"):
             click.echo(f"{names[1]} has the person in {filled:.2f} % more of the annotated frames")
     else:
-        width = max(map(len, metrics)) + 1
-        values = (f"{key:{width}}{'-' if value is None else f'{value:.2f}'}" for key, value in metrics.items())
+        labels = [with_unit(name, units) for name in metrics]
+        width = max(map(len, labels)) + 1
+        shown = ["-" if value is None else f"{value:.2f}" for value in metrics.values()]
+        values = (f"{label:{width}}{value}" for label, value in zip(labels, shown, strict=True))
         click.echo("\n".join(values))
 
 

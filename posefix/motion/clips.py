@@ -9,6 +9,7 @@ from posefix.core.errors import InputError
 from posefix.core.files import files_in, without_gz
 from posefix.core.skeleton import Skeleton
 from posefix.evaluation.ground_truth import GroundTruth, read_results
+from posefix.formats import sniff
 from posefix.motion.measures import Clip
 
 
@@ -31,7 +32,8 @@ def read_clips(
         try:
             return [_clip(annotations, results, skeleton, fps, format)]
         except InputError as error:
-            hint = " [give folders in both places, or files in both]" if results.is_dir() else ""
+            of_many = results.is_dir() and sniff(results) is None
+            hint = " [give folders in both places, or files in both]" if of_many else ""
             raise InputError(f"{error}{hint}") from None
     names = {os.path.splitext(without_gz(name))[0]: name for name in files_in(annotations, ".json")}
     if not results.is_dir():

@@ -63,6 +63,13 @@ RATIOS = {
     "lost": ("lost", "frames", 100),
 }
 LOWER_IS_BETTER = frozenset(RATIOS) - frozenset(PCK) | {"identity_switches"}
+UNITS = {  # "%" of what: see above
+    **dict.fromkeys(RATIOS, "%"),
+    **dict.fromkeys(("acceleration_error", "smooth_acceleration_error", "acceleration"), "%/frame^2"),
+    "jerk": "%/frame^3",
+    "swaps": "per 100 frames",
+    "AP": "%",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,10 @@ def titled_table(title: str | None, *headings: str) -> Table:
 
 
 def summary_table(
-    metrics: Mapping[str, Metrics], title: str | None = None, lower_is_better: Collection[str] = ()
+    metrics: Mapping[str, Metrics],
+    title: str | None = None,
+    lower_is_better: Collection[str] = (),
+    units: Mapping[str, str] | None = None,
 ) -> Table:
     """Show before, after, and gain with its 95 % interval for each metric.
 
@@ -31,16 +34,23 @@ def summary_table(
         metrics: ``before``, ``after`` and ``gain`` as returned by :func:`posefix.evaluation.comparison.compare`.
         title: above the table.
         lower_is_better: names of the metrics that are errors.
+        units: of the metrics that have one.
     """
     table = titled_table(title, "", "before", "after", "gain", "95 % interval")
     gains = metrics["gain"]
     for name, before in metrics["before"].items():
         after, gain, low, high = metrics["after"][name], gains[name], gains[f"{name}_low"], gains[f"{name}_high"]
         if before is None or after is None or gain is None or low is None or high is None:
-            table.add_row(name, *[Text("-", style="dim")] * 4)
+            table.add_row(with_unit(name, units), *[Text("-", style="dim")] * 4)
             continue
-        table.add_row(name, f"{before:.2f}", f"{after:.2f}", *_change(gain, low, high, name not in lower_is_better))
+        change = _change(gain, low, high, name not in lower_is_better)
+        table.add_row(with_unit(name, units), f"{before:.2f}", f"{after:.2f}", *change)
     return table
+
+
+def with_unit(name: str, units: Mapping[str, str] | None) -> str:
+    """Return the name of a measure, with its unit if it has one."""
+    return f"{name}, {units[name]}" if units and name in units else name
 
 
 def difference_tables(
@@ -57,13 +67,13 @@ def difference_tables(
         differences = entry.get("difference")
         headings = ["from the first", "95 % interval"] if differences else []
         table = titled_table(escape(entry["file"]), "", "value", *headings)
-        for name, unit in units.items():
+        for name in units:
             value = entry["measures"][name]
             cells: list[str | Text] = ["-" if value is None else f"{value:.2f}"]
             if differences:
                 change, low, high = (differences[key] for key in (name, f"{name}_low", f"{name}_high"))
                 cells += _change(change, low, high, name in higher_is_better)
-            table.add_row(f"{name}, {unit}", *cells)
+            table.add_row(with_unit(name, units), *cells)
         yield table
 
 

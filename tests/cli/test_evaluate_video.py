@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from posefix import formats
 from posefix.cli.evaluate import evaluate
+from posefix.formats.coco import ImageRecord
 from posefix.motion.measures import RATIOS
 from tests.motion_scenes import video, walk
 
@@ -44,7 +45,16 @@ def test_folders_of_videos_are_compared(folders: Path) -> None:
 def test_one_video_is_measured(folders: Path) -> None:
     found = run(folders / "raw" / "run.json", "--annotations", folders / "truth" / "run.json", "--json")
     assert set(json.loads(found.stdout)) == {*RATIOS, "AP", "identity_switches"}
-    assert "jerk" in run(folders / "raw", "--annotations", folders / "truth").output
+    assert "jerk, %/frame^3 " in run(folders / "raw", "--annotations", folders / "truth").output
+
+
+def test_of_one_video_no_interval_is_expected(folders: Path) -> None:
+    reason = "no intervals: they need more than one video"
+    one = [folders / name / "run.json" for name in ("raw", "better", "truth")]
+    compared = run(*one[:2], "--annotations", one[2]).output
+    assert reason in compared and "position_error, %" in compared
+    assert reason not in run(folders / "raw", folders / "better", "--annotations", folders / "truth").output
+    assert reason not in run(folders / "raw", folders / "raw", "--annotations", folders / "truth").output
 
 
 def test_what_is_missing_is_said(folders: Path) -> None:
@@ -55,3 +65,9 @@ def test_what_is_missing_is_said(folders: Path) -> None:
     assert result.exit_code == 2 and "is not a folder" in result.output
     result = run(folders / "better", "--annotations", folders / "truth" / "run.json")
     assert result.exit_code == 2 and "give folders in both places, or files in both" in result.output
+    poses = formats.read(folders / "better" / "run.json")
+    poses.source = formats.Source(formats.FORMATS["openpose"], None, {i: ImageRecord(f"{i}") for i in range(20)})
+    formats.write(poses, folders / "poses")
+    (folders / "poses" / "3_keypoints.json").write_text("{")
+    result = run(folders / "poses", "--annotations", folders / "truth" / "run.json")
+    assert result.exit_code == 2 and "give folders" not in result.output and "3_keypoints" in result.output
