@@ -27,7 +27,7 @@ from posefix.core.files import write_atomically
 from posefix.engines.torch import TorchEngine
 from posefix.models.decode import Decoded
 from posefix.models.interface import Located, Quality, RefinementNetwork
-from posefix.models.movenet import Evidence
+from posefix.models.movenet import Evidence, Stages
 from posefix.models.network import FusionNetwork
 
 Graph = Callable[[list[np.ndarray]], list[np.ndarray]]
@@ -37,6 +37,7 @@ _EVIDENCE = Evidence(_ANY, _ANY, _ANY)
 _OUTPUTS: dict[str, Any] = {  # structure of the methods' outputs, to unflatten those of the graphs
     "encode": _EVIDENCE,
     "encode_both": (_EVIDENCE, _EVIDENCE),
+    "encode_stages": Stages(_ANY, _ANY, _ANY),
     "estimate": _ANY,
     "locate": Located(Decoded(_ANY, _ANY, _ANY), Quality(_ANY, _ANY, _ANY, _ANY, _ANY)),
 }

@@ -9,7 +9,7 @@ from torch.nn import functional
 from posefix.models import decode
 from posefix.models.fusion import FusionOutput
 from posefix.models.interface import InputPose
-from posefix.models.movenet import Evidence
+from posefix.models.movenet import Evidence, Stages
 from posefix.models.network import FusionNetwork, PoseFixNetwork
 
 Batch = dict[str, torch.Tensor]
@@ -39,6 +39,8 @@ class TrainingLoss(nn.Module):
             return {"cross_entropy": cross_entropy, "coordinate": self.coordinate_weight * coordinate}
         if "heatmaps" in batch:  # cached
             evidence = Evidence(*(batch[name] for name in Evidence._fields))
+        elif "stride16" in batch:
+            evidence = self.network.finish(Stages(*(batch[name] for name in Stages._fields)))
         else:
             evidence = self.network.encode(batch["crops"], flip_test=False)
         return fusion_losses(self.network(evidence, pose), pose, batch, size, config.keep_margin)

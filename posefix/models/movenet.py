@@ -39,6 +39,14 @@ class MoveNetOutput(NamedTuple):
     poses: torch.Tensor  # C = 34, y and x of the keypoints of the person centred in the cell, likewise
 
 
+class Stages(NamedTuple):
+    """Outputs of MoveNet's second to fourth stage for N images of (H, W) pixels: (N, C, H/s, W/s) at stride s."""
+
+    stride4: torch.Tensor
+    stride8: torch.Tensor
+    stride16: torch.Tensor
+
+
 class Evidence(NamedTuple):
     """Detections in N crops, in pixels of the frame, whose origin is the centre of the first cell."""
 
@@ -64,6 +72,7 @@ class MoveNet(nn.Module):
             ends.append(len(layers) - 1)
         self.backbone = nn.ModuleList(layers)
         self._lateral_layers = [ends[stage] for stage, _, _ in PYRAMID]
+        self._late = max(self._lateral_layers) + 1  # first layer that only sees stride 16
         self.top = nn.Sequential(Convolution(channels[-1], 1280, 1, nn.ReLU6()), Convolution(1280, 64, 1))
         self.pyramid = nn.ModuleList(
             nn.ModuleList([Convolution(channels[1 + stage], inside, 1), Separable(inside, out)])
@@ -85,18 +94,32 @@ class MoveNet(nn.Module):
 
         Images are (N, 3, H, W) float in [-1, 1], RGB; H and W multiples of 32.
         """
-        x, laterals = images, []
-        for i, layer in enumerate(self.backbone):
+        return self.features_of(self.stages(images))
+
+    def stages(self, images: torch.Tensor) -> Stages:
+        """Run the first four stages on images as in :meth:`features`."""
+        x, outputs = images, []
+        for i, layer in enumerate(self.backbone[: self._late]):
             x = layer(x)
             if i in self._lateral_layers:
-                laterals.append(x)
+                outputs.append(x)
+        return Stages(*outputs)
+
+    def features_of(self, stages: Stages) -> torch.Tensor:
+        """Run the other stages and the pyramid: the features of :meth:`features`."""
+        x: torch.Tensor = stages.stride16
+        for layer in self.backbone[self._late :]:
+            x = layer(x)
         x = self.top(x)
-        for block, lateral in zip(self.pyramid, reversed(laterals), strict=True):
+        for block, lateral in zip(self.pyramid, reversed(stages), strict=True):
             project, smooth = block.children()
             upsampled = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = smooth(upsampled + project(lateral))
-        features: torch.Tensor = x
-        return features
+        return x
+
+    def freeze_early(self) -> None:
+        """Exclude the first four stages from training."""
+        self.backbone[: self._late].requires_grad_(False)
 
     def poses_at(self, features: torch.Tensor, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
         """Run the pose head at cells ``row`` and ``column`` (N, P) int64 only.

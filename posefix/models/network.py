@@ -120,6 +120,14 @@ class FusionNetwork(RefinementNetwork):
         straight = movenet.evidence(self.backbone, features[: images.shape[0]])
         return straight, movenet.evidence(self.backbone, features, self.flip)
 
+    def encode_stages(self, crops: torch.Tensor) -> movenet.Stages:
+        """Run the backbone's first stages."""
+        return self.backbone.stages(self._images(crops))
+
+    def finish(self, stages: movenet.Stages) -> movenet.Evidence:
+        """Run the rest of the backbone after :meth:`encode_stages`, without the flip test."""
+        return movenet.evidence(self.backbone, self.backbone.features_of(stages))
+
     def predict(self, evidence: movenet.Evidence, pose: InputPose) -> NetworkOutput:
         """Weigh the evidence against a pose."""
         fused = self(evidence, pose)

@@ -84,8 +84,9 @@ def smooth_people(
     for track in tracks_of(linked, fps, times):
         smoothed = _smoothed(track, denoise, fill)
         fillable = (track.rows < 0) & np.isfinite(smoothed[..., 0]).any(1)
-        has_image = np.array([images is None or frame in images for frame in track.frames.tolist()])
-        no_place = fillable & ~(has_image & takes_new(people, track.frames))
+        no_place = fillable & ~takes_new(people, track.frames)
+        if images is not None:
+            no_place[fillable] |= [frame not in images for frame in track.frames[fillable].tolist()]
         smoothed[no_place] = (np.nan, np.nan, 0)
         filled, unfilled = filled + int((fillable & ~no_place).sum()), unfilled + int(no_place.sum())
         tracks.append(replace(track, keypoints=smoothed))

@@ -113,10 +113,12 @@ class AugmentationConfig(StrictModel):
 class OptimizerConfig(StrictModel):
     """AdamW; the schedule ``step`` divides the learning rate by ten at each of the epochs ``milestones``.
 
-    Gradients are clipped to the norm ``clip``, unless it is 0.
+    ``backbone_factor`` is the learning rate of the backbone relative to that of the head. Gradients are clipped to the
+    norm ``clip``, unless it is 0.
     """
 
     learning_rate: float = Field(default=5e-4, gt=0)
+    backbone_factor: float = Field(default=1.0, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[int, ...] = (90, 120)
@@ -136,11 +138,13 @@ class OptimizerConfig(StrictModel):
 class TrainingConfig(StrictModel):
     """The training loop.
 
-    ``coordinate_weight`` is the weight of the deconv head's L1 loss. ``cache`` is a folder for the backbone's outputs
-    on an epoch of crops, which are computed if missing; then only the fusion head is trained.
+    ``coordinate_weight`` is the weight of the deconv head's L1 loss. ``cache`` is a folder for outputs of MoveNet
+    on an epoch of crops, which are computed if missing. They are those of all of MoveNet (``outputs``), so that only
+    the fusion head is trained, or those of its first four stages (``stages``), so that the rest is trained as well.
     """
 
     cache: str | None = None
+    cached: Literal["outputs", "stages"] = "outputs"
     epochs: int = Field(default=140, ge=1)
     batch: int = Field(default=128, ge=1)
     test_batch: int = Field(default=128, ge=1)

@@ -73,8 +73,10 @@ class Trainer(ResumableTraining):
                 f"the training people of an epoch do not fill one batch of {batch}, of {len(self.batches.people)} in "
                 "the sets; lower --train_batch"
             )
-        trainable = [weights for weights in self.network.parameters() if weights.requires_grad]
-        self.optimizer = torch.optim.AdamW(trainable, weight_decay=config.optimizer.weight_decay)
+        backbone = [weights for weights in self.network.backbone.parameters() if weights.requires_grad]
+        head = [weights for weights in self.network.head.parameters() if weights.requires_grad]
+        groups = [{"params": head, "factor": 1.0}, {"params": backbone, "factor": config.optimizer.backbone_factor}]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=config.optimizer.weight_decay)
         loss = TrainingLoss(self.network, config.training.coordinate_weight)
         self.model: nn.Module = DistributedDataParallel(loss) if self.world > 1 else loss
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,10 +89,13 @@ class Trainer(ResumableTraining):
         return TrainingBatches(self.config, stores, [store.observed for store in stores], self.config.training.batch)
 
     def _cached(self, people: TrainingBatches, folder: str) -> CachedBatches:
-        """Create batches of the frozen backbone's outputs, which the first process computes if missing."""
+        """Create batches of cached outputs of the backbone, which the first process computes if missing."""
         if not isinstance(self.network, FusionNetwork):
             raise InputError("training.cache needs the fusion head, whose backbone does not depend on the pose")
-        self.network.backbone.requires_grad_(False)
+        if self.config.training.cached == "stages":
+            self.network.backbone.freeze_early()
+        else:
+            self.network.backbone.requires_grad_(False)
         if self.rank:
             distributed.barrier()  # wait for the first process to fill it
         cache = fill_cache(data_path(folder), people, self.network, self.device)
@@ -170,7 +175,8 @@ class Trainer(ResumableTraining):
         config = self.config
         batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         for group in self.optimizer.param_groups:
-            group["lr"] = config.optimizer.rate_at(self.step, self.epoch_steps, config.training.epochs)
+            rate = config.optimizer.rate_at(self.step, self.epoch_steps, config.training.epochs)
+            group["lr"] = group["factor"] * rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.training.precision == "bf16"):
             losses = self.model(batch)
         loss = torch.stack(list(losses.values())).sum()

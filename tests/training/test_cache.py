@@ -12,6 +12,7 @@ import torch
 from posefix.core.errors import InputError
 from posefix.core.skeleton import load
 from posefix.models.checkpoint import load_checkpoint
+from posefix.models.movenet import Stages
 from posefix.models.network import FusionNetwork, build_network
 from posefix.training.config import Config, from_dict
 from posefix.training.data.cache import STATE, CachedBatches, fill_cache
@@ -69,7 +70,7 @@ def test_the_cache_holds_what_the_network_sees_of_each_crop(world: dict[str, Pat
     with torch.inference_mode():
         alone = network.encode(torch.from_numpy(crops).permute(0, 3, 1, 2), False).heatmaps
     spread = alone.std().item()
-    assert np.abs(cache.heatmaps[4:8, 0].astype(np.float32) - alone.numpy()).mean() < 0.1 * spread
+    assert np.abs(cache.outputs["heatmaps"][4:8, 0].astype(np.float32) - alone.numpy()).mean() < 0.1 * spread
 
 
 def test_a_cached_batch_is_a_pure_function_of_its_place(world: dict[str, Path]) -> None:
@@ -110,13 +111,13 @@ def test_held_out_people_are_cached_and_not_trained_on(world: dict[str, Path]) -
 def test_an_unfinished_cache_is_finished_and_another_trainings_is_refused(world: dict[str, Path]) -> None:
     config = config_of(world)
     whole, _, _ = cached(world, config)
-    expected = np.array(whole._cache.heatmaps)
+    expected = np.array(whole._cache.outputs["heatmaps"])
     state = Path(config.training.cache) / STATE
     content = json.loads(state.read_text())
-    whole._cache.heatmaps[8:] = 0
+    whole._cache.outputs["heatmaps"][8:] = 0
     state.write_text(json.dumps({**content, "batches": 2}))
     again, _, _ = cached(world, config)
-    np.testing.assert_array_equal(again._cache.heatmaps, expected)
+    np.testing.assert_array_equal(again._cache.outputs["heatmaps"], expected)
     with pytest.raises(InputError, match="cache of another training"):
         cached(world, config_of(world, augmentation={"scale": 0.1}))
 
@@ -152,3 +153,35 @@ def test_without_a_cache_the_whole_network_learns(world: dict[str, Path], tmp_pa
     assert trainer.fit()
     after = load_checkpoint(tmp_path / "run" / MODEL_FILE).network.state_dict()
     assert any(not torch.equal(value, before[name]) for name, value in after.items() if name.startswith("backbone"))
+
+
+def test_cached_stages_lead_to_what_the_network_sees(world: dict[str, Path]) -> None:
+    config = config_of(world, augmentation={"photometric": 0.0}, training={"cached": "stages"})
+    made, batches, network = cached(world, config)
+    stages = Stages(*(torch.from_numpy(made._cache.outputs[name][4:8]).float() for name in Stages._fields))
+    crops, *_ = batches.draw_crops(made._cache.rows[4:8], np.random.default_rng([config.seed, 0, 1]))
+    with torch.inference_mode():
+        found, expected = network.finish(stages), network.encode(torch.from_numpy(crops).permute(0, 3, 1, 2), False)
+    assert (found.heatmaps - expected.heatmaps).abs().mean() < 0.1 * expected.heatmaps.std()
+
+
+def test_a_training_with_cached_stages_changes_only_what_comes_after_them(
+    world: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = {"training": {"cached": "stages", "epochs": 2, "evaluate_every": 0}}
+    changes = []
+    for factor in (0.1, 1e-3):
+        trainer = Trainer(
+            config_of(world, **settings, optimizer={"backbone_factor": factor}), tmp_path / str(factor), CPU
+        )
+        before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+        assert trainer.fit()
+        after = load_checkpoint(tmp_path / str(factor) / MODEL_FILE).network.state_dict()
+        change = {name: float((value - before[name]).abs().mean()) for name, value in after.items()}
+        backbone = {name.removeprefix("backbone."): c for name, c in change.items() if name.startswith("backbone.")}
+        late = trainer.network.backbone._late
+        early = [c for name, c in backbone.items() if name.startswith("backbone.") and int(name.split(".")[1]) < late]
+        assert early and not any(early)
+        assert backbone["top.0.weight"] and backbone["heads.2.1.weight"] and change["head.weights.weight"]
+        changes.append(backbone["top.0.weight"])
+    assert changes[1] < 0.1 * changes[0]

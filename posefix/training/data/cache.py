@@ -1,4 +1,4 @@
-"""Cache the outputs of the frozen backbone on augmented crops, for training the head.
+"""Cache the outputs of the backbone, or of its frozen stages, on augmented crops, for training the rest.
 
 A cache folder contains one memory-mapped ``.npy`` file per array, and ``state.json`` with its progress and the training
 that it belongs to. An interrupted cache is completed by the next training that uses it.
@@ -21,42 +21,35 @@ from posefix.core.errors import InputError
 from posefix.core.files import make_folder, read_json, write_atomically
 from posefix.engines import create_engine
 from posefix.engines.torch import TorchEngine
-from posefix.models import movenet
 from posefix.models.network import FusionNetwork
 from posefix.training.config import Config
 from posefix.training.data.loader import Batch, Batches, TrainingBatches, training_loader
 
 STATE = "state.json"
+PRECISE = ("poses", "centres")  # outputs kept in single precision
 AVERAGED = 0.7  # share of people whose outputs are those with the flip test
 WORSE = {"resolution": 1.0, "scale": 0.25, "rotation": 15.0, "shift": 0.08, "pose_box": 0.0, "flip": 0.0}  # for guesses
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """Outputs of the backbone on N crops, as memory-mapped arrays; axis 1 is without and with flip test."""
+    """Outputs of the backbone on N crops, as memory-mapped arrays."""
 
     rows: np.ndarray  # (N,) int64 row of the training person
     maps: np.ndarray  # (N, 2, 3) float64 from image pixels to frame pixels
-    heatmaps: np.ndarray  # (N, 2, K, h, w) float16 logits
-    poses: np.ndarray  # (N, 2, P, K, 2) float32 detected people, in pixels of the frame
-    centres: np.ndarray  # (N, 2, P) float32 their logits
     flipped: np.ndarray  # (N,) bool, whether the map mirrors
     guesses: np.ndarray  # (N, K, 3) float32 x, y in image pixels and score: the backbone's estimate on a worse crop
+    outputs: dict[str, np.ndarray]  # (N, 2, ...) fields of Evidence without and with flip test; or (N, ...) of Stages
 
     @classmethod
-    def open(cls, folder: Path, count: int, network: FusionNetwork, keypoints: int, new: bool) -> FeatureCache:
-        """Map the arrays of a folder, which are created if ``new``."""
-        shapes: dict[str, tuple[type, tuple[int, ...]]] = {
-            "rows": (np.int64, ()),
-            "maps": (np.float64, (2, 3)),
-            "heatmaps": (np.float16, (2, keypoints, *network.heatmap_size)),
-            "poses": (np.float32, (2, movenet.MAX_PEOPLE, keypoints, 2)),
-            "centres": (np.float32, (2, movenet.MAX_PEOPLE)),
-            "flipped": (np.bool_, ()),
-            "guesses": (np.float32, (keypoints, 3)),
-        }
-        arrays = {}
-        for name, (dtype, shape) in shapes.items():
+    def open(cls, folder: Path, count: int, network: FusionNetwork, cached: str, new: bool) -> FeatureCache:
+        """Map the arrays of a folder, which are created if ``new``; ``cached`` as in the configuration."""
+        blank = torch.zeros(1, 3, *network.config.input_size, dtype=torch.uint8, device=network.flip.device)
+        with torch.inference_mode():
+            example = network.encode_stages(blank) if cached == "stages" else network.encode(blank, flip_test=False)
+        views = () if cached == "stages" else (2,)
+
+        def array(name: str, dtype: type, *shape: int) -> np.ndarray:
             path = folder / f"{name}.npy"
             try:
                 mapped = np.lib.format.open_memmap(path, "w+" if new else "r+", dtype, (count, *shape))
@@ -64,8 +57,18 @@ class FeatureCache:
                 raise InputError(f"{path}: cannot be used as part of a cache ({error})") from None
             if mapped.shape != (count, *shape) or mapped.dtype != dtype:
                 raise InputError(f"{path}: holds {mapped.dtype} {mapped.shape}; delete the folder to make it anew")
-            arrays[name] = mapped
-        return cls(**arrays)
+            return mapped
+
+        return cls(
+            array("rows", np.int64),
+            array("maps", np.float64, 2, 3),
+            array("flipped", np.bool_),
+            array("guesses", np.float32, len(network.flip), 3),
+            {  # maps in half precision
+                name: array(name, np.float32 if name in PRECISE else np.float16, *views, *values.shape[1:])
+                for name, values in example._asdict().items()
+            },
+        )
 
 
 def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, device: torch.device) -> FeatureCache:
@@ -83,7 +86,7 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
         if not isinstance(saved, dict) or saved.keys() != state.keys() or saved["training"] != state["training"]:
             raise InputError(f"{folder}: is the cache of another training; name another, or delete it")
         state = saved
-    cache = FeatureCache.open(folder, count, network, len(batches.skeleton), new=not state["batches"])
+    cache = FeatureCache.open(folder, count, network, batches.config.training.cached, new=not state["batches"])
     write_atomically(folder / STATE, json.dumps(state))
     engine = create_engine("auto", network, device, precision="bf16")
     columns = (TextColumn("running the backbone"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -102,11 +105,14 @@ def fill_cache(folder: Path, batches: TrainingBatches, network: FusionNetwork, d
 def _compute(cache: FeatureCache, target: slice, batch: Batch, engine: TorchEngine) -> None:
     cache.rows[target], cache.maps[target] = batch["rows"].numpy(), batch["maps"].numpy()
     cache.flipped[target] = batch["flipped"].numpy()
-    views, estimate = engine.call("encode_both", batch["crops"]), engine.call("estimate", batch["worse"])
-    for view, evidence in enumerate(views):
-        cache.heatmaps[target, view] = evidence.heatmaps.float().clamp(-15, 15).cpu().numpy()
-        cache.poses[target, view] = evidence.poses.float().cpu().numpy()
-        cache.centres[target, view] = evidence.centres.float().cpu().numpy()
+    if "stride16" in cache.outputs:
+        for name, values in engine.call("encode_stages", batch["crops"])._asdict().items():
+            cache.outputs[name][target] = values.float().cpu().numpy()
+    else:
+        for view, evidence in enumerate(engine.call("encode_both", batch["crops"])):
+            for name, values in evidence._asdict().items():
+                cache.outputs[name][target, view] = values.float().cpu().numpy()
+    estimate = engine.call("estimate", batch["worse"])
     poses = estimate.float().cpu().numpy()
     inverse = geometry.invert(batch["worse_maps"].numpy())
     cache.guesses[target, :, :2] = geometry.transform(poses[..., :2].astype(np.float64), inverse)
@@ -121,7 +127,7 @@ def _fingerprint(config: Config, network: FusionNetwork) -> str:
     spec = config.model_dump(mode="json")
     used: dict[str, Any] = {name: spec[name] for name in ("seed", "skeleton", "train", "augmentation", "synthesis")}
     used["model"] = {name: spec["model"][name] for name in ("input_size", "box_padding")}
-    used["training"] = {"batch": spec["training"]["batch"]}
+    used["training"] = {name: spec["training"][name] for name in ("batch", "cached")}
     for source in used["train"]:
         del source["observed"], source["held_out"]
     used["synthesis"] = {"leg_occlusion": used["synthesis"]["leg_occlusion"]}
@@ -170,6 +176,7 @@ class CachedBatches(Batches):
         view = (rng.random(len(entries)) < AVERAGED).astype(int)
         share = self.share
         batch = {name: values[share] for name, values in batch.items()}
-        for name in ("heatmaps", "poses", "centres"):
-            batch[name] = torch.from_numpy(getattr(cache, name)[entries[share], view[share]]).float()
+        for name, values in cache.outputs.items():
+            rows_of = values[entries[share]] if "stride16" in cache.outputs else values[entries[share], view[share]]
+            batch[name] = torch.from_numpy(rows_of).float()
         return batch
