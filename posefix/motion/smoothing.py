@@ -86,7 +86,7 @@ def smooth_people(
         fillable = (track.rows < 0) & np.isfinite(smoothed[..., 0]).any(1)
         no_place = fillable & ~takes_new(people, track.frames)
         if images is not None:
-            no_place[fillable] |= [frame not in images for frame in track.frames[fillable].tolist()]
+            no_place[fillable] |= np.array([frame not in images for frame in track.frames[fillable].tolist()], bool)
         smoothed[no_place] = (np.nan, np.nan, 0)
         filled, unfilled = filled + int((fillable & ~no_place).sum()), unfilled + int(no_place.sum())
         tracks.append(replace(track, keypoints=smoothed))

@@ -98,8 +98,8 @@ def require_frame_numbers(people: People) -> None:
     if people.source and people.source.synthetic_ids and len(np.unique(people.image_ids[~absent(people)])) > 1:
         raise InputError(
             "the images' names do not all end in different numbers, which must count the frames of one video: rename "
-            "the images and results (frame_0001.jpg), or give one video at a time; photographs can be lifted one by one "
-            "(posefix lift --single)"
+            "the images and results (frame_0001.jpg), or give one video at a time; photographs can be lifted one by "
+            "one (posefix lift --single)"
         )
 
 
