@@ -87,6 +87,15 @@ def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
     backbone.load_state_dict(matching)
 
 
+def load_pretrained_head(head: nn.Module, source: str) -> None:
+    """Initialise a head with that of a checkpoint, by path or shipped name; InputError when it does not fit."""
+    weights, _ = read_weights(resolve(source))
+    try:
+        head.load_state_dict({k.removeprefix("head."): v for k, v in weights.items() if k.startswith("head.")})
+    except RuntimeError:
+        raise InputError(f"{source}: has no head that fits this configuration; see model.pretrained_head") from None
+
+
 def _widen_first_convolution(weights: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     """Add pose channels to the first convolution's weight in ``weights``."""
     name, wide = next((k, v) for k, v in expected.items() if v.ndim == 4)

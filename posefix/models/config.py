@@ -21,12 +21,14 @@ class ModelConfig(StrictModel):
     ``head`` says where the input pose is fused with the image: ``fusion`` after a complete MoveNet (``backbone`` is
     ``movenet_thunder`` or ``movenet_lightning``); ``deconv`` in the first convolution of any timm backbone, as
     Gaussians of standard deviation ``sigma`` in crop pixels. ``pretrained`` names the backbone's initial weights (see
-    :func:`posefix.models.backbone.load_pretrained`). ``box_padding`` is the size of the crop over that of the
-    person's box. A keypoint moves only if its expected similarity to the truth (KS) grows by more than ``keep_margin``.
+    :func:`posefix.models.backbone.load_pretrained`); with ``pretrained_head`` the head starts from this checkpoint,
+    too. ``box_padding`` is the size of the crop over that of the person's box. A keypoint moves only if its expected
+    similarity to the truth (KS) grows by more than ``keep_margin``.
     """
 
     backbone: str = "resnet50"
     pretrained: str | None = None
+    pretrained_head: bool = False
     head: Literal["deconv", "fusion"] = "deconv"
     head_channels: int = Field(default=256, ge=1)
     input_size: tuple[int, int] = (256, 192)
@@ -60,4 +62,6 @@ class ModelConfig(StrictModel):
             raise ValueError(f"the fusion head goes with backbone {' or '.join(MOVENETS)}, the others with timm's")
         if self.head == "fusion" and self.head_channels % 4:
             raise ValueError("head_channels must be a multiple of 4 with the fusion head")
+        if self.pretrained_head and not self.pretrained:
+            raise ValueError("pretrained_head needs a checkpoint as pretrained")
         return self

@@ -9,7 +9,7 @@ import torch
 from posefix.core.errors import InputError
 from posefix.core.skeleton import Skeleton
 from posefix.models import decode, movenet
-from posefix.models.backbone import DeconvHead, create_backbone, load_pretrained, render_heatmaps
+from posefix.models.backbone import DeconvHead, create_backbone, load_pretrained, load_pretrained_head, render_heatmaps
 from posefix.models.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from posefix.models.fusion import FusionOutput, PoseFusion
 from posefix.models.interface import InputPose, NetworkOutput, Quality, RefinementNetwork
@@ -30,6 +30,8 @@ def build_network(config: ModelConfig, skeleton: Skeleton, pretrained: bool = Fa
     network = kind(config, skeleton)
     if pretrained and config.pretrained:
         load_pretrained(network.backbone, config.backbone, config.pretrained)
+        if config.pretrained_head:
+            load_pretrained_head(network.head, config.pretrained)
     return network
 
 

@@ -14,6 +14,7 @@ from posefix.media.images import decode
 from posefix.models.backbone import load_pretrained
 from posefix.models.checkpoint import load_checkpoint
 from posefix.models.movenet import CHANNELS, POSES, MoveNet, MoveNetOutput, evidence, mirror, single_poses
+from posefix.models.network import build_network
 
 FLIP = torch.as_tensor(load("coco17").flip)
 
@@ -75,6 +76,15 @@ def test_first_weights_are_those_of_a_shipped_checkpoint_and_of_no_other_network
     assert all(torch.equal(value, shipped[name]) for name, value in network.state_dict().items())
     with pytest.raises(InputError, match="posefix-base: weights do not fit movenet_lightning"):
         load_pretrained(network, "movenet_lightning", "posefix-base")
+
+
+def test_a_head_starts_from_a_checkpoint_whose_head_fits() -> None:
+    shipped = load_checkpoint("posefix-small").network
+    config = shipped.config.model_copy(update={"pretrained": "posefix-small", "pretrained_head": True})
+    started = build_network(config, load("coco17"), pretrained=True).state_dict()
+    assert all(torch.equal(value, started[name]) for name, value in shipped.state_dict().items())
+    with pytest.raises(InputError, match="posefix-small: has no head that fits"):
+        build_network(config.model_copy(update={"head_channels": 32}), load("coco17"), pretrained=True)
 
 
 @pytest.mark.parametrize(("name", "kind", "size"), [("small", "lightning", 192), ("base", "thunder", 256)])
