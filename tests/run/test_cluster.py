@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from posefix.media.images import ImageFolder
 from posefix.refine.refiner import Refiner
@@ -18,6 +20,14 @@ from posefix.run.cluster import BATCHES, Recipe, refine_shard, shards
 from posefix.run.journal import SUFFIX
 from tests.refine_command import assert_clear, run
 from tests.tiny import random_people, write_results
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """Undo ``--threads``: with another number of threads, some processors round differently in later tests."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_shards_refined_elsewhere_are_what_one_process_makes(world: dict[str, Path], rng: np.random.Generator) -> None:
